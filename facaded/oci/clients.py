@@ -1,0 +1,87 @@
+"""Who is asking: client families by User-Agent, and what each is proven to do at a redirect.
+
+Source: the clients' sources and runs against token-demanding registries; a family is *proven* when it authenticates
+at the host that a redirect leads to.
+"""
+
+import re
+from enum import Enum
+
+from attrs import frozen
+
+
+class Family(Enum):
+    """Clients that share one HTTP library and so one behaviour."""
+
+    DOCKER = "docker"
+    CONTAINERD = "containerd"
+    BUILDKIT = "buildkit"
+    REGCLIENT = "regclient"
+    CONTAINERS = "containers"
+    GO_CONTAINERREGISTRY = "go-containerregistry"
+    ORAS = "oras"
+    OTHER = "other"
+
+
+PREFIXES = (
+    ("docker/", Family.DOCKER),
+    ("containerd/", Family.CONTAINERD),
+    ("buildkit/", Family.BUILDKIT),
+    ("regclient/", Family.REGCLIENT),
+    ("containers/", Family.CONTAINERS),
+    ("Buildah/", Family.CONTAINERS),
+    ("skopeo/", Family.CONTAINERS),
+    ("cri-o/", Family.CONTAINERS),
+    ("go-containerregistry/", Family.GO_CONTAINERREGISTRY),
+    ("crane/", Family.GO_CONTAINERREGISTRY),
+    ("oras-go", Family.ORAS),
+    ("oras/", Family.ORAS),
+    ("Helm/", Family.ORAS),
+)
+
+PROVEN = frozenset({Family.DOCKER, Family.CONTAINERD, Family.BUILDKIT, Family.REGCLIENT})
+
+_CONTAINERD_VERSION = re.compile(r"containerd/v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?(?![\d.])")
+
+Version = tuple[int, int, int]
+
+
+@frozen
+class Client:
+    """A client's family, and for containerd its version if it could be read."""
+
+    family: Family
+    version: Version | None = None
+
+    @property
+    def proven(self) -> bool:
+        """Whether a redirect to a token-demanding registry is safe for this client."""
+        if self.family is Family.CONTAINERD:
+            return self.version is not None and _authorizes_each_hop(self.version)
+        return self.family in PROVEN
+
+    @property
+    def pings(self) -> bool:
+        """Whether this client learns its token from `GET /v2/` alone, so that ping and pull must land on one
+        backend.
+        """
+        return self.family is Family.DOCKER
+
+
+def identify(user_agent: str) -> Client:
+    """The client behind a User-Agent. An empty or unknown one is OTHER. Never raises."""
+    for prefix, family in PREFIXES:
+        if user_agent.startswith(prefix):
+            return Client(family, _containerd_version(user_agent) if family is Family.CONTAINERD else None)
+    return Client(Family.OTHER)
+
+
+def _containerd_version(user_agent: str) -> Version | None:
+    found = _CONTAINERD_VERSION.match(user_agent)
+    return (int(found[1]), int(found[2]), int(found[3] or 0)) if found else None
+
+
+def _authorizes_each_hop(version: Version) -> bool:
+    """containerd authorizes each hop by its host since 1.4.9, 1.5.5 and 1.6.0."""
+    first_of_branch = {(1, 4): (1, 4, 9), (1, 5): (1, 5, 5)}
+    return version >= first_of_branch.get(version[:2], (1, 6, 0))

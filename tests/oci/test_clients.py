@@ -1,0 +1,52 @@
+"""Client families by User-Agent."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from facaded.oci.clients import Client, Family, identify
+
+TABLE = [
+    ("docker/20.10.24+dfsg1 go/go1.19.8 git-commit/5d6db84 kernel/6.1 os/linux arch/amd64", Family.DOCKER, True, True),
+    ("docker/28.5.1 go/go1.24 UpstreamClient(Docker-Client/28.5.1 \\(linux\\))", Family.DOCKER, True, True),
+    ("containerd/1.6.20~ds1", Family.CONTAINERD, True, False),
+    ("containerd/v1.7.24", Family.CONTAINERD, True, False),
+    ("containerd/2.1.9", Family.CONTAINERD, True, False),
+    ("containerd/v1.7.22-k3s1", Family.CONTAINERD, True, False),
+    ("containerd/1.4.8", Family.CONTAINERD, False, False),
+    ("containerd/1.4.9", Family.CONTAINERD, True, False),
+    ("containerd/1.4.13~ds1", Family.CONTAINERD, True, False),
+    ("containerd/1.5.4", Family.CONTAINERD, False, False),
+    ("containerd/1.5.5", Family.CONTAINERD, True, False),
+    ("containerd/1.6", Family.CONTAINERD, True, False),
+    ("containerd/1.3.9", Family.CONTAINERD, False, False),
+    ("containerd/unknown", Family.CONTAINERD, False, False),
+    ("containerd/", Family.CONTAINERD, False, False),
+    ("containerd/1.7.24.5", Family.CONTAINERD, False, False),
+    ("containerd/99999.0.0", Family.CONTAINERD, False, False),
+    ("buildkit/v0.13", Family.BUILDKIT, True, False),
+    ("regclient/regctl (v0.8)", Family.REGCLIENT, True, False),
+    ("containers/5.24.1 (github.com/containers/image)", Family.CONTAINERS, False, False),
+    ("Buildah/1.28.2", Family.CONTAINERS, False, False),
+    ("skopeo/1.9.3", Family.CONTAINERS, False, False),
+    ("cri-o/1.30", Family.CONTAINERS, False, False),
+    ("go-containerregistry/v0.20.0", Family.GO_CONTAINERREGISTRY, False, False),
+    ("crane/v0.20 go-containerregistry/v0.20", Family.GO_CONTAINERREGISTRY, False, False),
+    ("oras-go", Family.ORAS, False, False),
+    ("oras/1.3.0", Family.ORAS, False, False),
+    ("Helm/3.15.0", Family.ORAS, False, False),
+    ("curl/8.5.0", Family.OTHER, False, False),
+    ("Docker-Client/24.0", Family.OTHER, False, False),
+    ("", Family.OTHER, False, False),
+]
+
+
+@pytest.mark.parametrize(("user_agent", "family", "proven", "pings"), TABLE)
+def test_the_table_of_families(user_agent: str, family: Family, proven: bool, pings: bool) -> None:
+    client = identify(user_agent)
+    assert (client.family, client.proven, client.pings) == (family, proven, pings)
+
+
+@given(st.text())
+def test_any_user_agent_is_somebody(user_agent: str) -> None:
+    assert isinstance(identify(user_agent), Client)
