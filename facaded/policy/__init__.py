@@ -1,0 +1,1 @@
+"""What to do, without I/O and with the time handed in: answers, health, failover."""
