@@ -1,0 +1,1 @@
+"""Talking to registries, with treq: requests, probes, and the watch that is kept over them."""

@@ -1,0 +1,104 @@
+"""Words for what goes wrong, trust roots, and real connections that hang."""
+
+from pathlib import Path
+
+import pytest
+import pytest_twisted
+from OpenSSL import SSL, crypto
+from twisted.internet import defer, error, reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseNeverReceived
+
+from facaded.backends.probes import prober_of
+from facaded.backends.registry import WORDS_LENGTH, printable, trust_policy, words
+from facaded.policy.health import Step, Verdict
+
+
+@pytest.mark.parametrize(
+    ("problem", "said"),
+    [
+        (error.ConnectionRefusedError(), "connection refused"),
+        (error.DNSLookupError("x"), "the name does not resolve"),
+        (error.TCPTimedOutError(), "time-out"),
+        (error.TimeoutError(), "time-out"),
+        (defer.TimeoutError(3, "Deferred"), "time-out"),
+        (error.NoRouteError(), "no route to the host"),
+        (error.ConnectError(), "no connection"),
+        (error.ConnectionDone(), "connection closed without an answer"),
+        (error.ConnectionLost(), "connection reset"),
+        (ResponseNeverReceived([Failure(error.ConnectionLost())]), "connection reset"),
+        (SSL.Error([("SSL routines", "", "certificate verify failed")]), "TLS: certificate verify failed"),
+        (SSL.Error(), "TLS: Error"),
+        (ValueError("a\r\nb\x1b[1m"), "a??b?[1m"),
+        (ValueError(), "ValueError"),
+    ],
+)
+def test_what_went_wrong_is_said_in_a_few_plain_words(problem: Exception, said: str) -> None:
+    assert words(problem) == said
+
+
+def test_a_stranger_s_text_is_made_fit_for_a_log_line() -> None:
+    assert len(printable("x" * 1000)) == WORDS_LENGTH
+
+
+def test_trust_roots_are_read_or_the_reason_is_raised(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file"):
+        trust_policy(tmp_path / "none.pem")
+    empty = tmp_path / "empty.pem"
+    empty.write_text("nothing")
+    with pytest.raises(crypto.Error):
+        trust_policy(empty)
+    broken = tmp_path / "broken.pem"
+    broken.write_text("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n")
+    with pytest.raises(crypto.Error):
+        trust_policy(broken)
+
+
+class Hanging(Protocol):
+    """A registry that says what it has to say and then nothing more, keeping the connection."""
+
+    def __init__(self, says: bytes, gone: Deferred[None]) -> None:
+        self.says = says
+        self.gone = gone
+
+    def dataReceived(self, data: bytes) -> None:
+        assert self.transport is not None
+        self.transport.write(self.says)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.gone.callback(None)
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf",
+        b"HTTP/1.1 200 OK\r\n\r\nendless",
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_a_registry_that_hangs_at_any_point_is_a_time_out_and_its_connection_is_closed(says: bytes) -> None:
+    gone: Deferred[None] = Deferred()
+    factory = Factory.forProtocol(lambda: Hanging(says, gone))
+    port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(factory)
+    probe = prober_of(reactor, f"http://127.0.0.1:{port.getHost().port}", None, None, timeout=0.3)
+    result = await probe()
+    assert (result.verdict, result.step, result.words) == (Verdict.BAD, Step.PING, "time-out")
+    assert 0.3 <= result.latency < 2
+    await gone.addTimeout(2, reactor)
+    await port.stopListening()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_refused_connection_is_noticed_at_once() -> None:
+    port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(Factory.forProtocol(Protocol))
+    address = port.getHost().port
+    await port.stopListening()
+    result = await prober_of(reactor, f"http://127.0.0.1:{address}", None, None, timeout=3)()
+    assert (result.verdict, result.words) == (Verdict.BAD, "connection refused")
+    assert result.latency < 1

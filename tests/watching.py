@@ -1,0 +1,65 @@
+"""A watch over backends whose probes are answered by hand."""
+
+from collections.abc import Mapping
+from random import Random
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from facaded.backends.watch import Plan, Standing, Watch, Watched
+from facaded.policy.health import Result, Settings, Step, Verdict
+
+GOOD = Result(Verdict.GOOD, Step.TOKEN, "token granted", 0.1)
+BAD = Result(Verdict.BAD, Step.PING, "connection refused", 0.1)
+SETTINGS = Settings(interval=10, fast_interval=1, timeout=3, fall=2, rise=2)
+
+
+@define
+class Scripted:
+    """Backends that answer a probe when they are told to."""
+
+    waiting: dict[str, Deferred[Result]] = field(factory=dict)
+    cancelled: list[str] = field(factory=list)
+    asked: list[str] = field(factory=list)
+
+    def plan(self, *names: str, urls: Mapping[str, str] | None = None, failback_after: float = 60) -> Plan:
+        return Plan(
+            {name: Watched((name, (urls or {}).get(name)), lambda name=name: self._probe(name)) for name in names},  # type: ignore[misc]
+            SETTINGS,
+            failback_after,
+        )
+
+    def answer(self, name: str, result: Result) -> None:
+        self.waiting.pop(name).callback(result)
+
+    def _probe(self, name: str) -> Deferred[Result]:
+        self.asked.append(name)
+        self.waiting[name] = Deferred(lambda _: self.cancelled.append(name))
+        return self.waiting[name]
+
+
+@define
+class Watching:
+    """A running watch, its backends, its clock, and the news it told."""
+
+    clock: Clock
+    backends: Scripted
+    watch: Watch
+    news: list[str]
+
+    @classmethod
+    def begin(cls, *names: str, kept: Standing | None = None, failback_after: float = 60) -> "Watching":
+        clock, backends, news = Clock(), Scripted(), list[str]()
+        watch = Watch(clock, Random(1), backends.plan(*names, failback_after=failback_after), kept, news.append)
+        watch.startService()
+        return cls(clock, backends, watch, news)
+
+    @property
+    def in_charge(self) -> str:
+        return self.watch.standing.charge.backend
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass in steps small enough that every wait ends in its own."""
+        for _ in range(int(seconds * 10)):
+            self.clock.advance(0.1)
