@@ -1,0 +1,1 @@
+"""Talking to clients, with twisted.web."""

@@ -1,0 +1,261 @@
+"""The HTTP server under everything: what is malformed, too large or too slow ends here, before any resource sees it.
+
+`HTTPChannel` parses; `Channel` adds the bounds that it leaves open: a time for a request's head, a size and a time
+for its body, exactly one Host, and an answer to a TLS hello on a plain port.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, ITCPTransport
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from twisted.web import http
+from twisted.web.http import HTTPChannel
+from twisted.web.resource import IResource
+from twisted.web.server import Request, Site
+
+from facaded.web import accesslog
+
+HEAD_TIME = 10.0
+"""Seconds from the first byte of a request to the end of its head: a client that needs longer is stuck, or hostile."""
+
+IDLE_TIME = 60.0
+"""Seconds that a kept connection may wait for its next request, as most servers allow."""
+
+BODY_SIZE = 64 << 10
+"""Bytes of a request's body that are read, and thrown away: nothing here has a use for one."""
+
+BODY_TIME = 2.0
+"""Seconds that a body may take before its connection is closed."""
+
+CONNECTIONS = 10_000
+"""Connections to one listener at a time. Each is some 10 KiB; beyond this, new ones are closed at once."""
+
+BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+_TLS_HANDSHAKE = b"\x16"
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
+
+
+class Channel(HTTPChannel):
+    """One connection. See the module for what it adds to Twisted's."""
+
+    site: "BoundedSite"
+    _spoken = False
+    _closed = False
+    _expects = False
+    _discarding = False
+    _discarded = 0
+    _request_line = b""
+    _deadline: IDelayedCall | None = None
+
+    def connectionMade(self) -> None:
+        HTTPChannel.connectionMade(self)
+        self.site.channels.add(self)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._set_deadline(None)
+        HTTPChannel.connectionLost(self, reason)
+        self.site.gone(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Answer a TLS hello at once:
+
+        Docker tries plain HTTP on a loopback address only after an answer that begins with `HTTP/`.
+        """
+        if not self._spoken and data.startswith(_TLS_HANDSHAKE):
+            self._refuse()
+        if self._closed:
+            return
+        self._spoken = True
+        if self._deadline is None and not self.requests:
+            self._set_deadline(HEAD_TIME)
+        HTTPChannel.dataReceived(self, data)
+
+    def lineReceived(self, line: bytes) -> None:
+        begun = len(self.requests)
+        HTTPChannel.lineReceived(self, line)
+        if len(self.requests) > begun:
+            self._request_line = line
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        self._refuse()
+
+    def headerReceived(self, line: bytes) -> bool:
+        """Refuse control characters, and take out Expect:
+
+        Twisted would ask for the body that we are about to refuse.
+        """
+        if _CONTROL.search(line):
+            self._refuse()
+            return False
+        if line[:7].lower() == b"expect:":
+            self._expects = True
+            return True
+        return bool(HTTPChannel.headerReceived(self, line))
+
+    def allHeadersReceived(self) -> None:
+        hosts = self.requests[-1].requestHeaders.getRawHeaders(b"Host", [])
+        if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
+            self._refuse()
+        HTTPChannel.allHeadersReceived(self)
+        self._set_deadline(None)
+        if self._closed or self.length == 0:
+            return
+        self._set_deadline(BODY_TIME)
+        if self.length is None or self.length > BODY_SIZE or self._expects:
+            self._answer_early()
+
+    def allContentReceived(self) -> None:
+        self._set_deadline(None)
+        self._expects = False
+        if not self._closed:
+            HTTPChannel.allContentReceived(self)
+
+    def rawDataReceived(self, data: bytes) -> None:
+        if not self._discarding:
+            HTTPChannel.rawDataReceived(self, data)
+            return
+        self._discarded += len(data)
+        if self._discarded > BODY_SIZE:
+            self._close()
+
+    def loseConnection(self) -> None:
+        """Called when the answer is written.
+
+        A client that is still sending its body reads the answer only if we go on receiving.
+        """
+        if not self._discarding:
+            self._close()
+
+    def finish_up(self) -> None:
+        """Close now if nothing is in flight, else when the answer is written."""
+        self.persistent = False
+        if not self.requests:
+            self._close()
+
+    def abort(self) -> None:
+        """End the connection whatever is in flight."""
+        ITCPTransport(self.transport).abortConnection()
+
+    def _answer_early(self) -> None:
+        """Answer before the body has come, throw away what comes of it within the bounds, and close."""
+        self._discarding = True
+        self.persistent = False
+        request = self.requests[-1]
+        request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+        request.requestReceived(*self._request_line.split(b" "))
+
+    def _set_deadline(self, seconds: float | None) -> None:
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+        self._deadline = None if seconds is None else self.site.reactor.callLater(seconds, self._too_slow)
+
+    def _too_slow(self) -> None:
+        self._deadline = None
+        if self.requests and not self._discarding and self.requests[-1].content is not None:
+            self._answer_early()
+        self._close()
+
+    def _refuse(self) -> None:
+        """A bare 400: what came is not HTTP as RFC 9112 has it, and there is no request to answer."""
+        if not self._closed:
+            assert self.transport is not None
+            self.transport.write(BAD_REQUEST)
+            self._close()
+
+    def _close(self) -> None:
+        """Once: what Twisted or the client does after this must not lead to a second answer."""
+        self._set_deadline(None)
+        if self._closed:
+            return
+        self._closed = True
+        HTTPChannel.loseConnection(self)
+
+
+class _Nowhere:
+    """Where a request's body goes."""
+
+    def write(self, data: bytes) -> int:
+        return len(data)
+
+    def read(self, size: int = -1) -> bytes:
+        return b""
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return 0
+
+    def tell(self) -> int:
+        return 0
+
+    def close(self) -> None:
+        pass
+
+
+class BoundedSite(Site):
+    """A web site with `Channel`'s bounds, the access log, and an end that waits for what is in flight."""
+
+    noisy = False
+    protocol = Channel  # type: ignore[assignment]  # Twisted says its own wrapper, which adds HTTP/2; any HTTPChannel works
+
+    def __init__(self, resource: IResource, reactor: IReactorTime) -> None:
+        Site.__init__(self, resource, timeout=IDLE_TIME, reactor=reactor, parsePOSTFormSubmission=False)
+        self.channels: set[Channel] = set()
+        self._drained: Deferred[None] | None = None
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        return Site.buildProtocol(self, addr) if len(self.channels) < CONNECTIONS else None
+
+    def startFactory(self) -> None:
+        """Nothing: Twisted would keep a log file and a date for it."""
+
+    def stopFactory(self) -> None:
+        """Nothing: see `startFactory`."""
+
+    def getContentFile(self, length: int | None) -> _Nowhere:
+        """Bodies are not kept: Twisted would put a large one on the disk."""
+        return _Nowhere()
+
+    def log(self, request: http.Request) -> None:
+        """Called by Twisted when an answer has been written."""
+        accesslog.write(request)
+
+    def gone(self, channel: Channel) -> None:
+        """A connection has ended."""
+        self.channels.discard(channel)
+        if not self.channels and self._drained is not None and not self._drained.called:
+            self._drained.callback(None)
+
+    def drain(self, seconds: float) -> Deferred[None]:
+        """Close idle connections now and busy ones when they are answered, or after `seconds`.
+
+        Fires when all are gone.
+        """
+        self._drained = Deferred()
+        drained = self._drained
+        overdue = self.reactor.callLater(seconds, self._abort)
+        for channel in list(self.channels):
+            channel.finish_up()
+        if not self.channels and not drained.called:
+            drained.callback(None)
+        return drained.addBoth(lambda _: overdue.cancel() if overdue.active() else None)
+
+    def _abort(self) -> None:
+        for channel in list(self.channels):
+            channel.abort()
+
+
+def respond(request: Request, status: int, headers: Mapping[str, str], body: bytes) -> None:
+    """Write an answer and end it. A HEAD gets the head that a GET would, `Content-Length` included."""
+    request.setResponseCode(status)
+    request.setHeader("Server", "facaded")
+    request.setHeader("X-Content-Type-Options", "nosniff")
+    for name, value in headers.items():
+        request.setHeader(name, value)
+    request.setHeader("Content-Length", str(len(body)))
+    request.write(body)
+    request.finish()

@@ -1,0 +1,239 @@
+"""What is malformed, too large or too slow ends in the channel."""
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request
+
+from facaded.web import site as site_module
+from facaded.web.site import BAD_REQUEST, BODY_SIZE, BODY_TIME, HEAD_TIME, IDLE_TIME, BoundedSite, respond
+from tests.web.raw import Connection
+
+
+class Echo(Resource):
+    """Answers with method and target; keeps requests for `/later` open."""
+
+    isLeaf = True
+
+    def __init__(self) -> None:
+        Resource.__init__(self)
+        self.kept: list[Request] = []
+
+    def render(self, request: Request) -> int:
+        if request.uri == b"/later":
+            self.kept.append(request)
+        else:
+            respond(request, 200, {}, request.method + b" " + request.uri)
+        return NOT_DONE_YET
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def resource() -> Echo:
+    return Echo()
+
+
+@pytest.fixture
+def site(clock: Clock, resource: Echo) -> BoundedSite:
+    return BoundedSite(resource, clock)
+
+
+@pytest.fixture
+def connection(site: BoundedSite, clock: Clock) -> Iterator[Connection]:
+    connection = Connection(site)
+    yield connection
+    connection.lose()
+    assert clock.getDelayedCalls() == []
+    assert site.channels == set()
+
+
+def test_a_request_is_answered_and_the_connection_kept(connection: Connection) -> None:
+    for _ in range(3):
+        answer = connection.send(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert answer.endswith(b"\r\n\r\nGET /a")
+    assert not connection.closed
+
+
+def test_pipelined_requests_are_answered_in_order(connection: Connection) -> None:
+    answer = connection.send(b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\nGET /2 HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert answer.index(b"GET /1") < answer.index(b"GET /2")
+    assert answer.count(b"HTTP/1.1 200") == 2
+
+
+def test_a_head_has_the_length_and_no_body(connection: Connection) -> None:
+    answer = connection.send(b"HEAD /a HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert b"Content-Length: 7\r\n" in answer
+    assert answer.endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET /v2/ HTTP/1.1\r\n\r\n",
+        b"GET /v2/ HTTP/1.0\r\n\r\n",
+        b"GET /v2/ HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+        b"GET /v2/ HTTP/1.1\r\nHost: a b\r\n\r\n",
+        b"GET /v2/ HTTP/1.1\r\nHost: a/b\r\n\r\n",
+        b"GET /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\na",
+        b"GET /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\na",
+        b"GET /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
+        b"GET /v2/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n1\r\na\r\n0\r\n\r\n",
+        b"GET /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+        b"GET /v2/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
+        b"GET /v2/ HTTP/1.1\r\nHost: a\r\nX: \x01\r\n\r\n",
+        b"GET /v2/ HTTP/1.1\r\nHost: a\r\nX: \x00\r\n\r\n",
+        b"GET /v2/ HTTP/1.1\r\nHost: a\r\nX: a\nb\r\n\r\n",
+        b"GET /v2/ HTTP/1.1\r\nHost : a\r\n\r\n",
+        b"GET /v2/ HTTP/1.1\r\nHost\r\n\r\n",
+        b"GET /v2/\x00 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /v2/ /x HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /v2/ HTTP/2.0\r\nHost: a\r\n\r\n",
+        b"GET /v2/\r\n\r\n",
+        b"GET /" + b"a" * 20000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 5000 + b"\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"\x16",
+    ],
+)
+def test_what_is_not_http_gets_a_bare_400_and_the_connection_is_closed(connection: Connection, request_: bytes) -> None:
+    answer = connection.send(request_)
+    assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert answer.endswith(b"\r\n\r\n")
+    assert answer.count(b"HTTP/1.1") == 1
+    assert connection.closed
+    assert connection.send(b"GET /v2/ HTTP/1.1\r\nHost: a\r\n\r\n") == b""
+
+
+def test_a_byte_of_a_tls_hello_is_one_only_at_the_beginning(connection: Connection) -> None:
+    assert connection.send(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 200")
+    assert connection.send(b"\x16") == b""
+    assert not connection.closed
+
+
+def test_a_small_body_is_thrown_away_and_the_connection_kept(connection: Connection) -> None:
+    assert connection.send(b"PUT /a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n") == b""
+    assert b"PUT /a" in connection.send(b"hello")
+    assert b"GET /b" in connection.send(b"GET /b HTTP/1.1\r\nHost: x\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    "announced",
+    [b"Content-Length: 1000000000", b"Transfer-Encoding: chunked", b"Content-Length: 9\r\nExpect: 100-continue"],
+)
+def test_a_large_body_is_answered_at_once_not_asked_for_and_ends_the_connection(
+    connection: Connection, announced: bytes
+) -> None:
+    answer = connection.send(b"PUT /a HTTP/1.1\r\nHost: x\r\n" + announced + b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b"Connection: close\r\n" in answer
+    assert answer.endswith(b"PUT /a")
+    assert not connection.closed, "a client that is still sending would not read the answer"
+    connection.send(b"x" * BODY_SIZE)
+    assert not connection.closed
+    assert connection.send(b"x") == b""
+    assert connection.closed
+
+
+def test_a_body_that_is_sent_slowly_is_answered_and_cut_off(connection: Connection, clock: Clock) -> None:
+    connection.send(b"PUT /a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")
+    for _ in range(3):
+        clock.advance(BODY_TIME / 4)
+        assert connection.send(b"x") == b""
+    clock.advance(BODY_TIME / 4)
+    assert b"PUT /a" in connection.received()
+    assert connection.closed
+
+
+def test_an_early_answer_is_cut_off_in_time_as_well(connection: Connection, clock: Clock) -> None:
+    connection.send(b"PUT /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    assert not connection.closed
+    clock.advance(BODY_TIME)
+    assert connection.closed
+
+
+def test_a_head_that_comes_byte_by_byte_is_cut_off(connection: Connection, clock: Clock) -> None:
+    for byte in b"GET / HTT":
+        connection.send(bytes([byte]))
+        clock.advance(HEAD_TIME / 10)
+    assert not connection.closed
+    clock.advance(HEAD_TIME / 10)
+    assert connection.closed
+
+
+def test_an_idle_connection_is_closed(connection: Connection, clock: Clock) -> None:
+    connection.send(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
+    clock.advance(IDLE_TIME - 1)
+    assert not connection.closed
+    clock.advance(1)
+    assert connection.closed
+
+
+def test_connections_are_counted(site: BoundedSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(site_module, "CONNECTIONS", 2)
+    connections = [Connection(site), Connection(site)]
+    assert site.buildProtocol(None) is None
+    connections[0].lose()
+    connections[0] = Connection(site)
+    for each in connections:
+        each.lose()
+
+
+def test_a_stop_closes_idle_connections_and_waits_for_the_busy_ones(
+    site: BoundedSite, resource: Echo, clock: Clock
+) -> None:
+    idle, halfway, busy = Connection(site), Connection(site), Connection(site)
+    halfway.send(b"GET /a HT")
+    busy.send(b"GET /later HTTP/1.1\r\nHost: x\r\n\r\n")
+    drained = site.drain(5)
+    assert idle.closed
+    assert halfway.closed
+    assert not busy.closed
+    idle.lose()
+    halfway.lose()
+    respond(resource.kept[0], 200, {}, b"done")
+    assert busy.received().endswith(b"done")
+    assert busy.closed
+    assert not drained.called
+    busy.lose()
+    assert drained.called
+    assert clock.getDelayedCalls() == []
+
+
+def test_a_stop_does_not_wait_for_ever(site: BoundedSite, resource: Echo, clock: Clock) -> None:
+    busy = Connection(site)
+    busy.send(b"GET /later HTTP/1.1\r\nHost: x\r\n\r\n")
+    resource.kept[0].notifyFinish().addErrback(lambda _: None)
+    drained = site.drain(5)
+    clock.advance(5)
+    assert busy.transport.disconnected
+    busy.lose()
+    assert drained.called
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(
+        st.binary()
+        | st.sampled_from([b"GET / HTTP/1.1\r\n", b"Host: x\r\n", b"\r\n", b"Content-Length: 3\r\n", b"\x16\x03"]),
+        max_size=12,
+    )
+)
+def test_no_bytes_make_it_raise_or_leave_anything_behind(pieces: list[bytes]) -> None:
+    clock = Clock()
+    site = BoundedSite(Echo(), clock)
+    connection = Connection(site)
+    for piece in pieces:
+        answer = connection.send(piece)
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 ")
+    connection.lose()
+    assert clock.getDelayedCalls() == []
+    assert BAD_REQUEST.startswith(b"HTTP/1.1 400")
