@@ -1,0 +1,7 @@
+"""`python -m facaded` is `facaded`."""
+
+import sys
+
+from facaded.cli import main
+
+sys.exit(main())

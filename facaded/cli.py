@@ -1,0 +1,219 @@
+"""The command line. Exit status: 0 good, 1 the answer is bad news, 2 usage or settings."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import (
+    FileLogObserver,
+    FilteringLogObserver,
+    LogEvent,
+    LogLevel,
+    LogLevelFilterPredicate,
+    eventAsText,
+    globalLogBeginner,
+)
+
+from facaded import __version__, config
+from facaded.admin import control, status
+from facaded.admin.control import ControlError
+from facaded.backends.probes import prober_of
+from facaded.config import Loaded, SettingsError
+from facaded.policy.health import Result, Verdict
+from facaded.service import StartError, control_socket, makeService, use_monotonic_time
+
+GOOD, BAD_NEWS, USAGE = 0, 1, 2
+
+COMMANDS = ("serve", "check", "status", "reload", "version")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; gives its exit status."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if not given or (given[0].startswith("-") and given[0] not in ("-h", "--help")):
+        given = ["serve", *given]
+    options = _parser().parse_args(given)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except SettingsError as error:
+        for problem in error.problems:
+            _complain(f"{error.source}: {problem}")
+        return USAGE
+    except StartError as error:
+        _complain(str(error))
+        return USAGE
+    except ControlError as error:
+        _complain(str(error))
+        return BAD_NEWS
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="facaded",
+        description="Answers for a container registry, and sends each pull on to the registry that holds the image.",
+        epilog="Without a command: serve. Exit status: 0 good, 1 the answer is bad news, 2 usage or settings.",
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    settings = argparse.ArgumentParser(add_help=False)
+    settings.add_argument(
+        "--config", type=Path, metavar="F", help=f"the settings file (else {config.DEFAULT_FILE}, else defaults)"
+    )
+    settings.add_argument(
+        "--org", metavar="NAME", help="without a file: the organisation whose repositories are answered for"
+    )
+    machine = argparse.ArgumentParser(add_help=False)
+    machine.add_argument("--json", action="store_true", help="JSON instead of text")
+
+    def add(
+        name: str, command: Callable[[argparse.Namespace], int], words: str, *parents: argparse.ArgumentParser
+    ) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=words, description=words, parents=parents)
+        added.set_defaults(command=command)
+        return added
+
+    add("serve", _serve, "answer for the registry until stopped", settings)
+    check = add("check", _check, "say whether the settings can be used, and what they mean", settings, machine)
+    check.add_argument("--probe", action="store_true", help="also ask every backend once")
+    add("status", _status, "show the running daemon's backends and who is in charge", settings, machine)
+    add("reload", _reload, "have the running daemon read its settings again", settings)
+    add("version", _version, "print the version", machine)
+    return parser
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from twisted.internet import reactor
+
+    _begin_logging(sys.stderr)
+    use_monotonic_time(reactor)
+    daemon = makeService(_load(options), reactor, lambda: _load(options), os.environ)
+    daemon.privilegedStartService()
+    daemon.startService()
+    reactor.addSystemEventTrigger("before", "shutdown", daemon.stopService)
+    reactor.run()
+    return GOOD
+
+
+def _check(options: argparse.Namespace) -> int:
+    loaded = _load(options)
+    results = _run(lambda reactor: _probe_all(loaded, reactor)) if options.probe else {}
+    if options.json:
+        probes = {name: status.result(each) for name, each in results.items()}
+        _print_json({"settings": loaded.source, "warnings": list(loaded.warnings), "probes": probes})
+    else:
+        print(f"{loaded.source}: can be used")
+        for warning in loaded.warnings:
+            print(f"warning: {warning}")
+        for name, each in results.items():
+            print(f"{name}: {each.verdict.value}: {each.step.value}: {each.words} ({each.latency * 1000:.0f} ms)")
+    return BAD_NEWS if any(each.verdict is not Verdict.GOOD for each in results.values()) else GOOD
+
+
+async def _probe_all(loaded: Loaded, reactor: Any) -> dict[str, Result]:
+    settings = loaded.config
+    probes = [
+        prober_of(reactor, backend.url, backend.ca_file, settings.canary(backend), settings.health.timeout)()
+        for backend in settings.backends
+    ]
+    found = await gatherResults(probes)
+    return {backend.name: each for backend, each in zip(settings.backends, found, strict=True)}
+
+
+def _status(options: argparse.Namespace) -> int:
+    code, document = _ask(options, "GET", "/status")
+    if code != 200:
+        raise ControlError(f"the daemon answers {code}")
+    if options.json:
+        _print_json(document)
+    else:
+        print(status.table(document))
+    return BAD_NEWS if status.is_bad_news(document) else GOOD
+
+
+def _reload(options: argparse.Namespace) -> int:
+    _, document = _ask(options, "POST", "/reload")
+    for problem in document["problems"]:
+        _complain(f"not reloaded: {problem}")
+    return USAGE if document["problems"] else GOOD
+
+
+def _version(options: argparse.Namespace) -> int:
+    if options.json:
+        _print_json({"version": __version__})
+    else:
+        print(f"facaded {__version__}")
+    return GOOD
+
+
+def _load(options: argparse.Namespace) -> Loaded:
+    from twisted.internet import reactor
+
+    return config.load(options.config, options.org, os.environ, reactor)
+
+
+def _ask(options: argparse.Namespace, method: str, resource: str) -> tuple[int, control.Document]:
+    """Ask the running daemon. Its socket is looked for where these settings have it, then where a service has it."""
+    try:
+        settings = _load(options).config
+    except SettingsError as error:
+        settings = error.partial or config.Config()
+    places = [control_socket(settings, os.environ)]
+    if settings.listen.control is None:
+        places += [config.SYSTEM_RUNTIME / config.CONTROL_SOCKET, config.SYSTEM_STATE / config.CONTROL_SOCKET]
+    path = next((place for place in places if place.exists()), None)
+    if path is None:
+        looked = ", ".join(dict.fromkeys(str(place) for place in places))
+        raise ControlError(f"no daemon is running: there is no socket at {looked}")
+    answer: tuple[int, control.Document] = _run(lambda reactor: control.ask(reactor, path, method, resource))
+    return answer
+
+
+def _run(work: Callable[[Any], Coroutine[Deferred[Any], Any, Any]]) -> Any:
+    """Run a coroutine on the reactor, and give its result or raise its error."""
+    from twisted.internet import reactor
+
+    outcome: list[Any] = []
+    use_monotonic_time(reactor)
+
+    def begin() -> None:
+        Deferred.fromCoroutine(work(reactor)).addBoth(outcome.append).addBoth(lambda _: reactor.stop())
+
+    reactor.callWhenRunning(begin)
+    reactor.run()
+    if not outcome:
+        raise ControlError("interrupted")
+    if hasattr(outcome[0], "raiseException"):
+        outcome[0].raiseException()
+    return outcome[0]
+
+
+def _begin_logging(stream: TextIO) -> None:
+    """Log to `stream`:
+
+    what facaded says from `info` on, what its libraries say from `warn` on. The journal has its own clock.
+    """
+    levels = LogLevelFilterPredicate(defaultLogLevel=LogLevel.warn)
+    levels.setLogLevelForNamespace("facaded", LogLevel.info)
+    dated = "JOURNAL_STREAM" not in os.environ
+    priorities = {LogLevel.critical: "<2>", LogLevel.error: "<3>", LogLevel.warn: "<4>", LogLevel.info: "<6>"}
+
+    def formatted(event: LogEvent) -> str:
+        text = eventAsText(event, includeTimestamp=dated, includeSystem=False)
+        prefix = "" if dated else priorities.get(event.get("log_level", LogLevel.info), "<6>")
+        return "".join(f"{prefix}{line}\n" for line in text.splitlines())
+
+    observer = FilteringLogObserver(FileLogObserver(stream, formatted), [levels])
+    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
+
+
+def _complain(sentence: str) -> None:
+    print(f"facaded: {sentence}", file=sys.stderr)
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    print(json.dumps(document, indent=2))

@@ -1,0 +1,280 @@
+"""The daemon: all parts put together, started and stopped in order."""
+
+import errno
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from random import SystemRandom
+from typing import Any
+
+from twisted.application import strports
+from twisted.application.service import MultiService, Service
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.error import CannotListenError
+from twisted.logger import Logger
+from twisted.web.resource import Resource
+
+from facaded import __version__, state
+from facaded.admin import status
+from facaded.admin.control import Control
+from facaded.admin.site import Admin
+from facaded.backends.probes import prober_of
+from facaded.backends.watch import Plan, Watch, Watched
+from facaded.config import Config, Loaded, SettingsError, control_endpoint, control_path, state_directory
+from facaded.policy import failover
+from facaded.state import Clocks
+from facaded.web.answers import Facade
+from facaded.web.site import BoundedSite
+
+IN_FLIGHT = 5.0
+"""Seconds that requests in flight are given at a stop."""
+
+
+class StartError(Exception):
+    """The daemon cannot start. The text is one sentence that says why and what to do."""
+
+
+def use_monotonic_time(reactor: Any) -> None:
+    """Make every timer of this process immune to clock steps. Call it once, before anything is scheduled.
+
+    Twisted's `reactor.seconds` is `time.time`, a plain attribute that `callLater` and the main loop both ask.
+    """
+    reactor.seconds = time.monotonic
+
+
+def makeService(loaded: Loaded, reactor: Any, reread: Callable[[], Loaded], environ: Mapping[str, str]) -> "Daemon":
+    """Put the daemon together.
+
+    `reread` reads the settings again, for a reload. Nothing is listened on before `privilegedStartService`, which
+    raises StartError if it must; nor does this raise anything else than StartError, if there is no place for the
+    state.
+    """
+    return Daemon(loaded, reactor, reread, environ)
+
+
+class Daemon(MultiService):
+    """The whole of facaded as one service."""
+
+    _log = Logger()
+
+    def __init__(self, loaded: Loaded, reactor: Any, reread: Callable[[], Loaded], environ: Mapping[str, str]) -> None:
+        MultiService.__init__(self)
+        self.loaded = loaded
+        self._reactor = reactor
+        self._reread = reread
+        self._environ = environ
+        self._notify = Notifier(environ.get("NOTIFY_SOCKET"))
+        self._state_lost = False
+        self._stopping = False
+        self._hangup: Any = signal.SIG_DFL
+        kept = self._read_state()
+        self.watch = Watch(reactor, SystemRandom(), self._plan(loaded.config), kept.standing, self._changed)
+        self._sites = {
+            "listen.http": self._site(Facade(lambda: self.config.rules, self.watch)),
+            "listen.admin": self._site(Admin(lambda: self.config.listen.admin_hosts, self._not_ready)),
+            "listen.control": self._site(Control(self.status, self.reload)),
+        }
+        self._listeners = [self._listener(key, endpoint) for key, endpoint in self._endpoints()]
+
+    @property
+    def config(self) -> Config:
+        """The settings in force."""
+        return self.loaded.config
+
+    def privilegedStartService(self) -> None:
+        """Listen. Raises StartError if one listener cannot, with none left open."""
+        self._hangup = signal.signal(signal.SIGHUP, self._on_hangup)
+        for listener in self._listeners:
+            try:
+                listener.privilegedStartService()
+            except (CannotListenError, OSError) as error:
+                for opened in self._listeners[: self._listeners.index(listener)]:
+                    opened.stopService()
+                raise StartError(f"{listener.name}: {_why(error)}") from None
+
+    def startService(self) -> None:
+        Service.startService(self)
+        for listener in self._listeners:
+            listener.startService()
+        self._log.info("facaded {version}, settings: {source}", version=__version__, source=self.loaded.source)
+        self._warn()
+        self.watch.startService()
+        self.watch.when_settled().addCallback(self._settled)
+
+    def stopService(self) -> Deferred[None]:
+        Service.stopService(self)
+        return Deferred.fromCoroutine(self._stop())
+
+    def reload(self) -> tuple[str, ...]:
+        """Read the settings again, and go by them if they are good.
+
+        Gives the problems if they are not; then nothing has changed.
+        """
+        self._notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        try:
+            self._adopt(self._reread())
+        except SettingsError as error:
+            for problem in error.problems:
+                self._log.error("not reloaded: {source}: {problem}", source=error.source, problem=problem)
+            return error.problems
+        finally:
+            if self.watch.settled:
+                self._notify(f"READY=1\nSTATUS={self._summary()}")
+        self._log.info("reloaded, settings: {source}", source=self.loaded.source)
+        self._warn()
+        return ()
+
+    def status(self) -> dict[str, Any]:
+        """The status document."""
+        urls = self.config.rules.backends
+        return status.document(self.watch, urls, self.loaded.source, self.loaded.warnings, self._clocks().to_wall)
+
+    # Putting together
+
+    def _endpoints(self) -> list[tuple[str, str]]:
+        listen = self.config.listen
+        return [
+            *(("listen.http", endpoint) for endpoint in listen.http),
+            *(("listen.admin", endpoint) for endpoint in listen.admin),
+            ("listen.control", control_endpoint(self.config, self._environ)),
+        ]
+
+    def _site(self, resource: Resource) -> BoundedSite:
+        return BoundedSite(resource, self._reactor)
+
+    def _listener(self, key: str, endpoint: str) -> Service:
+        listener: Service = strports.service(endpoint, self._sites[key], self._reactor)
+        listener.name = f"{key}: {endpoint}"
+        return listener
+
+    def _plan(self, config: Config) -> Plan:
+        timeout = config.health.timeout
+        watched: dict[str, Watched] = {}
+        for backend in config.backends:
+            if backend.name in config.rules.order:
+                canary = config.canary(backend)
+                probe = prober_of(self._reactor, backend.url, backend.ca_file, canary, timeout)
+                watched[backend.name] = Watched((backend.url, backend.ca_file, canary, timeout), probe)
+        return Plan(watched, config.health.machine, config.health.failback_after)
+
+    def _adopt(self, loaded: Loaded) -> None:
+        if loaded.config.listen != self.config.listen:
+            self._log.warn("listen: changed in the settings; listeners change only at a restart")
+        plan = self._plan(loaded.config)
+        self.loaded = loaded
+        self.watch.replan(plan)
+        self._write_state()
+
+    # While it runs
+
+    def _settled(self, _: None) -> None:
+        self._log.info("{why}", why=self.watch.explain())
+        self._write_state()
+        self._notify(f"READY=1\nSTATUS={self._summary()}")
+
+    def _changed(self, news: str) -> None:
+        self._log.info("{news}", news=news)
+        self._notify(f"STATUS={self._summary()}")
+        self._write_state()
+
+    def _not_ready(self) -> str | None:
+        if self._stopping:
+            return "stopping"
+        return None if self.watch.settled else "waiting for the first answers of the backends"
+
+    def _summary(self) -> str:
+        clocks = self._clocks()
+
+        def written(monotonic: float) -> str:
+            return datetime.fromtimestamp(clocks.to_wall(monotonic)).astimezone().strftime("%H:%M")
+
+        standing = self.watch.standing
+        return failover.summarise(self.watch.plan.order, standing.healths, standing.charge, written)
+
+    def _warn(self) -> None:
+        for warning in self.loaded.warnings:
+            self._log.warn("{warning}", warning=warning)
+
+    def _on_hangup(self, *_: object) -> None:
+        self._reactor.callFromThread(self.reload)
+
+    def _clocks(self) -> Clocks:
+        return Clocks(time.time(), self._reactor.seconds())
+
+    # State
+
+    def _directory(self) -> Path:
+        return state_directory(self.config, self._environ)
+
+    def _read_state(self) -> state.Kept:
+        directory = self._directory()
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StartError(f"state.directory: {directory} cannot be made ({error.strerror}): name another") from None
+        kept = state.read(directory, self.config.rules.backends, self._clocks())
+        if kept.warning:
+            self._log.warn("{warning}", warning=kept.warning)
+        self._state_lost = not kept.writable
+        return kept
+
+    def _write_state(self) -> None:
+        if self._state_lost:
+            return
+        try:
+            state.write(self._directory(), self.watch.standing, self.config.rules.backends, self._clocks())
+        except OSError as error:
+            self._log.warn("the state cannot be written ({why}); it is kept in memory", why=error.strerror)
+
+    async def _stop(self) -> None:
+        """Stop listening, end what is in flight, then the probes; the state is written last."""
+        self._stopping = True
+        self._notify("STOPPING=1")
+        await DeferredList([listener.stopService() for listener in self._listeners])
+        await DeferredList([site.drain(IN_FLIGHT) for site in self._sites.values()])
+        self.watch.stopService()
+        self._write_state()
+        signal.signal(signal.SIGHUP, self._hangup)
+        self._log.info("stopped")
+
+
+class Notifier:
+    """Tells systemd, if it wants to know, by sd_notify(3): datagrams to the socket that NOTIFY_SOCKET names."""
+
+    _log = Logger()
+
+    def __init__(self, address: str | None) -> None:
+        self._address = f"\0{address[1:]}" if address and address.startswith("@") else address
+
+    def __call__(self, message: str) -> None:
+        if not self._address:
+            return
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as notify:
+                notify.sendto(message.encode(), self._address)
+        except OSError as error:
+            self._log.warn("systemd cannot be notified ({why})", why=error.strerror)
+
+
+def control_socket(config: Config, environ: Mapping[str, str]) -> Path:
+    """Where a daemon with these settings has its control socket."""
+    return Path(control_path(control_endpoint(config, environ)))
+
+
+_REMEDIES = {
+    errno.EADDRINUSE: "something else listens there: stop it, or choose another address",
+    errno.EACCES: "not permitted: choose a port from 1024 up or a directory of your own, or grant CAP_NET_BIND_SERVICE",
+    errno.EADDRNOTAVAIL: "this machine has no such address: choose one that it has",
+    errno.ENOENT: "the directory does not exist: make it, or choose another path",
+}
+
+
+def _why(error: CannotListenError | OSError) -> str:
+    cause = error.socketError if isinstance(error, CannotListenError) else error
+    if isinstance(cause, OSError) and cause.errno is not None:
+        return _REMEDIES.get(cause.errno, os.strerror(cause.errno))
+    return f"{cause}: is another facaded running?"

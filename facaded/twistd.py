@@ -1,0 +1,69 @@
+"""facaded as a twistd plugin: `twistd -n --pidfile= facaded --config F` does what `facaded serve --config F` does."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from twisted.application.service import MultiService
+from twisted.python import usage
+
+from facaded import config, service
+from facaded.config import SettingsError
+from facaded.service import StartError
+
+
+class Options(usage.Options):
+    """The options after `facaded` on twistd's command line."""
+
+    synopsis = "[options]"
+    longdesc = "Answers for a container registry, and sends each pull on to the registry that holds the image."
+    optParameters = [  # noqa: RUF012
+        ["config", None, None, "The settings file"],
+        ["org", None, None, "Without a file: the organisation whose repositories are answered for"],
+    ]
+
+
+def makeService(options: usage.Options) -> MultiService:
+    """Called by twistd.
+
+    Settings that cannot be used end the process with exit status 2 and a sentence for each problem.
+    """
+    from twisted.internet import reactor
+
+    def read() -> config.Loaded:
+        given: dict[str, Any] = options
+        path = Path(given["config"]) if given["config"] else None
+        return config.load(path, given["org"], os.environ, reactor)
+
+    service.use_monotonic_time(reactor)
+    try:
+        daemon = service.makeService(read(), reactor, read, os.environ)
+    except SettingsError as error:
+        _end(*(f"{error.source}: {problem}" for problem in error.problems))
+    except StartError as error:
+        _end(str(error))
+    return _UnderTwistd(daemon)
+
+
+class _UnderTwistd(MultiService):
+    """Ends twistd with a sentence and exit status 2 where the daemon cannot start:
+
+    twistd itself would show a traceback.
+    """
+
+    def __init__(self, daemon: service.Daemon) -> None:
+        MultiService.__init__(self)
+        MultiService.addService(self, daemon)
+
+    def privilegedStartService(self) -> None:
+        try:
+            MultiService.privilegedStartService(self)
+        except StartError as error:
+            _end(str(error))
+
+
+def _end(*sentences: str) -> NoReturn:
+    for sentence in sentences:
+        sys.stderr.write(f"facaded: {sentence}\n")
+    sys.exit(2)

@@ -1,0 +1,280 @@
+"""The settings: the file in conf/, the defaults, and every way to get them wrong."""
+
+import re
+from pathlib import Path
+
+import pytest
+from twisted.internet import reactor
+
+from facaded import config
+from facaded.config import (
+    Config,
+    Loaded,
+    SettingsError,
+    control_endpoint,
+    control_path,
+    load,
+    state_directory,
+)
+from facaded.oci.requests import Image
+from facaded.policy import health
+
+SHIPPED = Path(__file__).parent.parent / "conf" / "facaded.toml"
+TWO = """
+[[backend]]
+name = "main"
+url = "https://main.test"
+[[backend]]
+name = "second"
+url = "https://second.test:5000/"
+"""
+
+
+@pytest.fixture(autouse=True)
+def no_system_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "DEFAULT_FILE", tmp_path / "system.toml")
+
+
+def read(text: str, tmp_path: Path) -> Loaded:
+    path = tmp_path / "facaded.toml"
+    path.write_text(text)
+    return load(path, None, {}, reactor)
+
+
+def problems(text: str, tmp_path: Path) -> tuple[str, ...]:
+    with pytest.raises(SettingsError) as caught:
+        read(text, tmp_path)
+    return caught.value.problems
+
+
+def test_the_shipped_file_is_all_comment_and_gives_the_defaults(tmp_path: Path) -> None:
+    assert read(SHIPPED.read_text(), tmp_path).config == Config()
+
+
+def test_every_key_of_the_shipped_file_is_known_and_says_its_default(tmp_path: Path) -> None:
+    text = re.sub(r"^#(?=\[|[a-z_]+ = )", "", SHIPPED.read_text(), flags=re.MULTILINE)
+    text = re.sub(r"^(ca_file|canary|directory|control) = .*$", "", text, flags=re.MULTILINE)
+    without_renames = Config().backends
+    loaded = read(text.replace("rename = {}\n", ""), tmp_path).config
+    assert loaded.backends == without_renames
+    assert loaded == Config()
+
+
+def test_every_key_of_the_settings_is_in_the_shipped_file() -> None:
+    shipped = SHIPPED.read_text()
+    sections = (config.Config, config.Listen, config.Health, config.State, config.Backend)
+    keys = {each.name for section in sections for each in section.__attrs_attrs__} - {"backends"}
+    missing = {key for key in keys if not re.search(rf"^#?\[?{key}\]?( = |$)", shipped, re.MULTILINE)}
+    assert missing == set()
+
+
+def test_a_whole_file(tmp_path: Path) -> None:
+    loaded = read(
+        """
+        hosts = ["Docker.Example.com.", "[::1]", "192.0.2.1"]
+        repositories = ["org/*", "team/**"]
+        [listen]
+        http = ["tcp:80", "tcp:8080"]
+        admin = []
+        admin_hosts = ["monitor"]
+        control = "unix:/run/x.sock:mode=660"
+        [health]
+        interval = "1m"
+        fast_interval = "500ms"
+        timeout = "1.5s"
+        rise = 1
+        fall = 3
+        failback_after = "1h"
+        canary = "org/app:v1"
+        [state]
+        directory = "/var/lib/x"
+        """
+        + TWO
+        + 'rename = {}\ncanary = "org/other"\n',
+        tmp_path,
+    )
+    settings = loaded.config
+    assert settings.hosts == ("docker.example.com", "::1", "192.0.2.1")
+    assert settings.listen.http == ("tcp:80", "tcp:8080")
+    assert settings.health.machine == health.Settings(interval=60, fast_interval=0.5, timeout=1.5, fall=3, rise=1)
+    assert [backend.url for backend in settings.backends] == ["https://main.test", "https://second.test:5000"]
+    assert [settings.canary(backend) for backend in settings.backends] == [Image("org/app", "v1"), Image("org/other")]
+    assert settings.rules.order == ("main", "second")
+    assert loaded.warnings == ()
+
+
+WRONG = [
+    ("bogus = 1", "bogus: unknown key; known here: backend, health, hosts, listen, repositories, state"),
+    ("repository = []", "repository: unknown key; did you mean repositories?"),
+    ('[health]\nintervall = "1s"', "health.intervall: unknown key; did you mean interval?"),
+    ("[[backend]]\nnam = 1\n" + TWO, "backend[0].nam: unknown key; did you mean name?"),
+    ("hosts = 5", "hosts: expected a list, got a whole number: put it in [ ]"),
+    ('hosts = ["https://x"]', "hosts: entry 0: 'https://x' is not a host name"),
+    ('hosts = ["x:80"]', "hosts: entry 0: 'x:80' is not a host name"),
+    ('hosts = ["a b"]', "hosts: entry 0: 'a b' is not a host name"),
+    ('repositories = ["Org/*", "/"]', "repositories: entry 0: 'Org/*' is not a pattern"),
+    ("repositories = [1]", "repositories: entry 0: expected a string, got a whole number"),
+    ('repositories = ["a\\n"]', "repositories: entry 0: control characters are not allowed here"),
+    (f"repositories = {['a'] * 1001}", "repositories: a list of more than 1000 entries"),
+    ("[health]\ninterval = 10", "health.interval: 10 is not a time: write a number and a unit"),
+    ('[health]\ninterval = "10"', "health.interval: '10' is not a time"),
+    ('[health]\ninterval = "1ms"', "health.interval: '1ms' is out of range"),
+    ('[health]\ninterval = "25h"', "health.interval: '25h' is out of range"),
+    ("[health]\nfall = 0", "health.fall: 0 is not a count"),
+    ("[health]\nfall = true", "health.fall: True is not a count"),
+    ('[health]\nfast_interval = "11s"', "health.fast_interval: longer than health.interval"),
+    ('[health]\ncanary = "Org"', "health.canary: 'Org' is not a repository name"),
+    (
+        'repositories = ["org/*"]\n[health]\ncanary = "evil/app"',
+        "health.canary: evil/app is not among the repositories",
+    ),
+    ("health = 5", "health: expected a table, got a whole number"),
+    ("backend = []", "backend: from 1 to 16 are needed"),
+    ("backend = 5", "backend: expected tables, got a whole number"),
+    ('backend = ["x"]', "backend[0]: expected a table, got a string"),
+    ('[[backend]]\nname = "x"', "backend[0].url: missing"),
+    ('[[backend]]\nurl = "https://x"', "backend[0].name: missing"),
+    ('[[backend]]\nname = "Hub"\nurl = "https://x"', "backend[0].name: 'Hub' is not a name"),
+    ('[[backend]]\nname = "x"\nurl = "x.test"', "backend[0].url: 'x.test' is not a registry's address"),
+    ('[[backend]]\nname = "x"\nurl = "ftp://x.test"', "backend[0].url: 'ftp://x.test' is not a registry's address"),
+    ('[[backend]]\nname = "x"\nurl = "https://u:p@x.test"', "backend[0].url: 'https://u:p@x.test' is not a registry's"),
+    (
+        '[[backend]]\nname = "x"\nurl = "https://x.test:99999"',
+        "backend[0].url: 'https://x.test:99999' is not a registry's",
+    ),
+    (
+        '[[backend]]\nname = "x"\nurl = "https://x.test/v2"',
+        "backend[0].url: 'https://x.test/v2' has more than scheme and host",
+    ),
+    (
+        '[[backend]]\nname = "x"\nurl = "https://registry.hub.docker.com"',
+        "backend[0].url: registry.hub.docker.com does not work",
+    ),
+    (TWO.replace("second", "main"), "backend[1].name: main is the name of an earlier backend as well"),
+    (TWO + 'rename = {"a" = "b"}', "backend[1].rename: this version keeps names as they are"),
+    (TWO + "rename = 1", "backend[1].rename: expected a table, got a whole number"),
+    (TWO + 'ca_file = "/nonexistent"', "backend[1].ca_file: /nonexistent cannot be read: No such file or directory"),
+    (TWO + 'ca_file = "/dev/null"', "backend[1].ca_file: /dev/null has no certificate in PEM form"),
+    (TWO + 'ca_file = "ca.pem"', "backend[1].ca_file: 'ca.pem' is not an absolute path"),
+    ('[listen]\nhttp = "nonsense:1"', "listen.http: 'nonsense:1' is not a Twisted endpoint"),
+    ("[listen]\nhttp = []", "listen.http: empty, so nothing would be answered"),
+    ('[listen]\ncontrol = "tcp:1"', "listen.control: 'tcp:1:mode=600' is not a unix: endpoint"),
+    ("[state]\ndirectory = 2026-01-01", "state.directory: expected a string, got a date or time"),
+    ("= 5", "the file is not TOML"),
+    ("x" * (2 << 20), "the file is larger than"),
+]
+
+
+@pytest.mark.parametrize(("text", "problem"), WRONG)
+def test_a_mistake_is_named_with_its_key_and_a_remedy(text: str, problem: str, tmp_path: Path) -> None:
+    assert [each for each in problems(text, tmp_path) if each.startswith(problem)], problems(text, tmp_path)
+
+
+def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
+    text = """
+        bogus = 1
+        repositories = ["org/*"]
+        [health]
+        interval = 5
+        canary = "evil/app"
+        [listen]
+        http = "nonsense"
+        [[backend]]
+        name = "a"
+        [[backend]]
+        name = "b"
+        url = "nonsense"
+        [[backend]]
+        name = "c"
+        url = "https://c.test"
+        [[backend]]
+        name = "c"
+        url = "https://d.test"
+    """
+    keys = {problem.split(":")[0] for problem in problems(text, tmp_path)}
+    assert {"bogus", "health.interval", "health.canary", "listen.http", "backend[0].url", "backend[1].url"} <= keys
+    assert len(keys) == 7, "and a name that is there twice"
+
+
+def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot be read: No such file"):
+        load(tmp_path / "none.toml", None, {}, reactor)
+    (tmp_path / "latin.toml").write_bytes(b"# \xff")
+    with pytest.raises(SettingsError, match="not TOML"):
+        load(tmp_path / "latin.toml", None, {}, reactor)
+
+
+def test_without_a_file_there_are_docker_hub_and_ghcr_and_no_failover() -> None:
+    loaded = load(None, None, {}, reactor)
+    assert loaded.config == Config()
+    assert [backend.name for backend in loaded.config.backends] == ["docker-hub", "ghcr"]
+    assert loaded.config.rules.order == ("docker-hub",)
+    assert "there is no failover" in loaded.warnings[0]
+
+
+def test_the_organisation_on_the_command_line_names_the_repositories(tmp_path: Path) -> None:
+    loaded = load(None, "example", {}, reactor)
+    assert [pattern.text for pattern in loaded.config.repositories] == ["example/**"]
+    assert loaded.config.rules.order == ("docker-hub", "ghcr")
+    assert "rename = {} confirms" in loaded.warnings[0]
+    for wrong in ("", "Example", "a b", "*", "../x"):
+        with pytest.raises(SettingsError, match="--org"):
+            load(None, wrong, {}, reactor)
+    (tmp_path / "facaded.toml").write_text("")
+    with pytest.raises(SettingsError, match="--org: it is for running without a file"):
+        load(tmp_path / "facaded.toml", "example", {}, reactor)
+
+
+def test_the_system_s_file_is_read_if_it_is_there(tmp_path: Path) -> None:
+    (tmp_path / "system.toml").write_text('repositories = ["system/*"]')
+    assert load(None, None, {"REGISTRY_ORG": "ignored"}, reactor).config.repositories[0].text == "system/*"
+
+
+def test_the_environment_of_the_first_facade_s_container_is_understood() -> None:
+    loaded = load(None, None, {"REGISTRY_HOST": "ghcr.io", "REGISTRY_ORG": "example"}, reactor)
+    assert [(backend.name, backend.url) for backend in loaded.config.backends] == [("ghcr", "https://ghcr.io")]
+    assert [pattern.text for pattern in loaded.config.repositories] == ["example/**"]
+    renamed = load(None, None, {"REGISTRY_HOST": "registry.hub.docker.com"}, reactor)
+    assert renamed.config.backends[0].url == "https://registry-1.docker.io"
+    assert "registry.hub.docker.com is read as registry-1.docker.io" in renamed.warnings[0]
+    with pytest.raises(SettingsError, match=r"backend\[0\].url"):
+        load(None, None, {"REGISTRY_HOST": "a/b"}, reactor)
+
+
+@pytest.mark.parametrize(
+    ("text", "warned"),
+    [
+        (TWO, "repositories: empty, so there is no failover: everything is sent to main and nothing to second"),
+        ('repositories = ["org/*"]' + TWO, "backend[1].rename: second is asked for the same names as main"),
+        ('repositories = ["org/*"]' + TWO + "rename = {}", None),
+        ('repositories = ["org/*"]' + TWO.replace("second.test", "main.test"), None),
+        ('[[backend]]\nname = "x"\nurl = "https://x"', "backend: there is only one, so there is no failover"),
+    ],
+)
+def test_what_the_settings_allow_but_a_person_should_know_is_said(
+    text: str, warned: str | None, tmp_path: Path
+) -> None:
+    warnings = read(text, tmp_path).warnings
+    assert [warning[: len(warned or "")] for warning in warnings] == ([warned] if warned else [])
+
+
+def test_the_state_is_kept_where_it_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert state_directory(Config(), {"STATE_DIRECTORY": "/a:/b"}) == Path("/a")
+    monkeypatch.setattr(config, "SYSTEM_STATE", tmp_path / "lib" / "facaded")
+    assert state_directory(Config(), {"XDG_STATE_HOME": "/x"}) == Path("/x/facaded")
+    assert state_directory(Config(), {"HOME": "/h"}) == Path("/h/.local/state/facaded")
+    (tmp_path / "lib").mkdir()
+    assert state_directory(Config(), {}) == tmp_path / "lib" / "facaded"
+
+
+def test_the_control_socket_is_closed_to_others_unless_the_setting_opens_it(tmp_path: Path) -> None:
+    def path(settings: Config, environ: dict[str, str]) -> tuple[str, str]:
+        endpoint = control_endpoint(settings, environ)
+        return control_path(endpoint), endpoint.rpartition(":")[2]
+
+    assert path(Config(), {"RUNTIME_DIRECTORY": "/run/a:b"}) == ("/run/a/control.sock", "mode=600")
+    assert path(Config(), {"STATE_DIRECTORY": "/odd=dir\\x"}) == ("/odd=dir\\x/control.sock", "mode=600")
+    given = read('[listen]\ncontrol = "unix:/run/x.sock:mode=660"', tmp_path).config
+    assert path(given, {}) == ("/run/x.sock", "mode=660")
+    bare = read('[listen]\ncontrol = "unix:address=/run/a\\\\:b.sock"', tmp_path).config
+    assert path(bare, {}) == ("/run/a:b.sock", "mode=600")
