@@ -1,0 +1,26 @@
+"""What the system tests need of the machine. Where it is missing they skip and say so; with FACADED_REQUIRE_ALL set they fail."""
+
+import os
+import shutil
+from collections.abc import Callable
+
+import pytest
+
+REQUIRE_ALL = "FACADED_REQUIRE_ALL"
+
+
+@pytest.fixture(scope="session")
+def needs() -> Callable[..., None]:
+    """Call it with the programs that a test runs, and `root=True` if only root can run them."""
+
+    def check(*programs: str, root: bool = False) -> None:
+        missing = [f"{program} is not installed" for program in programs if shutil.which(program) is None]
+        if root and os.geteuid() != 0:
+            missing.append("only root can run it")
+        if not missing:
+            return
+        if os.environ.get(REQUIRE_ALL):
+            pytest.fail(f"required by {REQUIRE_ALL}: {'; '.join(missing)}")
+        pytest.skip("; ".join(missing))
+
+    return check

@@ -1,0 +1,372 @@
+"""The parties of a pull, each on an address of its own: registries with token auth, their token servers and CDNs, and the clients.
+
+The registries are real (Debian's docker-registry). The token servers and CDNs are small and strict: tokens are demanded for public images as Docker Hub
+and GHCR do, blobs are redirected to a CDN that takes GET alone and no Authorization.
+"""
+
+import base64
+import datetime
+import gzip
+import hashlib
+import io
+import json
+import os
+import secrets
+import subprocess
+import tarfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import jwt
+from attrs import define, field
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
+
+from tests.daemon import free_port, wait_until
+
+INDEX = "application/vnd.oci.image.index.v1+json"
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+CONFIG = "application/vnd.oci.image.config.v1+json"
+LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+PLATFORMS = ("amd64", "arm64")
+PUBLISHER = ("publisher", "publisher-secret")
+
+
+class Server:
+    """An HTTP server in a thread. `asked` keeps method and path of what it was asked."""
+
+    def __init__(self, host: str) -> None:
+        self.host, self.port = host, free_port(host)
+        self.asked: list[tuple[str, str]] = []
+        self._server: ThreadingHTTPServer | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+    def start(self) -> None:
+        party = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                party.asked.append((self.command, self.path))
+                status, body = party.answer(self)
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(body)
+
+            do_HEAD = do_GET  # noqa: N815
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer((self.host, self.port), Handler)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def stop(self) -> None:
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
+
+    def answer(self, request: BaseHTTPRequestHandler) -> tuple[int, bytes]:
+        raise NotImplementedError
+
+
+class TokenServer(Server):
+    """Docker's token server: JWT, RS256, its certificate in `x5c`. Anybody may pull; `pull,push` is for the publisher alone, as at GHCR."""
+
+    def __init__(self, host: str, service: str, directory: Path) -> None:
+        super().__init__(host)
+        self.service = service
+        self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, service)])
+        now = datetime.datetime.now(datetime.UTC)
+        self._certificate = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(self._key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .sign(self._key, hashes.SHA256())
+        )
+        self.bundle = directory / f"{service}.pem"
+        self.bundle.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
+
+    def answer(self, request: BaseHTTPRequestHandler) -> tuple[int, bytes]:
+        query = parse_qs(urlsplit(request.path).query)
+        given = request.headers.get("Authorization", "")
+        publisher = given == "Basic " + base64.b64encode(":".join(PUBLISHER).encode()).decode()
+        access = []
+        for scope in query.get("scope", []):
+            kind, name, actions = scope.split(":")
+            if "push" in actions and not publisher:
+                return 403, b'{"errors": [{"code": "DENIED"}]}'
+            access.append({"type": kind, "name": name, "actions": actions.split(",")})
+        now = int(time.time())
+        claims = {"iss": self.service, "sub": "", "aud": self.service, "exp": now + 300, "nbf": now - 10, "iat": now}
+        token = jwt.encode(
+            {**claims, "jti": secrets.token_hex(8), "access": access},
+            self._key,
+            algorithm="RS256",
+            headers={"x5c": [base64.b64encode(self._certificate.public_bytes(serialization.Encoding.DER)).decode()]},
+        )
+        return 200, json.dumps({"token": token, "expires_in": 300}).encode()
+
+
+class Cdn(Server):
+    """Hands out the files of a registry's storage: addresses are signed for GET alone, and an Authorization is one too many."""
+
+    def __init__(self, host: str, files: Path) -> None:
+        super().__init__(host)
+        self._files = files
+
+    def answer(self, request: BaseHTTPRequestHandler) -> tuple[int, bytes]:
+        if request.command != "GET":
+            return 403, b""
+        if "Authorization" in request.headers:
+            return 400, b"only one auth mechanism allowed"
+        path = (self._files / urlsplit(request.path).path.lstrip("/")).resolve()
+        if not path.is_relative_to(self._files) or not path.is_file():
+            return 404, b""
+        return 200, path.read_bytes()
+
+
+@define
+class Registry:
+    """A docker-registry with its token server and its CDN, on the three addresses given."""
+
+    name: str
+    directory: Path
+    hosts: tuple[str, str, str]
+    port: int = 0
+    process: subprocess.Popen[bytes] | None = None
+    tokens: TokenServer = field(init=False)
+    cdn: Cdn = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.directory.mkdir(parents=True)
+        storage = (self.directory / "storage").resolve()
+        self.port = free_port(self.hosts[0])
+        self.tokens = TokenServer(self.hosts[1], f"{self.name}.test", self.directory)
+        self.cdn = Cdn(self.hosts[2], storage)
+        self.tokens.start()
+        self.cdn.start()
+        settings = {
+            "version": "0.1",
+            "log": {"level": "error", "accesslog": {"disabled": False}},
+            "storage": {"filesystem": {"rootdirectory": str(storage)}},
+            "middleware": {"storage": [{"name": "redirect", "options": {"baseurl": self.cdn.url}}]},
+            "http": {"addr": f"{self.hosts[0]}:{self.port}", "secret": secrets.token_hex(8)},
+            "auth": {
+                "token": {
+                    "realm": f"{self.tokens.url}/token",
+                    "service": self.tokens.service,
+                    "issuer": self.tokens.service,
+                    "rootcertbundle": str(self.tokens.bundle),
+                }
+            },
+        }
+        (self.directory / "config.yml").write_text(json.dumps(settings))  # JSON is YAML
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.hosts[0]}:{self.port}"
+
+    @property
+    def log(self) -> str:
+        return (self.directory / "log").read_text()
+
+    def start(self) -> "Registry":
+        with (self.directory / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                ["docker-registry", "serve", str(self.directory / "config.yml")], stdout=log, stderr=log
+            )
+        wait_until(lambda: self._status("/v2/") == 401, f"{self.name} answers")
+        return self
+
+    def suspend(self, suspended: bool) -> None:
+        """Make it hang after accepting, or go on."""
+        assert self.process is not None
+        self.process.send_signal(19 if suspended else 18)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def end(self) -> None:
+        self.kill()
+        self.tokens.stop()
+        self.cdn.stop()
+
+    def publish(self, image: "Image", repository: str, tag: str) -> None:
+        """Push an image as its publisher would."""
+        credentials = base64.b64encode(":".join(PUBLISHER).encode()).decode()
+        scope = f"scope=repository:{repository}:pull,push&service={self.tokens.service}"
+        granted = _request("GET", f"{self.tokens.url}/token?{scope}", {"Authorization": f"Basic {credentials}"})
+        authorization = {"Authorization": f"Bearer {json.loads(granted[2])['token']}"}
+        for digest, blob in image.blobs.items():
+            status, headers, _ = _request("POST", f"{self.url}/v2/{repository}/blobs/uploads/", authorization)
+            assert status == 202, status
+            upload = {**authorization, "Content-Type": "application/octet-stream"}
+            assert _request("PUT", f"{headers['Location']}&digest={digest}", upload, blob)[0] == 201
+        for kind, digest, manifest in image.manifests:
+            url = f"{self.url}/v2/{repository}/manifests/{tag if kind == INDEX else digest}"
+            assert _request("PUT", url, {**authorization, "Content-Type": kind}, manifest)[0] == 201
+
+    def _status(self, path: str) -> int | None:
+        try:
+            return _request("GET", self.url + path, {})[0]
+        except OSError:
+            return None
+
+
+@define
+class Image:
+    """A multi-platform image: its blobs by digest, and its manifests in the order in which they can be pushed."""
+
+    blobs: dict[str, bytes] = field(factory=dict)
+    manifests: list[tuple[str, str, bytes]] = field(factory=list)
+
+    @classmethod
+    def make(cls, size: int = 20_000) -> "Image":
+        """An image with a random layer of some `size` bytes for each platform, so that no client has it yet."""
+        image = cls()
+        entries = []
+        for platform in PLATFORMS:
+            layer, diff_id = _layer(size)
+            rootfs = {"type": "layers", "diff_ids": [diff_id]}
+            config = _json({"architecture": platform, "os": "linux", "config": {"Cmd": ["/app"]}, "rootfs": rootfs})
+            manifest = _json(
+                {
+                    "schemaVersion": 2,
+                    "mediaType": MANIFEST,
+                    "config": image._add(CONFIG, config),
+                    "layers": [image._add(LAYER, layer)],
+                }
+            )
+            image.manifests.append((MANIFEST, _digest(manifest), manifest))
+            described = {"mediaType": MANIFEST, "digest": _digest(manifest), "size": len(manifest)}
+            entries.append({**described, "platform": {"architecture": platform, "os": "linux"}})
+        index = _json({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries})
+        image.manifests.append((INDEX, _digest(index), index))
+        return image
+
+    @property
+    def digest(self) -> str:
+        return self.manifests[-1][1]
+
+    def _add(self, kind: str, blob: bytes) -> dict[str, Any]:
+        self.blobs[_digest(blob)] = blob
+        return {"mediaType": kind, "digest": _digest(blob), "size": len(blob)}
+
+
+@define
+class Docker:
+    """containerd and dockerd, started by hand, with everything of theirs in `directory`."""
+
+    directory: Path
+    processes: list[subprocess.Popen[bytes]] = field(factory=list)
+
+    def start(self) -> "Docker":
+        socket = self.directory / "containerd.sock"
+        (self.directory / "containerd.toml").write_text(
+            f'version = 2\nroot = "{self.directory}/c-root"\nstate = "{self.directory}/c-state"\n'
+            f'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\naddress = "{socket}"\n'
+        )
+        self._run(["containerd", "--config", str(self.directory / "containerd.toml")], socket.exists)
+        daemon = ["dockerd", "--iptables=false", "--bridge=none", "--storage-driver=vfs", "--containerd", str(socket)]
+        places = {"host": f"unix://{self.directory}/docker.sock", "data-root": self.directory / "d-data"}
+        places |= {"exec-root": self.directory / "d-exec", "pidfile": self.directory / "d.pid"}
+        self._run([*daemon, *(f"--{name}={value}" for name, value in places.items())], self._docker_is_up)
+        return self
+
+    def pull_with_docker(self, image: str) -> subprocess.CompletedProcess[str]:
+        return _command(*self._docker, "pull", image)
+
+    def pull_with_ctr(self, image: str) -> subprocess.CompletedProcess[str]:
+        ctr = ["ctr", "--address", str(self.directory / "containerd.sock"), "--namespace", "test"]
+        return _command(*ctr, "image", "pull", "--plain-http", "--snapshotter", "native", image)
+
+    def end(self) -> None:
+        for process in reversed(self.processes):
+            process.terminate()
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    @property
+    def _docker(self) -> list[str]:
+        return ["docker", "--host", f"unix://{self.directory}/docker.sock"]
+
+    def _docker_is_up(self) -> bool:
+        return _command(*self._docker, "info").returncode == 0
+
+    def _run(self, command: list[str], is_up: Callable[[], bool]) -> None:
+        with (self.directory / f"{command[0]}.log").open("wb") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log)
+        self.processes.append(process)
+
+        def up() -> bool:
+            said = (self.directory / f"{command[0]}.log").read_text()[-2000:]
+            assert process.poll() is None, f"{command[0]} has ended:\n{said}"
+            return is_up()
+
+        wait_until(up, f"{command[0]} is up", 60)
+
+
+def _command(*command: str) -> subprocess.CompletedProcess[str]:
+    environ = {**os.environ, "DOCKER_CONFIG": "/nonexistent"}
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL, env=environ
+    )
+
+
+def _request(
+    method: str, url: str, headers: dict[str, str], body: bytes | None = None
+) -> tuple[int, dict[str, str], bytes]:
+    request = urllib.request.Request(url, data=body, headers=headers, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, dict(answer.headers), answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, dict(error.headers), error.read()
+
+
+def _layer(size: int) -> tuple[bytes, str]:
+    tar = io.BytesIO()
+    with tarfile.open(fileobj=tar, mode="w") as archive:
+        content = secrets.token_bytes(size)
+        entry = tarfile.TarInfo("app")
+        entry.size = len(content)
+        archive.addfile(entry, io.BytesIO(content))
+    return gzip.compress(tar.getvalue(), 1), _digest(tar.getvalue())
+
+
+def _json(document: dict[str, Any]) -> bytes:
+    return json.dumps(document).encode()
+
+
+def _digest(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
