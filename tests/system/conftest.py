@@ -1,4 +1,7 @@
-"""What the system tests need of the machine. Where it is missing they skip and say so; with FACADED_REQUIRE_ALL set they fail."""
+"""What the system tests need of the machine.
+
+Where it is missing they skip and say so; with FACADED_REQUIRE_ALL set they fail.
+"""
 
 import os
 import shutil

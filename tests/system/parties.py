@@ -1,7 +1,9 @@
-"""The parties of a pull, each on an address of its own: registries with token auth, their token servers and CDNs, and the clients.
+"""The parties of a pull, each on an address of its own: registries with token auth, their token servers and CDNs,
+and the clients.
 
-The registries are real (Debian's docker-registry). The token servers and CDNs are small and strict: tokens are demanded for public images as Docker Hub
-and GHCR do, blobs are redirected to a CDN that takes GET alone and no Authorization.
+The registries are real (Debian's docker-registry). The token servers and CDNs are small and strict: tokens are
+demanded for public images as Docker Hub and GHCR do, blobs are redirected to a CDN that takes GET alone and no
+Authorization.
 """
 
 import base64
@@ -88,7 +90,10 @@ class Server:
 
 
 class TokenServer(Server):
-    """Docker's token server: JWT, RS256, its certificate in `x5c`. Anybody may pull; `pull,push` is for the publisher alone, as at GHCR."""
+    """Docker's token server:
+
+    JWT, RS256, its certificate in `x5c`. Anybody may pull; `pull,push` is for the publisher alone, as at GHCR.
+    """
 
     def __init__(self, host: str, service: str, directory: Path) -> None:
         super().__init__(host)
@@ -132,7 +137,10 @@ class TokenServer(Server):
 
 
 class Cdn(Server):
-    """Hands out the files of a registry's storage: addresses are signed for GET alone, and an Authorization is one too many."""
+    """Hands out the files of a registry's storage:
+
+    addresses are signed for GET alone, and an Authorization is one too many.
+    """
 
     def __init__(self, host: str, files: Path) -> None:
         super().__init__(host)

@@ -1,4 +1,6 @@
-"""Real clients pull through a real daemon from real registries that demand tokens, before, during and after an outage."""
+"""Real clients pull through a real daemon from real registries that demand tokens, before, during and after an
+outage.
+"""
 
 import subprocess
 from collections.abc import Callable, Iterator

@@ -1,0 +1,163 @@
+"""The systemd unit: checked by systemd's own tools, and run by a real systemd with every restriction in force.
+
+systemd is started as the init of a namespace of its own that sees no unit but facaded's, with the machine's file
+system, and with a tmpfs where the service keeps its state. The program is the one that README installs into
+/opt/facaded.
+"""
+
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from attrs import define
+
+from tests.daemon import Registry, running, wait_until
+
+UNIT = Path(__file__).parents[2] / "systemd" / "facaded.service"
+PROGRAM = Path("/opt/facaded/bin/facaded")
+CONFIG = Path("/etc/facaded")
+HOST = "127.0.0.9"
+"""An address of the service's own: it listens on port 80 there, which only CAP_NET_BIND_SERVICE allows."""
+
+SETTINGS = """
+repositories = ["org/*"]
+[listen]
+http = "tcp:80:interface={host}"
+admin = "tcp:9180:interface={host}"
+[health]
+interval = "1s"
+[[backend]]
+name = "main"
+url = "{url}"
+"""
+
+TARGETS = ("sysinit", "basic", "shutdown", "network-online", "network", "umount")
+
+
+@define
+class Init:
+    """A systemd that runs facaded.service alone."""
+
+    process: subprocess.Popen[bytes]
+    pid: int
+
+    def __call__(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command as on a machine that this systemd has booted."""
+        inside = ["nsenter", "--target", str(self.pid), "--mount", "--pid", "--ipc", "--uts", "--cgroup"]
+        return subprocess.run([*inside, *command], capture_output=True, text=True, timeout=60, check=False)
+
+    def show(self, name: str) -> str:
+        return self("systemctl", "show", "--value", f"--property={name}", "facaded.service").stdout.strip()
+
+
+def boot(directory: Path) -> Init:
+    units = directory / "units"
+    units.mkdir()
+    (units / "facaded.service").write_text(UNIT.read_text())
+    for target in TARGETS:
+        (units / f"{target}.target").write_text("[Unit]\nDefaultDependencies=no\n")
+    wants = "Wants=facaded.service network-online.target\nAfter=facaded.service\n"
+    (units / "boot.target").write_text(f"[Unit]\nDefaultDependencies=no\n{wants}")
+    script = f"""
+        mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /var/lib && mkdir /run/units &&
+        cp {units}/* /run/units/ && mount --bind {directory}/etc {CONFIG} &&
+        exec env -i container=other PATH=/usr/sbin:/usr/bin:/sbin:/bin SYSTEMD_UNIT_PATH=/run/units \
+            /lib/systemd/systemd --system --unit=boot.target --show-status=no --log-target=null
+    """
+    spaces = ["--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "--uts", "--ipc", "--cgroup"]
+    process = subprocess.Popen(["unshare", *spaces, "bash", "-c", script])
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    wait_until(lambda: children.read_text().strip(), "systemd starts")
+    init = Init(process, int(children.read_text().split()[0]))
+    wait_until(lambda: init("systemctl", "is-active", "boot.target").returncode == 0, "systemd is up", 30)
+    return init
+
+
+@pytest.fixture
+def registry() -> Iterator[Registry]:
+    registry = Registry("127.0.0.2").start()
+    with running(registry):
+        yield registry
+
+
+@pytest.fixture
+def init(needs: Callable[..., None], tmp_path: Path, registry: Registry) -> Iterator[Init]:
+    needs("/lib/systemd/systemd", "systemctl", "unshare", "nsenter", str(PROGRAM), root=True)
+    (tmp_path / "etc").mkdir()
+    tmp_path.chmod(0o755)
+    (tmp_path / "etc" / "facaded.toml").write_text(SETTINGS.format(host=HOST, url=registry.url))
+    made = not CONFIG.exists()
+    CONFIG.mkdir(exist_ok=True)
+    init = boot(tmp_path)
+    try:
+        yield init
+    finally:
+        init.process.kill()
+        init.process.wait()
+        if made:
+            CONFIG.rmdir()
+
+
+def ping() -> dict[str, str]:
+    answer = subprocess.run(["curl", "-si", f"http://{HOST}/v2/"], capture_output=True, text=True, check=True).stdout
+    return dict(re.findall(r"^([A-Za-z-]+): (.*?)\r?$", answer, re.MULTILINE))
+
+
+def test_the_unit_runs_under_all_its_restrictions(init: Init, registry: Registry) -> None:
+    assert (init.show("ActiveState"), init.show("StatusText")) == ("active", "main in charge")
+    assert ping()["Location"] == f"{registry.url}/v2/"
+    user = init("ps", "-o", "user=", "-p", init.show("MainPID")).stdout.strip()
+    assert user == "facaded", "a dynamic user"
+    limits = init("cat", f"/proc/{init.show('MainPID')}/status").stdout
+    assert re.search(r"^CapEff:\s+0000000000000400$", limits, re.MULTILINE), "CAP_NET_BIND_SERVICE alone"
+    assert re.search(r"^NoNewPrivs:\s+1$", limits, re.MULTILINE)
+    assert re.search(r"^Seccomp:\s+2$", limits, re.MULTILINE)
+
+
+def test_systemd_reloads_shows_and_stops_it(init: Init, registry: Registry, tmp_path: Path) -> None:
+    registry.mode = "no-token"
+    wait_until(lambda: "main down (token server: answered 500)" in init.show("StatusText"), "STATUS=")
+    settings = tmp_path / "etc" / "facaded.toml"
+    good = settings.read_text()
+    settings.write_text("bogus = 1")
+    assert init("systemctl", "reload", "facaded.service").returncode != 0
+    assert ping()["X-Facaded-Backend"] == "main"
+    settings.write_text(good.replace('name = "main"', 'name = "renamed"'))
+    assert init("systemctl", "reload", "facaded.service").returncode == 0
+    assert ping()["X-Facaded-Backend"] == "renamed"
+    shown = init(str(PROGRAM), "status")
+    assert shown.stdout.splitlines()[1].startswith("renamed ")
+    assert init("systemctl", "stop", "facaded.service").returncode == 0
+    assert (init.show("Result"), init.show("ExecMainStatus")) == ("success", "0")
+    assert '"renamed"' in init("cat", "/var/lib/facaded/state.json").stdout
+
+
+def test_it_is_started_again_after_a_crash_but_not_with_settings_that_cannot_be_used(
+    init: Init, tmp_path: Path
+) -> None:
+    first = init.show("MainPID")
+    init("kill", "-9", first)
+    wait_until(lambda: init.show("MainPID") not in ("0", first) and init.show("ActiveState") == "active", "restarted")
+    (tmp_path / "etc" / "facaded.toml").write_text("bogus = 1")
+    init("systemctl", "restart", "facaded.service")
+    wait_until(lambda: init.show("ActiveState") == "failed", "failed")
+    assert (init.show("ExecMainStatus"), init.show("NRestarts")) == ("2", "0")
+
+
+def test_systemd_finds_nothing_to_complain_of(needs: Callable[..., None], tmp_path: Path) -> None:
+    needs("systemd-analyze")
+    unit = tmp_path / "facaded.service"
+    unit.write_text(UNIT.read_text().replace(str(PROGRAM), "/bin/true"))
+    verified = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
+    assert (verified.returncode, verified.stdout + verified.stderr) == (0, "")
+
+
+def test_systemd_rates_its_exposure_low(needs: Callable[..., None]) -> None:
+    needs("systemd-analyze")
+    command = ["systemd-analyze", "security", "--offline=yes", "--no-pager", str(UNIT)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = re.search(r"Overall exposure level for facaded.service: ([\d.]+)", said)
+    assert found is not None
+    assert float(found[1]) <= 2.0
