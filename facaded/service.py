@@ -16,6 +16,7 @@ from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
+from twisted.web import http
 from twisted.web.resource import Resource
 
 from facaded import __version__, state
@@ -27,6 +28,7 @@ from facaded.backends.watch import Plan, Watch, Watched
 from facaded.config import Config, Loaded, SettingsError, control_endpoint, control_path, state_directory
 from facaded.policy import failover
 from facaded.state import Clocks
+from facaded.web import accesslog
 from facaded.web.answers import Facade
 from facaded.web.site import BoundedSite
 
@@ -74,7 +76,7 @@ class Daemon(MultiService):
         kept = self._read_state()
         self.watch = Watch(reactor, SystemRandom(), self._plan(loaded.config), kept.standing, self._changed)
         self._sites = {
-            "listen.http": self._site(Facade(lambda: self.config.rules, self.watch)),
+            "listen.http": self._site(Facade(lambda: self.config.rules, self.watch), accesslog.write),
             "listen.admin": self._site(Admin(lambda: self.config.listen.admin_hosts, self._not_ready)),
             "listen.control": self._site(Control(self.status, self.reload)),
         }
@@ -143,8 +145,8 @@ class Daemon(MultiService):
             ("listen.control", control_endpoint(self.config, self._environ)),
         ]
 
-    def _site(self, resource: Resource) -> BoundedSite:
-        return BoundedSite(resource, self._reactor)
+    def _site(self, resource: Resource, answered: Callable[[http.Request], None] = lambda _: None) -> BoundedSite:
+        return BoundedSite(resource, self._reactor, answered)
 
     def _listener(self, key: str, endpoint: str) -> Service:
         listener: Service = strports.service(endpoint, self._sites[key], self._reactor)

@@ -99,4 +99,4 @@ def _is_back(health: Health) -> bool:
 
 
 def _is_due(health: Health, now: float, failback_after: float) -> bool:
-    return _is_back(health) and now - health.since >= failback_after
+    return _is_back(health) and now >= health.since + failback_after

@@ -5,7 +5,7 @@ for its body, exactly one Host, and an answer to a TLS hello on a plain port.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -16,8 +16,6 @@ from twisted.web import http
 from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
-
-from facaded.web import accesslog
 
 HEAD_TIME = 10.0
 """Seconds from the first byte of a request to the end of its head: a client that needs longer is stuck, or hostile."""
@@ -197,14 +195,18 @@ class _Nowhere:
 
 
 class BoundedSite(Site):
-    """A web site with `Channel`'s bounds, the access log, and an end that waits for what is in flight."""
+    """A web site with `Channel`'s bounds, and an end that waits for what is in flight.
+
+    `answered` is called with every request whose answer has been written.
+    """
 
     noisy = False
     protocol = Channel  # type: ignore[assignment]  # Twisted says its own wrapper, which adds HTTP/2; any HTTPChannel works
 
-    def __init__(self, resource: IResource, reactor: IReactorTime) -> None:
+    def __init__(self, resource: IResource, reactor: IReactorTime, answered: Callable[[http.Request], None]) -> None:
         Site.__init__(self, resource, timeout=IDLE_TIME, reactor=reactor, parsePOSTFormSubmission=False)
         self.channels: set[Channel] = set()
+        self._answered = answered
         self._drained: Deferred[None] | None = None
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
@@ -222,7 +224,7 @@ class BoundedSite(Site):
 
     def log(self, request: http.Request) -> None:
         """Called by Twisted when an answer has been written."""
-        accesslog.write(request)
+        self._answered(request)
 
     def gone(self, channel: Channel) -> None:
         """A connection has ended."""

@@ -113,7 +113,7 @@ class Failover(RuleBasedStateMachine):
             assert self.charge.since == self.now
         moved_earlier = ORDER.index(self.charge.backend) < ORDER.index(before.backend)
         if moved_earlier and usable_before:
-            assert self.now - self.up_since[self.charge.backend] >= FAILBACK, "failback before its time"
+            assert self.now >= self.up_since[self.charge.backend] + FAILBACK, "failback before its time"
 
     @rule(name=st.sampled_from(ORDER), result=st.sampled_from([GOOD, REFUSED, evolve(GOOD, verdict=Verdict.LIMITED)]))
     def hear(self, name: str, result: Result) -> None:

@@ -159,7 +159,7 @@ def test_a_request_that_needs_none_does_not_wait() -> None:
 
 def test_a_client_that_goes_away_while_it_waits_leaves_nothing_behind() -> None:
     client = Client(settled=False)
-    connection = Connection(BoundedSite(client.resource, Clock()))
+    connection = Connection(BoundedSite(client.resource, Clock(), lambda _: None))
     connection.send(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n")
     connection.lose()
     client.watching.watch.stopService()

@@ -43,7 +43,7 @@ def resource() -> Echo:
 
 @pytest.fixture
 def site(clock: Clock, resource: Echo) -> BoundedSite:
-    return BoundedSite(resource, clock)
+    return BoundedSite(resource, clock, lambda _: None)
 
 
 @pytest.fixture
@@ -229,7 +229,7 @@ def test_a_stop_does_not_wait_for_ever(site: BoundedSite, resource: Echo, clock:
 )
 def test_no_bytes_make_it_raise_or_leave_anything_behind(pieces: list[bytes]) -> None:
     clock = Clock()
-    site = BoundedSite(Echo(), clock)
+    site = BoundedSite(Echo(), clock, lambda _: None)
     connection = Connection(site)
     for piece in pieces:
         answer = connection.send(piece)
