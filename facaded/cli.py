@@ -165,12 +165,23 @@ def _ask(options: argparse.Namespace, method: str, resource: str) -> tuple[int, 
     places = [control_socket(settings, os.environ)]
     if settings.listen.control is None:
         places += [config.SYSTEM_RUNTIME / config.CONTROL_SOCKET, config.SYSTEM_STATE / config.CONTROL_SOCKET]
-    path = next((place for place in places if place.exists()), None)
+    path = next((place for place in places if _may_exist(place)), None)
     if path is None:
         looked = ", ".join(dict.fromkeys(str(place) for place in places))
         raise ControlError(f"no daemon is running: there is no socket at {looked}")
     answer: tuple[int, control.Document] = _run(lambda reactor: control.ask(reactor, path, method, resource))
     return answer
+
+
+def _may_exist(path: Path) -> bool:
+    """Whether there is something at `path`, or somewhere that this user may not look."""
+    try:
+        path.stat()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def _run(work: Callable[[Any], Coroutine[Deferred[Any], Any, Any]]) -> Any:

@@ -174,7 +174,7 @@ def load(path: Path | None, org: str | None, environ: Mapping[str, str], reactor
 
     Raises SettingsError with every problem found.
     """
-    if path is None and DEFAULT_FILE.exists():
+    if path is None and os.path.exists(DEFAULT_FILE):  # Path.exists() raises where one may not look
         path = DEFAULT_FILE
     if path is not None:
         if org is not None:
@@ -213,7 +213,7 @@ def state_directory(config: Config, environ: Mapping[str, str]) -> Path:
         return config.state.directory
     if given := environ.get("STATE_DIRECTORY"):
         return Path(given.split(":")[0])
-    existing = SYSTEM_STATE if SYSTEM_STATE.exists() else SYSTEM_STATE.parent
+    existing = SYSTEM_STATE if os.path.lexists(SYSTEM_STATE) else SYSTEM_STATE.parent
     if os.access(existing, os.W_OK | os.X_OK):
         return SYSTEM_STATE
     home = environ.get("XDG_STATE_HOME") or os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".local/state")

@@ -265,6 +265,10 @@ def test_the_state_is_kept_where_it_can_be(tmp_path: Path, monkeypatch: pytest.M
     assert state_directory(Config(), {"HOME": "/h"}) == Path("/h/.local/state/facaded")
     (tmp_path / "lib").mkdir()
     assert state_directory(Config(), {}) == tmp_path / "lib" / "facaded"
+    (tmp_path / "lib" / "facaded").symlink_to("private/facaded")
+    assert state_directory(Config(), {"HOME": "/h"}) == Path("/h/.local/state/facaded"), (
+        "the state of a service of another user"
+    )
 
 
 def test_the_control_socket_is_closed_to_others_unless_the_setting_opens_it(tmp_path: Path) -> None:
