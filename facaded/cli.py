@@ -204,9 +204,9 @@ def _run(work: Callable[[Any], Coroutine[Deferred[Any], Any, Any]]) -> Any:
 
 
 def _begin_logging(stream: TextIO) -> None:
-    """Log to `stream`:
+    """Log to `stream`.
 
-    what facaded says from `info` on, what its libraries say from `warn` on. The journal has its own clock.
+    What facaded says from `info` on, what its libraries say from `warn` on. The journal has its own clock.
     """
     levels = LogLevelFilterPredicate(defaultLogLevel=LogLevel.warn)
     levels.setLogLevelForNamespace("facaded", LogLevel.info)

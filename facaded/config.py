@@ -4,7 +4,7 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NewType
 from urllib.parse import urlsplit
@@ -16,7 +16,7 @@ from OpenSSL import crypto
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IReactorCore
 
-from facaded.backends.registry import trust_policy
+from facaded.backends.registry import printable, trust_policy
 from facaded.oci.requests import Image, parse_image
 from facaded.policy import health, repositories
 from facaded.policy.answers import Rules, host_name, split_host
@@ -42,6 +42,10 @@ LONGEST = 86400.0
 SHORTEST = 0.05
 """Seconds in the shortest time that can be set: shorter ones would be a load on the backends and on this machine."""
 
+ENDPOINTS = ("tcp", "tcp6", "unix", "systemd", "haproxy")
+"""Kinds of Twisted endpoints that can be listened on and closed again."""
+
+_TCP = re.compile(r"(?:haproxy:)?tcp6?:(?:port=)?(\d{0,9})")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h)")
 _BACKEND_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
@@ -205,9 +209,9 @@ def advice(config: Config) -> tuple[str, ...]:
 
 
 def state_directory(config: Config, environ: Mapping[str, str]) -> Path:
-    """Where the state is kept:
+    """Where the state is kept.
 
-    the setting, systemd's directory, the system's if it can be written, else the user's own.
+    The setting, else systemd's directory, else the system's if it can be written, else the user's own.
     """
     if config.state.directory is not None:
         return config.state.directory
@@ -239,8 +243,8 @@ def control_path(endpoint: Endpoint) -> str:
 def _loaded(
     raw: dict[str, Any], source: str, environ: Mapping[str, str], reactor: IReactorCore, warnings: tuple[str, ...] = ()
 ) -> Loaded:
-    config, problems = _structure(raw)
-    problems += [*_contradictions(config), *_bad_endpoints(config, environ, reactor)]
+    config, problems, places = _structure(raw)
+    problems += [*_contradictions(config, places, problems), *_bad_endpoints(config, environ, reactor)]
     if problems:
         raise SettingsError(source, tuple(problems), config)
     return Loaded(config, source, (*warnings, *advice(config)))
@@ -255,7 +259,7 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(data.decode())
     except OSError as error:
         raise SettingsError(str(path), (f"the file cannot be read: {error.strerror}",)) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError among them
         raise SettingsError(str(path), (f"the file is not TOML: {error}",)) from None
 
 
@@ -292,17 +296,26 @@ def _of_organisation(org: str, where: str) -> list[str]:
 # From TOML to classes
 
 
-def _structure(raw: dict[str, Any]) -> tuple[Config, list[str]]:
-    """Make the classes. What is at fault is taken out, so that the rest can still be checked as a whole."""
+def _structure(raw: dict[str, Any]) -> tuple[Config, list[str], list[int]]:
+    """Make the classes. What is at fault is taken out, so that the rest can still be checked as a whole.
+
+    Gives the settings without the parts at fault, the problems, and the places in the file of the backends that are
+    left.
+    """
     problems: list[str] = []
+    places = list(range(len(raw["backend"]))) if isinstance(raw.get("backend"), list) else list(range(BACKENDS))
     while True:
         try:
-            return _CONVERTER.structure(raw, Config), problems
+            return _CONVERTER.structure(raw, Config), problems, places
         except (ClassValidationError, IterableValidationError) as error:
             faults = list(_faults(error, ()))
         problems = problems or [f"{_written(path)}: {sentence}" for path, sentence in faults]
-        for path in sorted((path for path, _ in faults), key=_from_the_end):
-            _prune(raw, path)
+        for path in _to_take_out(raw, [path for path, _ in faults]):
+            *parents, last = path
+            holder = _at(raw, parents)
+            del holder[last]
+            if parents == ["backend"]:
+                del places[int(last)]
 
 
 KeyPath = tuple[str | int, ...]
@@ -337,24 +350,29 @@ def _unknown(key: str, section: type) -> str:
     return f"unknown key; did you mean {near[0]}?" if near else f"unknown key; known here: {', '.join(known)}"
 
 
-def _from_the_end(path: KeyPath) -> list[tuple[int, str]]:
-    """Sorts later entries of a list first, so that taking one out does not move the others that are to go."""
-    return [(-part, "") if isinstance(part, int) else (0, part) for part in path]
+def _at(raw: Any, path: Sequence[str | int]) -> Any:
+    for part in path:
+        raw = raw[part]
+    return raw
+
+
+def _to_take_out(raw: dict[str, Any], faulty: list[KeyPath]) -> list[KeyPath]:
+    """What to take out so that nothing in `faulty` is left: where a key is missing, what should have had it.
+
+    Nothing that is in something else that goes; later entries of a list first, so that the others stay in their places.
+    """
+
+    def is_there(path: KeyPath) -> bool:
+        holder = _at(raw, path[:-1])
+        return isinstance(holder, list) or path[-1] in holder
+
+    paths = {path if is_there(path) else path[:-1] for path in faulty}
+    outermost = [path for path in paths if not any(path[:length] in paths for length in range(1, len(path)))]
+    return sorted(outermost, key=lambda path: [(-part, "") if isinstance(part, int) else (0, part) for part in path])
 
 
 def _written(path: KeyPath) -> str:
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
-
-
-def _prune(raw: Any, path: KeyPath) -> None:
-    """Take out what `path` leads to; where a key is missing, what should have had it."""
-    *parents, last = path
-    around: Any = None
-    for part in parents:
-        around, raw = (raw, part), raw[part]
-    if isinstance(raw, dict) and last not in raw and around:
-        raw, last = around
-    del raw[last]
+    return printable("".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix("."))
 
 
 def _text(value: object) -> str:
@@ -391,12 +409,13 @@ def _url(value: object) -> str:
         raise ValueError(remedy) from None
     if parts.scheme not in ("http", "https") or not _HOST_NAME.fullmatch(host) or port == 0 or "@" in parts.netloc:
         raise ValueError(remedy)
+    if ":" in host:
+        raise ValueError(f"{text!r}: an IPv6 address cannot be asked by itself: give it a host name")
     if parts.path not in ("", "/") or "?" in text or "#" in text:
         raise ValueError(f"{text!r} has more than scheme and host: leave out what comes after the host")
     if host == _HUB_THAT_WAS:
         raise ValueError(f"{_HUB_THAT_WAS} does not work any more: write https://{_HUB}")
-    shown = f"[{host}]" if ":" in host else host
-    return f"{parts.scheme}://{shown}{f':{port}' if port else ''}"
+    return f"{parts.scheme}://{host}{f':{port}' if port else ''}"
 
 
 def _backend_name(value: object) -> str:
@@ -542,24 +561,26 @@ _CONVERTER = _converter()
 # What single values cannot tell
 
 
-def _contradictions(config: Config) -> Iterator[str]:
+def _contradictions(config: Config, places: list[int], problems: list[str]) -> Iterator[str]:
+    """What is wrong between the settings. `places` are the backends' in the file; `problems` are those found before."""
     names = [backend.name for backend in config.backends]
     for index, name in enumerate(names):
         if name in names[:index]:
-            yield f"backend[{index}].name: {name} is the name of an earlier backend as well: give each its own"
-    if config.health.fast_interval > config.health.interval:
+            yield f"backend[{places[index]}].name: {name} is the name of an earlier backend as well: give each its own"
+    timed = any(problem.startswith("health.interval:") for problem in problems)
+    if config.health.fast_interval > config.health.interval and not timed:
         yield "health.fast_interval: longer than health.interval: make it shorter, or leave it out"
-    for path, canary in _canaries(config):
+    for path, canary in _canaries(config, places):
         if not repositories.listed(config.repositories, canary.name):
             yield f"{path}: {canary.name} is not among the repositories: add it there, or choose another image"
 
 
-def _canaries(config: Config) -> Iterator[tuple[str, Image]]:
+def _canaries(config: Config, places: list[int]) -> Iterator[tuple[str, Image]]:
     if config.health.canary:
         yield "health.canary", config.health.canary
     for index, backend in enumerate(config.backends):
         if backend.canary:
-            yield f"backend[{index}].canary", backend.canary
+            yield f"backend[{places[index]}].canary", backend.canary
 
 
 def _bad_endpoints(config: Config, environ: Mapping[str, str], reactor: IReactorCore) -> Iterator[str]:
@@ -571,6 +592,11 @@ def _bad_endpoints(config: Config, environ: Mapping[str, str], reactor: IReactor
     for path, endpoint in listed:
         if path == "listen.control" and not endpoint.startswith("unix:"):
             yield f'{path}: {endpoint!r} is not a unix: endpoint, as in "unix:/run/facaded/control.sock"'
+            continue
+        port = _TCP.match(endpoint)
+        if endpoint.partition(":")[0] not in ENDPOINTS or (port and not 0 <= int(port[1] or -1) <= 65535):
+            known = ", ".join(ENDPOINTS)
+            yield f'{path}: {endpoint!r}: write it as in "tcp:8080", with a port up to 65535; known: {known}'
             continue
         try:
             serverFromString(reactor, endpoint)

@@ -1,7 +1,7 @@
 """The daemon: all parts put together, started and stopped in order."""
 
 import errno
-import os
+import hashlib
 import signal
 import socket
 import time
@@ -93,7 +93,7 @@ class Daemon(MultiService):
         for listener in self._listeners:
             try:
                 listener.privilegedStartService()
-            except (CannotListenError, OSError) as error:
+            except (CannotListenError, OSError, OverflowError) as error:
                 for opened in self._listeners[: self._listeners.index(listener)]:
                     opened.stopService()
                 raise StartError(f"{listener.name}: {_why(error)}") from None
@@ -160,7 +160,8 @@ class Daemon(MultiService):
             if backend.name in config.rules.order:
                 canary = config.canary(backend)
                 probe = prober_of(self._reactor, backend.url, backend.ca_file, canary, timeout)
-                watched[backend.name] = Watched((backend.url, backend.ca_file, canary, timeout), probe)
+                roots = backend.ca_file.read_bytes() if backend.ca_file else b""
+                watched[backend.name] = Watched((backend.url, hashlib.sha256(roots).digest(), canary, timeout), probe)
         return Plan(watched, config.health.machine, config.health.failback_after)
 
     def _adopt(self, loaded: Loaded) -> None:
@@ -174,6 +175,8 @@ class Daemon(MultiService):
     # While it runs
 
     def _settled(self, _: None) -> None:
+        if self._stopping:
+            return
         self._log.info("{why}", why=self.watch.explain())
         self._write_state()
         self._notify(f"READY=1\nSTATUS={self._summary()}")
@@ -275,8 +278,8 @@ _REMEDIES = {
 }
 
 
-def _why(error: CannotListenError | OSError) -> str:
+def _why(error: CannotListenError | OSError | OverflowError) -> str:
     cause = error.socketError if isinstance(error, CannotListenError) else error
     if isinstance(cause, OSError) and cause.errno is not None:
-        return _REMEDIES.get(cause.errno, os.strerror(cause.errno))
-    return f"{cause}: is another facaded running?"
+        return _REMEDIES.get(cause.errno, str(cause.strerror))
+    return "another facaded is running there" if str(cause) == "Cannot acquire lock" else str(cause)

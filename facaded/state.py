@@ -5,7 +5,6 @@ Times are written by the wall clock, for a person and for the next boot, and kep
 """
 
 import json
-import math
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -24,6 +23,9 @@ VERSION = 1
 
 FILE_SIZE = 1 << 20
 """Bytes of a state file that are read: a whole one has a few kilobytes."""
+
+LATEST = 253402300799.0
+"""Seconds since the epoch at the end of the year 9999: no later time can be shown."""
 
 SET_ASIDE = 100
 """Unreadable files that are kept beside the state file.
@@ -142,7 +144,7 @@ def _health(kept: Any, clocks: Clocks) -> Health:
 
 
 def _moment(wall: Any, clocks: Clocks) -> float:
-    if not math.isfinite(wall):
+    if not 0 <= wall <= LATEST:
         raise ValueError("not a time")
     return clocks.to_monotonic(float(wall))
 

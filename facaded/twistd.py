@@ -47,7 +47,7 @@ def makeService(options: usage.Options) -> MultiService:
 
 
 class _UnderTwistd(MultiService):
-    """Ends twistd with a sentence and exit status 2 where the daemon cannot start:
+    """Ends twistd with a sentence and exit status 2 where the daemon cannot start.
 
     twistd itself would show a traceback.
     """

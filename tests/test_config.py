@@ -156,7 +156,18 @@ WRONG = [
     (TWO + 'ca_file = "/nonexistent"', "backend[1].ca_file: /nonexistent cannot be read: No such file or directory"),
     (TWO + 'ca_file = "/dev/null"', "backend[1].ca_file: /dev/null has no certificate in PEM form"),
     (TWO + 'ca_file = "ca.pem"', "backend[1].ca_file: 'ca.pem' is not an absolute path"),
-    ('[listen]\nhttp = "nonsense:1"', "listen.http: 'nonsense:1' is not a Twisted endpoint"),
+    ('[listen]\nhttp = "nonsense:1"', "listen.http: 'nonsense:1': write it as in"),
+    ('[listen]\nhttp = "tcp:99999"', "listen.http: 'tcp:99999': write it as in"),
+    ('[listen]\nhttp = "tcp:-1"', "listen.http: 'tcp:-1': write it as in"),
+    ('[listen]\nhttp = "stdio:"', "listen.http: 'stdio:': write it as in"),
+    ("[[backend]]", "backend[0].url: missing"),
+    ('[[backend]]\nname = "a"\nzzz = 1', "backend[0].zzz: unknown key"),
+    ('[[backend]]\nurl = "x"', "backend[0].url: 'x' is not a registry's address"),
+    ('[[backend]]\nname = "x"\nurl = "https://[::1]:5000"', "backend[0].url: 'https://[::1]:5000': an IPv6 address"),
+    ('[[backend]]\nname = "a"' + TWO.replace("second", "main"), "backend[2].name: main is the name of an earlier"),
+    ("[health]\nrise = " + "9" * 5000, "the file is not TOML"),
+    ("a = " + "[" * 5000, "the file is not TOML"),
+    ('"\\u001b[2Jx" = 1', "?[2Jx: unknown key"),
     ("[listen]\nhttp = []", "listen.http: empty, so nothing would be answered"),
     ('[listen]\ncontrol = "tcp:1"', "listen.control: 'tcp:1:mode=600' is not a unix: endpoint"),
     ("[state]\ndirectory = 2026-01-01", "state.directory: expected a string, got a date or time"),
@@ -194,6 +205,11 @@ def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
     keys = {problem.split(":")[0] for problem in problems(text, tmp_path)}
     assert {"bogus", "health.interval", "health.canary", "listen.http", "backend[0].url", "backend[1].url"} <= keys
     assert len(keys) == 7, "and a name that is there twice"
+
+
+def test_no_problem_is_made_up_because_of_another(tmp_path: Path) -> None:
+    found = problems('[health]\ninterval = "30"\nfast_interval = "20s"', tmp_path)
+    assert [problem.split(":")[0] for problem in found] == ["health.interval"]
 
 
 def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:

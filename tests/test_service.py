@@ -337,7 +337,7 @@ class TestStarting:
         daemon.start()
         other = Daemon(tmp_path, daemon.settings, arguments=arguments)
         (tmp_path / "log").rename(tmp_path / "log.first")
-        self.ends(other, "is another facaded running?")
+        self.ends(other, "another facaded is running there")
         assert daemon.backend == "main"
 
 

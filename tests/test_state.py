@@ -71,6 +71,9 @@ GARBAGE = [
         b"ODD", b'{"url": "https://hub.test", "state": "up", "since": Infinity, "failed": null}'
     ),
     b'{"version": 1, "charge": [], "backends": {}}',
+    b'{"version": 1, "charge": {"backend": "hub", "since": 1}, "backends": {"hub": ODD}}'.replace(
+        b"ODD", b'{"url": "https://hub.test", "state": "down", "since": -7e10, "failed": null}'
+    ),
     b"x" * (2 << 20),
 ]
 

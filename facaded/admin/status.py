@@ -34,9 +34,9 @@ def document(
 
 
 def table(status: Mapping[str, Any]) -> str:
-    """The status document for a terminal:
+    """The status document for a terminal.
 
-    a table of the backends, who is in charge and why, and what there is to know.
+    A table of the backends, who is in charge and why, and what there is to know.
     """
     rows = [COLUMNS, *(_row(backend) for backend in status["backends"])]
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS) - 1)]

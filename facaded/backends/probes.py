@@ -27,6 +27,9 @@ from facaded.policy.health import Result, Step, Verdict
 BODY_SIZE = 64 << 10
 """Bytes read of an answer to a probe: error documents and tokens have a few kilobytes."""
 
+AFTER_ERROR = 10.0
+"""Seconds to the next probe after an error in this program."""
+
 WORKING = (200, 401)
 
 _log = Logger()
@@ -175,4 +178,12 @@ class Prober:
         while not self._stopped:
             result = await self._probe()
             if not self._stopped:
-                await deferLater(self._clock, self._heard(result))
+                await deferLater(self._clock, self._pause(result))
+
+    def _pause(self, result: Result) -> float:
+        """What the listener says; an error of its own must not end the watch over a backend."""
+        try:
+            return self._heard(result)
+        except Exception:
+            _log.failure("a probe's result was not understood")
+            return AFTER_ERROR

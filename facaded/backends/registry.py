@@ -89,10 +89,7 @@ class Answer:
         return tuple(value.decode("latin-1") for value in self.headers.getRawHeaders(name.encode("ascii"), []))
 
     def retry_after(self) -> float:
-        """Seconds of a Retry-After; 0 if there is none, or if it is a date:
-
-        registries send seconds (RFC 9110 §10.2.3).
-        """
+        """Seconds of a Retry-After; 0 if there is none, or if it is a date, which registries do not send."""
         value = next(iter(self.values("Retry-After")), "")
         return float(value) if value.isascii() and value.isdigit() and len(value) < 9 else 0.0
 
@@ -151,7 +148,7 @@ class _Endpoints:
 
 @implementer(IAgent)
 class _Verbatim:
-    """An agent that hands on bodies as they were sent:
+    """An agent that hands on bodies as they were sent.
 
     treq would inflate them, to a thousand times what came over the wire.
     """

@@ -109,16 +109,17 @@ class Watch(Service):
 
         What is known of a backend is kept if it is the same one; others are probed at once.
         """
-        before, self.plan = self.plan.backends, plan
-        same = {name for name in plan.order if before.get(name) == plan.backends[name]}
-        for name in set(self._probers) - same:
+        before, self.plan = self.plan, plan
+        same = {name for name in plan.order if before.backends.get(name) == plan.backends[name]}
+        going_on = same if before.settings == plan.settings else set()  # else all go by the new times at once
+        for name in set(self._probers) - going_on:
             self._probers.pop(name).stop()
         unknown = Health(State.UNKNOWN, self._clock.seconds())
         healths = {name: self.standing.healths[name] if name in same else unknown for name in plan.order}
         self._unanswered &= same
         self._stand(healths)
         for name in plan.order:
-            if self.running and name not in same:
+            if self.running and name not in going_on:
                 self._start_prober(name)
 
     def explain(self) -> str:

@@ -182,9 +182,9 @@ def _resource(path: str, query: str) -> Request | Refusal:
 
 
 def _in_repository(rest: str, query: str) -> Request | Refusal:
-    """Read `<name>/manifests/<reference>` and its kin from the right:
+    """Read `<name>/manifests/<reference>` and its kin from the right.
 
-    a name may itself have a component called `manifests`.
+    A name may itself have a component called `manifests`.
     """
     head, _, last = rest.rpartition("/")
     name, _, kind = head.rpartition("/")

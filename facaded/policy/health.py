@@ -121,12 +121,14 @@ def observe(health: Health, result: Result, now: float, settings: Settings) -> H
 def wait(health: Health, settings: Settings, jitter: float) -> float:
     """Seconds from the end of a probe to the start of the next.
 
-    `jitter` is a random number from 0 to 1. A change that is being decided is watched at `fast_interval`; nothing
-    is asked before a Retry-After that the backend has sent.
+    `jitter` is a random number from 0 to 1. A change that is being decided is watched at `fast_interval`; one
+    that is down or limited is not asked before the Retry-After that it has sent.
     """
-    wanted = settings.fast_interval if health.streak else settings.interval
-    patience = min(health.last.retry_after, LONGEST_RETRY_AFTER) if health.last else 0.0
-    return max(wanted * (1 - JITTER * jitter), patience)
+    shortened = 1 - JITTER * jitter
+    if health.streak:
+        return settings.fast_interval * shortened
+    asked = health.last.retry_after if health.last and health.state in (State.DOWN, State.LIMITED) else 0.0
+    return max(settings.interval * shortened, min(asked, LONGEST_RETRY_AFTER))
 
 
 def remembered(health: Health) -> Health:

@@ -52,7 +52,7 @@ class Facade(Resource):
 
     def _write(self, request: Request, answer: Answer) -> None:
         status, headers, body = self._rendered(answer)
-        if request.uri.startswith(b"/v2"):
+        if not isinstance(answer, Page):
             headers = {"Docker-Distribution-Api-Version": "registry/2.0", **headers}
         respond(request, status, {**ALWAYS, **headers}, body)
 
@@ -69,10 +69,7 @@ class Facade(Resource):
                 return answer.status, JSON | allow, errors.document(answer.code, answer.message)
 
     def _failed(self, failure: Failure, request: Request) -> None:
-        """The client has gone away, or there is an error in this program:
-
-        that one is logged, and the client told so.
-        """
+        """The client has gone away, or this program has an error: that is logged, and the client told so."""
         if failure.check(CancelledError):
             return
         self._log.failure("no answer to a request", failure)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, ITCPTransport
+from twisted.internet.interfaces import IAddress, IDelayedCall, IPushProducer, IReactorTime, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web import http
@@ -34,6 +34,7 @@ CONNECTIONS = 10_000
 
 BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
+_LENGTHS = {b"content-length": re.compile(rb"\d{1,18}"), b"transfer-encoding": re.compile(rb"chunked")}
 _TLS_HANDSHAKE = b"\x16"
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
@@ -45,11 +46,13 @@ class Channel(HTTPChannel):
     site: "BoundedSite"
     _spoken = False
     _closed = False
+    _draining = False
     _expects = False
     _discarding = False
     _discarded = 0
     _request_line = b""
     _deadline: IDelayedCall | None = None
+    _end: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
         HTTPChannel.connectionMade(self)
@@ -57,6 +60,8 @@ class Channel(HTTPChannel):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._set_deadline(None)
+        if self._end is not None and self._end.active():
+            self._end.cancel()
         HTTPChannel.connectionLost(self, reason)
         self.site.gone(self)
 
@@ -79,19 +84,20 @@ class Channel(HTTPChannel):
         HTTPChannel.lineReceived(self, line)
         if len(self.requests) > begun:
             self._request_line = line
+            if self._deadline is None:
+                self._set_deadline(HEAD_TIME)
 
     def lineLengthExceeded(self, line: bytes) -> None:
         self._refuse()
 
     def headerReceived(self, line: bytes) -> bool:
-        """Refuse control characters, and take out Expect:
-
-        Twisted would ask for the body that we are about to refuse.
-        """
-        if _CONTROL.search(line):
+        """Refuse control characters and bad lengths. Take out Expect: Twisted would ask for the body by it."""
+        name, _, value = line.lower().partition(b":")
+        length = _LENGTHS.get(name)
+        if _CONTROL.search(line) or (length and not length.fullmatch(value.strip(b" \t"))):
             self._refuse()
             return False
-        if line[:7].lower() == b"expect:":
+        if name == b"expect":
             self._expects = True
             return True
         return bool(HTTPChannel.headerReceived(self, line))
@@ -102,6 +108,8 @@ class Channel(HTTPChannel):
             self._refuse()
         HTTPChannel.allHeadersReceived(self)
         self._set_deadline(None)
+        if self._draining:
+            self._last()
         if self._closed or self.length == 0:
             return
         self._set_deadline(BODY_TIME)
@@ -132,9 +140,25 @@ class Channel(HTTPChannel):
 
     def finish_up(self) -> None:
         """Close now if nothing is in flight, else when the answer is written."""
+        self._draining = True
         self.persistent = False
         if not self.requests:
             self._close()
+
+    def pauseProducing(self) -> None:
+        """The client does not read its answers: read no more of its requests, those that are here already included.
+
+        Twisted goes on reading while a request is being answered, and pipelined ones are answered as they are read.
+        """
+        HTTPChannel.pauseProducing(self)
+        self.paused = True
+        IPushProducer(self.transport).pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """The client has read its answers."""
+        self.paused = False
+        HTTPChannel.resumeProducing(self)
+        HTTPChannel.dataReceived(self, b"")
 
     def abort(self) -> None:
         """End the connection whatever is in flight."""
@@ -143,10 +167,13 @@ class Channel(HTTPChannel):
     def _answer_early(self) -> None:
         """Answer before the body has come, throw away what comes of it within the bounds, and close."""
         self._discarding = True
+        self._last()
+        self.requests[-1].requestReceived(*self._request_line.split(b" "))
+
+    def _last(self) -> None:
+        """The request that is being read is this connection's last."""
         self.persistent = False
-        request = self.requests[-1]
-        request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
-        request.requestReceived(*self._request_line.split(b" "))
+        self.requests[-1].responseHeaders.setRawHeaders(b"Connection", [b"close"])
 
     def _set_deadline(self, seconds: float | None) -> None:
         if self._deadline is not None and self._deadline.active():
@@ -167,11 +194,15 @@ class Channel(HTTPChannel):
             self._close()
 
     def _close(self) -> None:
-        """Once: what Twisted or the client does after this must not lead to a second answer."""
+        """Once: what Twisted or the client does after this must not lead to a second answer.
+
+        What is still unsent is given `abortTimeout`: a client that does not read must not hold the connection for ever.
+        """
         self._set_deadline(None)
         if self._closed:
             return
         self._closed = True
+        self._end = self.site.reactor.callLater(self.abortTimeout, self.abort)
         HTTPChannel.loseConnection(self)
 
 
@@ -194,6 +225,20 @@ class _Nowhere:
         pass
 
 
+class _Request(Request):
+    """A request whose every target is the resource's to judge: Twisted would answer `*` by itself."""
+
+    channel: Channel
+
+    def process(self) -> None:
+        self.site = self.channel.site
+        self.responseHeaders.setRawHeaders(b"Date", [http.datetimeToString()])
+        try:
+            Request.render(self, self.channel.site.resource)
+        except Exception:
+            Request.processingFailed(self, Failure())
+
+
 class BoundedSite(Site):
     """A web site with `Channel`'s bounds, and an end that waits for what is in flight.
 
@@ -201,6 +246,7 @@ class BoundedSite(Site):
     """
 
     noisy = False
+    requestFactory = _Request
     protocol = Channel  # type: ignore[assignment]  # Twisted says its own wrapper, which adds HTTP/2; any HTTPChannel works
 
     def __init__(self, resource: IResource, reactor: IReactorTime, answered: Callable[[http.Request], None]) -> None:

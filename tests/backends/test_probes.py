@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from treq.testing import RequestTraversalAgent
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import LogEvent
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from facaded.backends.probes import BODY_SIZE, Prober, StepFailed, probe, token_url
+from facaded.backends.probes import AFTER_ERROR, BODY_SIZE, Prober, StepFailed, probe, token_url
 from facaded.backends.registry import Registry
 from facaded.oci.challenge import Challenge
 from facaded.oci.requests import Image
@@ -214,6 +215,20 @@ def test_a_prober_that_is_stopped_cancels_its_probe_and_hears_nothing_more() -> 
     assert probes[0].called
     assert heard == []
     assert clock.getDelayedCalls() == []
+
+
+def test_an_error_in_what_hears_a_result_does_not_end_the_probes(no_errors_are_logged: list[LogEvent]) -> None:
+    def heard(result: Result) -> float:
+        raise ValueError("a bug")
+
+    loop, clock, probes = prober(heard)
+    loop.start()
+    probes[0].callback(RESULT)
+    clock.advance(AFTER_ERROR)
+    assert len(probes) == 2
+    assert len(no_errors_are_logged) == 1
+    no_errors_are_logged.clear()
+    loop.stop()
 
 
 def test_a_prober_that_is_stopped_between_probes_makes_no_more() -> None:

@@ -1,5 +1,7 @@
 """The watch: first round, detection times, failback, news, and a plan that changes under it."""
 
+from attrs import evolve
+
 from facaded.backends.watch import FIRST_ROUND, Standing
 from facaded.policy.failover import Charge
 from facaded.policy.health import Health, State
@@ -121,6 +123,20 @@ def test_a_plan_with_another_place_for_a_backend_forgets_what_was_known_of_it() 
     assert watching.watch.standing.healths["hub"].state is State.UNKNOWN
     watching.backends.answer("hub", GOOD)
     assert watching.in_charge == "ghcr", "failback still takes its time"
+
+
+def test_a_plan_with_other_times_begins_to_go_by_them_at_once() -> None:
+    watching = up("hub", "ghcr")
+    watching.advance(5)
+    asked = len(watching.backends.asked)
+    plan = watching.backends.plan("hub", "ghcr")
+    watching.watch.replan(evolve(plan, settings=evolve(plan.settings, interval=2)))
+    assert watching.backends.asked[asked:] == ["hub", "ghcr"]
+    assert watching.watch.standing.healths["hub"].state is State.UP
+    for name in ("hub", "ghcr"):
+        watching.backends.answer(name, GOOD)
+    watching.advance(2)
+    assert len(watching.backends.asked) == asked + 4
 
 
 def test_a_plan_without_the_one_in_charge_puts_another_in_charge_at_once() -> None:

@@ -23,7 +23,8 @@ SETTINGS = Settings(interval=10, fast_interval=1, timeout=3, fall=2, rise=3)
 GOOD = Result(Verdict.GOOD, Step.TOKEN, "token granted", 0.1)
 LIMITED = Result(Verdict.LIMITED, Step.PING, "429, asks for patience", 0.1, retry_after=30)
 BAD = Result(Verdict.BAD, Step.PING, "connection refused", 0.1)
-LETTERS = {"g": GOOD, "l": LIMITED, "b": BAD}
+STALLING = Result(Verdict.BAD, Step.PING, "answered 503", 0.1, retry_after=40)
+LETTERS = {"g": GOOD, "l": LIMITED, "b": BAD, "s": STALLING}
 
 
 def after(start: State, results: str) -> Health:
@@ -90,9 +91,13 @@ def test_down_needs_fall_bad_results_in_a_row_and_up_needs_rise_good_ones(result
         (State.DOWN, "g", 1),
         (State.DOWN, "ggg", 10),
         (State.UP, "l", 30),
+        (State.UP, "s", 1),
+        (State.UP, "ss", 40),
+        (State.DOWN, "s", 40),
+        (State.DOWN, "sg", 1),
     ],
 )
-def test_only_a_change_being_decided_is_watched_fast_and_a_retry_after_is_honoured(
+def test_only_a_change_being_decided_is_watched_fast_and_a_retry_after_delays_none(
     start: State, results: str, seconds: float
 ) -> None:
     assert wait(after(start, results), SETTINGS, jitter=0) == seconds

@@ -137,9 +137,9 @@ class TokenServer(Server):
 
 
 class Cdn(Server):
-    """Hands out the files of a registry's storage:
+    """Hands out the files of a registry's storage.
 
-    addresses are signed for GET alone, and an Authorization is one too many.
+    Addresses are signed for GET alone, and an Authorization is one too many.
     """
 
     def __init__(self, host: str, files: Path) -> None:

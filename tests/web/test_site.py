@@ -10,7 +10,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from facaded.web import site as site_module
-from facaded.web.site import BAD_REQUEST, BODY_SIZE, BODY_TIME, HEAD_TIME, IDLE_TIME, BoundedSite, respond
+from facaded.web.site import BAD_REQUEST, BODY_SIZE, BODY_TIME, HEAD_TIME, IDLE_TIME, BoundedSite, Channel, respond
 from tests.web.raw import Connection
 
 
@@ -89,6 +89,10 @@ def test_a_head_has_the_length_and_no_body(connection: Connection) -> None:
         b"GET /v2/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n1\r\na\r\n0\r\n\r\n",
         b"GET /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
         b"GET /v2/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
+        b"GET /v2/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n\r\n",
+        b"GET /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: identity\r\n\r\nabc",
+        b"GET /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n",
+        b"GET /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: +3\r\n\r\nabc",
         b"GET /v2/ HTTP/1.1\r\nHost: a\r\nX: \x01\r\n\r\n",
         b"GET /v2/ HTTP/1.1\r\nHost: a\r\nX: \x00\r\n\r\n",
         b"GET /v2/ HTTP/1.1\r\nHost: a\r\nX: a\nb\r\n\r\n",
@@ -167,6 +171,52 @@ def test_a_head_that_comes_byte_by_byte_is_cut_off(connection: Connection, clock
     assert not connection.closed
     clock.advance(HEAD_TIME / 10)
     assert connection.closed
+
+
+def test_a_head_that_begins_behind_another_request_has_no_more_time(connection: Connection, clock: Clock) -> None:
+    connection.send(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\nGET /b HTTP/1.1\r\n")
+    for byte in b"Host: ab":
+        connection.send(bytes([byte]))
+        clock.advance(HEAD_TIME / 10)
+    assert not connection.closed
+    clock.advance(HEAD_TIME / 5)
+    assert connection.closed
+
+
+def test_a_client_that_does_not_read_is_not_read_either(connection: Connection) -> None:
+    connection.send(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
+    connection.channel.pauseProducing()
+    assert connection.transport.producerState == "paused"
+    assert connection.send(b"GET /b HTTP/1.1\r\nHost: x\r\n\r\n" * 3) == b""
+    connection.channel.resumeProducing()
+    assert connection.transport.producerState == "producing"
+    assert connection.received().count(b"GET /b") == 3
+
+
+def test_a_client_that_does_not_read_its_last_answer_is_let_go(site: BoundedSite, clock: Clock) -> None:
+    connection = Connection(site)
+    connection.send(b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert connection.closed
+    clock.advance(Channel.abortTimeout)
+    assert connection.transport.disconnected
+    connection.lose()
+    assert clock.getDelayedCalls() == []
+
+
+def test_a_request_that_begins_before_a_stop_is_answered_and_told_that_it_is_the_last(
+    site: BoundedSite, resource: Echo
+) -> None:
+    connection = Connection(site)
+    connection.send(b"GET /later HTTP/1.1\r\nHost: x\r\n\r\nGET /b HTTP/1.1\r\nHost: x\r\n\r\n")
+    site.drain(5)
+    respond(resource.kept[0], 200, {}, b"done")
+    assert connection.closed
+    connection.lose()
+
+
+@pytest.mark.parametrize("method", [b"OPTIONS", b"DELETE", b"GET"])
+def test_a_star_is_the_resource_s_to_judge(connection: Connection, method: bytes) -> None:
+    assert connection.send(method + b" * HTTP/1.1\r\nHost: x\r\n\r\n").endswith(method + b" *")
 
 
 def test_an_idle_connection_is_closed(connection: Connection, clock: Clock) -> None:
