@@ -5,11 +5,12 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Any, NewType
 from urllib.parse import urlsplit
 
-from attrs import field, fields, frozen
+from attrs import evolve, field, fields, frozen
 from cattrs import ClassValidationError, Converter, ForbiddenExtraKeysError, IterableValidationError
 from cattrs.gen import make_dict_structure_fn, override
 from OpenSSL import crypto
@@ -17,10 +18,11 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IReactorCore
 
 from facaded.backends.registry import printable, trust_policy
+from facaded.backends.tokens import Credentials
 from facaded.oci.requests import Image, parse_image
-from facaded.policy import health, repositories
-from facaded.policy.answers import Rules, host_name, split_host
-from facaded.policy.repositories import Pattern
+from facaded.policy import answers, health, repositories
+from facaded.policy.answers import Mode, Rules, host_name, split_host
+from facaded.policy.repositories import Pattern, Rename
 
 DEFAULT_FILE = Path("/etc/facaded/facaded.toml")
 SYSTEM_STATE = Path("/var/lib/facaded")
@@ -42,9 +44,16 @@ LONGEST = 86400.0
 SHORTEST = 0.05
 """Seconds in the shortest time that can be set: shorter ones would be a load on the backends and on this machine."""
 
+LARGEST = 16 << 30
+"""Bytes in the largest size that can be set."""
+
+_SIZES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_SIZE = re.compile(r"(\d{1,12})(|B|KiB|MiB|GiB)")
 ENDPOINTS = ("tcp", "tcp6", "unix", "systemd", "haproxy")
 """Kinds of Twisted endpoints that can be listened on and closed again."""
 
+_LOOPBACK = re.compile(r"^unix:|:interface=(?:127\.[0-9.]+|\\:\\:1)(?::|$)")
+_LOOPBACK_URL = re.compile(r"http://(?:127\.[0-9.]+|localhost)(?::\d+)?$")
 _TCP = re.compile(r"(?:haproxy:)?tcp6?:(?:port=)?(\d{0,9})")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h)")
@@ -63,6 +72,9 @@ BackendName = NewType("BackendName", str)
 HostName = NewType("HostName", str)
 Endpoint = NewType("Endpoint", str)
 CaFile = NewType("CaFile", Path)
+PasswordFile = NewType("PasswordFile", Path)
+Realm = NewType("Realm", str)
+Bytes = NewType("Bytes", int)
 
 
 class SettingsError(Exception):
@@ -79,6 +91,13 @@ class SettingsError(Exception):
         self.partial = partial
 
 
+class Auth(Enum):
+    """Who authenticates at a backend: the facade, if it must, or the client with credentials of its own."""
+
+    ANONYMOUS = "anonymous"
+    CLIENT = "client"
+
+
 @frozen
 class Backend:
     """[[backend]]: one registry. `url` is scheme, host and port, no path."""
@@ -87,7 +106,36 @@ class Backend:
     url: Url
     canary: Image | None = None
     ca_file: CaFile | None = None
-    rename: dict[str, str] | None = None
+    rename: tuple[Rename, ...] | None = None
+    auth: Auth = Auth.ANONYMOUS
+    username: str | None = None
+    password_file: PasswordFile | None = None
+    publish_private: bool = False
+    relay_blobs: bool = False
+    realm: Realm | None = None
+
+    @property
+    def credentials(self) -> Credentials | None:
+        """The facade's own account there."""
+        if self.username is None or self.password_file is None:
+            return None
+        return Credentials(self.username, self.password_file, self.realm)
+
+
+@frozen
+class Route:
+    """[[route]]: the backends of some repositories, preferred first."""
+
+    repositories: tuple[Pattern, ...]
+    backends: tuple[BackendName, ...]
+
+
+@frozen
+class Cache:
+    """[cache]: the size of the manifests that are kept in bytes, and how long a tag's digest is believed in seconds."""
+
+    manifests: Bytes = Bytes(64 << 20)
+    tag_ttl: Seconds = Seconds(10.0)
 
 
 @frozen
@@ -110,6 +158,7 @@ class Health:
     rise: Count = Count(2)
     fall: Count = Count(2)
     failback_after: Seconds = Seconds(60.0)
+    handover: Seconds = Seconds(3600.0)
     canary: Image | None = None
 
     @property
@@ -141,10 +190,13 @@ class Config:
 
     hosts: tuple[HostName, ...] = ()
     repositories: tuple[Pattern, ...] = ()
+    answer: Mode = Mode.AUTO
     listen: Listen = field(factory=Listen)
     health: Health = field(factory=Health)
+    cache: Cache = field(factory=Cache)
     state: State = field(factory=State)
     backends: tuple[Backend, ...] = (DOCKER_HUB, GHCR)
+    routes: tuple[Route, ...] = ()
 
     @property
     def rules(self) -> Rules:
@@ -152,12 +204,24 @@ class Config:
         return Rules(
             hosts=self.hosts,
             repositories=self.repositories,
-            backends={backend.name: backend.url for backend in self.backends},
+            backends={
+                backend.name: answers.Backend(backend.url, backend.rename or (), backend.auth is Auth.CLIENT)
+                for backend in self.backends
+            },
+            named_routes=tuple(answers.Route(route.backends, route.repositories) for route in self.routes),
+            mode=self.answer,
         )
 
+    @property
+    def urls(self) -> dict[str, str]:
+        """The URL of each backend, preferred first."""
+        return {backend.name: backend.url for backend in self.backends}
+
     def canary(self, backend: Backend) -> Image | None:
-        """The image that `backend` is asked for by probes."""
-        return backend.canary or self.health.canary
+        """The image that `backend` is asked for by probes, by its own name of it."""
+        canary = backend.canary or self.health.canary
+        theirs = repositories.renamed(backend.rename or (), canary.name) if canary else None
+        return evolve(canary, name=theirs) if canary and theirs else None
 
 
 @frozen
@@ -306,7 +370,9 @@ def _structure(raw: dict[str, Any]) -> tuple[Config, list[str], list[int]]:
     places = list(range(len(raw["backend"]))) if isinstance(raw.get("backend"), list) else list(range(BACKENDS))
     while True:
         try:
-            return _CONVERTER.structure(raw, Config), problems, places
+            config = _CONVERTER.structure(raw, Config)
+            left = len(config.backends)
+            return config, problems, places if len(places) == left else list(range(left))  # else the defaults are
         except (ClassValidationError, IterableValidationError) as error:
             faults = list(_faults(error, ()))
         problems = problems or [f"{_written(path)}: {sentence}" for path, sentence in faults]
@@ -318,6 +384,9 @@ def _structure(raw: dict[str, Any]) -> tuple[Config, list[str], list[int]]:
                 del places[int(last)]
 
 
+_KEYS: dict[tuple[type, str], str] = {(Config, "backends"): "backend", (Config, "routes"): "route"}
+"""Where a key of the file is called otherwise than the attribute."""
+
 KeyPath = tuple[str | int, ...]
 
 
@@ -326,7 +395,7 @@ def _faults(error: Exception, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
         case ClassValidationError():
             noted, bare = error.group_exceptions()
             for each, note in noted:
-                yield from _faults(each, (*path, {"backends": "backend"}.get(note.name, note.name)))
+                yield from _faults(each, (*path, _KEYS.get((error.cl, note.name), note.name)))
             for each in bare:
                 yield from _faults(each, path)
         case IterableValidationError():
@@ -339,13 +408,14 @@ def _faults(error: Exception, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
             for key in sorted(error.extra_fields):
                 yield (*path, key), _unknown(key, error.cl)
         case KeyError():
-            yield path, "missing: every backend needs one"
+            yield path, "missing: it is needed here"
         case _:
             yield path, str(error)
 
 
 def _unknown(key: str, section: type) -> str:
-    known = sorted({"backends": "backend"}.get(each.name, each.name) for each in fields(section))
+    names: list[str] = [each.name for each in fields(section)]
+    known = sorted(_KEYS.get((section, name), name) for name in names)
     near = difflib.get_close_matches(key, known, n=1)
     return f"unknown key; did you mean {near[0]}?" if near else f"unknown key; known here: {', '.join(known)}"
 
@@ -391,6 +461,66 @@ def _seconds(value: object) -> float:
     if not SHORTEST <= seconds <= LONGEST:
         raise ValueError(f'{value!r} is out of range: from "{SHORTEST * 1000:.0f}ms" to "{LONGEST / 3600:.0f}h"')
     return seconds
+
+
+def _bytes(value: object) -> int:
+    found = _SIZE.fullmatch(str(value)) if isinstance(value, str | int) and not isinstance(value, bool) else None
+    size = int(found[1]) * _SIZES[found[2]] if found else -1
+    if not 0 <= size <= LARGEST:
+        raise ValueError(f'{value!r} is not a size: write a number and a unit, as in "64MiB", up to "16GiB"; 0 is none')
+    return size
+
+
+def _boolean(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"expected true or false, got {_toml_type(value)}")
+    return value
+
+
+def _mode(value: object) -> Mode:
+    try:
+        return Mode(value)
+    except ValueError:
+        raise ValueError(f'{value!r} is no way to answer: write "auto", "redirect" or "serve"') from None
+
+
+def _auth(value: object) -> Auth:
+    try:
+        return Auth(value)
+    except ValueError:
+        raise ValueError(f'{value!r} is not known: write "anonymous" or "client"') from None
+
+
+def _username(value: object) -> str:
+    text = _text(value)
+    if not text or ":" in text or not text.isascii():
+        raise ValueError(f"{text!r} is not a user name that Basic authentication can carry: ASCII without a colon")
+    return text
+
+
+def _realm(value: object) -> str:
+    text = _text(value)
+    parts = urlsplit(text)
+    if parts.scheme != "https" or not parts.hostname or "?" in text or "#" in text or "@" in parts.netloc:
+        raise ValueError(
+            f'{text!r} is not a realm: write the token server\'s address, as in "https://auth.example.com/token"'
+        )
+    return text
+
+
+def _password_file(value: object) -> Path:
+    path = _path(value)
+    try:
+        mode = path.stat().st_mode
+        with path.open("rb") as file:
+            password = file.read(4096).strip()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    if mode & 0o007:  # the group's bits are an access list's mask where systemd hands over a credential
+        raise ValueError(f"{path} can be read by others: chmod o= {path}")
+    if not password:
+        raise ValueError(f"{path} is empty: write the password or access token there")
+    return path
 
 
 def _count(value: object) -> int:
@@ -474,22 +604,22 @@ def _list_of(read: Callable[[object], Any], single: bool = False) -> Structure:
     return structure
 
 
-def _tables(value: object) -> list[object]:
+def _tables(value: object, most: int = LIST_LENGTH) -> list[object]:
     if not isinstance(value, list):
-        raise ValueError(f"expected tables, got {_toml_type(value)}: write [[backend]]")
-    if not 1 <= len(value) <= BACKENDS:
-        raise ValueError(f'from 1 to {BACKENDS} are needed: [[backend]] with name = "…" and url = "https://…"')
+        raise ValueError(f"expected tables, got {_toml_type(value)}: write it in double brackets, as in [[backend]]")
+    if not 1 <= len(value) <= most:
+        raise ValueError(
+            f"from 1 to {most} are needed; each begins with its name in double brackets, as in [[backend]]"
+        )
     return value
 
 
-def _renames(value: object) -> dict[str, str]:
+def _renames(value: object) -> tuple[Rename, ...]:
     if not isinstance(value, dict):
-        raise ValueError(f"expected a table, got {_toml_type(value)}: write rename = {{}}")
-    if value:
-        raise ValueError(
-            "this version keeps names as they are: only rename = {} is known, which confirms that the names are equal"
-        )
-    return {}
+        raise ValueError(f'expected a table, got {_toml_type(value)}: write {{ "org/*" = "other/*" }}')
+    if len(value) > LIST_LENGTH:
+        raise ValueError(f"a table of more than {LIST_LENGTH} entries")
+    return tuple(repositories.parse_rename(_text(ours), _text(theirs)) for ours, theirs in value.items())
 
 
 def _toml_type(value: object) -> str:
@@ -509,7 +639,10 @@ def _single(read: Callable[[object], Any]) -> Structure:
 
 
 def _register(converter: Converter, kind: Any, structure: Structure) -> None:
-    converter.register_structure_hook_func(lambda other: bool(other == kind), structure)
+    if isinstance(kind, type):  # a function would not be asked about bool
+        converter.register_structure_hook(kind, structure)
+    else:
+        converter.register_structure_hook_func(lambda other: bool(other == kind), structure)
 
 
 def _section(converter: Converter, section: type, **names: Any) -> Structure:
@@ -534,7 +667,14 @@ def _converter() -> Converter:
         Endpoint | None: _text,
         CaFile | None: _ca_file,
         Path | None: _path,
-        dict[str, str] | None: _renames,
+        tuple[Rename, ...] | None: _renames,
+        PasswordFile | None: _password_file,
+        Realm | None: _realm,
+        Bytes: _bytes,
+        bool: _boolean,
+        Mode: _mode,
+        Auth: _auth,
+        str | None: _username,
     }
     for kind, read in readers.items():
         _register(converter, kind, _single(read))
@@ -542,14 +682,20 @@ def _converter() -> Converter:
     _register(converter, tuple[Pattern, ...], _list_of(lambda value: repositories.parse(_text(value))))
     _register(converter, tuple[Endpoint, ...], _list_of(_text, single=True))
     _register(
-        converter, tuple[Backend, ...], lambda value, _: tuple(converter.structure(_tables(value), list[Backend]))
+        converter,
+        tuple[Backend, ...],
+        lambda value, _: tuple(converter.structure(_tables(value, BACKENDS), list[Backend])),
     )
+    _register(converter, tuple[Route, ...], lambda value, _: tuple(converter.structure(_tables(value), list[Route])))
+    _register(converter, tuple[BackendName, ...], _list_of(_backend_name))
     for section, names in (
         (Listen, {}),
         (Health, {}),
+        (Cache, {}),
         (State, {}),
         (Backend, {}),
-        (Config, {"backends": override(rename="backend")}),
+        (Route, {}),
+        (Config, {"backends": override(rename="backend"), "routes": override(rename="route")}),
     ):
         converter.register_structure_hook(section, _section(converter, section, **names))
     return converter
@@ -570,9 +716,52 @@ def _contradictions(config: Config, places: list[int], problems: list[str]) -> I
     timed = any(problem.startswith("health.interval:") for problem in problems)
     if config.health.fast_interval > config.health.interval and not timed:
         yield "health.fast_interval: longer than health.interval: make it shorter, or leave it out"
+    yield from _bad_routes(config)
+    yield from _bad_auth(config, places)
+    for index, backend in enumerate(config.backends):
+        if (backend.username is None) != (backend.password_file is None):
+            yield f"backend[{places[index]}].username: it goes with password_file, and that with it: set both or none"
+        if backend.credentials and not config.repositories:
+            yield f"backend[{places[index]}].username: with empty `repositories` anybody could spend it: list your own"
+        if backend.rename and config.answer is Mode.REDIRECT:
+            yield f'backend[{places[index]}].rename: a redirect keeps the name: set answer = "auto" or "serve"'
     for path, canary in _canaries(config, places):
         if not repositories.listed(config.repositories, canary.name):
             yield f"{path}: {canary.name} is not among the repositories: add it there, or choose another image"
+
+
+def _bad_routes(config: Config) -> Iterator[str]:
+    names = {backend.name for backend in config.backends}
+    for index, route in enumerate(config.routes):
+        if not route.repositories:
+            yield f"route[{index}].repositories: empty: name the repositories that go another way"
+        if not route.backends or len(set(route.backends)) != len(route.backends):
+            yield f"route[{index}].backends: name each backend once, and at least one"
+        for name in route.backends:
+            if name not in names:
+                yield f"route[{index}].backends: there is no backend called {name}: {', '.join(sorted(names))}"
+
+
+def _bad_auth(config: Config, places: list[int]) -> Iterator[str]:
+    """Clients' credentials go to one backend alone; nobody's go over plain HTTP but on this machine."""
+    for index, backend in enumerate(config.backends):
+        where, plain = f"backend[{places[index]}]", urlsplit(backend.url).scheme == "http"
+        if (backend.credentials or backend.auth is Auth.CLIENT) and plain and not _LOOPBACK_URL.match(backend.url):
+            yield f"{where}.url: credentials would go over plain HTTP: write https://"
+        if (backend.publish_private or backend.realm) and not backend.credentials:
+            yield f"{where}.username: publish_private and realm say what an account is used for: set username as well"
+    private = [index for index, backend in enumerate(config.backends) if backend.auth is Auth.CLIENT]
+    for index in private:
+        where, backend = f"backend[{places[index]}].auth", config.backends[index]
+        if len(config.backends) > 1:
+            yield f'{where}: "client" leaves no room for another backend: credentials go to one alone'
+        if backend.rename or backend.credentials:
+            yield f'{where}: "client" goes with neither rename nor username: the client brings name and account'
+        if config.answer is Mode.REDIRECT:
+            yield f'{where}: with "client" everybody is served: set answer = "auto" or "serve"'
+        if not all(_LOOPBACK.search(endpoint) for endpoint in config.listen.http):
+            remedy = 'listen.http = "tcp:8080:interface=127.0.0.1"'
+            yield f'{where}: "client" over plain HTTP is for loopback addresses alone: {remedy}'
 
 
 def _canaries(config: Config, places: list[int]) -> Iterator[tuple[str, Image]]:

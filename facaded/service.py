@@ -23,7 +23,12 @@ from facaded import __version__, state
 from facaded.admin import status
 from facaded.admin.control import Control
 from facaded.admin.site import Admin
+from facaded.backends.manifests import Cache
 from facaded.backends.probes import prober_of
+from facaded.backends.registry import serving_registry
+from facaded.backends.serving import Serving
+from facaded.backends.source import Source
+from facaded.backends.tokens import Tokens
 from facaded.backends.watch import Plan, Watch, Watched
 from facaded.config import Config, Loaded, SettingsError, control_endpoint, control_path, state_directory
 from facaded.policy import failover
@@ -75,11 +80,15 @@ class Daemon(MultiService):
         self._hangup: Any = signal.SIG_DFL
         kept = self._read_state()
         self.watch = Watch(reactor, SystemRandom(), self._plan(loaded.config), kept.standing, self._changed)
+        self._serving = self._serve_by(loaded.config)
         self._sites = {
-            "listen.http": self._site(Facade(lambda: self.config.rules, self.watch), accesslog.write),
+            "listen.http": self._site(
+                Facade(lambda: self.config.rules, self.watch, lambda: self._serving), accesslog.write
+            ),
             "listen.admin": self._site(Admin(lambda: self.config.listen.admin_hosts, self._not_ready)),
             "listen.control": self._site(Control(self.status, self.reload)),
         }
+        self._open = self.config.listen.http
         self._listeners = [self._listener(key, endpoint) for key, endpoint in self._endpoints()]
 
     @property
@@ -132,8 +141,9 @@ class Daemon(MultiService):
 
     def status(self) -> dict[str, Any]:
         """The status document."""
-        urls = self.config.rules.backends
-        return status.document(self.watch, urls, self.loaded.source, self.loaded.warnings, self._clocks().to_wall)
+        return status.document(
+            self.watch, self.config.urls, self.loaded.source, self.loaded.warnings, self._clocks().to_wall
+        )
 
     # Putting together
 
@@ -156,19 +166,38 @@ class Daemon(MultiService):
     def _plan(self, config: Config) -> Plan:
         timeout = config.health.timeout
         watched: dict[str, Watched] = {}
+        routes = tuple(route.backends for route in config.rules.routes)
         for backend in config.backends:
-            if backend.name in config.rules.order:
+            if any(backend.name in route for route in routes):
                 canary = config.canary(backend)
                 probe = prober_of(self._reactor, backend.url, backend.ca_file, canary, timeout)
                 roots = backend.ca_file.read_bytes() if backend.ca_file else b""
                 watched[backend.name] = Watched((backend.url, hashlib.sha256(roots).digest(), canary, timeout), probe)
-        return Plan(watched, config.health.machine, config.health.failback_after)
+        return Plan(watched, routes, config.health.machine, config.health.failback_after, config.health.handover)
+
+    def _serve_by(self, config: Config) -> Serving:
+        """Sources and cache for these settings: after a reload nothing is known of what the old ones served."""
+        seconds: Callable[[], float] = self._reactor.seconds
+        cache = Cache(config.cache.manifests, config.cache.tag_ttl, seconds)
+        sources: dict[str, Source] = {}
+        for backend in config.backends:
+            registry = serving_registry(self._reactor, backend.url, backend.ca_file)
+            tokens = Tokens(registry, seconds, backend.credentials, backend.publish_private)
+            sources[backend.name] = Source(
+                backend.name, registry, tokens, backend.rename or (), cache, self._reactor, backend.relay_blobs
+            )
+        return Serving(sources, self._reactor, self.watch.probe_now)
 
     def _adopt(self, loaded: Loaded) -> None:
+        if loaded.config.rules.private and loaded.config.listen.http != self._open:
+            why = (
+                'listen.http: it has changed, and with auth = "client" nobody may come by the old one: restart instead'
+            )
+            raise SettingsError(loaded.source, (why,))
         if loaded.config.listen != self.config.listen:
             self._log.warn("listen: changed in the settings; listeners change only at a restart")
-        plan = self._plan(loaded.config)
-        self.loaded = loaded
+        plan, serving = self._plan(loaded.config), self._serve_by(loaded.config)
+        self.loaded, self._serving = loaded, serving
         self.watch.replan(plan)
         self._write_state()
 
@@ -197,8 +226,8 @@ class Daemon(MultiService):
         def written(monotonic: float) -> str:
             return datetime.fromtimestamp(clocks.to_wall(monotonic)).astimezone().strftime("%H:%M")
 
-        standing = self.watch.standing
-        return failover.summarise(self.watch.plan.order, standing.healths, standing.charge, written)
+        healths = self.watch.standing.healths
+        return failover.summarise(tuple(healths), healths, self.watch.charge, written)
 
     def _warn(self) -> None:
         for warning in self.loaded.warnings:
@@ -221,7 +250,7 @@ class Daemon(MultiService):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise StartError(f"state.directory: {directory} cannot be made ({error.strerror}): name another") from None
-        kept = state.read(directory, self.config.rules.backends, self._clocks())
+        kept = state.read(directory, self.config.urls, self._clocks())
         if kept.warning:
             self._log.warn("{warning}", warning=kept.warning)
         self._state_lost = not kept.writable
@@ -231,7 +260,7 @@ class Daemon(MultiService):
         if self._state_lost:
             return
         try:
-            state.write(self._directory(), self.watch.standing, self.config.rules.backends, self._clocks())
+            state.write(self._directory(), self.watch.standing, self.config.urls, self._clocks())
         except OSError as error:
             self._log.warn("the state cannot be written ({why}); it is kept in memory", why=error.strerror)
 

@@ -16,7 +16,7 @@ from attrs import evolve, frozen
 from facaded.backends.registry import printable
 from facaded.backends.watch import Standing
 from facaded.policy.failover import Charge
-from facaded.policy.health import Health, Result, State, Step, Verdict, remembered
+from facaded.policy.health import Health, Purpose, Result, State, Step, Verdict, remembered
 
 FILE = "state.json"
 VERSION = 1
@@ -97,7 +97,16 @@ def _document(standing: Standing, urls: Mapping[str, str], clocks: Clocks) -> di
     return {
         "version": VERSION,
         "written": clocks.wall,
-        "charge": {"backend": standing.charge.backend, "since": clocks.to_wall(standing.charge.since)},
+        "changed": None if standing.changed is None else clocks.to_wall(standing.changed),
+        "charges": [
+            {
+                "route": list(route),
+                "purpose": purpose.value,
+                "backend": each.backend,
+                "since": clocks.to_wall(each.since),
+            }
+            for (route, purpose), each in standing.charges.items()
+        ],
         "backends": {
             name: {
                 "url": urls[name],
@@ -110,7 +119,7 @@ def _document(standing: Standing, urls: Mapping[str, str], clocks: Clocks) -> di
     }
 
 
-def _standing(document: Any, urls: Mapping[str, str], clocks: Clocks) -> Standing | None:
+def _standing(document: Any, urls: Mapping[str, str], clocks: Clocks) -> Standing:
     if document["version"] != VERSION:
         raise ValueError("another version")
     healths = {
@@ -118,10 +127,15 @@ def _standing(document: Any, urls: Mapping[str, str], clocks: Clocks) -> Standin
         for name, each in document["backends"].items()
         if name in urls and each["url"] == urls[name]
     }
-    charge = document["charge"]
-    if charge["backend"] not in healths:
-        return None
-    return Standing(healths, Charge(charge["backend"], _moment(charge["since"], clocks)))
+    charges = {
+        (tuple(map(str, each["route"])), Purpose(each["purpose"])): Charge(
+            each["backend"], _moment(each["since"], clocks)
+        )
+        for each in document["charges"]
+        if each["backend"] in healths
+    }
+    changed = document["changed"]
+    return Standing(healths, charges, None if changed is None else _moment(changed, clocks))
 
 
 def _failed(each: Health, clocks: Clocks) -> dict[str, Any] | None:

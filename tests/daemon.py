@@ -16,6 +16,9 @@ from typing import Any
 
 from attrs import define, field
 
+SECRETS = ("Bearer", "Basic ", "eyJ", "publisher-secret", "Authorization")
+"""What tokens, passwords and their headers look like: none of it belongs in a log."""
+
 WAIT = 15.0
 """Seconds after which a test gives up waiting."""
 
@@ -183,7 +186,7 @@ class Daemon:
     ) -> tuple[int, dict[str, str], bytes]:
         connection = http.client.HTTPConnection(host or self.host, port or self.port, timeout=WAIT)
         try:
-            connection.request(method, path, headers=headers or {})
+            connection.request(method, path, headers={"User-Agent": "docker/28"} | (headers or {}))
             answer = connection.getresponse()
             return answer.status, dict(answer.getheaders()), answer.read()
         finally:
@@ -207,9 +210,12 @@ class Daemon:
 
 @contextlib.contextmanager
 def running(*parts: Registry | Daemon) -> Iterator[None]:
-    """End what a test has started, however it ends."""
+    """End what a test has started, however it ends; and see that no daemon of its has written a secret."""
     try:
         yield
+        for part in parts:
+            if isinstance(part, Daemon):
+                assert [secret for secret in SECRETS if secret in part.log] == []
     finally:
         for part in parts:
             if isinstance(part, Registry):

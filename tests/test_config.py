@@ -17,7 +17,8 @@ from facaded.config import (
     state_directory,
 )
 from facaded.oci.requests import Image
-from facaded.policy import health
+from facaded.policy import answers, health, repositories
+from facaded.policy.answers import Mode
 
 SHIPPED = Path(__file__).parent.parent / "conf" / "facaded.toml"
 TWO = """
@@ -53,17 +54,16 @@ def test_the_shipped_file_is_all_comment_and_gives_the_defaults(tmp_path: Path) 
 
 def test_every_key_of_the_shipped_file_is_known_and_says_its_default(tmp_path: Path) -> None:
     text = re.sub(r"^#(?=\[|[a-z_]+ = )", "", SHIPPED.read_text(), flags=re.MULTILINE)
-    text = re.sub(r"^(ca_file|canary|directory|control) = .*$", "", text, flags=re.MULTILINE)
-    without_renames = Config().backends
-    loaded = read(text.replace("rename = {}\n", ""), tmp_path).config
-    assert loaded.backends == without_renames
-    assert loaded == Config()
+    examples = "ca_file|canary|directory|control|rename|username|password_file|realm"
+    text = re.sub(rf"^({examples}) = .*$", "", text, flags=re.MULTILINE)
+    text = text[: text.index("[[route]]")]
+    assert read(text, tmp_path).config == Config()
 
 
 def test_every_key_of_the_settings_is_in_the_shipped_file() -> None:
     shipped = SHIPPED.read_text()
-    sections = (config.Config, config.Listen, config.Health, config.State, config.Backend)
-    keys = {each.name for section in sections for each in section.__attrs_attrs__} - {"backends"}
+    sections = (config.Config, config.Listen, config.Health, config.Cache, config.State, config.Backend, config.Route)
+    keys = {each.name for section in sections for each in section.__attrs_attrs__} - {"routes"}
     missing = {key for key in keys if not re.search(rf"^#?\[?{key}\]?( = |$)", shipped, re.MULTILINE)}
     assert missing == set()
 
@@ -73,6 +73,13 @@ def test_a_whole_file(tmp_path: Path) -> None:
         """
         hosts = ["Docker.Example.com.", "[::1]", "192.0.2.1"]
         repositories = ["org/*", "team/**"]
+        answer = "serve"
+        [cache]
+        manifests = "1MiB"
+        tag_ttl = "5s"
+        [[route]]
+        repositories = ["org/next-*"]
+        backends = ["second", "main"]
         [listen]
         http = ["tcp:80", "tcp:8080"]
         admin = []
@@ -90,7 +97,7 @@ def test_a_whole_file(tmp_path: Path) -> None:
         directory = "/var/lib/x"
         """
         + TWO
-        + 'rename = {}\ncanary = "org/other"\n',
+        + 'rename = { "org/*" = "other/*" }\ncanary = "org/image"\n',
         tmp_path,
     )
     settings = loaded.config
@@ -98,13 +105,52 @@ def test_a_whole_file(tmp_path: Path) -> None:
     assert settings.listen.http == ("tcp:80", "tcp:8080")
     assert settings.health.machine == health.Settings(interval=60, fast_interval=0.5, timeout=1.5, fall=3, rise=1)
     assert [backend.url for backend in settings.backends] == ["https://main.test", "https://second.test:5000"]
-    assert [settings.canary(backend) for backend in settings.backends] == [Image("org/app", "v1"), Image("org/other")]
-    assert settings.rules.order == ("main", "second")
+    assert [settings.canary(backend) for backend in settings.backends] == [Image("org/app", "v1"), Image("other/image")]
+    assert settings.rules.routes == (
+        answers.Route(("second", "main"), (repositories.parse("org/next-*"),)),
+        answers.Route(("main", "second")),
+    )
+    assert settings.answer is Mode.SERVE
+    assert settings.cache == config.Cache(config.Bytes(1 << 20), config.Seconds(5))
+    assert repositories.renamed(settings.rules.backends["second"].renames, "org/app") == "other/app"
     assert loaded.warnings == ()
 
 
 WRONG = [
-    ("bogus = 1", "bogus: unknown key; known here: backend, health, hosts, listen, repositories, state"),
+    ("bogus = 1", "bogus: unknown key; known here: answer, backend, cache, health, hosts, listen, repositories, route"),
+    ('answer = "proxy"', "answer: 'proxy' is no way to answer"),
+    ("answer = 1", "answer: 1 is no way to answer"),
+    ('[cache]\nmanifests = "64 MB"', "cache.manifests: '64 MB' is not a size"),
+    ('[cache]\nmanifests = "999GiB"', "cache.manifests: '999GiB' is not a size"),
+    ("route = 1", "route: expected tables, got a whole number"),
+    ('[[route]]\nrepositories = ["a"]', "route[0].backends: missing"),
+    ('[[route]]\nrepositories = []\nbackends = ["ghcr"]', "route[0].repositories: empty"),
+    ('[[route]]\nrepositories = ["a"]\nbackends = ["quay"]', "route[0].backends: there is no backend called quay"),
+    ('[[route]]\nrepositories = ["a"]\nbackends = ["ghcr", "ghcr"]', "route[0].backends: name each backend once"),
+    (TWO + 'rename = { "*" = "a/**" }', "backend[1].rename: '*' = 'a/**': write one wildcard, the same on both sides"),
+    ('answer = "redirect"' + TWO + 'rename = { "a" = "b" }', "backend[1].rename: a redirect keeps the name"),
+    (TWO + 'auth = "token"', "backend[1].auth: 'token' is not known"),
+    (TWO + 'auth = "client"', 'backend[1].auth: "client" leaves no room for another backend'),
+    ('[[backend]]\nname = "x"\nurl = "https://x"\nauth = "client"', 'backend[0].auth: "client" over plain HTTP is'),
+    (
+        TWO + 'auth = "client"\nrename = { "a" = "b" }',
+        'backend[1].auth: "client" goes with neither rename nor username',
+    ),
+    ('answer = "redirect"' + TWO + 'auth = "client"', 'backend[1].auth: with "client" everybody is served'),
+    (TWO + 'username = "me"', "backend[1].username: it goes with password_file"),
+    (TWO + 'username = "me:you"', "backend[1].username: 'me:you' is not a user name"),
+    (TWO + 'password_file = "/nonexistent"', "backend[1].password_file: /nonexistent cannot be read"),
+    (
+        TWO + 'password_file = "/etc/hostname"',
+        "backend[1].password_file: /etc/hostname can be read by others: chmod o=",
+    ),
+    (
+        TWO.replace("https://second", "http://second") + 'auth = "client"',
+        "backend[1].url: credentials would go over plain",
+    ),
+    (TWO + "publish_private = true", "backend[1].username: publish_private and realm say what an account is used for"),
+    (TWO + 'publish_private = "yes"', "backend[1].publish_private: expected true or false, got a string"),
+    (TWO + 'realm = "http://x/token"', "backend[1].realm: 'http://x/token' is not a realm"),
     ("repository = []", "repository: unknown key; did you mean repositories?"),
     ('[health]\nintervall = "1s"', "health.intervall: unknown key; did you mean interval?"),
     ("[[backend]]\nnam = 1\n" + TWO, "backend[0].nam: unknown key; did you mean name?"),
@@ -151,7 +197,6 @@ WRONG = [
         "backend[0].url: registry.hub.docker.com does not work",
     ),
     (TWO.replace("second", "main"), "backend[1].name: main is the name of an earlier backend as well"),
-    (TWO + 'rename = {"a" = "b"}', "backend[1].rename: this version keeps names as they are"),
     (TWO + "rename = 1", "backend[1].rename: expected a table, got a whole number"),
     (TWO + 'ca_file = "/nonexistent"', "backend[1].ca_file: /nonexistent cannot be read: No such file or directory"),
     (TWO + 'ca_file = "/dev/null"', "backend[1].ca_file: /dev/null has no certificate in PEM form"),
@@ -179,6 +224,28 @@ WRONG = [
 @pytest.mark.parametrize(("text", "problem"), WRONG)
 def test_a_mistake_is_named_with_its_key_and_a_remedy(text: str, problem: str, tmp_path: Path) -> None:
     assert [each for each in problems(text, tmp_path) if each.startswith(problem)], problems(text, tmp_path)
+
+
+@pytest.mark.parametrize("interface", ["127.0.0.1", "127.0.0.9:backlog=5", "\\\\:\\\\:1"])
+def test_clients_credentials_may_pass_on_loopback_addresses(interface: str, tmp_path: Path) -> None:
+    listen = f'[listen]\nhttp = "tcp:8080:interface={interface}"\n'
+    settings = read(listen + '[[backend]]\nname = "x"\nurl = "https://x"\nauth = "client"', tmp_path).config
+    assert settings.rules.private == "x"
+
+
+def test_credentials_are_refused_without_a_list_of_repositories(tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    password.write_text("s3cret")
+    password.chmod(0o600)
+    account = f'username = "me"\npassword_file = "{password}"\n'
+    found = problems(TWO + account, tmp_path)
+    assert found[0].startswith("backend[1].username: with empty `repositories` anybody could spend it")
+    settings = read('repositories = ["org/*"]' + TWO + account + "rename = {}", tmp_path).config
+    assert settings.backends[1].credentials is not None
+    password.write_text("")
+    found = problems('repositories = ["org/*"]' + TWO + account, tmp_path)
+    assert found[0].startswith("backend[1].password_file: ")
+    assert "s3cret" not in repr(settings)
 
 
 def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
@@ -224,14 +291,14 @@ def test_without_a_file_there_are_docker_hub_and_ghcr_and_no_failover() -> None:
     loaded = load(None, None, {}, reactor)
     assert loaded.config == Config()
     assert [backend.name for backend in loaded.config.backends] == ["docker-hub", "ghcr"]
-    assert loaded.config.rules.order == ("docker-hub",)
+    assert [route.backends for route in loaded.config.rules.routes] == [("docker-hub",)]
     assert "there is no failover" in loaded.warnings[0]
 
 
 def test_the_organisation_on_the_command_line_names_the_repositories(tmp_path: Path) -> None:
     loaded = load(None, "example", {}, reactor)
     assert [pattern.text for pattern in loaded.config.repositories] == ["example/**"]
-    assert loaded.config.rules.order == ("docker-hub", "ghcr")
+    assert [route.backends for route in loaded.config.rules.routes] == [("docker-hub", "ghcr")]
     assert "rename = {} confirms" in loaded.warnings[0]
     for wrong in ("", "Example", "a b", "*", "../x"):
         with pytest.raises(SettingsError, match="--org"):

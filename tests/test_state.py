@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from facaded.backends.watch import Standing
 from facaded.policy.failover import Charge
-from facaded.policy.health import Health, Result, State, Step, Verdict
+from facaded.policy.health import Health, Purpose, Result, State, Step, Verdict
 from facaded.state import FILE, SET_ASIDE, Clocks, read, write
 
 URLS = {"hub": "https://hub.test", "ghcr": "https://ghcr.test"}
@@ -19,7 +19,8 @@ LATER = Clocks(wall=1_800_000_060.0, monotonic=7.0)
 FAILED = Result(Verdict.BAD, Step.TOKEN, "time-out", 0.0)
 STANDING = Standing(
     {"hub": Health(State.DOWN, 400.0, failed=FAILED, failed_at=490.0), "ghcr": Health(State.UP, 100.0)},
-    Charge("ghcr", 410.0),
+    {(("hub", "ghcr"), Purpose.REDIRECT): Charge("ghcr", 410.0)},
+    410.0,
 )
 
 
@@ -30,7 +31,8 @@ def test_what_is_written_is_read_back_by_another_boot_s_clock(tmp_path: Path) ->
     assert kept.standing is not None
     assert kept.standing.healths["hub"] == Health(State.DOWN, -153.0, failed=FAILED, failed_at=-63.0)
     assert kept.standing.healths["ghcr"] == Health(State.UNKNOWN, -453.0)
-    assert kept.standing.charge == Charge("ghcr", -143.0)
+    assert kept.standing.charges == {(("hub", "ghcr"), Purpose.REDIRECT): Charge("ghcr", -143.0)}
+    assert kept.standing.changed == -143.0
 
 
 def test_a_clock_that_was_wrong_makes_no_time_lie_in_the_future(tmp_path: Path) -> None:
@@ -45,14 +47,16 @@ def test_a_backend_at_another_url_is_another_backend(tmp_path: Path) -> None:
     kept = read(tmp_path, {**URLS, "hub": "https://other.test"}, THEN)
     assert kept.standing is not None
     assert set(kept.standing.healths) == {"ghcr"}
-    assert read(tmp_path, {"hub": URLS["hub"]}, THEN).standing is None
+    kept = read(tmp_path, {"hub": URLS["hub"]}, THEN)
+    assert kept.standing is not None
+    assert kept.standing.charges == {}
 
 
 def test_no_file_is_no_state(tmp_path: Path) -> None:
     assert read(tmp_path, URLS, THEN).warning is None
 
 
-WHOLE = json.dumps({"version": 1, "charge": {"backend": "hub", "since": 1}, "backends": {}})
+WHOLE = json.dumps({"version": 1, "charges": [], "changed": 1, "backends": {}})
 GARBAGE = [
     b"",
     b"\x00\xff\xfe",
@@ -63,15 +67,16 @@ GARBAGE = [
     b'"text"',
     b"[" * 100_000,
     b'{"version": 2}',
-    WHOLE.replace('"since": 1', '"since": NaN').replace('"backends": {}', '"backends": {"hub": 5}').encode(),
-    b'{"version": 1, "charge": {"backend": "hub", "since": 1}, "backends": {"hub": ODD}}'.replace(
+    WHOLE.replace('"changed": 1', '"changed": NaN').encode(),
+    WHOLE.replace("[]", '[{"route": 5}]').encode(),
+    b'{"version": 1, "charges": [], "changed": null, "backends": {"hub": ODD}}'.replace(
         b"ODD", b'{"url": "https://hub.test", "state": "odd"}'
     ),
     b'{"version": 1, "backends": {"hub": ODD}}'.replace(
         b"ODD", b'{"url": "https://hub.test", "state": "up", "since": Infinity, "failed": null}'
     ),
-    b'{"version": 1, "charge": [], "backends": {}}',
-    b'{"version": 1, "charge": {"backend": "hub", "since": 1}, "backends": {"hub": ODD}}'.replace(
+    b'{"version": 1, "charges": 5, "backends": {}}',
+    b'{"version": 1, "charges": [], "changed": null, "backends": {"hub": ODD}}'.replace(
         b"ODD", b'{"url": "https://hub.test", "state": "down", "since": -7e10, "failed": null}'
     ),
     b"x" * (2 << 20),
@@ -98,7 +103,8 @@ def test_garbage_is_set_aside_and_not_overwritten(tmp_path: Path, garbage: bytes
     | st.recursive(
         st.none() | st.booleans() | st.floats() | st.text(),
         lambda inner: (
-            st.lists(inner) | st.dictionaries(st.sampled_from(["version", "charge", "backends", "hub", "state"]), inner)
+            st.lists(inner)
+            | st.dictionaries(st.sampled_from(["version", "charges", "backends", "hub", "state"]), inner)
         ),
     ).map(lambda value: json.dumps(value).encode())
 )

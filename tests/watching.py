@@ -26,8 +26,10 @@ class Scripted:
     def plan(self, *names: str, urls: Mapping[str, str] | None = None, failback_after: float = 60) -> Plan:
         return Plan(
             {name: Watched((name, (urls or {}).get(name)), lambda name=name: self._probe(name)) for name in names},  # type: ignore[misc]
+            (names,),
             SETTINGS,
             failback_after,
+            handover=3600,
         )
 
     def answer(self, name: str, result: Result) -> None:
@@ -57,7 +59,7 @@ class Watching:
 
     @property
     def in_charge(self) -> str:
-        return self.watch.standing.charge.backend
+        return self.watch.charge.backend
 
     def advance(self, seconds: float) -> None:
         """Let time pass in steps small enough that every wait ends in its own."""

@@ -19,7 +19,7 @@ def document(
     `urls` names all backends, preferred first, those included that may not stand in. `wall` turns a monotonic time
     into seconds since the epoch; all times in the document are that, all durations seconds.
     """
-    charge = watch.standing.charge
+    charge = watch.charge
     return {
         "version": __version__,
         "settings": source,

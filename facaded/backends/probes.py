@@ -6,19 +6,17 @@ The steps, and what is good at each:
 no such step.
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from attrs import define
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from facaded.backends.registry import Answer, Registry, agent, probe_pool, trust_policy, words
+from facaded.backends.registry import Answer, Registry, probed_registry, words
+from facaded.backends.tokens import RealmError, read_token, token_url
 from facaded.oci import challenge
 from facaded.oci.challenge import Challenge
 from facaded.oci.requests import Image
@@ -31,6 +29,9 @@ AFTER_ERROR = 10.0
 """Seconds to the next probe after an error in this program."""
 
 WORKING = (200, 401)
+
+HASTE = 1.0
+"""Seconds since the last probe before another may be hastened: failing requests must not turn into a load of probes."""
 
 _log = Logger()
 
@@ -52,7 +53,7 @@ def prober_of(
 
     Raises as `registry.trust_policy` does.
     """
-    registry = Registry(url, agent(reactor, trust_policy(ca_file), timeout, probe_pool(reactor)))
+    registry = probed_registry(reactor, url, ca_file, timeout)
     return lambda: Deferred.fromCoroutine(probe(registry, canary, timeout, reactor))
 
 
@@ -95,11 +96,15 @@ class _Ladder:
         return await self._token(bearer)
 
     async def _token(self, bearer: Challenge) -> str:
-        url = token_url(bearer, self.registry.url, self.canary)
+        scope = f"repository:{self.canary.name}:pull" if self.canary else None
+        try:
+            url = token_url(bearer, self.registry.url, scope)
+        except RealmError as error:
+            raise StepFailed(Verdict.BAD, str(error)) from None
         answer = await self._ask(url, accept=lambda status: status < 500)
         if answer.status != 200:
             return f"token server answers {answer.status}"
-        if not _has_token(answer.body):
+        if read_token(answer) is None:
             raise StepFailed(Verdict.BAD, "200 without a token")
         return "token granted"
 
@@ -110,41 +115,6 @@ class _Ladder:
         if not accept(answer.status):
             raise StepFailed(Verdict.BAD, f"answered {answer.status}", answer.retry_after())
         return answer
-
-
-def token_url(bearer: Challenge, registry_url: str, canary: Image | None) -> str:
-    """Where to ask for a token.
-
-    The scope is the canary's or none: the challenge's own is never used again, for GHCR puts a placeholder there. A
-    realm is http or https, and https if the registry is. Raises StepFailed if there is no such realm.
-    """
-    realm = bearer.parameters.get("realm", "")
-    try:
-        parts = urlsplit(realm)
-        lawful = parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
-        lawful = lawful and realm.isascii() and realm.isprintable() and " " not in realm and parts.port != 0
-    except ValueError:
-        lawful = False
-    if not lawful:
-        raise StepFailed(Verdict.BAD, "the challenge's realm is not a URL")
-    if parts.scheme == "http" and registry_url.startswith("https:"):
-        raise StepFailed(Verdict.BAD, "the challenge's realm is plain http although the registry is https")
-    query = parse_qsl(parts.query, keep_blank_values=True)
-    if service := bearer.parameters.get("service"):
-        query.append(("service", service))
-    if canary:
-        query.append(("scope", f"repository:{canary.name}:pull"))
-    return parts._replace(query=urlencode(query), fragment="").geturl()
-
-
-def _has_token(body: bytes) -> bool:
-    try:
-        grant = json.loads(body)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(grant, dict) and any(
-        isinstance(grant.get(key), str) and grant[key] for key in ("token", "access_token")
-    )
 
 
 class Prober:
@@ -160,6 +130,8 @@ class Prober:
         self._probe = probe
         self._heard = heard
         self._stopped = False
+        self._pause: Deferred[None] | None = None
+        self._heard_at = 0.0
         self._loop: Deferred[None] | None = None
 
     def start(self) -> None:
@@ -174,13 +146,33 @@ class Prober:
         if self._loop is not None:
             self._loop.cancel()
 
+    def hasten(self) -> None:
+        """End the wait for the next probe.
+
+        One that is under way is left alone, and so is a backend that was probed just now.
+        """
+        if self._pause is not None and self._clock.seconds() - self._heard_at >= HASTE:
+            self._pause.callback(None)
+
     async def _run(self) -> None:
         while not self._stopped:
             result = await self._probe()
             if not self._stopped:
-                await deferLater(self._clock, self._pause(result))
+                self._heard_at = self._clock.seconds()
+                await self._wait(self._pause_after(result))
 
-    def _pause(self, result: Result) -> float:
+    async def _wait(self, seconds: float) -> None:
+        pause: Deferred[None] = Deferred()
+        self._pause = pause
+        call = self._clock.callLater(seconds, pause.callback, None)
+        try:
+            await pause
+        finally:
+            self._pause = None
+            if call.active():
+                call.cancel()
+
+    def _pause_after(self, result: Result) -> float:
         """What the listener says; an error of its own must not end the watch over a backend."""
         try:
             return self._heard(result)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from attrs import frozen
 from OpenSSL import SSL, crypto
@@ -24,7 +25,15 @@ from twisted.internet.error import (
     TCPTimedOutError,
     TimeoutError,
 )
-from twisted.internet.interfaces import IPushProducer, IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import (
+    IProtocol,
+    IProtocolFactory,
+    IPushProducer,
+    IReactorTime,
+    IStreamClientEndpoint,
+    ITCPTransport,
+    ITransport,
+)
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import (
@@ -42,6 +51,7 @@ from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer, IPoli
 from zope.interface import implementer
 
 from facaded import __version__
+from facaded.backends.inward import Checked, Reach, resolver
 
 USER_AGENT = f"facaded/{__version__}"
 
@@ -50,6 +60,21 @@ ROOTS_SIZE = 1 << 20
 
 WORDS_LENGTH = 200
 """Characters of a backend's or a library's words that are kept for logs and status."""
+
+HEAD_SIZE = 128 << 10
+"""Bytes that may come before the head of an answer is complete:
+
+a read of 64 KiB of which the body has begun, and as much again.
+"""
+
+KEPT_CONNECTIONS = 8
+"""Connections to one host that are kept when they are idle: pulls come in bursts of a few requests."""
+
+KEPT_TIME = 30
+"""Seconds that an idle connection is kept: less than registries keep theirs."""
+
+CONNECT_TIME = 2.0
+"""Seconds for a connection to one address of a backend that is asked for what is served."""
 
 ATTEMPT_DELAY = 0.1
 """Seconds between the starts of connections to a name's addresses: the least that RFC 8305 §8 recommends. Twisted
@@ -77,21 +102,57 @@ class TooLargeError(Exception):
 
 
 @frozen
-class Answer:
-    """What a registry said. `headers` are as sent, `body` is complete and within the limit."""
+class Head:
+    """Status and headers of what a registry said."""
 
     status: int
     headers: Headers
-    body: bytes
 
     def values(self, name: str) -> tuple[str, ...]:
         """Every value of a header, as text."""
         return tuple(value.decode("latin-1") for value in self.headers.getRawHeaders(name.encode("ascii"), []))
 
+    def value(self, name: str) -> str:
+        """The first value of a header, or an empty string."""
+        return next(iter(self.values(name)), "")
+
     def retry_after(self) -> float:
         """Seconds of a Retry-After; 0 if there is none, or if it is a date, which registries do not send."""
-        value = next(iter(self.values("Retry-After")), "")
-        return float(value) if value.isascii() and value.isdigit() and len(value) < 9 else 0.0
+        return float(count(self.value("Retry-After")) or 0)
+
+
+@frozen
+class Answer(Head):
+    """What a registry said. The body is complete and within the limit."""
+
+    body: bytes
+
+
+@frozen
+class Opened(Head):
+    """What a registry has begun to say. The body is read, or the answer abandoned: one of the two, once."""
+
+    response: IResponse
+
+    @property
+    def length(self) -> int | None:
+        """The body's length in bytes, if it is known.
+
+        Twisted takes Content-Length out of the headers of a GET's answer.
+        """
+        said = count(self.value("Content-Length"))
+        known = self.response.length
+        return said if said is not None else (known if isinstance(known, int) else None)
+
+    async def read(self, limit: int) -> bytes:
+        """The body, `limit` bytes at most. Raises TooLargeError, or what Twisted raises when the connection breaks."""
+        body = _Body(limit)
+        self.response.deliverBody(body)
+        return await body.complete
+
+    def abandon(self) -> None:
+        """Close the connection without reading the body."""
+        self.response.deliverBody(_Abandoned())
 
 
 class Registry:
@@ -101,49 +162,108 @@ class Registry:
     body's included.
     """
 
-    def __init__(self, url: str, agent: IAgent) -> None:
+    def __init__(self, url: str, agent: IAgent, reach: Reach | None = None) -> None:
         self.url = url
         self._agent = _Verbatim(agent)
+        self._reach = reach
 
-    async def ask(self, method: str, url: str, *, headers: Mapping[str, str], limit: int) -> Answer:
-        """Send one request to `url` and read its answer's body, `limit` bytes at most.
+    async def check_name(self, host: str) -> None:
+        """A client is about to be sent to `host`. Raises InwardError if this registry must not send it there."""
+        if self._reach is not None:
+            await self._reach.check_name(host)
 
-        Raises TooLargeError, or what Twisted raises when there is no connection or no answer; `words` puts either
-        into words.
+    async def open(self, method: str, url: str, headers: Mapping[str, str]) -> Opened:
+        """Send one request to `url`.
+
+        Raises what Twisted raises when there is no connection or no answer; `words` puts it into words.
         """
         client = HTTPClient(self._agent)  # a new one each time: it would keep cookies
         sent = Headers({name: [value] for name, value in {"User-Agent": USER_AGENT, **headers}.items()})
         response = await client.request(method, url, headers=sent, allow_redirects=False, unbuffered=True)
-        body = _Body(limit)
-        response.deliverBody(body)
-        return Answer(response.code, response.headers, await body.complete)
+        return Opened(response.code, response.headers, response)
+
+    async def ask(self, method: str, url: str, *, headers: Mapping[str, str], limit: int) -> Answer:
+        """Send one request and read its answer. Raises as `open` and `Opened.read` do."""
+        opened = await self.open(method, url, headers)
+        return Answer(opened.status, opened.headers, await opened.read(limit))
 
 
-def agent(reactor: Any, policy: IPolicyForHTTPS, connect_timeout: float, pool: HTTPConnectionPool) -> IAgent:
-    """An agent that connects within `connect_timeout` seconds an address, and trusts by `policy`."""
-    made: IAgent = Agent.usingEndpointFactory(reactor, _Endpoints(reactor, policy, connect_timeout), pool)
-    return made
+def _registry(
+    reactor: Any, url: str, ca_file: Path | None, connect_timeout: float, pool: HTTPConnectionPool
+) -> Registry:
+    """The registry at `url`, connected to within `connect_timeout` seconds an address.
+
+    Raises as `trust_policy` does.
+    """
+    reach = Reach(urlsplit(url).hostname or "", resolver(reactor))
+    endpoints = _Endpoints(reactor, trust_policy(ca_file), connect_timeout, reach)
+    return Registry(url, Agent.usingEndpointFactory(reactor, endpoints, pool), reach)
 
 
 @implementer(IAgentEndpointFactory)
 class _Endpoints:
-    """How backends are connected to: as Twisted does it, but with less time between the addresses of one name."""
+    """How backends are connected to:
 
-    def __init__(self, reactor: Any, policy: IPolicyForHTTPS, connect_timeout: float) -> None:
+    as Twisted does it, with less time between the addresses of one name, and checked.
+    """
+
+    def __init__(self, reactor: Any, policy: IPolicyForHTTPS, connect_timeout: float, reach: Reach) -> None:
         self._reactor = reactor
         self._policy = policy
         self._connect_timeout = connect_timeout
+        self._reach = reach
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         host = uri.host.decode("ascii").strip("[]")
-        plain = HostnameEndpoint(
+        endpoint: IStreamClientEndpoint = HostnameEndpoint(
             self._reactor, host, uri.port, timeout=self._connect_timeout, attemptDelay=ATTEMPT_DELAY
         )
-        if uri.scheme == b"http":
-            return plain
-        creator = self._policy.creatorForNetloc(uri.host, uri.port)
-        endpoint: IStreamClientEndpoint = wrapClientTLS(creator, plain)
-        return endpoint
+        if uri.scheme != b"http":
+            endpoint = wrapClientTLS(self._policy.creatorForNetloc(uri.host, uri.port), endpoint)
+        return _Metered(Checked(endpoint, host, self._reach))
+
+
+@implementer(IStreamClientEndpoint)
+class _Metered:
+    """An endpoint whose connections end when the head of an answer is too large:
+
+    Twisted bounds each line, not their number.
+    """
+
+    def __init__(self, endpoint: IStreamClientEndpoint) -> None:
+        self._endpoint = endpoint
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        return self._endpoint.connect(protocolFactory).addCallback(self._meter)
+
+    @staticmethod
+    def _meter(protocol: Any) -> Any:
+        """Count what comes in between a request and the head of its answer.
+
+        Both methods are public ones of the protocol that Agent connects; it has no hook of its own for this.
+        """
+        receive, request = protocol.dataReceived, protocol.request
+        left: list[int] = []
+
+        def counting(data: bytes) -> None:
+            if left:
+                left[0] -= len(data)
+                if left[0] < 0:
+                    ITCPTransport(protocol.transport).abortConnection()
+                    return
+            receive(data)
+
+        def complete(outcome: IResponse | Failure) -> IResponse | Failure:
+            left.clear()
+            return outcome
+
+        def requesting(asked: object) -> Deferred[IResponse]:
+            left[:] = [HEAD_SIZE]
+            answered: Deferred[IResponse] = request(asked)
+            return answered.addBoth(complete)
+
+        protocol.dataReceived, protocol.request = counting, requesting
+        return protocol
 
 
 @implementer(IAgent)
@@ -204,6 +324,34 @@ class _Body(Protocol):
             IPushProducer(self.transport).stopProducing()
 
 
+class _Abandoned(Protocol):
+    """Takes no byte of a body."""
+
+    def makeConnection(self, transport: ITransport) -> None:
+        IPushProducer(transport).stopProducing()
+
+
+def serving_pool(reactor: IReactorTime) -> HTTPConnectionPool:
+    """A pool for serving:
+
+    connections are kept, and a request that finds one of them closed is sent once more on a new one.
+    """
+    pool = HTTPConnectionPool(reactor, persistent=True)
+    pool.maxPersistentPerHost = KEPT_CONNECTIONS
+    pool.cachedConnectionTimeout = KEPT_TIME
+    return pool
+
+
+def serving_registry(reactor: Any, url: str, ca_file: Path | None) -> Registry:
+    """The registry at `url` as it is asked for what is served. Raises as `trust_policy` does."""
+    return _registry(reactor, url, ca_file, CONNECT_TIME, serving_pool(reactor))
+
+
+def probed_registry(reactor: Any, url: str, ca_file: Path | None, timeout: float) -> Registry:
+    """The registry at `url` as probes of `timeout` seconds ask it. Raises as `trust_policy` does."""
+    return _registry(reactor, url, ca_file, timeout, probe_pool(reactor))
+
+
 def probe_pool(reactor: IReactorTime) -> HTTPConnectionPool:
     """A pool for probes: each request has a connection of its own, and none is sent twice in silence.
 
@@ -228,6 +376,11 @@ def trust_policy(ca_file: Path | None) -> HostnameCachingHTTPSPolicy:
         raise crypto.Error("no certificate")
     roots = ssl.trustRootFromCertificates([ssl.Certificate.loadPEM(block) for block in blocks])
     return HostnameCachingHTTPSPolicy(BrowserLikePolicyForHTTPS(roots))
+
+
+def count(text: str) -> int | None:
+    """A header's whole number, or None if it is none, or a larger one than anything here can mean."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
 
 
 def words(error: BaseException) -> str:

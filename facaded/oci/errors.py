@@ -12,11 +12,15 @@ from attrs import frozen
 class Code(Enum):
     """The error codes of the distribution-spec's table that a registry facade has a use for."""
 
+    BLOB_UNKNOWN = "BLOB_UNKNOWN"
     BLOB_UPLOAD_UNKNOWN = "BLOB_UPLOAD_UNKNOWN"
     DENIED = "DENIED"
     DIGEST_INVALID = "DIGEST_INVALID"
     MANIFEST_UNKNOWN = "MANIFEST_UNKNOWN"
     NAME_INVALID = "NAME_INVALID"
+    NAME_UNKNOWN = "NAME_UNKNOWN"
+    TOOMANYREQUESTS = "TOOMANYREQUESTS"
+    UNAUTHORIZED = "UNAUTHORIZED"
     UNSUPPORTED = "UNSUPPORTED"
 
 

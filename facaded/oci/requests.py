@@ -135,7 +135,7 @@ def parse(method: bytes, target: bytes, host: bytes = b"") -> Request | Refusal:
         if authority.lower() != host.decode("latin-1").strip().lower():
             return Refusal(421, Code.DENIED, "the request-target names another host than the Host header")
     path, _, query = text.partition("?")
-    if not _QUERY.fullmatch(query) or _ENCODED_CONTROL.search(query):
+    if not is_query(query):
         return Refusal(400, Code.UNSUPPORTED, "the query has characters that a query must not have")
     return _resource(path, _without_namespace(query))
 
@@ -161,6 +161,11 @@ def parse_image(text: str) -> Image:
 def is_name(text: str) -> bool:
     """Whether `text` is a repository name by the distribution-spec's grammar and length."""
     return len(text) <= NAME_LENGTH and _NAME.fullmatch(text) is not None
+
+
+def is_query(text: str) -> bool:
+    """Whether `text` is a query by RFC 3986 §3.4, without control characters in disguise."""
+    return _QUERY.fullmatch(text) is not None and _ENCODED_CONTROL.search(text) is None
 
 
 def is_digest(text: str) -> bool:

@@ -24,6 +24,13 @@ class State(Enum):
     DOWN = "down"
 
 
+class Purpose(Enum):
+    """What a backend is in charge for: to be redirected to, or to be asked by the facade itself."""
+
+    REDIRECT = "redirect"
+    SERVE = "serve"
+
+
 class Step(Enum):
     """The steps of a probe, in the order in which they are climbed."""
 
@@ -80,13 +87,12 @@ class Health:
     failed: Result | None = None
     failed_at: float | None = None
 
-    @property
-    def usable(self) -> bool:
-        """Whether the backend may be in charge for redirects.
+    def usable(self, purpose: Purpose) -> bool:
+        """Whether the backend may be in charge:
 
-        A redirect spends the client's quota, so `limited` is usable.
+        a redirect spends the client's quota, serving spends the facade's own.
         """
-        return self.state is not State.DOWN
+        return self.state is not State.DOWN and (purpose is Purpose.REDIRECT or self.state is not State.LIMITED)
 
 
 _TRANSITIONS = {

@@ -3,7 +3,9 @@
 import re
 from functools import cached_property
 
-from attrs import define
+from attrs import define, frozen
+
+from facaded.oci.requests import is_name
 
 _PATTERN = re.compile(r"[a-z0-9._*-]+(?:/[a-z0-9._*-]+)*")
 
@@ -24,10 +26,20 @@ class Pattern:
         """Whether the repository `name` is meant."""
         return self._expression.fullmatch(name) is not None
 
+    @property
+    def wildcard(self) -> str:
+        """The pattern's wildcards, in order: `*`, `**`, or nothing."""
+        return " ".join(re.findall(r"\*\*?", self.text))
+
+    def parts(self, name: str) -> tuple[str, ...]:
+        """What the wildcards stand for in a name that matches."""
+        found = self._expression.fullmatch(name)
+        return found.groups() if found else ()
+
     @cached_property
     def _expression(self) -> re.Pattern[str]:
         parts = re.split(r"(\*\*?)", self.text)
-        meaning = {"*": "[^/]+", "**": ".+"}
+        meaning = {"*": "([^/]+)", "**": "(.+)"}
         return re.compile("".join(meaning.get(part, re.escape(part)) for part in parts))
 
 
@@ -44,6 +56,46 @@ def parse(text: str) -> Pattern:
     if text.count("*") > WILDCARDS:
         raise ValueError(f"{text!r} has more than {WILDCARDS} wildcards")
     return Pattern(text)
+
+
+@frozen
+class Rename:
+    """The facade's names that match `ours` are called `theirs` on a backend. Made by `parse_rename`."""
+
+    ours: Pattern
+    theirs: Pattern
+
+    def apply(self, name: str) -> str:
+        """The backend's name of a name that `ours` matches."""
+        text = self.theirs.text
+        for part in self.ours.parts(name):
+            text = re.sub(r"\*\*?", lambda _, part=part: part, text, count=1)  # type: ignore[misc]
+        return text
+
+
+def parse_rename(ours: str, theirs: str) -> Rename:
+    """Read one entry of a rename table: one wildcard, the same on both sides, or none.
+
+    Raises ValueError with a sentence that names the side at fault.
+    """
+    rename = Rename(parse(ours), parse(theirs))
+    if rename.ours.wildcard != rename.theirs.wildcard or " " in rename.ours.wildcard:
+        raise ValueError(
+            f'{ours!r} = {theirs!r}: write one wildcard, the same on both sides, or none: "org/*" = "other/*"'
+        )
+    return rename
+
+
+def renamed(renames: tuple[Rename, ...], name: str) -> str | None:
+    """What a backend calls the facade's repository `name`: the first entry that matches says it, else it is the same.
+
+    None if that would be no repository name.
+    """
+    for rename in renames:
+        if rename.ours.matches(name):
+            theirs = rename.apply(name)
+            return theirs if is_name(theirs) else None
+    return name
 
 
 def listed(patterns: tuple[Pattern, ...], name: str) -> bool:

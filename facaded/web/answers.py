@@ -8,29 +8,38 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
+from facaded.backends.manifests import Accept
+from facaded.backends.serving import Serving
+from facaded.backends.source import Ranged
 from facaded.backends.watch import Watch
 from facaded.oci import errors, requests
+from facaded.oci.clients import identify
 from facaded.oci.errors import Code, Refusal
-from facaded.policy.answers import Answer, Page, Pong, Redirect, Rules, decide
-from facaded.web import page
+from facaded.policy.answers import Answer, Forward, Page, Pong, Redirect, Rules, Serve, decide
+from facaded.policy.health import State
+from facaded.web import page, served
+from facaded.web.relay import relay
+from facaded.web.served import JSON, Rendered
 from facaded.web.site import respond
 
 ALWAYS = {"Cache-Control": "no-store", "Vary": "User-Agent, Accept, Authorization"}
 """On every answer: nothing may be remembered, for the next answer may be another."""
 
-JSON = {"Content-Type": "application/json"}
-
 
 class Facade(Resource):
-    """Answers for the registry. `rules` gives the rules in force, `watch` knows who is in charge."""
+    """Answers for the registry.
+
+    `rules` gives the rules in force, `watch` knows who is in charge, `serving` gives what asks the backends.
+    """
 
     isLeaf = True
     _log = Logger()
 
-    def __init__(self, rules: Callable[[], Rules], watch: Watch) -> None:
+    def __init__(self, rules: Callable[[], Rules], watch: Watch, serving: Callable[[], Serving]) -> None:
         Resource.__init__(self)
         self._rules = rules
         self._watch = watch
+        self._serving = serving
 
     def render(self, request: Request) -> int:
         work = Deferred.fromCoroutine(self._answer(request))
@@ -39,34 +48,59 @@ class Facade(Resource):
         return NOT_DONE_YET
 
     async def _answer(self, request: Request) -> None:
+        answer = self._decide(request)
+        if isinstance(answer, Redirect | Serve | Forward) and not self._watch.settled:
+            await self._watch.when_settled()
+            answer = self._decide(request)
+        match answer:
+            case Serve():
+                self._write(request, await self._serve(request, answer))
+            case Forward():
+                self._write(request, await self._forward(request, answer))
+            case _:
+                self._write(request, self._rendered(answer))
+
+    def _decide(self, request: Request) -> Answer:
         host = request.requestHeaders.getRawHeaders(b"Host", [b""])[0]
         asked = requests.parse(request.method, request.uri, host)
-        answer = self._decide(asked, host)
-        if isinstance(answer, Redirect) and not self._watch.settled:
-            await self._watch.when_settled()
-            answer = self._decide(asked, host)
-        self._write(request, answer)
+        client = identify(_header(request, "User-Agent"))
+        return decide(asked, host.decode("latin-1"), client, self._rules(), self._watch.situation())
 
-    def _decide(self, asked: requests.Request | Refusal, host: bytes) -> Answer:
-        return decide(asked, host.decode("latin-1"), self._rules(), self._watch.standing.charge.backend)
+    async def _serve(self, request: Request, answer: Serve) -> Rendered:
+        with_body = request.method != b"HEAD"
+        found = await self._serving().serve(answer.read, answer.backends, _accept(request), with_body, _ranged(request))
+        health = self._watch.standing.healths.get(answer.preferred)  # a reload may have taken it away
+        trouble = health.state.value if health and health.state in (State.DOWN, State.LIMITED) else None
+        return served.render(answer.read, found, answer.preferred, trouble, _header(request, "If-None-Match"))
 
-    def _write(self, request: Request, answer: Answer) -> None:
-        status, headers, body = self._rendered(answer)
-        if not isinstance(answer, Page):
+    async def _forward(self, request: Request, answer: Forward) -> Rendered:
+        authorization = _header(request, "Authorization") or None
+        with_body = request.method != b"HEAD"
+        found = await self._serving().forward(
+            answer.request, answer.backend, authorization, _accept(request), with_body, _ranged(request)
+        )
+        return served.render_forwarded(answer.request, found, answer.backend, _header(request, "If-None-Match"))
+
+    def _write(self, request: Request, rendered: Rendered) -> None:
+        headers = rendered.headers
+        if "Content-Security-Policy" not in headers:  # on all but the page for a person
             headers = {"Docker-Distribution-Api-Version": "registry/2.0", **headers}
-        respond(request, status, {**ALWAYS, **headers}, body)
+        if rendered.relayed is not None:
+            relay(request, rendered.status, {**ALWAYS, **headers}, rendered.relayed)
+        else:
+            respond(request, rendered.status, {**ALWAYS, **headers}, rendered.body, rendered.length)
 
-    def _rendered(self, answer: Answer) -> tuple[int, dict[str, str], bytes]:
+    def _rendered(self, answer: Redirect | Pong | Page | Refusal) -> Rendered:
         match answer:
             case Redirect():
-                return 307, {"Location": answer.location, "X-Facaded-Backend": answer.backend}, b""
+                return Rendered(307, {"Location": answer.location, "X-Facaded-Backend": answer.backend})
             case Pong():
-                return 200, JSON, b"{}"
+                return Rendered(200, JSON, b"{}")
             case Page():
-                return 200, page.HEADERS, page.render(answer.host, self._rules())
+                return Rendered(200, page.HEADERS, page.render(answer.host, self._rules()))
             case Refusal():
                 allow = {"Allow": ", ".join(answer.allow)} if answer.allow else {}
-                return answer.status, JSON | allow, errors.document(answer.code, answer.message)
+                return Rendered(answer.status, JSON | allow, errors.document(answer.code, answer.message))
 
     def _failed(self, failure: Failure, request: Request) -> None:
         """The client has gone away, or this program has an error: that is logged, and the client told so."""
@@ -74,4 +108,18 @@ class Facade(Resource):
             return
         self._log.failure("no answer to a request", failure)
         if not request.startedWriting:
-            self._write(request, Refusal(500, Code.UNSUPPORTED, "an error in facaded: its log says more"))
+            refusal = Refusal(500, Code.UNSUPPORTED, "an error in facaded: its log says more")
+            self._write(request, self._rendered(refusal))
+
+
+def _accept(request: Request) -> Accept:
+    lines = request.requestHeaders.getRawHeaders(b"Accept", [])
+    return Accept.read(tuple(line.decode("latin-1") for line in lines))
+
+
+def _ranged(request: Request) -> Ranged:
+    return Ranged(_header(request, "Range"), _header(request, "If-Range"))
+
+
+def _header(request: Request, name: str) -> str:
+    return (request.getHeader(name.encode("ascii")) or b"").decode("latin-1")

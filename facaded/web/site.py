@@ -297,13 +297,22 @@ class BoundedSite(Site):
             channel.abort()
 
 
-def respond(request: Request, status: int, headers: Mapping[str, str], body: bytes) -> None:
-    """Write an answer and end it. A HEAD gets the head that a GET would, `Content-Length` included."""
+def head(request: Request, status: int, headers: Mapping[str, str]) -> None:
+    """Set the head of an answer, with what every answer has."""
     request.setResponseCode(status)
     request.setHeader("Server", "facaded")
     request.setHeader("X-Content-Type-Options", "nosniff")
     for name, value in headers.items():
         request.setHeader(name, value)
-    request.setHeader("Content-Length", str(len(body)))
+
+
+def respond(request: Request, status: int, headers: Mapping[str, str], body: bytes, length: int | None = None) -> None:
+    """Write an answer and end it. A HEAD gets the head that a GET would, `Content-Length` included.
+
+    `length` is that of a body which only a GET would have.
+    """
+    head(request, status, headers)
+    if status not in http.NO_BODY_CODES:
+        request.setHeader("Content-Length", str(len(body) if length is None else length))
     request.write(body)
     request.finish()

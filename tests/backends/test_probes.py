@@ -4,8 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from treq.testing import RequestTraversalAgent
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -13,9 +11,8 @@ from twisted.logger import LogEvent
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from facaded.backends.probes import AFTER_ERROR, BODY_SIZE, Prober, StepFailed, probe, token_url
+from facaded.backends.probes import AFTER_ERROR, BODY_SIZE, Prober, probe
 from facaded.backends.registry import Registry
-from facaded.oci.challenge import Challenge
 from facaded.oci.requests import Image
 from facaded.policy.health import Result, Step, Verdict
 
@@ -139,44 +136,6 @@ def test_a_probe_says_who_it_is_and_keeps_no_cookies() -> None:
 def test_a_compressed_body_is_not_inflated() -> None:
     result, _ = climb({"/v2/": unauthorized(), "/token": (200, {"Content-Encoding": "gzip"}, b"\x1f\x8b not a token")})
     assert (result.verdict, result.words) == (BAD, "200 without a token")
-
-
-@pytest.mark.parametrize(
-    "realm",
-    [
-        "",
-        "tokens.test/token",
-        "ftp://tokens.test/",
-        "http://",
-        "http://u:p@tokens.test/",
-        "http://[/",
-        "http://t.test:0/",
-        "http://t.test:99999/",
-        "http://tokens.test/a b",
-        "http://tokens.test/\r\nX: y",
-        "http://tökens.test/",
-    ],
-)
-def test_a_realm_that_is_no_url_is_not_asked(realm: str) -> None:
-    with pytest.raises(StepFailed, match="not a URL"):
-        token_url(Challenge("bearer", {"realm": realm}), "http://registry.test", None)
-
-
-def test_a_realm_is_https_if_the_registry_is() -> None:
-    with pytest.raises(StepFailed, match="plain http"):
-        token_url(Challenge("bearer", {"realm": "http://tokens.test/"}), "https://registry.test", None)
-    secure = Challenge("bearer", {"realm": "https://tokens.test/t#fragment"})
-    assert token_url(secure, "https://registry.test", None) == "https://tokens.test/t"
-
-
-@given(st.text(), st.text())
-def test_any_realm_is_a_url_or_a_failed_step(realm: str, service: str) -> None:
-    try:
-        url = token_url(Challenge("bearer", {"realm": realm, "service": service}), "http://registry.test", None)
-    except StepFailed:
-        return
-    assert url.startswith("http")
-    assert url.isascii()
 
 
 def prober(heard: Callable[[Result], float]) -> tuple[Prober, Clock, list[Deferred[Result]]]:

@@ -94,6 +94,48 @@ async def test_a_registry_that_hangs_at_any_point_is_a_time_out_and_its_connecti
     await port.stopListening()
 
 
+class Flooding(Protocol):
+    """A registry whose answer's head has no end."""
+
+    def __init__(self, gone: Deferred[None]) -> None:
+        self.gone: Deferred[None] | None = gone
+        self.sent = 0
+
+    def dataReceived(self, data: bytes) -> None:
+        assert self.transport is not None
+        self.transport.write(b"HTTP/1.1 200 OK\r\n")
+        self._flood()
+
+    def _flood(self) -> None:
+        assert self.transport is not None
+        if self.gone is not None:
+            self.transport.write(b"X-Flood: aaaaaaaaaaaaaaaa\r\n" * 1000)
+            self.sent += 1
+            reactor.callLater(0.001, self._flood)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        gone, self.gone = self.gone, None
+        assert gone is not None
+        gone.callback(None)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_head_without_an_end_is_cut_off() -> None:
+    gone: Deferred[None] = Deferred()
+    flooding: list[Flooding] = []
+
+    def build() -> Flooding:
+        flooding.append(Flooding(gone))
+        return flooding[-1]
+
+    port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(Factory.forProtocol(build))
+    result = await prober_of(reactor, f"http://127.0.0.1:{port.getHost().port}", None, None, timeout=10)()
+    assert result.verdict is Verdict.BAD
+    assert result.latency < 5, "cut off by its size and not by the time"
+    await gone.addTimeout(2, reactor)
+    await port.stopListening()
+
+
 @pytest_twisted.ensureDeferred
 async def test_a_refused_connection_is_noticed_at_once() -> None:
     port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(Factory.forProtocol(Protocol))

@@ -3,8 +3,9 @@
 from attrs import evolve
 
 from facaded.backends.watch import FIRST_ROUND, Standing
+from facaded.policy.answers import Situation
 from facaded.policy.failover import Charge
-from facaded.policy.health import Health, State
+from facaded.policy.health import Health, Purpose, State, Verdict
 from tests.watching import BAD, GOOD, Watching
 
 
@@ -61,7 +62,10 @@ def test_without_any_result_the_first_one_is_asked() -> None:
 
 
 def test_a_state_that_was_kept_is_gone_by_until_it_is_refuted() -> None:
-    kept = Standing({"hub": Health(State.DOWN, -100), "ghcr": Health(State.UNKNOWN, -100)}, Charge("ghcr", -100))
+    kept = Standing(
+        {"hub": Health(State.DOWN, -100), "ghcr": Health(State.UNKNOWN, -100)},
+        {(("hub", "ghcr"), Purpose.REDIRECT): Charge("ghcr", -100)},
+    )
     watching = up("hub", "ghcr", kept=kept)
     assert watching.in_charge == "ghcr"
     watching.advance(1)
@@ -73,7 +77,7 @@ def test_a_state_that_was_kept_is_gone_by_until_it_is_refuted() -> None:
 
 
 def test_a_kept_charge_of_a_backend_that_is_gone_from_the_settings_is_forgotten() -> None:
-    kept = Standing({"gone": Health(State.UP, -100)}, Charge("gone", -100))
+    kept = Standing({"gone": Health(State.UP, -100)}, {(("hub", "ghcr"), Purpose.REDIRECT): Charge("gone", -100)})
     assert up("hub", "ghcr", kept=kept).in_charge == "hub"
 
 
@@ -162,3 +166,52 @@ def test_a_stop_cancels_the_probes_and_lets_waiting_requests_go() -> None:
     assert settled.called
     assert sorted(watching.backends.cancelled) == ["ghcr", "hub"]
     assert watching.clock.getDelayedCalls() == []
+
+
+def test_a_handover_begins_when_a_redirect_leads_elsewhere_and_ends_in_time() -> None:
+    watching = up("hub", "ghcr")
+    assert not watching.watch.situation().handover
+    fail(watching, "hub")
+    assert watching.watch.situation() == Situation(("ghcr",), ("ghcr",), handover=True)
+    watching.clock.advance(3599)
+    assert watching.watch.situation().handover
+    watching.clock.advance(1)
+    assert not watching.watch.situation().handover
+
+
+def test_a_reload_that_puts_another_in_charge_begins_a_handover() -> None:
+    watching = up("hub", "ghcr")
+    watching.advance(120)
+    watching.backends.answer("hub", GOOD)
+    watching.backends.answer("ghcr", GOOD)
+    watching.watch.replan(watching.backends.plan("ghcr", "hub"))
+    assert watching.watch.situation() == Situation(("ghcr",), ("ghcr",), handover=True)
+
+
+def test_the_first_round_is_no_handover() -> None:
+    watching = Watching.begin("hub", "ghcr")
+    watching.backends.answer("hub", BAD)
+    watching.backends.answer("ghcr", GOOD)
+    assert watching.watch.situation() == Situation(("ghcr",), ("ghcr",), handover=False)
+
+
+def test_a_limited_backend_keeps_the_redirects_and_loses_the_serving() -> None:
+    watching = up("hub", "ghcr")
+    watching.advance(10)
+    watching.backends.answer("hub", evolve(BAD, verdict=Verdict.LIMITED))
+    assert watching.watch.situation() == Situation(("hub",), ("ghcr",))
+
+
+def test_a_failed_request_hastens_the_next_probe_but_not_twice_in_a_second() -> None:
+    watching = up("hub", "ghcr")
+    asked = len(watching.backends.asked)
+    watching.watch.probe_now("hub")
+    assert len(watching.backends.asked) == asked, "probed just now"
+    watching.clock.advance(1)
+    watching.watch.probe_now("hub")
+    watching.watch.probe_now("hub")
+    watching.watch.probe_now("nowhere")
+    assert watching.backends.asked[asked:] == ["hub"]
+    watching.backends.answer("hub", GOOD)
+    watching.watch.probe_now("hub")
+    assert watching.backends.asked[asked:] == ["hub"]

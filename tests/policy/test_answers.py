@@ -1,19 +1,40 @@
-"""decide(): the table of request and situation to answer, and where a redirect can never go."""
+"""decide(): the table of request, client and situation to answer, and where a redirect can never go."""
 
 import pytest
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
+from facaded.oci.clients import identify
 from facaded.oci.errors import Code, Refusal
-from facaded.oci.requests import parse
-from facaded.policy.answers import Answer, Page, Pong, Redirect, Rules, decide, split_host
+from facaded.oci.requests import Manifest, Ping, Tags, parse
+from facaded.policy.answers import (
+    Answer,
+    Backend,
+    Forward,
+    Mode,
+    Page,
+    Pong,
+    Redirect,
+    Route,
+    Rules,
+    Serve,
+    Situation,
+    decide,
+    split_host,
+)
 from facaded.policy.repositories import parse as pattern
+from facaded.policy.repositories import parse_rename
 
 HUB, GHCR = "https://registry-1.docker.io", "https://ghcr.io"
 DIGEST = "sha256:" + "0" * 64
-RULES = Rules(repositories=(pattern("org/**"),), backends={"docker-hub": HUB, "ghcr": GHCR})
+RULES = Rules(
+    repositories=(pattern("org/**"),),
+    backends={"docker-hub": Backend(HUB), "ghcr": Backend(GHCR)},
+)
 HOSTED = evolve(RULES, hosts=("docker.example.com", "::1"))
+AT_HUB, AT_GHCR = Situation(("docker-hub",), ("docker-hub",)), Situation(("ghcr",), ("ghcr",))
+DOCKER, CONTAINERD, PODMAN = "docker/28.5.1 go/go1.24", "containerd/2.1.9", "containers/5.24.1"
 
 
 def answer(
@@ -21,10 +42,12 @@ def answer(
     *,
     method: str = "GET",
     host: str = "docker.example.com",
+    client: str = DOCKER,
     rules: Rules = RULES,
-    charge: str = "docker-hub",
+    situation: Situation = AT_HUB,
 ) -> Answer:
-    return decide(parse(method.encode(), target.encode(), host.encode()), host, rules, charge)
+    asked = parse(method.encode(), target.encode(), host.encode())
+    return decide(asked, host, identify(client), rules, situation)
 
 
 @pytest.mark.parametrize(
@@ -39,16 +62,101 @@ def answer(
         (f"/v2/org/team/app/referrers/{DIGEST}", f"/v2/org/team/app/referrers/{DIGEST}"),
     ],
 )
-@pytest.mark.parametrize(("charge", "url"), [("docker-hub", HUB), ("ghcr", GHCR)])
-def test_what_is_listed_is_redirected_to_the_same_path_on_the_backend_in_charge(
-    target: str, location: str, charge: str, url: str
+@pytest.mark.parametrize(("situation", "name", "url"), [(AT_HUB, "docker-hub", HUB), (AT_GHCR, "ghcr", GHCR)])
+def test_a_proven_client_is_redirected_to_the_same_path_on_the_backend_in_charge(
+    target: str, location: str, situation: Situation, name: str, url: str
 ) -> None:
-    assert answer(target, charge=charge) == Redirect(charge, url + location)
+    assert answer(target, situation=situation) == Redirect(name, url + location)
+
+
+LATEST = Manifest("org/app", "latest")
+SERVED = Serve(LATEST, ("docker-hub", "ghcr"), "docker-hub")
+TO_HUB = Redirect("docker-hub", f"{HUB}/v2/org/app/manifests/latest")
+PING_HUB = Redirect("docker-hub", f"{HUB}/v2/")
+HANDOVER = evolve(AT_HUB, handover=True)
+SPLIT = Rules(
+    repositories=(pattern("**"),),
+    backends=RULES.backends,
+    named_routes=(Route(("ghcr", "docker-hub"), (pattern("org/next-*"),)),),
+)
+SPLIT_SITUATION = Situation(("ghcr", "docker-hub"), ("ghcr", "docker-hub"))
+RENAMED = evolve(
+    RULES,
+    repositories=(pattern("*"), pattern("org/**")),
+    backends={"docker-hub": Backend(HUB, (parse_rename("*", "library/*"),)), "ghcr": Backend(GHCR)},
+)
+SERVING, REDIRECTING = evolve(RULES, mode=Mode.SERVE), evolve(RULES, mode=Mode.REDIRECT)
+
+WAYS = [
+    # rules, situation, client: the ping's answer, the manifest's
+    (RULES, AT_HUB, DOCKER, PING_HUB, TO_HUB),
+    (RULES, AT_HUB, CONTAINERD, PING_HUB, TO_HUB),
+    (RULES, AT_HUB, PODMAN, Pong(), SERVED),
+    (RULES, AT_HUB, "containerd/1.5.4", Pong(), SERVED),
+    (RULES, AT_HUB, "", Pong(), SERVED),
+    (RULES, HANDOVER, DOCKER, PING_HUB, SERVED),
+    (RULES, HANDOVER, CONTAINERD, PING_HUB, TO_HUB),
+    (RULES, HANDOVER, PODMAN, Pong(), SERVED),
+    (SERVING, AT_HUB, DOCKER, Pong(), SERVED),
+    (SERVING, AT_HUB, CONTAINERD, Pong(), SERVED),
+    (REDIRECTING, AT_HUB, PODMAN, PING_HUB, TO_HUB),
+    (REDIRECTING, HANDOVER, DOCKER, PING_HUB, TO_HUB),
+    (SPLIT, SPLIT_SITUATION, DOCKER, Pong(), SERVED),
+    (SPLIT, SPLIT_SITUATION, CONTAINERD, PING_HUB, TO_HUB),
+    (SPLIT, Situation(("docker-hub",) * 2, ("docker-hub",) * 2), DOCKER, PING_HUB, TO_HUB),
+    (RENAMED, AT_HUB, DOCKER, Pong(), SERVED),
+    (RENAMED, AT_HUB, CONTAINERD, PING_HUB, TO_HUB),
+    (
+        RENAMED,
+        AT_GHCR,
+        DOCKER,
+        Redirect("ghcr", f"{GHCR}/v2/"),
+        Redirect("ghcr", f"{GHCR}/v2/org/app/manifests/latest"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("rules", "situation", "client", "ping", "manifest"), WAYS)
+def test_the_table_of_ways_to_answer(
+    rules: Rules, situation: Situation, client: str, ping: Answer, manifest: Answer
+) -> None:
+    assert answer("/v2/", client=client, rules=rules, situation=situation) == ping
+    assert answer("/v2/org/app/manifests/latest", client=client, rules=rules, situation=situation) == manifest
+
+
+def test_a_renamed_repository_is_never_redirected() -> None:
+    read = Manifest("app", "latest")
+    served = Serve(read, ("docker-hub", "ghcr"), "docker-hub")
+    assert answer("/v2/app/manifests/latest", client=CONTAINERD, rules=RENAMED) == served
+    assert isinstance(answer("/v2/app/manifests/latest", client=CONTAINERD, rules=RENAMED, situation=AT_GHCR), Redirect)
+
+
+def test_a_repository_goes_the_way_of_its_route() -> None:
+    served = answer("/v2/org/next-app/tags/list", client=PODMAN, rules=SPLIT, situation=SPLIT_SITUATION)
+    assert served == Serve(Tags("org/next-app"), ("ghcr", "docker-hub"), "ghcr")
+    redirected = answer("/v2/org/next-app/tags/list", client=CONTAINERD, rules=SPLIT, situation=SPLIT_SITUATION)
+    assert redirected == Redirect("ghcr", f"{GHCR}/v2/org/next-app/tags/list")
+
+
+def test_serving_begins_with_the_backend_in_charge_of_it() -> None:
+    limited = Situation(("docker-hub",), ("ghcr",))
+    served = answer("/v2/org/app/manifests/latest", client=PODMAN, situation=limited)
+    assert served == Serve(LATEST, ("ghcr", "docker-hub"), "docker-hub")
+
+
+def test_a_private_backend_is_asked_with_the_client_s_own_credentials_and_no_other_is() -> None:
+    rules = evolve(RULES, backends={"own": Backend(HUB, private=True)})
+    situation = Situation(("own",), ("own",))
+    for client in (DOCKER, CONTAINERD, PODMAN):
+        assert answer("/v2/", client=client, rules=rules, situation=situation) == Forward(Ping(), "own")
+        read = answer("/v2/org/app/manifests/latest", client=client, rules=rules, situation=situation)
+        assert read == Forward(LATEST, "own")
 
 
 @pytest.mark.parametrize("path", ["manifests/latest", f"blobs/{DIGEST}", "tags/list", f"referrers/{DIGEST}"])
-def test_another_organisation_is_denied(path: str) -> None:
-    refusal = answer(f"/v2/evil/app/{path}")
+@pytest.mark.parametrize("client", [DOCKER, PODMAN])
+def test_another_organisation_is_denied(path: str, client: str) -> None:
+    refusal = answer(f"/v2/evil/app/{path}", client=client)
     assert isinstance(refusal, Refusal)
     assert (refusal.status, refusal.code) == (403, Code.DENIED)
     assert "evil/app" in refusal.message
@@ -60,11 +168,13 @@ def test_a_refusal_of_the_parser_is_passed_on() -> None:
     assert refusal.status == 404
 
 
-def test_with_an_empty_list_every_repository_is_redirected_but_none_may_be_had_elsewhere() -> None:
+def test_with_an_empty_list_every_repository_is_answered_for_but_none_may_be_had_elsewhere() -> None:
     rules = evolve(RULES, repositories=())
     assert answer("/v2/any/thing/tags/list", rules=rules) == Redirect("docker-hub", f"{HUB}/v2/any/thing/tags/list")
-    assert rules.order == ("docker-hub",)
-    assert RULES.order == ("docker-hub", "ghcr")
+    served = answer("/v2/any/thing/tags/list", rules=rules, client=PODMAN)
+    assert served == Serve(Tags("any/thing"), ("docker-hub",), "docker-hub")
+    assert [route.backends for route in rules.routes] == [("docker-hub",)]
+    assert [route.backends for route in RULES.routes] == [("docker-hub", "ghcr")]
 
 
 @pytest.mark.parametrize(
@@ -133,14 +243,18 @@ PIECES = st.sampled_from(
 )
 
 
-@given(st.lists(PIECES, max_size=12).map("".join), st.sampled_from(["docker-hub", "ghcr"]))
+@given(
+    st.lists(PIECES, max_size=12).map("".join),
+    st.sampled_from([AT_HUB, AT_GHCR, HANDOVER]),
+    st.sampled_from([DOCKER, CONTAINERD]),
+)
 def test_a_location_begins_with_a_configured_backend_and_its_path_is_the_request_s_own(
-    target: str, charge: str
+    target: str, situation: Situation, client: str
 ) -> None:
     for asked in (target, f"/v2/{target}", f"/v2/org/app/{target}"):
-        given_back = answer(asked, charge=charge)
+        given_back = answer(asked, situation=situation, client=client)
         if isinstance(given_back, Redirect):
-            url = RULES.backends[charge]
+            url = RULES.backends[situation.redirecting[0]].url
             assert given_back.location.startswith(f"{url}/v2/")
             path = given_back.location.removeprefix(url).partition("?")[0]
             assert path == (asked.partition("?")[0] if asked.startswith("/v2/") else "/v2/")

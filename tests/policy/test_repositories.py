@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facaded.policy.repositories import listed, parse
+from facaded.policy.repositories import listed, parse, parse_rename, renamed
 
 TABLE = [
     ("org/*", "org/app", True),
@@ -46,3 +46,38 @@ def test_what_is_no_pattern_raises_a_sentence(text: str) -> None:
 def test_an_empty_list_has_every_name_on_it(name: str) -> None:
     assert listed((), name)
     assert not listed((parse("only/this"),), name) or name == "only/this"
+
+
+@pytest.mark.parametrize(
+    ("renames", "name", "theirs"),
+    [
+        ({"*": "library/*"}, "app", "library/app"),
+        ({"*": "library/*"}, "org/app", "org/app"),
+        ({"org/*": "other/*"}, "org/app", "other/app"),
+        ({"org/**": "other/**"}, "org/team/app", "other/team/app"),
+        ({"org/next-*": "next/*"}, "org/next-app", "next/app"),
+        ({"app": "org/app"}, "app", "org/app"),
+        ({"org/a": "one", "org/*": "two/*"}, "org/a", "one"),
+        ({"org/a": "one", "org/*": "two/*"}, "org/b", "two/b"),
+        ({"*": f"{'l' * 200}/*"}, "a" * 100, None),
+        ({"a*": "b/-*"}, "ax", None),
+        ({}, "org/app", "org/app"),
+    ],
+)
+def test_a_repository_is_called_what_the_first_rename_that_matches_says(
+    renames: dict[str, str], name: str, theirs: str | None
+) -> None:
+    assert renamed(tuple(parse_rename(ours, other) for ours, other in renames.items()), name) == theirs
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [("*", "app"), ("app", "*"), ("*", "**"), ("*/*", "*/*"), ("**/a", "*/a"), ("Org/*", "org/*"), ("a", "B")],
+)
+def test_a_rename_has_one_wildcard_the_same_on_both_sides_or_none(ours: str, theirs: str) -> None:
+    with pytest.raises(ValueError, match=r"wildcard|pattern"):
+        parse_rename(ours, theirs)
+
+
+def test_a_name_that_does_not_match_has_no_parts() -> None:
+    assert parse("org/*").parts("other/app") == ()

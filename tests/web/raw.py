@@ -13,6 +13,10 @@ from facaded.web.site import BoundedSite, Channel
 class Transport(StringTransport):
     """A transport that passes for TCP's where nothing but the abort of a connection is asked of it."""
 
+    def __init__(self, *arguments: object, **named: object) -> None:
+        super().__init__(*arguments, **named)
+        alsoProvides(self, ITCPTransport)
+
     def setTcpNoDelay(self, enabled: bool) -> None:
         """Nothing to set."""
 
@@ -22,7 +26,6 @@ class Connection:
 
     def __init__(self, site: BoundedSite) -> None:
         self.transport = Transport(peerAddress=IPv4Address("TCP", "192.0.2.7", 40000))
-        alsoProvides(self.transport, ITCPTransport)
         self.channel: Channel = site.buildProtocol(None)
         self.channel.makeConnection(self.transport)
 

@@ -8,6 +8,7 @@ from twisted.internet.task import Clock
 from facaded.web.accesslog import line
 from facaded.web.answers import Facade
 from facaded.web.site import BoundedSite
+from tests.backends.memory import Network
 from tests.watching import GOOD, Watching
 from tests.web.raw import Connection
 from tests.web.test_answers import RULES
@@ -18,7 +19,8 @@ def logged(request: bytes) -> list[str]:
     for name in ("main", "second"):
         watching.backends.answer(name, GOOD)
     lines: list[str] = []
-    site = BoundedSite(Facade(lambda: RULES, watching.watch), Clock(), lambda answered: lines.append(line(answered)))
+    facade = Facade(lambda: RULES, watching.watch, Network().serving)
+    site = BoundedSite(facade, Clock(), lambda answered: lines.append(line(answered)))
     connection = Connection(site)
     connection.send(request)
     connection.lose()
@@ -34,7 +36,7 @@ def logged(request: bytes) -> list[str]:
         ),
         (
             b"HEAD /v2/ HTTP/1.1\r\nHost: x\r\nUser-Agent: containers/5.24\r\nAuthorization: Bearer secret\r\n\r\n",
-            "192.0.2.7 HEAD /v2/ 307 main (containers?)",
+            "192.0.2.7 HEAD /v2/ 200 - (containers?)",
         ),
         (
             b"PUT /v2/org/app/manifests/latest HTTP/1.1\r\nHost: x\r\n\r\n",

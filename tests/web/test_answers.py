@@ -1,9 +1,12 @@
 """The registry as a client sees it, in memory."""
 
 import json
+from typing import Any
 
 import pytest
 from attrs import evolve
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from treq.client import HTTPClient
 from treq.response import _Response
 from treq.testing import RequestTraversalAgent
@@ -11,18 +14,21 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent
 from twisted.web.http_headers import Headers
+from twisted.web.server import Request
 
-from facaded.policy.answers import Rules
+from facaded.backends.manifests import digest_of
+from facaded.policy.answers import Backend, Rules
 from facaded.policy.repositories import parse
 from facaded.web.answers import Facade
 from facaded.web.page import UNNAMED
 from facaded.web.site import BoundedSite
+from tests.backends.memory import BLOB, INDEX, Fake, Network
 from tests.watching import BAD, GOOD, Watching
 from tests.web.raw import Connection
 
 RULES = Rules(
     repositories=(parse("org/*"), parse("team/**")),
-    backends={"main": "https://main.test", "second": "https://second.test:5000"},
+    backends={"main": Backend("https://main.test"), "second": Backend("https://second.test:5000")},
 )
 DIGEST = "sha256:" + "0" * 64
 
@@ -31,21 +37,30 @@ class Client:
     """A client of a facade in memory."""
 
     def __init__(self, rules: Rules = RULES, settled: bool = True) -> None:
+        self.network = Network(Fake("main"), Fake("second"))
         self.watching = Watching.begin("main", "second")
         if settled:
             self.watching.backends.answer("main", GOOD)
             self.watching.backends.answer("second", GOOD)
-        self.resource = Facade(lambda: rules, self.watching.watch)
+        serving = self.network.serving()
+        self.resource = Facade(lambda: rules, self.watching.watch, lambda: serving)
         self._agent = RequestTraversalAgent(self.resource)
 
-    def start(self, method: str, path: str, host: str = "facade.test") -> Deferred[_Response]:
-        return HTTPClient(self._agent).request(method, f"http://{host}{path}", allow_redirects=False)
+    def start(
+        self, method: str, path: str, host: str = "facade.test", headers: dict[str, str] | None = None
+    ) -> Deferred[_Response]:
+        sent = Headers({name: [value] for name, value in ({"User-Agent": "docker/28"} | (headers or {})).items()})
+        return HTTPClient(self._agent).request(method, f"http://{host}{path}", headers=sent, allow_redirects=False)
 
-    def ask(self, method: str, path: str, host: str = "facade.test") -> tuple[int, Headers, bytes]:
+    def ask(
+        self, method: str, path: str, host: str = "facade.test", headers: dict[str, str] | None = None
+    ) -> tuple[int, Headers, bytes]:
         answers: list[_Response] = []
         bodies: list[bytes] = []
-        self.start(method, path, host).addCallback(answers.append)
-        self._agent.flush()
+        self.start(method, path, host, headers).addCallback(answers.append)
+        for _ in range(12):
+            self.flush()
+            self.network.agent.flush()
         answers[0].content().addCallback(bodies.append)
         return answers[0].code, answers[0].headers, bodies[0]
 
@@ -173,3 +188,156 @@ def test_an_error_of_our_own_is_logged_and_the_client_told(no_errors_are_logged:
     assert json.loads(body)["errors"][0]["message"].startswith("an error in facaded")
     assert len(no_errors_are_logged) == 1
     no_errors_are_logged.clear()
+
+
+PODMAN = {"User-Agent": "containers/5.24.1", "Accept": INDEX}
+LATEST = "/v2/org/app/manifests/latest"
+
+
+def served(fault: str = "") -> tuple[Client, str]:
+    """A client, and the digest of org/app:latest, which both registries have."""
+    client = Client()
+    client.network.fakes["main"].fault = fault
+    digests = {fake.put("org/app", "latest") for fake in client.network.fakes.values()}
+    return client, digests.pop()
+
+
+def test_a_served_ping_is_a_registry_s() -> None:
+    code, headers, body = Client().ask("GET", "/v2/", headers=PODMAN)
+    assert (code, body) == (200, b"{}")
+    assert values(headers, "Docker-Distribution-Api-Version") == ["registry/2.0"]
+
+
+@pytest.mark.parametrize("reference", ["latest", "digest"])
+def test_a_served_manifest_has_what_every_client_needs(reference: str) -> None:
+    client, digest = served()
+    path = f"/v2/org/app/manifests/{digest if reference == 'digest' else reference}"
+    code, headers, body = client.ask("GET", path, headers=PODMAN)
+    assert code == 200
+    assert digest_of(body) == digest
+    head_code, head_headers, head_body = client.ask("HEAD", path, headers=PODMAN)
+    assert (head_code, head_body) == (200, b"")
+    for each in (headers, head_headers):
+        assert values(each, "Content-Type") == [INDEX]
+        assert values(each, "Docker-Content-Digest") == [digest]
+        assert values(each, "ETag") == [f'"{digest}"']
+        assert values(each, "X-Facaded-Backend") == ["main"]
+        assert values(each, "Warning") == []
+    assert values(head_headers, "Content-Length") == [str(len(body))]
+
+
+def test_a_manifest_that_a_client_has_is_not_sent_again() -> None:
+    client, digest = served()
+    for condition in (f'"{digest}"', f'W/"x", W/"{digest}"'):
+        code, headers, body = client.ask("GET", LATEST, headers={**PODMAN, "If-None-Match": condition})
+        assert (code, body) == (304, b"")
+        assert values(headers, "ETag") == [f'"{digest}"']
+    assert client.ask("GET", LATEST, headers={**PODMAN, "If-None-Match": '"other"'})[0] == 200
+
+
+def test_accept_lines_are_joined_and_forwarded() -> None:
+    client, _ = served()
+    connection = Connection(BoundedSite(client.resource, Clock(), lambda _: None))
+    answer = connection.send(
+        b"GET " + LATEST.encode() + b" HTTP/1.1\r\nHost: x\r\nAccept: a/b\r\nAccept: " + INDEX.encode() + b"\r\n\r\n"
+    )
+    assert answer.startswith(b"HTTP/1.1 200")
+    connection.lose()
+
+
+def test_a_served_blob_is_a_307_to_where_the_backend_says_and_its_head_is_ours() -> None:
+    client, _ = served()
+    code, headers, _ = client.ask("GET", f"/v2/org/app/blobs/{BLOB}", headers=PODMAN)
+    assert (code, values(headers, "Location")) == (307, ["https://cdn.main.test/a?sig=1"])
+    code, headers, body = client.ask("HEAD", f"/v2/org/app/blobs/{BLOB}", headers=PODMAN)
+    assert (code, body) == (200, b"")
+    assert values(headers, "Content-Length") == ["6"]
+    assert values(headers, "Docker-Content-Digest") == [BLOB]
+
+
+def test_a_page_of_tags_links_to_the_next_one_here() -> None:
+    client, _ = served()
+    code, headers, body = client.ask("GET", "/v2/org/app/tags/list?n=1", headers=PODMAN)
+    assert (code, json.loads(body)["name"]) == (200, "org/app")
+    assert values(headers, "Link") == ['</v2/org/app/tags/list?n=1&last=b>; rel="next"']
+    code, headers, _ = client.ask("GET", f"/v2/org/app/referrers/{BLOB}", headers=PODMAN)
+    assert (code, values(headers, "OCI-Filters-Applied")) == (200, ["artifactType"])
+
+
+def test_a_backend_that_stands_in_says_so() -> None:
+    client, _ = served("500")
+    code, headers, _ = client.ask("GET", LATEST, headers=PODMAN)
+    assert (code, values(headers, "X-Facaded-Backend")) == (200, ["second"])
+    assert values(headers, "Warning") == ['299 - "main is failing; served by second"']
+    for _ in range(2):
+        client.watching.advance(10)
+        client.watching.backends.answer("main", BAD)
+    _, headers, _ = client.ask("GET", LATEST, headers=PODMAN)
+    assert values(headers, "Warning") == ['299 - "main is down; served by second"']
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("/v2/org/no/manifests/latest", "MANIFEST_UNKNOWN"),
+        (f"/v2/org/no/blobs/{DIGEST}", "BLOB_UNKNOWN"),
+        ("/v2/org/no/nothing/tags/list", "NAME_UNKNOWN"),
+    ],
+)
+def test_what_is_nowhere_is_404_with_the_spec_s_code(path: str, code: str) -> None:
+    client = Client(evolve(RULES, repositories=(parse("org/**"),)))
+    client.network.fakes["main"].fault = client.network.fakes["second"].fault = "token 403"
+    got, _, body = client.ask("GET", path, headers=PODMAN)
+    assert (got, json.loads(body)["errors"][0]["code"]) == (404, code)
+
+
+def test_what_may_be_where_a_backend_fails_is_503_that_names_both() -> None:
+    client, _ = served("500")
+    code, headers, body = client.ask("GET", "/v2/org/nothing/manifests/latest", headers=PODMAN)
+    assert (code, values(headers, "Retry-After")) == (503, ["5"])
+    message = json.loads(body)["errors"][0]["message"]
+    assert message == "main fails (answered 500); second does not have it: try again in 5 s"
+
+
+HEADER = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=80)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.sampled_from([200, 204, 206, 301, 302, 307, 308, 400, 401, 404, 416, 500, 503]),
+    st.dictionaries(
+        st.sampled_from(
+            [
+                "Content-Type",
+                "Docker-Content-Digest",
+                "Location",
+                "Link",
+                "WWW-Authenticate",
+                "ETag",
+                "OCI-Filters-Applied",
+            ]
+        ),
+        HEADER | st.sampled_from(["javascript:x", "//evil.test/", "http://evil.test/", "https://cdn.test/x", DIGEST]),
+    ),
+    st.binary(max_size=200),
+    st.sampled_from(
+        [LATEST, f"/v2/org/app/manifests/{DIGEST}", f"/v2/org/app/blobs/{DIGEST}", "/v2/org/app/tags/list"]
+    ),
+    st.sampled_from(["GET", "HEAD"]),
+)
+def test_whatever_a_backend_answers_the_facade_s_answer_is_well_formed(
+    status: int, headers: dict[str, str], body: bytes, path: str, method: str
+) -> None:
+    class Odd(Fake):
+        def answer(self, request: Request, host: str) -> Any:
+            return self._say(request, status, headers, body)
+
+    client = Client()
+    client.network.fakes |= {"main": Odd("main"), "second": Odd("second")}
+    code, said, content = client.ask(method, path, headers=PODMAN)
+    assert code in (200, 307, 404, 503)
+    assert len(content) < 1000
+    for name, lines in said.getAllRawHeaders():
+        assert all(0x20 <= byte < 0x7F for line in lines for byte in line), name
+    for location in values(said, "Location"):
+        assert location.startswith("https://")

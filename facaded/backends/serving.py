@@ -1,0 +1,269 @@
+"""Serving that survives a failing backend: each request tries the backends of its route in turn, inside one budget
+of time.
+
+Source of the numbers: clients give a ping and a token 15 s each, and a pull is given up after that.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Generic, TypeAlias, TypeVar
+
+from attrs import evolve, frozen
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from facaded.backends.manifests import Accept, Manifest
+from facaded.backends.registry import Opened
+from facaded.backends.shared import Shared
+from facaded.backends.source import NOT_RANGED, FailingError, Listing, NoRedirectError, NotThereError, Ranged, Source
+from facaded.oci.requests import Blob, Ping, Read, Referrers, Tags
+from facaded.oci.requests import Manifest as ManifestRead
+
+T = TypeVar("T")
+
+BUDGET = 12.0
+"""Seconds for one request over all backends: clients give up at 15."""
+
+SUSPECT_TIME = 10.0
+"""Seconds for which a backend that failed a request is tried after the others: until its probes have decided."""
+
+NOT_THERE_TIME = 5.0
+"""Seconds for which a backend is not asked again for what it did not have.
+
+By the types accepted too: registries say 404 of a manifest whose type is not named, and one asker must not say so for
+others.
+"""
+
+NOT_THERE = (401, 403, 404)
+"""What a registry answers for what it does not have, or not for this asker."""
+
+REMEMBERED = 10_000
+"""Suspects, and things that are not there, that are remembered."""
+
+
+@frozen
+class BlobAt:
+    """A blob is at this address."""
+
+    location: str
+
+
+@frozen
+class BlobBytes:
+    """A blob's bytes, or a part of them, that are to be relayed: status, headers, and a body that has not been read."""
+
+    opened: Opened
+
+
+@frozen
+class BlobSize:
+    """A blob is there, and has this many bytes."""
+
+    size: int
+
+
+@frozen
+class Unauthorized:
+    """The backend wants to know who asks; `challenge` is the WWW-Authenticate value that says how to tell it."""
+
+    challenge: str
+
+
+@frozen
+class Welcome:
+    """The backend has answered a ping with 200."""
+
+
+Found: TypeAlias = Manifest | Listing | BlobAt | BlobBytes | BlobSize
+
+
+@frozen
+class Served:
+    """What was found, at which backend, and how others failed before it."""
+
+    backend: str
+    found: Found
+    failures: Mapping[str, str]
+
+
+@frozen
+class NotServed:
+    """No backend had it:
+
+    those in `failures` failed, in the way that is said; the others, in `without`, do not have it.
+    """
+
+    failures: Mapping[str, str]
+    without: tuple[str, ...]
+    hands_out: str | None = None
+    refused: bool = False
+
+
+class Serving:
+    """Asks the sources.
+
+    `failed` is called with a backend's name when it failed a request in a way that says something of all of it.
+    """
+
+    _log = Logger()
+
+    def __init__(self, sources: Mapping[str, Source], clock: IReactorTime, failed: Callable[[str], None]) -> None:
+        self._sources = sources
+        self._clock = clock
+        self._failed = failed
+        self._attempts: Shared[object, Found] = Shared()
+        self._forwards: Shared[object, Served | NotServed | Unauthorized | Welcome] = Shared()
+        self._suspects: _Remembered[tuple[str, str | None]] = _Remembered(clock, SUSPECT_TIME)
+        self._missing: _Remembered[bytes] = _Remembered(clock, NOT_THERE_TIME)
+
+    async def serve(
+        self, read: Read, backends: Sequence[str], accept: Accept, with_body: bool, ranged: Ranged = NOT_RANGED
+    ) -> Served | NotServed:
+        """Ask `backends` in turn, suspects last, until one has it. Cancelling this cancels what is under way."""
+        deadline = self._clock.seconds() + BUDGET
+        failures: dict[str, str] = {}
+        refused = False
+        handing_out: dict[str, str | None] = {}
+        order = sorted(backends, key=lambda name: (name, None) in self._suspects or (name, read.name) in self._suspects)
+        for index, name in enumerate(order):
+            if _key(name, read, accept) in self._missing:
+                continue
+            share = (deadline - self._clock.seconds()) / (len(order) - index)
+            try:
+                found = await self._attempt(self._sources[name], read, accept, with_body, max(share, 0.1), ranged)
+                return Served(name, found, failures)
+            except NotThereError as error:
+                if error.status not in NOT_THERE:
+                    refused = True
+                    continue
+                self._missing.add(_key(name, read, accept))
+                if isinstance(read, Referrers):
+                    break  # clients look for the tag that the digest makes: another's empty list would hide it
+            except NoRedirectError as error:
+                handing_out[name] = error.public_url
+                failures[name] = str(error)
+            except FailingError as error:
+                failures[name] = str(error)
+                self._suspect(name, None if error.whole else read.name)
+        for name, public_url in handing_out.items():
+            if public_url is not None:
+                return Served(name, BlobAt(public_url), failures)
+        without = tuple(name for name in backends if name not in failures)
+        return NotServed(failures, without, next(iter(handing_out), None), refused)
+
+    async def forward(
+        self,
+        request: Ping | Read,
+        name: str,
+        authorization: str | None,
+        accept: Accept,
+        with_body: bool,
+        ranged: Ranged = NOT_RANGED,
+    ) -> Served | NotServed | Unauthorized | Welcome:
+        """Ask the backend `name` alone with the client's own Authorization. Nothing of the answer is kept or shared."""
+        work = self._forwards.get(
+            object(), lambda: self._forward(request, name, authorization, accept, with_body, ranged)
+        )
+        try:
+            return await work.addTimeout(BUDGET, self._clock)
+        except TimeoutError:
+            return NotServed({name: "time-out"}, ())
+
+    async def _forward(
+        self,
+        request: Ping | Read,
+        name: str,
+        authorization: str | None,
+        accept: Accept,
+        with_body: bool,
+        ranged: Ranged = NOT_RANGED,
+    ) -> Served | NotServed | Unauthorized | Welcome:
+        source, wanted = self._sources[name], None
+        try:
+            wanted = await source.challenge(None if isinstance(request, Ping) else request.name)
+            if authorization is None and wanted is not None:
+                return Unauthorized(wanted)
+            theirs = source.on_behalf_of(authorization)
+            if isinstance(request, Ping):
+                await theirs.ping()
+                return Welcome()
+            return Served(name, await self._find(theirs, request, accept, with_body, ranged), {})
+        except NotThereError as error:
+            if error.status == 401:
+                source.learn(error.challenged)
+                wanted = await source.challenge(None if isinstance(request, Ping) else request.name)
+            if error.status == 401 and wanted is not None:
+                return Unauthorized(wanted)
+            return NotServed({}, (name,), refused=error.status not in NOT_THERE)
+        except FailingError as error:
+            return NotServed({name: str(error)}, ())
+
+    def _attempt(
+        self, source: Source, read: Read, accept: Accept, with_body: bool, seconds: float, ranged: Ranged
+    ) -> Deferred[Found]:
+        """One backend's try.
+
+        An attempt is work of its own, so that a client that goes away is not taken for a failure.
+        """
+
+        def overdue(outcome: object, _: float) -> Found:
+            raise FailingError("time-out", whole=True)
+
+        return self._attempts.get(object(), lambda: self._find(source, read, accept, with_body, ranged)).addTimeout(
+            seconds, self._clock, overdue
+        )
+
+    async def _find(self, source: Source, read: Read, accept: Accept, with_body: bool, ranged: Ranged) -> Found:
+        """One backend's try, in which an error of our own counts as the backend's: the next one may do better."""
+        try:
+            return await _find(source, read, accept, with_body, ranged)
+        except (NotThereError, FailingError, CancelledError):
+            raise
+        except Exception:
+            self._log.failure("an error while {name} was asked", name=source.name)
+            raise FailingError("an error in facaded: its log says more", whole=False) from None
+
+    def _suspect(self, name: str, repository: str | None) -> None:
+        self._suspects.add((name, repository))
+        self._failed(name)
+
+
+def _key(name: str, read: Read, accept: Accept) -> bytes:
+    """What is remembered of a read, in a few bytes; the query of a manifest or a blob changes nothing."""
+    bare = evolve(read, query="") if isinstance(read, ManifestRead | Blob) else read
+    return hashlib.sha256(repr((name, bare)).encode() + accept.key).digest()
+
+
+async def _find(source: Source, read: Read, accept: Accept, with_body: bool, ranged: Ranged) -> Found:
+    match read:
+        case ManifestRead():
+            return await source.manifest(read, accept, with_body)
+        case Tags() | Referrers():
+            return await source.listing(read, accept)
+        case Blob():
+            if not with_body:
+                return BlobSize(await source.blob_size(read))
+            where = await source.blob(read, ranged)
+            return BlobAt(where) if isinstance(where, str) else BlobBytes(where)
+
+
+Key = TypeVar("Key")
+
+
+class _Remembered(Generic[Key]):
+    """Things that are so for some time; of too many, the oldest are forgotten."""
+
+    def __init__(self, clock: IReactorTime, seconds: float) -> None:
+        self._clock = clock
+        self._life = seconds
+        self._until: dict[Key, float] = {}
+
+    def add(self, key: Key) -> None:
+        self._until.pop(key, None)
+        self._until[key] = self._clock.seconds() + self._life
+        if len(self._until) > REMEMBERED:
+            del self._until[next(iter(self._until))]
+
+    def __contains__(self, key: Key) -> bool:
+        return self._until.get(key, 0.0) > self._clock.seconds()

@@ -1,0 +1,116 @@
+"""What was served, as HTTP has it: manifests with what every client needs of their head, lists, and where blobs are."""
+
+from attrs import evolve, frozen
+
+from facaded.backends.manifests import Manifest
+from facaded.backends.registry import Opened, printable
+from facaded.backends.serving import BlobAt, BlobBytes, BlobSize, NotServed, Served, Unauthorized, Welcome
+from facaded.backends.source import Listing
+from facaded.oci import errors
+from facaded.oci.errors import Code
+from facaded.oci.requests import Blob, Ping, Read
+from facaded.oci.requests import Manifest as ManifestRead
+
+RETRY_AFTER = "5"
+"""Seconds after which a client may ask again what failed everywhere: what is not there is remembered as long."""
+
+JSON = {"Content-Type": "application/json"}
+
+
+@frozen
+class Rendered:
+    """Status, headers and body of an answer.
+
+    `length` is that of a body which only a GET would have; `relayed` is a body that is handed on as it comes.
+    """
+
+    status: int
+    headers: dict[str, str]
+    body: bytes = b""
+    length: int | None = None
+    relayed: Opened | None = None
+
+
+def render_forwarded(
+    request: Ping | Read, served: Served | NotServed | Unauthorized | Welcome, backend: str, if_none_match: str
+) -> Rendered:
+    """An answer to a request that was forwarded with the client's own Authorization; see `render`."""
+    match served:
+        case Unauthorized(challenge):
+            message = "authenticate: docker login, or the like, to this registry's own name"
+            return Rendered(401, {**JSON, "WWW-Authenticate": challenge}, errors.document(Code.UNAUTHORIZED, message))
+        case Welcome():
+            return Rendered(200, {**JSON, "X-Facaded-Backend": backend}, b"{}")
+        case NotServed() if isinstance(request, Ping):
+            return _failed(served)
+        case _:
+            assert not isinstance(request, Ping)
+            return render(request, served, backend, None, if_none_match)
+
+
+def render(read: Read, served: Served | NotServed, preferred: str, trouble: str | None, if_none_match: str) -> Rendered:
+    """An answer to `read`.
+
+    `preferred` is the first backend of the route, `trouble` what is wrong with it if something is; `if_none_match` is
+    the header's value, empty if there is none.
+    """
+    if isinstance(served, NotServed):
+        return _not_served(read, served)
+    rendered = _found(read, served, if_none_match)
+    headers = {"X-Facaded-Backend": served.backend, **rendered.headers}
+    trouble = trouble or ("failing" if preferred in served.failures else None)
+    if trouble and served.backend != preferred:
+        headers["Warning"] = f'299 - "{preferred} is {trouble}; served by {served.backend}"'
+    return evolve(rendered, headers=headers)
+
+
+def _found(read: Read, served: Served, if_none_match: str) -> Rendered:
+    match served.found:
+        case Manifest() as manifest:
+            tag = f'"{manifest.digest}"'
+            headers = {"Docker-Content-Digest": manifest.digest, "ETag": tag, "Content-Type": manifest.media_type}
+            if tag in (each.strip().removeprefix("W/") for each in if_none_match.split(",")):
+                return Rendered(304, headers)
+            return Rendered(200, headers, manifest.body or b"", manifest.length)
+        case Listing() as listing:
+            headers = {"Content-Type": listing.media_type}
+            if listing.next_query is not None:
+                headers["Link"] = f'<{read.path}?{listing.next_query}>; rel="next"'
+            if listing.filters:
+                headers["OCI-Filters-Applied"] = listing.filters
+            return Rendered(200, headers, listing.body)
+        case BlobAt(location):
+            return Rendered(307, {"Location": location})
+        case BlobBytes(opened):
+            passed = ("Content-Range", "Accept-Ranges", "ETag")
+            headers = {name: printable(opened.value(name)) for name in passed if opened.value(name)}
+            headers |= {"Content-Length": str(opened.length)} if opened.length is not None else {}
+            headers |= {"Content-Type": "application/octet-stream"}
+            return Rendered(opened.status, headers, relayed=opened)
+        case BlobSize(size):
+            assert isinstance(read, Blob)
+            kind = {"Content-Type": "application/octet-stream", "Docker-Content-Digest": read.digest}
+            return Rendered(200, kind, length=size)
+
+
+def _not_served(read: Read, not_served: NotServed) -> Rendered:
+    if not_served.refused and not not_served.failures:
+        return Rendered(
+            400, JSON, errors.document(Code.UNSUPPORTED, "the registry behind this one refuses the request")
+        )
+    if not not_served.failures:
+        code, what = {ManifestRead: (Code.MANIFEST_UNKNOWN, "manifest"), Blob: (Code.BLOB_UNKNOWN, "blob")}.get(
+            type(read), (Code.NAME_UNKNOWN, "repository")
+        )
+        return Rendered(404, JSON, errors.document(code, f"{read.name} has no such {what}, or it is not public"))
+    return _failed(not_served)
+
+
+def _failed(failed: NotServed) -> Rendered:
+    if failed.hands_out:
+        message = f"{failed.hands_out} hands out blobs itself: its operator must set relay_blobs = true on that backend"
+        return Rendered(502, JSON, errors.document(Code.UNSUPPORTED, message))
+    said = [f"{name} fails ({how})" for name, how in failed.failures.items()]
+    said += [f"{name} does not have it" for name in failed.without]
+    message = f"{'; '.join(said)}: try again in {RETRY_AFTER} s"
+    return Rendered(503, {**JSON, "Retry-After": RETRY_AFTER}, errors.document(Code.TOOMANYREQUESTS, message))

@@ -1,0 +1,193 @@
+"""Registries in memory, by host name, that demand tokens and can be told to fail as registries did."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar
+from urllib.parse import parse_qs, urlsplit
+
+from attrs import define, field
+from treq.testing import RequestTraversalAgent
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request
+
+from facaded.backends.manifests import Cache, digest_of
+from facaded.backends.registry import Registry
+from facaded.backends.serving import Serving
+from facaded.backends.source import Source
+from facaded.backends.tokens import Credentials, Tokens
+from facaded.policy.repositories import Rename
+
+T = TypeVar("T")
+INDEX = "application/vnd.oci.image.index.v1+json"
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+BLOB = digest_of(b"a blob")
+
+
+@define
+class Fake:
+    """One registry at https://NAME.test, its token server at https://auth.NAME.test, its CDN at https://cdn.NAME.test.
+
+    `fault` is how it fails; `manifests` maps repository and reference to media type and body; `headers` are sent with
+    every manifest, and a Location in them with every blob.
+    """
+
+    name: str
+    manifests: dict[tuple[str, str], tuple[str, bytes]] = field(factory=dict)
+    fault: str = ""
+    realm: str = ""
+    headers: dict[str, str] = field(factory=dict)
+    tokens: int = 0
+    asked: list[tuple[str, str]] = field(factory=list)
+    authorizations: list[tuple[str, str]] = field(factory=list)
+    valid: set[str] = field(factory=set)
+
+    def put(self, repository: str, tag: str, kind: str = INDEX, body: bytes = b"") -> str:
+        """Publish a manifest; gives its digest."""
+        body = body or json.dumps({"mediaType": kind, "of": [repository, tag]}).encode()
+        digest = digest_of(body)
+        self.manifests[repository, tag] = self.manifests[repository, digest] = kind, body
+        return digest
+
+    def count(self, method: str, part: str) -> int:
+        return sum(1 for asked, path in self.asked if asked == method and part in path)
+
+    def answer(self, request: Request, host: str) -> Any:
+        method, path = request.method.decode(), request.uri.decode()
+        given = (request.getHeader(b"Authorization") or b"").decode()
+        self.asked.append((method, path))
+        self.authorizations.append((host, given))
+        if self.fault == "hang" or self.fault == f"hang {host}":
+            return NOT_DONE_YET
+        if host.startswith("auth."):
+            return self._token(request)
+        if host.startswith("cdn."):
+            request.setResponseCode(206)
+            request.setHeader("Content-Range", "bytes 0-0/6")
+            return b"a"
+        if path == "/v2/" and self.fault == "open door":
+            return b"{}"
+        if given.removeprefix("Bearer ") not in self.valid and given not in self.valid:
+            return self._challenge(request)
+        if path == "/v2/":
+            return b"{}"
+        if self.fault == "400":
+            return self._say(request, 400, {}, b"")
+        if self.fault in ("500", "429", "403"):
+            return self._say(request, int(self.fault), {}, b"")
+        return self._read(request, urlsplit(path))
+
+    def _read(self, request: Request, path: Any) -> Any:
+        if not path.path.startswith("/v2/"):
+            return self._say(request, 404, {}, b"")
+        repository, kind, reference = path.path.removeprefix("/v2/").rsplit("/", 2)
+        match kind:
+            case "manifests":
+                return self._manifest(request, repository, reference)
+            case "blobs" if reference == BLOB and self.fault == "bytes":
+                return self._say(request, 200, {}, b"a blob")
+            case "blobs" if reference == BLOB:
+                location = self.headers.get("Location", f"https://cdn.{self.name}.test/a?sig=1")
+                return self._say(request, 307, {"Location": location}, b"")
+            case "tags":
+                link = self.headers.get("Link", f'</v2/{repository}/tags/list?n=1&last=b>; rel="next"')
+                return self._say(request, 200, {"Link": link}, json.dumps({"name": repository, "tags": ["b"]}).encode())
+            case "referrers" if self.fault == "no referrers":
+                return self._say(request, 404, {}, b"")
+            case "referrers" if self.fault == "login page":
+                return self._say(request, 307, {"Location": "/login"}, b"<a href=login>")
+            case "referrers":
+                return self._say(request, 200, {"OCI-Filters-Applied": "artifactType", "Content-Type": INDEX}, b"{}")
+        return self._say(request, 404, {}, b"")
+
+    def _manifest(self, request: Request, repository: str, reference: str) -> bytes:
+        accept = (request.getHeader(b"Accept") or b"").decode()
+        kind, body = self.manifests.get((repository, reference), ("", b""))
+        if not kind or kind not in accept:
+            return self._say(request, 404, {}, b"")
+        digest = digest_of(body)
+        if self.fault == "wrong digest":
+            body += b" "
+        headers = {"Content-Type": kind, "Docker-Content-Digest": digest, "Content-Length": str(len(body))}
+        if self.fault == "no digest":
+            del headers["Docker-Content-Digest"]
+        return self._say(request, 200, {**headers, **self.headers}, body)
+
+    def _token(self, request: Request) -> bytes:
+        if self.fault == "account refused" and request.getHeader(b"Authorization"):
+            return self._say(request, 401, {}, b"")
+        if self.fault in ("token 500", "token 403", "token 404"):
+            return self._say(request, int(self.fault[-3:]), {}, b"")
+        self.tokens += 1
+        token = f"{self.name}-{self.tokens}"
+        scope = parse_qs(urlsplit(request.uri.decode()).query).get("scope", ["none"])[0]
+        if self.fault != "refuse tokens":
+            self.valid.add(token)
+        return json.dumps({"token": token, "expires_in": 300, "scope": scope}).encode()
+
+    def _challenge(self, request: Request) -> bytes:
+        realm = self.realm or f"https://auth.{self.name}.test/token"
+        if self.fault == "basic":
+            return self._say(request, 401, {"WWW-Authenticate": 'Basic realm="hub"'}, b"")
+        challenge = f'Bearer realm="{realm}",service="{self.name}",scope="repository:user/image:pull"'
+        return self._say(request, 401, {"WWW-Authenticate": challenge}, b"")
+
+    @staticmethod
+    def _say(request: Request, status: int, headers: dict[str, str], body: bytes) -> bytes:
+        request.setResponseCode(status)
+        for name, value in headers.items():
+            request.setHeader(name, value)
+        return b"" if request.method == b"HEAD" else body
+
+
+class Network(Resource):
+    """All registries, and an agent that reaches them."""
+
+    isLeaf = True
+
+    def __init__(self, *fakes: Fake) -> None:
+        Resource.__init__(self)
+        self.fakes = {fake.name: fake for fake in fakes}
+        self.strangers: list[tuple[str, str]] = []
+        self.clock = Clock()
+        self.agent = RequestTraversalAgent(self)
+        self.failed: list[str] = []
+
+    def render(self, request: Request) -> Any:
+        host = (request.getHeader(b"Host") or b"").decode()
+        name = host.removesuffix(".test").rpartition(".")[2]
+        if name in self.fakes:
+            return self.fakes[name].answer(request, host)
+        self.strangers.append((host, (request.getHeader(b"Authorization") or b"").decode()))
+        return b'{"token": "stranger"}'
+
+    def serving(
+        self,
+        renames: Mapping[str, tuple[Rename, ...]] | None = None,
+        credentials: Credentials | None = None,
+        size: int = 1 << 20,
+        publish_private: bool = False,
+    ) -> Serving:
+        """What serves from all of these registries; the credentials are those of the first one."""
+        cache = Cache(size, 10, self.clock.seconds)
+        sources: dict[str, Source] = {}
+        for name in self.fakes:
+            registry = Registry(f"https://{name}.test", self.agent)
+            own = credentials if not sources else None
+            tokens = Tokens(registry, self.clock.seconds, own, publish_private)
+            sources[name] = Source(name, registry, tokens, (renames or {}).get(name, ()), cache, self.clock)
+        return Serving(sources, self.clock, self.failed.append)
+
+    def finish(self, work: Deferred[T], seconds: float = 0) -> T:
+        """Let what is under way go on until it ends, letting time pass if it must."""
+        results: list[T] = []
+        work.addCallback(results.append)
+        for _ in range(int(seconds * 10) + 1):
+            for _ in range(12):
+                self.agent.flush()
+            if results:
+                break
+            self.clock.advance(0.1)
+        work.addErrback(lambda failure: failure.raiseException())
+        return results[0]

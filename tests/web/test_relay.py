@@ -1,0 +1,114 @@
+"""A relayed body: as it comes, no faster than the client takes it, and ended when either side is."""
+
+import pytest
+from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import IProtocol
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
+from twisted.web.http_headers import Headers
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request
+
+from facaded.backends.registry import Opened
+from facaded.web.relay import STALL_TIME, relay
+from facaded.web.site import BoundedSite
+from tests.web.raw import Connection
+
+
+class Response:
+    """A backend's answer whose body is delivered by hand."""
+
+    def __init__(self) -> None:
+        self.transport = StringTransport()
+
+    def deliverBody(self, protocol: IProtocol) -> None:
+        self.protocol = protocol
+        protocol.makeConnection(self.transport)
+
+
+class Relaying(Resource):
+    isLeaf = True
+
+    def __init__(self) -> None:
+        Resource.__init__(self)
+        self.response = Response()
+
+    def render(self, request: Request) -> int:
+        opened = Opened(206, Headers(), self.response)  # type: ignore[arg-type]  # no more than deliverBody is asked
+        relay(request, 206, {"Content-Length": "6", "Content-Range": "bytes 0-5/9"}, opened)
+        return NOT_DONE_YET
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def resource() -> Relaying:
+    return Relaying()
+
+
+@pytest.fixture
+def connection(resource: Relaying, clock: Clock) -> Connection:
+    connection = Connection(BoundedSite(resource, clock, lambda _: None))
+    assert connection.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n") == b""
+    return connection
+
+
+def end(connection: Connection, clock: Clock) -> None:
+    connection.lose()
+    assert clock.getDelayedCalls() == []
+
+
+def test_a_body_is_handed_on_as_it_comes(connection: Connection, resource: Relaying, clock: Clock) -> None:
+    resource.response.protocol.dataReceived(b"abc")
+    answer = connection.received()
+    assert answer.startswith(b"HTTP/1.1 206 ")
+    assert b"Content-Range: bytes 0-5/9\r\n" in answer
+    assert answer.endswith(b"\r\n\r\nabc")
+    resource.response.protocol.dataReceived(b"def")
+    assert connection.received() == b"def"
+    resource.response.protocol.connectionLost(Failure(ResponseDone()))
+    assert not connection.closed
+    end(connection, clock)
+
+
+def test_a_client_that_is_slow_slows_the_backend(connection: Connection, resource: Relaying, clock: Clock) -> None:
+    connection.channel.pauseProducing()
+    assert resource.response.transport.producerState == "paused"
+    connection.channel.resumeProducing()
+    assert resource.response.transport.producerState == "producing"
+    end(connection, clock)
+
+
+def test_a_client_that_goes_away_ends_the_backend_s_connection(
+    connection: Connection, resource: Relaying, clock: Clock
+) -> None:
+    resource.response.protocol.dataReceived(b"abc")
+    end(connection, clock)
+    assert resource.response.transport.producerState == "stopped"
+    resource.response.protocol.dataReceived(b"def")
+    resource.response.protocol.connectionLost(Failure(ConnectionLost()))
+
+
+def test_a_body_that_breaks_off_breaks_the_client_s_connection(
+    connection: Connection, resource: Relaying, clock: Clock
+) -> None:
+    resource.response.protocol.dataReceived(b"abc")
+    resource.response.protocol.connectionLost(Failure(ConnectionLost()))
+    assert connection.transport.disconnected
+    end(connection, clock)
+
+
+def test_a_body_that_stalls_is_given_up(connection: Connection, resource: Relaying, clock: Clock) -> None:
+    clock.advance(STALL_TIME - 1)
+    resource.response.protocol.dataReceived(b"abc")
+    clock.advance(STALL_TIME - 1)
+    assert not connection.transport.disconnected
+    clock.advance(1)
+    assert connection.transport.disconnected
+    assert resource.response.transport.producerState == "stopped"
+    end(connection, clock)
