@@ -12,6 +12,17 @@ import pytest
 REQUIRE_ALL = "FACADED_REQUIRE_ALL"
 
 
+TABLE: list[tuple[str, ...]] = []
+"""Rows that are printed when all tests have run: client, answer, situation, seconds, backend."""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if TABLE:
+        terminalreporter.section("pulls")
+        for row in sorted(TABLE):
+            terminalreporter.write_line("  ".join(cell.ljust(22) for cell in row))
+
+
 @pytest.fixture(scope="session")
 def needs() -> Callable[..., None]:
     """Call it with the programs that a test runs, and `root=True` if only root can run them."""

@@ -12,8 +12,8 @@ import gzip
 import hashlib
 import io
 import json
-import os
 import secrets
+import shutil
 import subprocess
 import tarfile
 import threading
@@ -63,14 +63,20 @@ class Server:
 
             def do_GET(self) -> None:
                 party.asked.append((self.command, self.path))
-                status, body = party.answer(self)
+                status, headers, body = party.reply(self)
                 self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 if self.command != "HEAD":
                     self.wfile.write(body)
 
             do_HEAD = do_GET
+
+            def do_POST(self) -> None:
+                """containerd tries OAuth first, and falls back to GET at a 405."""
+                self.send_error(405)
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -85,7 +91,13 @@ class Server:
             self._server.server_close()
             self._server = None
 
+    def reply(self, request: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers and body of an answer."""
+        status, body = self.answer(request)
+        return status, {}, body
+
     def answer(self, request: BaseHTTPRequestHandler) -> tuple[int, bytes]:
+        """The same without headers."""
         raise NotImplementedError
 
 
@@ -98,6 +110,7 @@ class TokenServer(Server):
     def __init__(self, host: str, service: str, directory: Path) -> None:
         super().__init__(host)
         self.service = service
+        self.private: set[str] = set()
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, service)])
         now = datetime.datetime.now(datetime.UTC)
@@ -122,7 +135,7 @@ class TokenServer(Server):
         access = []
         for scope in query.get("scope", []):
             kind, name, actions = scope.split(":")
-            if "push" in actions and not publisher:
+            if ("push" in actions or name in self.private) and not publisher:
                 return 403, b'{"errors": [{"code": "DENIED"}]}'
             access.append({"type": kind, "name": name, "actions": actions.split(",")})
         now = int(time.time())
@@ -157,13 +170,41 @@ class Cdn(Server):
         return 200, path.read_bytes()
 
 
+class Faulty(Server):
+    """A front of a registry that fails for manifests alone, as registries did (2025-02-06, 2025-10-20), and passes
+    on the rest.
+    """
+
+    def __init__(self, host: str, registry: str) -> None:
+        super().__init__(host)
+        self.registry = registry
+        self.fault = ""
+
+    def reply(self, request: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
+        wanted = {name: value for name, value in request.headers.items() if name in ("Accept", "Authorization")}
+        status, headers, body = _request(request.command, self.registry + request.path, wanted)
+        if "/manifests/" in request.path and status == 200:
+            match self.fault:
+                case "wrong digest":
+                    body = body.replace(b"{", b"{ ", 1)
+                case "500" | "429":
+                    return int(self.fault), {}, b""
+        passed = ("content-type", "docker-content-digest", "www-authenticate", "location")
+        return status, {name: value for name, value in headers.items() if name.lower() in passed}, body
+
+
 @define
 class Registry:
-    """A docker-registry with its token server and its CDN, on the three addresses given."""
+    """A docker-registry with its token server and its CDN, on the three addresses given.
+
+    Without `redirects` it hands out blobs itself; without `demands_tokens` it gives everything to anybody.
+    """
 
     name: str
     directory: Path
     hosts: tuple[str, str, str]
+    redirects: bool = True
+    demands_tokens: bool = True
     port: int = 0
     process: subprocess.Popen[bytes] | None = None
     tokens: TokenServer = field(init=False)
@@ -177,7 +218,7 @@ class Registry:
         self.cdn = Cdn(self.hosts[2], storage)
         self.tokens.start()
         self.cdn.start()
-        settings = {
+        settings: dict[str, Any] = {
             "version": "0.1",
             "log": {"level": "error", "accesslog": {"disabled": False}},
             "storage": {"filesystem": {"rootdirectory": str(storage)}},
@@ -192,6 +233,10 @@ class Registry:
                 }
             },
         }
+        if not self.redirects:
+            del settings["middleware"]
+        if not self.demands_tokens:
+            del settings["auth"]
         (self.directory / "config.yml").write_text(json.dumps(settings))  # JSON is YAML
 
     @property
@@ -207,7 +252,7 @@ class Registry:
             self.process = subprocess.Popen(
                 ["docker-registry", "serve", str(self.directory / "config.yml")], stdout=log, stderr=log
             )
-        wait_until(lambda: self._status("/v2/") == 401, f"{self.name} answers")
+        wait_until(lambda: self._status("/v2/") in (200, 401), f"{self.name} answers")
         return self
 
     def suspend(self, suspended: bool) -> None:
@@ -256,11 +301,11 @@ class Image:
     manifests: list[tuple[str, str, bytes]] = field(factory=list)
 
     @classmethod
-    def make(cls, size: int = 20_000) -> "Image":
+    def make(cls, size: int = 20_000, platforms: tuple[str, ...] = PLATFORMS) -> "Image":
         """An image with a random layer of some `size` bytes for each platform, so that no client has it yet."""
         image = cls()
         entries = []
-        for platform in PLATFORMS:
+        for platform in platforms:
             layer, diff_id = _layer(size)
             rootfs = {"type": "layers", "diff_ids": [diff_id]}
             config = _json({"architecture": platform, "os": "linux", "config": {"Cmd": ["/app"]}, "rootfs": rootfs})
@@ -308,12 +353,19 @@ class Docker:
         self._run([*daemon, *(f"--{name}={value}" for name, value in places.items())], self._docker_is_up)
         return self
 
-    def pull_with_docker(self, image: str) -> subprocess.CompletedProcess[str]:
-        return _command(*self._docker, "pull", image)
+    def pull_with_docker(self, image: str, creds: str | None = None) -> subprocess.CompletedProcess[str]:
+        docker = [*self._docker, "--config", str(self.directory / ("login" if creds else "no-login"))]
+        if creds:
+            user, _, password = creds.partition(":")
+            login = _command(*docker, "login", "--username", user, "--password", password, image.partition("/")[0])
+            if login.returncode != 0:
+                return login
+        return _command(*docker, "pull", image)
 
-    def pull_with_ctr(self, image: str) -> subprocess.CompletedProcess[str]:
-        ctr = ["ctr", "--address", str(self.directory / "containerd.sock"), "--namespace", "test"]
-        return _command(*ctr, "image", "pull", "--plain-http", "--snapshotter", "native", image)
+    def pull_with_ctr(self, image: str, creds: str | None = None) -> subprocess.CompletedProcess[str]:
+        ctr = ["ctr", "--address", str(self.directory / "containerd.sock"), "--namespace", "test", "image", "pull"]
+        user = [f"--user={creds}"] if creds else []
+        return _command(*ctr, "--plain-http", "--snapshotter", "native", *user, image)
 
     def end(self) -> None:
         for process in reversed(self.processes):
@@ -344,11 +396,51 @@ class Docker:
         wait_until(up, f"{command[0]} is up", 60)
 
 
+@define
+class Podman:
+    """Podman, Buildah and Skopeo, with everything of theirs in `directory`. Each pull begins with an empty store."""
+
+    directory: Path
+    pulls: int = 0
+
+    def pull_with_podman(self, image: str, creds: str | None = None) -> subprocess.CompletedProcess[str]:
+        return _command("podman", *self._store(), "pull", "--tls-verify=false", *self._creds("--creds", creds), image)
+
+    def pull_with_buildah(self, image: str, creds: str | None = None) -> subprocess.CompletedProcess[str]:
+        return _command("buildah", *self._store(), "pull", "--tls-verify=false", *self._creds("--creds", creds), image)
+
+    def pull_with_skopeo(self, image: str, creds: str | None = None) -> subprocess.CompletedProcess[str]:
+        self.pulls += 1
+        arguments = ["--src-tls-verify=false", *self._creds("--src-creds", creds)]
+        return _command(
+            "skopeo", "copy", "--all", *arguments, f"docker://{image}", f"dir:{self.directory}/{self.pulls}"
+        )
+
+    def forget(self) -> None:
+        """Delete what was pulled."""
+        for pulled in self.directory.iterdir():
+            shutil.rmtree(pulled, ignore_errors=True)
+
+    def _store(self) -> list[str]:
+        self.pulls += 1
+        store = self.directory / f"store-{self.pulls}"
+        return ["--storage-driver=vfs", f"--root={store}/root", f"--runroot={store}/run"]
+
+    @staticmethod
+    def _creds(flag: str, creds: str | None) -> list[str]:
+        return [f"{flag}={creds}"] if creds else []
+
+
 def _command(*command: str) -> subprocess.CompletedProcess[str]:
-    environ = {**os.environ, "DOCKER_CONFIG": "/nonexistent"}
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL, env=environ
-    )
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+_OPENER = urllib.request.build_opener(_NoRedirects)
 
 
 def _request(
@@ -356,7 +448,7 @@ def _request(
 ) -> tuple[int, dict[str, str], bytes]:
     request = urllib.request.Request(url, data=body, headers=headers, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with _OPENER.open(request, timeout=10) as answer:
             return answer.status, dict(answer.headers), answer.read()
     except urllib.error.HTTPError as error:
         return error.code, dict(error.headers), error.read()

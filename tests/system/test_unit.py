@@ -5,6 +5,7 @@ system, and with a tmpfs where the service keeps its state. The program is the o
 /opt/facaded.
 """
 
+import contextlib
 import re
 import subprocess
 from collections.abc import Callable, Iterator
@@ -52,10 +53,10 @@ class Init:
         return self("systemctl", "show", "--value", f"--property={name}", "facaded.service").stdout.strip()
 
 
-def boot(directory: Path) -> Init:
+def boot(directory: Path, unit: str) -> Init:
     units = directory / "units"
     units.mkdir()
-    (units / "facaded.service").write_text(UNIT.read_text())
+    (units / "facaded.service").write_text(unit)
     for target in TARGETS:
         (units / f"{target}.target").write_text("[Unit]\nDefaultDependencies=no\n")
     wants = "Wants=facaded.service network-online.target\nAfter=facaded.service\n"
@@ -84,13 +85,19 @@ def registry() -> Iterator[Registry]:
 
 @pytest.fixture
 def init(needs: Callable[..., None], tmp_path: Path, registry: Registry) -> Iterator[Init]:
+    with booted(needs, tmp_path, SETTINGS.format(host=HOST, url=registry.url), UNIT.read_text()) as init:
+        yield init
+
+
+@contextlib.contextmanager
+def booted(needs: Callable[..., None], tmp_path: Path, settings: str, unit: str) -> Iterator[Init]:
     needs("/lib/systemd/systemd", "systemctl", "unshare", "nsenter", str(PROGRAM), root=True)
     (tmp_path / "etc").mkdir()
     tmp_path.chmod(0o755)
-    (tmp_path / "etc" / "facaded.toml").write_text(SETTINGS.format(host=HOST, url=registry.url))
+    (tmp_path / "etc" / "facaded.toml").write_text(settings)
     made = not CONFIG.exists()
     CONFIG.mkdir(exist_ok=True)
-    init = boot(tmp_path)
+    init = boot(tmp_path, unit)
     try:
         yield init
     finally:
@@ -101,7 +108,9 @@ def init(needs: Callable[..., None], tmp_path: Path, registry: Registry) -> Iter
 
 
 def ping() -> dict[str, str]:
-    answer = subprocess.run(["curl", "-si", f"http://{HOST}/v2/"], capture_output=True, text=True, check=True).stdout
+    answer = subprocess.run(
+        ["curl", "-si", "-A", "docker/28", f"http://{HOST}/v2/"], capture_output=True, text=True, check=True
+    ).stdout
     return dict(re.findall(r"^([A-Za-z-]+): (.*?)\r?$", answer, re.MULTILINE))
 
 
