@@ -405,3 +405,22 @@ def can_connect(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def test_a_reload_to_clients_credentials_is_refused_while_another_listener_is_open(
+    daemon: Daemon, main: Registry
+) -> None:
+    daemon.start()
+    port, daemon.port = daemon.port, 1
+    private = f'repositories = ["org/*"]\n[[backend]]\nname = "main"\nurl = "{main.url}"\nauth = "client"\n'
+    daemon.write_settings(private)
+    refused = daemon.run("reload")
+    daemon.port = port
+    assert refused.returncode == 2
+    assert 'with auth = "client" nobody may come by the old one' in refused.stderr
+    assert daemon.backend == "main", "a redirect, as before"
+    daemon.write_settings(private)
+    assert daemon.run("reload").returncode == 0
+    status, headers, _ = daemon.get("/v2/")
+    assert status == 401
+    assert headers["WWW-Authenticate"] == f'Bearer realm="{main.url}/token",service="test"'

@@ -202,9 +202,9 @@ def _registry(
 
 @implementer(IAgentEndpointFactory)
 class _Endpoints:
-    """How backends are connected to:
+    """How backends are connected to.
 
-    as Twisted does it, with less time between the addresses of one name, and checked.
+    As Twisted does it, with less time between the addresses of one name, and checked.
     """
 
     def __init__(self, reactor: Any, policy: IPolicyForHTTPS, connect_timeout: float, reach: Reach) -> None:
@@ -332,9 +332,9 @@ class _Abandoned(Protocol):
 
 
 def serving_pool(reactor: IReactorTime) -> HTTPConnectionPool:
-    """A pool for serving:
+    """A pool for serving.
 
-    connections are kept, and a request that finds one of them closed is sent once more on a new one.
+    Connections are kept, and a request that finds one of them closed is sent once more on a new one.
     """
     pool = HTTPConnectionPool(reactor, persistent=True)
     pool.maxPersistentPerHost = KEPT_CONNECTIONS

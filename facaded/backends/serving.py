@@ -89,9 +89,9 @@ class Served:
 
 @frozen
 class NotServed:
-    """No backend had it:
+    """No backend had it.
 
-    those in `failures` failed, in the way that is said; the others, in `without`, do not have it.
+    Those in `failures` failed, in the way that is said; the others, in `without`, do not have it.
     """
 
     failures: Mapping[str, str]
@@ -177,27 +177,31 @@ class Serving:
         authorization: str | None,
         accept: Accept,
         with_body: bool,
-        ranged: Ranged = NOT_RANGED,
+        ranged: Ranged,
     ) -> Served | NotServed | Unauthorized | Welcome:
-        source, wanted = self._sources[name], None
+        source, repository = self._sources[name], None if isinstance(request, Ping) else request.name
         try:
-            wanted = await source.challenge(None if isinstance(request, Ping) else request.name)
+            wanted = await source.challenge(repository)
             if authorization is None and wanted is not None:
                 return Unauthorized(wanted)
-            theirs = source.on_behalf_of(authorization)
-            if isinstance(request, Ping):
-                await theirs.ping()
-                return Welcome()
-            return Served(name, await self._find(theirs, request, accept, with_body, ranged), {})
-        except NotThereError as error:
-            if error.status == 401:
+            try:
+                return await self._ask_for(source.on_behalf_of(authorization), request, accept, with_body, ranged)
+            except NotThereError as error:
+                if error.status != 401:
+                    return NotServed({}, (name,), refused=error.status not in NOT_THERE)
                 source.learn(error.challenged)
-                wanted = await source.challenge(None if isinstance(request, Ping) else request.name)
-            if error.status == 401 and wanted is not None:
-                return Unauthorized(wanted)
-            return NotServed({}, (name,), refused=error.status not in NOT_THERE)
+            wanted = await source.challenge(repository)
+            return NotServed({}, (name,)) if wanted is None else Unauthorized(wanted)
         except FailingError as error:
             return NotServed({name: str(error)}, ())
+
+    async def _ask_for(
+        self, theirs: Source, request: Ping | Read, accept: Accept, with_body: bool, ranged: Ranged
+    ) -> Served | Welcome:
+        if isinstance(request, Ping):
+            await theirs.ping()
+            return Welcome()
+        return Served(theirs.name, await self._find(theirs, request, accept, with_body, ranged), {})
 
     def _attempt(
         self, source: Source, read: Read, accept: Accept, with_body: bool, seconds: float, ranged: Ranged

@@ -200,9 +200,9 @@ class Source:
         raise FailingError("does not say how large a blob is", whole=False)
 
     def on_behalf_of(self, authorization: str | None) -> "Source":
-        """The same backend for one request of a client that brings its own Authorization:
+        """The same backend for one request of a client that brings its own Authorization.
 
-        nothing is kept, nothing shared.
+        Nothing is kept, nothing shared.
         """
         nothing = Cache(0, 0.0, self._clock.seconds)
         return Source(

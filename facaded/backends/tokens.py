@@ -150,9 +150,9 @@ class Tokens:
         return challenge.write(Challenge(found.scheme, known))
 
     def drop(self, name: str, challenged: tuple[str, ...]) -> None:
-        """A token was refused with these WWW-Authenticate values:
+        """A token was refused with these WWW-Authenticate values.
 
-        the next request gets a new one, by the new challenge.
+        The next request gets a new one, by the new challenge.
         """
         for own in (False, True):
             self._tokens.pop((name, own), None)

@@ -63,9 +63,9 @@ class Plan:
 
 @frozen
 class Standing:
-    """What is known at one moment:
+    """What is known at one moment.
 
-    each backend's health, who is in charge where, and when a redirect last led elsewhere.
+    Each backend's health, who is in charge where, and when a redirect last led elsewhere.
     """
 
     healths: Mapping[str, Health]

@@ -31,9 +31,9 @@ class Mode(Enum):
 
 @frozen
 class Backend:
-    """What decides about one backend:
+    """What decides about one backend.
 
-    its URL, which has no path, its renames, and whether clients bring their own credentials.
+    Its URL, which has no path, its renames, and whether clients bring their own credentials.
     """
 
     url: str

@@ -88,9 +88,9 @@ class Health:
     failed_at: float | None = None
 
     def usable(self, purpose: Purpose) -> bool:
-        """Whether the backend may be in charge:
+        """Whether the backend may be in charge.
 
-        a redirect spends the client's quota, serving spends the facade's own.
+        A redirect spends the client's quota, serving spends the facade's own.
         """
         return self.state is not State.DOWN and (purpose is Purpose.REDIRECT or self.state is not State.LIMITED)
 

@@ -171,8 +171,9 @@ class Cdn(Server):
 
 
 class Faulty(Server):
-    """A front of a registry that fails for manifests alone, as registries did (2025-02-06, 2025-10-20), and passes
-    on the rest.
+    """A front of a registry that fails for manifests alone, as registries did (2025-02-06, 2025-10-20).
+
+    What it passes on has GHCR's placeholder scope in the ping's challenge, and Docker Hub's rate-limit headers.
     """
 
     def __init__(self, host: str, registry: str) -> None:
@@ -190,7 +191,12 @@ class Faulty(Server):
                 case "500" | "429":
                     return int(self.fault), {}, b""
         passed = ("content-type", "docker-content-digest", "www-authenticate", "location")
-        return status, {name: value for name, value in headers.items() if name.lower() in passed}, body
+        passed_on = {name: value for name, value in headers.items() if name.lower() in passed}
+        if "/manifests/" in request.path:
+            passed_on |= {"ratelimit-limit": "100;w=21600", "ratelimit-remaining": "76;w=21600"}
+        if request.path == "/v2/" and "Www-Authenticate" in passed_on:
+            passed_on["Www-Authenticate"] += ',scope="repository:user/image:pull"'
+        return status, passed_on, body
 
 
 @define

@@ -144,6 +144,7 @@ def test_a_served_pull_succeeds_at_the_first_try_whatever_the_main_registry_does
         TABLE.append((client, "serve", situation, f"{took:.1f} s", "second"))
         assert second.cdn.asked
         assert not main.cdn.asked
+        assert not any("user/image" in path for _, path in main.tokens.asked), "the placeholder"
 
 
 def test_what_only_the_second_has_is_pulled_and_what_neither_has_is_said_in_time(
