@@ -4,8 +4,12 @@ import gc
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
 from zope.interface import implementer
+
+settings.register_profile("facaded", deadline=None)  # a busy machine is not a failure
+settings.load_profile("facaded")
 
 
 @pytest.fixture(autouse=True)

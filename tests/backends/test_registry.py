@@ -1,9 +1,19 @@
 """Words for what goes wrong, trust roots, and real connections that hang."""
 
+import datetime
+import ipaddress
+import ssl
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import pytest_twisted
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
 from twisted.internet import defer, error, reactor
 from twisted.internet.defer import Deferred
@@ -13,7 +23,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseNeverReceived
 
 from facaded.backends.probes import prober_of
-from facaded.backends.registry import WORDS_LENGTH, printable, trust_policy, words
+from facaded.backends.registry import WORDS_LENGTH, printable, serving_registry, trust_policy, words
 from facaded.policy.health import Step, Verdict
 
 
@@ -144,3 +154,68 @@ async def test_a_refused_connection_is_noticed_at_once() -> None:
     result = await prober_of(reactor, f"http://127.0.0.1:{address}", None, None, timeout=3)()
     assert (result.verdict, result.words) == (Verdict.BAD, "connection refused")
     assert result.latency < 1
+
+
+@pytest.fixture
+def secure(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """A registry that speaks TLS with a certificate of its own; gives its URL and the file of that certificate."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "registry")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    chain, secret = tmp_path / "chain.pem", tmp_path / "key.pem"
+    chain.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    formats = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    secret.write_bytes(key.private_bytes(serialization.Encoding.PEM, *formats))
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain, secret)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that does not trust it hangs up
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    yield f"https://127.0.0.1:{server.server_address[1]}", chain
+    server.shutdown()
+    server.server_close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_backend_s_certificate_is_verified_against_its_own_roots_or_the_system_s(
+    secure: tuple[str, Path],
+) -> None:
+    url, roots = secure
+    trusted = await prober_of(reactor, url, roots, None, timeout=3)()
+    assert (trusted.verdict, trusted.words) == (Verdict.GOOD, "answers without a token")
+    stranger = await prober_of(reactor, url, None, None, timeout=3)()
+    assert stranger.verdict is Verdict.BAD
+    assert stranger.words == "TLS: certificate verify failed"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_served_request_uses_tls_and_keeps_its_connection(secure: tuple[str, Path]) -> None:
+    url, roots = secure
+    registry = serving_registry(reactor, url, roots)
+    for _ in range(2):
+        answer = await registry.ask("GET", f"{url}/v2/", headers={}, limit=100)
+        assert (answer.status, answer.body) == (200, b"{}")
