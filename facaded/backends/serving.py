@@ -43,6 +43,18 @@ REMEMBERED = 10_000
 
 
 @frozen
+class Wanted:
+    """How a client wants what it reads:
+
+    the types it accepts, the body or only what is known of it, and which part of a blob.
+    """
+
+    accept: Accept
+    with_body: bool = True
+    ranged: Ranged = NOT_RANGED
+
+
+@frozen
 class BlobAt:
     """A blob is at this address."""
 
@@ -117,9 +129,7 @@ class Serving:
         self._suspects: _Remembered[tuple[str, str | None]] = _Remembered(clock, SUSPECT_TIME)
         self._missing: _Remembered[bytes] = _Remembered(clock, NOT_THERE_TIME)
 
-    async def serve(
-        self, read: Read, backends: Sequence[str], accept: Accept, with_body: bool, ranged: Ranged = NOT_RANGED
-    ) -> Served | NotServed:
+    async def serve(self, read: Read, backends: Sequence[str], wanted: Wanted) -> Served | NotServed:
         """Ask `backends` in turn, suspects last, until one has it. Cancelling this cancels what is under way."""
         deadline = self._clock.seconds() + BUDGET
         failures: dict[str, str] = {}
@@ -127,17 +137,17 @@ class Serving:
         handing_out: dict[str, str | None] = {}
         order = sorted(backends, key=lambda name: (name, None) in self._suspects or (name, read.name) in self._suspects)
         for index, name in enumerate(order):
-            if _key(name, read, accept) in self._missing:
+            if _key(name, read, wanted.accept) in self._missing:
                 continue
             share = (deadline - self._clock.seconds()) / (len(order) - index)
             try:
-                found = await self._attempt(self._sources[name], read, accept, with_body, max(share, 0.1), ranged)
+                found = await self._attempt(self._sources[name], read, wanted, max(share, 0.1))
                 return Served(name, found, failures)
             except NotThereError as error:
                 if error.status not in NOT_THERE:
                     refused = True
                     continue
-                self._missing.add(_key(name, read, accept))
+                self._missing.add(_key(name, read, wanted.accept))
                 if isinstance(read, Referrers):
                     break  # clients look for the tag that the digest makes: another's empty list would hide it
             except NoRedirectError as error:
@@ -153,59 +163,41 @@ class Serving:
         return NotServed(failures, without, next(iter(handing_out), None), refused)
 
     async def forward(
-        self,
-        request: Ping | Read,
-        name: str,
-        authorization: str | None,
-        accept: Accept,
-        with_body: bool,
-        ranged: Ranged = NOT_RANGED,
+        self, request: Ping | Read, name: str, authorization: str | None, wanted: Wanted
     ) -> Served | NotServed | Unauthorized | Welcome:
         """Ask the backend `name` alone with the client's own Authorization. Nothing of the answer is kept or shared."""
-        work = self._forwards.get(
-            object(), lambda: self._forward(request, name, authorization, accept, with_body, ranged)
-        )
+        work = self._forwards.get(object(), lambda: self._forward(request, name, authorization, wanted))
         try:
             return await work.addTimeout(BUDGET, self._clock)
         except TimeoutError:
             return NotServed({name: "time-out"}, ())
 
     async def _forward(
-        self,
-        request: Ping | Read,
-        name: str,
-        authorization: str | None,
-        accept: Accept,
-        with_body: bool,
-        ranged: Ranged,
+        self, request: Ping | Read, name: str, authorization: str | None, wanted: Wanted
     ) -> Served | NotServed | Unauthorized | Welcome:
         source, repository = self._sources[name], None if isinstance(request, Ping) else request.name
         try:
-            wanted = await source.challenge(repository)
-            if authorization is None and wanted is not None:
-                return Unauthorized(wanted)
+            challenge = await source.challenge(repository)
+            if authorization is None and challenge is not None:
+                return Unauthorized(challenge)
             try:
-                return await self._ask_for(source.on_behalf_of(authorization), request, accept, with_body, ranged)
+                return await self._ask_for(source.on_behalf_of(authorization), request, wanted)
             except NotThereError as error:
                 if error.status != 401:
                     return NotServed({}, (name,), refused=error.status not in NOT_THERE)
                 source.learn(error.challenged)
-            wanted = await source.challenge(repository)
-            return NotServed({}, (name,)) if wanted is None else Unauthorized(wanted)
+            challenge = await source.challenge(repository)
+            return NotServed({}, (name,)) if challenge is None else Unauthorized(challenge)
         except FailingError as error:
             return NotServed({name: str(error)}, ())
 
-    async def _ask_for(
-        self, theirs: Source, request: Ping | Read, accept: Accept, with_body: bool, ranged: Ranged
-    ) -> Served | Welcome:
+    async def _ask_for(self, theirs: Source, request: Ping | Read, wanted: Wanted) -> Served | Welcome:
         if isinstance(request, Ping):
             await theirs.ping()
             return Welcome()
-        return Served(theirs.name, await self._find(theirs, request, accept, with_body, ranged), {})
+        return Served(theirs.name, await self._find(theirs, request, wanted), {})
 
-    def _attempt(
-        self, source: Source, read: Read, accept: Accept, with_body: bool, seconds: float, ranged: Ranged
-    ) -> Deferred[Found]:
+    def _attempt(self, source: Source, read: Read, wanted: Wanted, seconds: float) -> Deferred[Found]:
         """One backend's try.
 
         An attempt is work of its own, so that a client that goes away is not taken for a failure.
@@ -214,14 +206,13 @@ class Serving:
         def overdue(outcome: object, _: float) -> Found:
             raise FailingError("time-out", whole=True)
 
-        return self._attempts.get(object(), lambda: self._find(source, read, accept, with_body, ranged)).addTimeout(
-            seconds, self._clock, overdue
-        )
+        work = self._attempts.get(object(), lambda: self._find(source, read, wanted))
+        return work.addTimeout(seconds, self._clock, overdue)
 
-    async def _find(self, source: Source, read: Read, accept: Accept, with_body: bool, ranged: Ranged) -> Found:
+    async def _find(self, source: Source, read: Read, wanted: Wanted) -> Found:
         """One backend's try, in which an error of our own counts as the backend's: the next one may do better."""
         try:
-            return await _find(source, read, accept, with_body, ranged)
+            return await _find(source, read, wanted)
         except (NotThereError, FailingError, CancelledError):
             raise
         except Exception:
@@ -239,16 +230,16 @@ def _key(name: str, read: Read, accept: Accept) -> bytes:
     return hashlib.sha256(repr((name, bare)).encode() + accept.key).digest()
 
 
-async def _find(source: Source, read: Read, accept: Accept, with_body: bool, ranged: Ranged) -> Found:
+async def _find(source: Source, read: Read, wanted: Wanted) -> Found:
     match read:
         case ManifestRead():
-            return await source.manifest(read, accept, with_body)
+            return await source.manifest(read, wanted.accept, wanted.with_body)
         case Tags() | Referrers():
-            return await source.listing(read, accept)
+            return await source.listing(read, wanted.accept)
         case Blob():
-            if not with_body:
+            if not wanted.with_body:
                 return BlobSize(await source.blob_size(read))
-            where = await source.blob(read, ranged)
+            where = await source.blob(read, wanted.ranged)
             return BlobAt(where) if isinstance(where, str) else BlobBytes(where)
 
 

@@ -9,7 +9,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from facaded.backends.manifests import Accept
-from facaded.backends.serving import Serving
+from facaded.backends.serving import Serving, Wanted
 from facaded.backends.source import Ranged
 from facaded.backends.watch import Watch
 from facaded.oci import errors, requests
@@ -67,18 +67,14 @@ class Facade(Resource):
         return decide(asked, host.decode("latin-1"), client, self._rules(), self._watch.situation())
 
     async def _serve(self, request: Request, answer: Serve) -> Rendered:
-        with_body = request.method != b"HEAD"
-        found = await self._serving().serve(answer.read, answer.backends, _accept(request), with_body, _ranged(request))
+        found = await self._serving().serve(answer.read, answer.backends, _wanted(request))
         health = self._watch.standing.healths.get(answer.preferred)  # a reload may have taken it away
         trouble = health.state.value if health and health.state in (State.DOWN, State.LIMITED) else None
         return served.render(answer.read, found, answer.preferred, trouble, _header(request, "If-None-Match"))
 
     async def _forward(self, request: Request, answer: Forward) -> Rendered:
         authorization = _header(request, "Authorization") or None
-        with_body = request.method != b"HEAD"
-        found = await self._serving().forward(
-            answer.request, answer.backend, authorization, _accept(request), with_body, _ranged(request)
-        )
+        found = await self._serving().forward(answer.request, answer.backend, authorization, _wanted(request))
         return served.render_forwarded(answer.request, found, answer.backend, _header(request, "If-None-Match"))
 
     def _write(self, request: Request, rendered: Rendered) -> None:
@@ -112,13 +108,11 @@ class Facade(Resource):
             self._write(request, self._rendered(refusal))
 
 
-def _accept(request: Request) -> Accept:
+def _wanted(request: Request) -> Wanted:
     lines = request.requestHeaders.getRawHeaders(b"Accept", [])
-    return Accept.read(tuple(line.decode("latin-1") for line in lines))
-
-
-def _ranged(request: Request) -> Ranged:
-    return Ranged(_header(request, "Range"), _header(request, "If-Range"))
+    accept = Accept.read(tuple(line.decode("latin-1") for line in lines))
+    ranged = Ranged(_header(request, "Range"), _header(request, "If-Range"))
+    return Wanted(accept, request.method != b"HEAD", ranged)
 
 
 def _header(request: Request, name: str) -> str:

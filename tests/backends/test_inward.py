@@ -11,7 +11,7 @@ from zope.interface import implementer
 from facaded.backends.inward import Checked, InwardError, Reach, is_public
 from facaded.backends.manifests import Accept
 from facaded.backends.registry import Registry
-from facaded.backends.serving import Served
+from facaded.backends.serving import Served, Wanted
 from facaded.oci.requests import Blob
 from tests.backends.memory import BLOB
 from tests.backends.test_serving import backend, network
@@ -114,7 +114,7 @@ def test_a_blob_at_an_inward_address_is_had_from_the_next_backend(monkeypatch: p
 
     monkeypatch.setattr(Registry, "check_name", check_name)
     served = made.finish(
-        Deferred.fromCoroutine(serving.serve(Blob("org/app", BLOB), ("hub", "ghcr"), Accept.read(()), True))
+        Deferred.fromCoroutine(serving.serve(Blob("org/app", BLOB), ("hub", "ghcr"), Wanted(Accept.read(()))))
     )
     assert backend(served) == "ghcr"
     assert isinstance(served, Served)

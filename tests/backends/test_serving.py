@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 
 from facaded.backends.manifests import Accept, Cache, Manifest, digest_of
-from facaded.backends.serving import BUDGET, BlobAt, BlobSize, NotServed, Served, Serving, Unauthorized, Welcome
+from facaded.backends.serving import BUDGET, BlobAt, BlobSize, NotServed, Served, Serving, Unauthorized, Wanted, Welcome
 from facaded.backends.source import Listing
 from facaded.backends.tokens import Credentials
 from facaded.oci.requests import Blob, Ping, Read, Referrers, Tags
@@ -34,7 +34,7 @@ def network(fault: str = "", *others: str) -> Network:
 def ask(
     made: Network, serving: Serving, read: Read = LATEST, accept: Accept = WIDE, body: bool = True, seconds: float = 0
 ) -> Served | NotServed:
-    return made.finish(Deferred.fromCoroutine(serving.serve(read, tuple(made.fakes), accept, body)), seconds)
+    return made.finish(Deferred.fromCoroutine(serving.serve(read, tuple(made.fakes), Wanted(accept, body))), seconds)
 
 
 def manifest(served: Served | NotServed) -> Manifest:
@@ -65,7 +65,7 @@ def test_a_tag_asked_a_hundred_times_costs_one_head_and_one_get(together: bool) 
     serving, hub = made.serving(), made.fakes["hub"]
     works = []
     for _ in range(100):
-        works.append(Deferred.fromCoroutine(serving.serve(LATEST, ("hub", "ghcr"), WIDE, True)))
+        works.append(Deferred.fromCoroutine(serving.serve(LATEST, ("hub", "ghcr"), Wanted(WIDE))))
         if not together:
             made.finish(works.pop())
     for work in works:
@@ -320,7 +320,7 @@ def test_a_client_that_goes_away_is_no_failure_and_cancels_the_work_behind_it() 
     serving = made.serving()
     gone: list[object] = []
     for read in (LATEST, Blob("org/app", BLOB), Tags("org/app")):
-        work = Deferred.fromCoroutine(serving.serve(read, ("hub", "ghcr"), WIDE, True))
+        work = Deferred.fromCoroutine(serving.serve(read, ("hub", "ghcr"), Wanted(WIDE)))
         work.addErrback(lambda failure: gone.append(failure.check(CancelledError)))
         made.agent.flush()
         work.cancel()
@@ -334,8 +334,8 @@ def test_a_client_that_goes_away_is_no_failure_and_cancels_the_work_behind_it() 
 def test_one_of_two_askers_that_goes_away_leaves_the_other_its_answer() -> None:
     made = network()
     serving = made.serving()
-    first = Deferred.fromCoroutine(serving.serve(LATEST, ("hub",), WIDE, True))
-    second = Deferred.fromCoroutine(serving.serve(LATEST, ("hub",), WIDE, True))
+    first = Deferred.fromCoroutine(serving.serve(LATEST, ("hub",), Wanted(WIDE)))
+    second = Deferred.fromCoroutine(serving.serve(LATEST, ("hub",), Wanted(WIDE)))
     first.addErrback(lambda _: None)
     first.cancel()
     assert backend(made.finish(second)) == "hub"
@@ -429,7 +429,7 @@ def test_any_accept_header_is_read(lines: list[str]) -> None:
 def forward(
     made: Network, serving: Serving, request: Ping | Read, authorization: str | None
 ) -> Served | NotServed | Unauthorized | Welcome:
-    return made.finish(Deferred.fromCoroutine(serving.forward(request, "hub", authorization, WIDE, True)), BUDGET)
+    return made.finish(Deferred.fromCoroutine(serving.forward(request, "hub", authorization, Wanted(WIDE))), BUDGET)
 
 
 def test_a_client_without_credentials_is_told_to_authenticate_as_the_backend_wants_it() -> None:
@@ -464,9 +464,9 @@ def test_an_anonymous_request_is_not_joined_to_an_authorised_one() -> None:
     made = network()
     serving = made.serving()
     made.fakes["hub"].valid.add("client-token")
-    authorised = Deferred.fromCoroutine(serving.forward(LATEST, "hub", "Bearer client-token", WIDE, True))
-    other = Deferred.fromCoroutine(serving.forward(LATEST, "hub", "Bearer another", WIDE, True))
-    anonymous = Deferred.fromCoroutine(serving.forward(LATEST, "hub", None, WIDE, True))
+    authorised = Deferred.fromCoroutine(serving.forward(LATEST, "hub", "Bearer client-token", Wanted(WIDE)))
+    other = Deferred.fromCoroutine(serving.forward(LATEST, "hub", "Bearer another", Wanted(WIDE)))
+    anonymous = Deferred.fromCoroutine(serving.forward(LATEST, "hub", None, Wanted(WIDE)))
     assert isinstance(made.finish(authorised), Served)
     assert isinstance(made.finish(other), Unauthorized)
     assert isinstance(made.finish(anonymous), Unauthorized)
