@@ -24,7 +24,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 import jwt
 from attrs import define, field
@@ -173,7 +173,8 @@ class Cdn(Server):
 class Faulty(Server):
     """A front of a registry that fails for manifests alone, as registries did (2025-02-06, 2025-10-20).
 
-    What it passes on has GHCR's placeholder scope in the ping's challenge, and Docker Hub's rate-limit headers.
+    What it passes on has GHCR's placeholder scope in the ping's challenge, Docker Hub's rate-limit headers, and two
+    tags on a page: docker-registry gives all of them at once.
     """
 
     def __init__(self, host: str, registry: str) -> None:
@@ -191,12 +192,22 @@ class Faulty(Server):
                 case "500" | "429":
                     return int(self.fault), {}, b""
         passed = ("content-type", "docker-content-digest", "www-authenticate", "location")
+        if "/tags/list" in request.path and status == 200:
+            return self._page(urlsplit(request.path), json.loads(body))
         passed_on = {name: value for name, value in headers.items() if name.lower() in passed}
         if "/manifests/" in request.path:
             passed_on |= {"ratelimit-limit": "100;w=21600", "ratelimit-remaining": "76;w=21600"}
         if request.path == "/v2/" and "Www-Authenticate" in passed_on:
             passed_on["Www-Authenticate"] += ',scope="repository:user/image:pull"'
         return status, passed_on, body
+
+    @staticmethod
+    def _page(asked: SplitResult, listed: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
+        last = parse_qs(asked.query).get("last", [""])[0]
+        page = sorted(tag for tag in listed["tags"] if tag > last)[:2]
+        more = page and page[-1] != max(listed["tags"])
+        link = {"Link": f'<{asked.path}?last={page[-1]}&n=2>; rel="next"'} if more else {}
+        return 200, link, _json({"name": listed["name"], "tags": page})
 
 
 @define

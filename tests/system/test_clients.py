@@ -168,20 +168,23 @@ def test_what_only_the_second_has_is_pulled_and_what_neither_has_is_said_in_time
         assert "second does not have it" in message
 
 
-def test_skopeo_lists_tags_with_paging(
-    clients: Clients, needs: Callable[..., None], tmp_path: Path, main: Registry, second: Registry
-) -> None:
-    image = Image.make()
-    for number in range(5):
-        main.publish(image, "org/app", f"v{number}")
-    daemon = Daemon(tmp_path, settings(main, second, 'repositories = ["org/*"]\n'))
+def test_skopeo_lists_tags_with_paging(clients: Clients, tmp_path: Path, main: Registry, second: Registry) -> None:
+    image, tags = Image.make(), [f"v{number}" for number in range(5)]
+    for tag in tags:
+        main.publish(image, "theirs/app", tag)
+    front = Faulty("127.0.0.8", main.url)
+    front.start()
+    renamed = settings(main, second, 'repositories = ["org/*"]\n', main_more='rename = { "org/*" = "theirs/*" }')
+    daemon = Daemon(tmp_path, renamed.replace(main.url, front.url))
     with running(daemon):
         daemon.start()
         image_name = f"docker://127.0.0.1:{daemon.port}/org/app"
         listed = subprocess.run(
             ["skopeo", "list-tags", "--tls-verify=false", image_name], capture_output=True, text=True, check=True
         )
-        assert sorted(json.loads(listed.stdout)["Tags"]) == [f"v{number}" for number in range(5)]
+        assert sorted(json.loads(listed.stdout)["Tags"]) == tags
+        assert daemon.log.count("GET /v2/org/app/tags/list 200 main (containers?)") == 3, "three pages"
+    front.stop()
 
 
 @pytest.mark.parametrize("client", ["docker", "podman", "skopeo", "ctr"])
