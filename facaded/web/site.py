@@ -6,6 +6,7 @@ for its body, exactly one Host, and an answer to a TLS hello on a plain port.
 
 import re
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -299,7 +300,7 @@ class BoundedSite(Site):
 
 def head(request: Request, status: int, headers: Mapping[str, str]) -> None:
     """Set the head of an answer, with what every answer has."""
-    request.setResponseCode(status)
+    request.setResponseCode(status, HTTPStatus(status).phrase.encode("ascii"))  # Twisted's own list has no 421
     request.setHeader("Server", "facaded")
     request.setHeader("X-Content-Type-Options", "nosniff")
     for name, value in headers.items():

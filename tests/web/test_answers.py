@@ -124,6 +124,10 @@ def test_another_host_is_misdirected_but_an_address_is_told_that_a_registry_is_h
     client = Client(evolve(RULES, hosts=("facade.test",)))
     assert client.ask("GET", "/v2/", host="Facade.test.:80")[0] == 307
     assert client.ask("GET", "/v2/", host="evil.test")[0] == 421
+    connection = Connection(BoundedSite(client.resource, Clock(), lambda _: None))
+    answer = connection.send(b"GET /v2/ HTTP/1.1\r\nHost: evil.test\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 421 Misdirected Request\r\n")
+    connection.lose()
     code, headers, body = client.ask("GET", "/v2/", host="192.0.2.1")
     assert (code, body, values(headers, "Content-Type")) == (200, b"{}", ["application/json"])
     assert client.ask("GET", "/", host="192.0.2.1")[0] == 421
