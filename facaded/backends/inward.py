@@ -21,6 +21,8 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
+from facaded.policy.answers import is_address
+
 Resolve = Callable[[str], Awaitable[list[str]]]
 
 
@@ -50,7 +52,7 @@ class Reach:
         """A client is about to be sent to `host`. Raises InwardError if it must not be."""
         if not self._public or host == self._host:
             return
-        for address in [host] if _is_address(host) else await self._resolve(host):
+        for address in [host] if is_address(host) else await self._resolve(host):
             self.check(host, address)
 
 
@@ -111,11 +113,3 @@ def resolver(reactor: IReactorPluggableNameResolver) -> Resolve:
         return complete
 
     return resolve
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -147,7 +147,7 @@ def decide(request: Request | Refusal, host: str, client: Client, rules: Rules, 
     """
     name, port = split_host(host)
     if rules.hosts and name not in rules.hosts:
-        if isinstance(request, Ping) and _is_address(name):
+        if isinstance(request, Ping) and is_address(name):
             return Pong()
         return Refusal(
             421, Code.DENIED, "this registry does not answer for that host name: check the name in your image reference"
@@ -240,7 +240,8 @@ def _public_host(name: str, port: str, rules: Rules) -> str:
     return f"{shown}:{port}" if port else shown
 
 
-def _is_address(name: str) -> bool:
+def is_address(name: str) -> bool:
+    """Whether a host is an IP address, without brackets."""
     try:
         ipaddress.ip_address(name)
     except ValueError:

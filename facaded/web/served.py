@@ -113,4 +113,5 @@ def _failed(failed: NotServed) -> Rendered:
     said = [f"{name} fails ({how})" for name, how in failed.failures.items()]
     said += [f"{name} does not have it" for name in failed.without]
     message = f"{'; '.join(said)}: try again in {RETRY_AFTER} s"
+    # Of the spec's codes this alone asks for another try: Docker takes UNSUPPORTED, DENIED and NAME_UNKNOWN as final.
     return Rendered(503, {**JSON, "Retry-After": RETRY_AFTER}, errors.document(Code.TOOMANYREQUESTS, message))
