@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from attrs import field, frozen
 
-from facaded.oci.clients import Client
+from facaded.oci.clients import Client, Family
 from facaded.oci.errors import Code, Refusal
 from facaded.oci.requests import Home, Ping, Read, Request
 from facaded.policy.repositories import Pattern, Rename, listed, renamed
@@ -85,13 +85,14 @@ class Rules:
 
 @frozen
 class Situation:
-    """Who is in charge of each route, by its index, for redirects and for serving; and whether a handover is under
-    way.
+    """Who is in charge of each route, by its index, for redirects and for serving; whether a handover is under way;
+    and who is drained.
     """
 
     redirecting: tuple[str, ...]
     serving: tuple[str, ...]
     handover: bool = False
+    drained: frozenset[str] = frozenset()
 
 
 @frozen
@@ -140,6 +141,42 @@ class Page:
 Answer: TypeAlias = Redirect | Serve | Forward | Pong | Page | Refusal
 
 
+class Rule(Enum):
+    """Why a request is redirected or served, as a person reads it."""
+
+    CLIENT_S_OWN = 'auth = "client": everybody is served with the credentials that the client brings'
+    REDIRECT_ALL = 'answer = "redirect": everybody is redirected'
+    SERVE_ALL = 'answer = "serve": everybody is served'
+    PROVEN = "this client authenticates where a redirect leads"
+    UNPROVEN = "this client does not authenticate where a redirect leads"
+    RENAMED = "the backend in charge has another name for the repository"
+    ANOTHER_PING = "this client has its token from where GET /v2/ leads, and not every pull can be made there"
+    HANDOVER = "GET /v2/ led elsewhere a short time ago, and a pull that began before must end well"
+
+    @property
+    def redirects(self) -> bool:
+        return self in (Rule.REDIRECT_ALL, Rule.PROVEN)
+
+
+def rule(request: Ping | Read, client: Client, rules: Rules, situation: Situation) -> Rule:
+    """Say why a request of a repository that is answered for is redirected or served."""
+    if rules.private:
+        return Rule.CLIENT_S_OWN
+    if rules.mode is not Mode.AUTO:
+        return Rule.REDIRECT_ALL if rules.mode is Mode.REDIRECT else Rule.SERVE_ALL
+    if not client.proven:
+        return Rule.UNPROVEN
+    if not isinstance(request, Ping):
+        backend = situation.redirecting[rules.route(request.name)]
+        if renamed(rules.backends[backend].renames, request.name) != request.name:
+            return Rule.RENAMED
+    if client.pings and pinged(rules, situation) is None:
+        return Rule.ANOTHER_PING
+    if client.pings and situation.handover and not isinstance(request, Ping):
+        return Rule.HANDOVER
+    return Rule.PROVEN
+
+
 def decide(request: Request | Refusal, host: str, client: Client, rules: Rules, situation: Situation) -> Answer:
     """Say how to answer.
 
@@ -179,6 +216,15 @@ def pinged(rules: Rules, situation: Situation) -> str | None:
     return first if agreed and not backend.renames and not backend.private else None
 
 
+def ping_leads_to(rules: Rules, situation: Situation) -> str:
+    """Where `GET /v2/` leads a client that pings: a backend's URL, or "here" if it is served.
+
+    Whenever this changes, a pull that is under way has its token from where it led before.
+    """
+    answer = _ping(Ping(), Client(Family.DOCKER), rules, situation)
+    return answer.location if isinstance(answer, Redirect) else "here"
+
+
 def split_host(value: str) -> tuple[str, str]:
     """A Host header's name as hosts are compared (without case, final dot or brackets), and its port, which may be
     empty.
@@ -199,32 +245,19 @@ def host_name(value: str) -> str:
 def _ping(ping: Ping, client: Client, rules: Rules, situation: Situation) -> Answer:
     if rules.private:
         return Forward(ping, rules.private)
-    safe = client.proven and not (client.pings and pinged(rules, situation) is None)
-    if rules.mode is Mode.REDIRECT or (rules.mode is Mode.AUTO and safe):
-        return _redirect(ping, situation.redirecting[-1], rules)
-    return Pong()
+    redirects = rule(ping, client, rules, situation).redirects
+    return _redirect(ping, situation.redirecting[-1], rules) if redirects else Pong()
 
 
 def _read(read: Read, client: Client, rules: Rules, situation: Situation) -> Answer:
     if rules.private:
         return Forward(read, rules.private)
     index = rules.route(read.name)
-    backend = situation.redirecting[index]
-    same_name = renamed(rules.backends[backend].renames, read.name) == read.name
-    if rules.mode is Mode.REDIRECT or (rules.mode is Mode.AUTO and same_name and _is_safe(client, rules, situation)):
-        return _redirect(read, backend, rules)
+    if rule(read, client, rules, situation).redirects:
+        return _redirect(read, situation.redirecting[index], rules)
     route, first = rules.routes[index].backends, situation.serving[index]
-    return Serve(read, (first, *(name for name in route if name != first)), route[0])
-
-
-def _is_safe(client: Client, rules: Rules, situation: Situation) -> bool:
-    """Whether this client can be redirected to a repository that has the same name on the backend in charge.
-
-    One that pings may have pinged before the backend in charge changed: until the handover is over it is served.
-    """
-    if client.pings:
-        return client.proven and pinged(rules, situation) is not None and not situation.handover
-    return client.proven
+    drained = situation.drained if first not in situation.drained else frozenset()  # all of them are
+    return Serve(read, (first, *(name for name in route if name != first and name not in drained)), route[0])
 
 
 def _redirect(request: Ping | Read, backend: str, rules: Rules) -> Redirect:
