@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TextIO
+from urllib.parse import urlencode
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import (
@@ -21,15 +22,14 @@ from twisted.logger import (
 
 from facaded import __version__, config
 from facaded.admin import control, status
-from facaded.admin.control import ControlError
+from facaded.admin.control import ControlError, RefusedError
 from facaded.backends.probes import prober_of
 from facaded.config import Loaded, SettingsError
-from facaded.policy.health import Result, Verdict
+from facaded.policy import overrides
+from facaded.policy.health import Climb, Result, Verdict
 from facaded.service import StartError, control_socket, makeService, use_monotonic_time
 
 GOOD, BAD_NEWS, USAGE = 0, 1, 2
-
-COMMANDS = ("serve", "check", "status", "reload", "version")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,6 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return USAGE
     except StartError as error:
         _complain(str(error))
+        return USAGE
+    except RefusedError as error:
+        for problem in error.problems:
+            _complain(problem)
         return USAGE
     except ControlError as error:
         _complain(str(error))
@@ -74,13 +78,21 @@ def _parser() -> argparse.ArgumentParser:
         name: str, command: Callable[[argparse.Namespace], int], words: str, *parents: argparse.ArgumentParser
     ) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=words, description=words, parents=parents)
-        added.set_defaults(command=command)
+        added.set_defaults(command=command, name=name)
         return added
 
     add("serve", _serve, "answer for the registry until stopped", settings)
     check = add("check", _check, "say whether the settings can be used, and what they mean", settings, machine)
     check.add_argument("--probe", action="store_true", help="also ask every backend once")
     add("status", _status, "show the running daemon's backends and who is in charge", settings, machine)
+    lasting = argparse.ArgumentParser(add_help=False)
+    lasting.add_argument("--for", dest="seconds", type=_lasting, metavar="TIME", help='ends by itself, as in "2h"')
+    named = argparse.ArgumentParser(add_help=False)
+    named.add_argument("backend", metavar="BACKEND", help="its name in the settings")
+    add("pin", _override, "put a backend in charge, whatever its health", settings, machine, named, lasting)
+    add("unpin", _override, "let health decide again who is in charge", settings, machine)
+    add("drain", _override, "take a backend out", settings, machine, named, lasting)
+    add("undrain", _override, "take a drained backend in again", settings, machine, named)
     add("reload", _reload, "have the running daemon read its settings again", settings)
     add("version", _version, "print the version", machine)
     return parser
@@ -117,7 +129,14 @@ def _check(options: argparse.Namespace) -> int:
 async def _probe_all(loaded: Loaded, reactor: Any) -> dict[str, Result]:
     settings = loaded.config
     probes = [
-        prober_of(reactor, backend.url, backend.ca_file, settings.canary(backend), settings.health.timeout)()
+        prober_of(
+            reactor,
+            backend.url,
+            backend.ca_file,
+            settings.canary(backend),
+            settings.health.timeout,
+            backend.credentials is not None,
+        )(Climb(deep=True))
         for backend in settings.backends
     ]
     found = await gatherResults(probes)
@@ -125,9 +144,7 @@ async def _probe_all(loaded: Loaded, reactor: Any) -> dict[str, Result]:
 
 
 def _status(options: argparse.Namespace) -> int:
-    code, document = _ask(options, "GET", "/status")
-    if code != 200:
-        raise ControlError(f"the daemon answers {code}")
+    document = _ask(options, "GET", "/status")
     if options.json:
         _print_json(document)
     else:
@@ -135,11 +152,29 @@ def _status(options: argparse.Namespace) -> int:
     return BAD_NEWS if status.is_bad_news(document) else GOOD
 
 
+def _override(options: argparse.Namespace) -> int:
+    given = {key: getattr(options, key, None) for key in ("backend", "seconds")}
+    query = urlencode({key: value for key, value in given.items() if value is not None})
+    document = _ask(options, "POST", f"/{options.name}?{query}")
+    if options.json:
+        _print_json(document)
+        return GOOD
+    print(document["why"])
+    for warning in document["warnings"]:
+        print(f"warning: {warning}")
+    return GOOD
+
+
+def _lasting(text: str) -> float:
+    try:
+        return config.duration(text, overrides.LONGEST)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _reload(options: argparse.Namespace) -> int:
-    _, document = _ask(options, "POST", "/reload")
-    for problem in document["problems"]:
-        _complain(f"not reloaded: {problem}")
-    return USAGE if document["problems"] else GOOD
+    _ask(options, "POST", "/reload")
+    return GOOD
 
 
 def _version(options: argparse.Namespace) -> int:
@@ -156,8 +191,11 @@ def _load(options: argparse.Namespace) -> Loaded:
     return config.load(options.config, options.org, os.environ, reactor)
 
 
-def _ask(options: argparse.Namespace, method: str, resource: str) -> tuple[int, control.Document]:
-    """Ask the running daemon. Its socket is looked for where these settings have it, then where a service has it."""
+def _ask(options: argparse.Namespace, method: str, resource: str) -> control.Document:
+    """Ask the running daemon. Its socket is looked for where these settings have it, then where a service has it.
+
+    Raises ControlError if none answers, and RefusedError if it does not do what it is asked.
+    """
     try:
         settings = _load(options).config
     except SettingsError as error:
@@ -169,8 +207,8 @@ def _ask(options: argparse.Namespace, method: str, resource: str) -> tuple[int, 
     if path is None:
         looked = ", ".join(dict.fromkeys(str(place) for place in places))
         raise ControlError(f"no daemon is running: there is no socket at {looked}")
-    answer: tuple[int, control.Document] = _run(lambda reactor: control.ask(reactor, path, method, resource))
-    return answer
+    document: control.Document = _run(lambda reactor: control.ask(reactor, path, method, resource))
+    return document
 
 
 def _may_exist(path: Path) -> bool:

@@ -154,6 +154,7 @@ class Health:
 
     interval: Seconds = Seconds(10.0)
     fast_interval: Seconds = Seconds(1.0)
+    deep_interval: Seconds = Seconds(60.0)
     timeout: Seconds = Seconds(3.0)
     rise: Count = Count(2)
     fall: Count = Count(2)
@@ -167,9 +168,11 @@ class Health:
         return health.Settings(
             interval=self.interval,
             fast_interval=self.fast_interval,
+            deep_interval=self.deep_interval,
             timeout=self.timeout,
             fall=self.fall,
             rise=self.rise,
+            failback_after=self.failback_after,
         )
 
 
@@ -212,14 +215,13 @@ class Config:
             mode=self.answer,
         )
 
-    @property
-    def urls(self) -> dict[str, str]:
-        """The URL of each backend, preferred first."""
-        return {backend.name: backend.url for backend in self.backends}
+    def own_canary(self, backend: Backend) -> Image | None:
+        """The image that `backend` is asked for by probes, by the facade's name of it."""
+        return backend.canary or self.health.canary
 
     def canary(self, backend: Backend) -> Image | None:
-        """The image that `backend` is asked for by probes, by its own name of it."""
-        canary = backend.canary or self.health.canary
+        """The same by the backend's name of it; None if it has none."""
+        canary = self.own_canary(backend)
         theirs = repositories.renamed(backend.rename or (), canary.name) if canary else None
         return evolve(canary, name=theirs) if canary and theirs else None
 
@@ -453,13 +455,14 @@ def _text(value: object) -> str:
     return value
 
 
-def _seconds(value: object) -> float:
+def duration(value: object, longest: float = LONGEST) -> float:
+    """A time as people write it, in seconds. Raises ValueError."""
     found = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if not found:
         raise ValueError(f'{value!r} is not a time: write a number and a unit, as in "500ms", "10s", "10m" or "1h"')
     seconds = float(found[1]) * _UNITS[found[2]]
-    if not SHORTEST <= seconds <= LONGEST:
-        raise ValueError(f'{value!r} is out of range: from "{SHORTEST * 1000:.0f}ms" to "{LONGEST / 3600:.0f}h"')
+    if not SHORTEST <= seconds <= longest:
+        raise ValueError(f'{value!r} is out of range: from "{SHORTEST * 1000:.0f}ms" to "{longest / 3600:.0f}h"')
     return seconds
 
 
@@ -659,7 +662,7 @@ def _section(converter: Converter, section: type, **names: Any) -> Structure:
 def _converter() -> Converter:
     converter = Converter(detailed_validation=True)
     readers: dict[Any, Callable[[object], Any]] = {
-        Seconds: _seconds,
+        Seconds: duration,
         Count: _count,
         Url: _url,
         BackendName: _backend_name,

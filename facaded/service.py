@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from random import SystemRandom
 from typing import Any
@@ -21,7 +22,7 @@ from twisted.web.resource import Resource
 
 from facaded import __version__, state
 from facaded.admin import status
-from facaded.admin.control import Control
+from facaded.admin.control import Asked, Commands, Control, Document, RefusedError
 from facaded.admin.site import Admin
 from facaded.backends.manifests import Cache
 from facaded.backends.probes import prober_of
@@ -32,6 +33,8 @@ from facaded.backends.tokens import Tokens
 from facaded.backends.watch import Plan, Watch, Watched
 from facaded.config import Config, Loaded, SettingsError, control_endpoint, control_path, state_directory
 from facaded.policy import failover
+from facaded.policy.answers import Situation, ping_leads_to
+from facaded.policy.overrides import ContradictionError
 from facaded.state import Clocks
 from facaded.web import accesslog
 from facaded.web.answers import Facade
@@ -79,14 +82,15 @@ class Daemon(MultiService):
         self._stopping = False
         self._hangup: Any = signal.SIG_DFL
         kept = self._read_state()
-        self.watch = Watch(reactor, SystemRandom(), self._plan(loaded.config), kept.standing, self._changed)
+        plan = self._plan(loaded.config)
+        self.watch = Watch(reactor, time.time, SystemRandom(), plan, kept.standing, self._changed)
         self._serving = self._serve_by(loaded.config)
         self._sites = {
             "listen.http": self._site(
-                Facade(lambda: self.config.rules, self.watch, lambda: self._serving), accesslog.write
+                Facade(lambda: self.config.rules, self.watch, lambda: self._serving, reactor.seconds), accesslog.write
             ),
             "listen.admin": self._site(Admin(lambda: self.config.listen.admin_hosts, self._not_ready)),
-            "listen.control": self._site(Control(self.status, self.reload)),
+            "listen.control": self._site(Control(self._commands())),
         }
         self._open = self.config.listen.http
         self._listeners = [self._listener(key, endpoint) for key, endpoint in self._endpoints()]
@@ -142,10 +146,39 @@ class Daemon(MultiService):
     def status(self) -> dict[str, Any]:
         """The status document."""
         return status.document(
-            self.watch, self.config.urls, self.loaded.source, self.loaded.warnings, self._clocks().to_wall
+            self.watch, self.config.rules, self.loaded.source, self.loaded.warnings, self._clocks().to_wall
         )
 
     # Putting together
+
+    def _commands(self) -> Commands:
+        """What the control socket does."""
+        return {
+            ("GET", "/status"): lambda _: self.status(),
+            ("POST", "/reload"): self._reload,
+            ("POST", "/pin"): self._overriding(lambda asked: self.watch.pin(asked.backend, asked.seconds)),
+            ("POST", "/unpin"): self._overriding(lambda _: self.watch.unpin()),
+            ("POST", "/drain"): self._overriding(lambda asked: self.watch.drain(asked.backend, asked.seconds)),
+            ("POST", "/undrain"): self._overriding(lambda asked: self.watch.undrain(asked.backend)),
+        }
+
+    def _reload(self, _: Asked) -> Document:
+        if problems := self.reload():
+            raise RefusedError(*(f"not reloaded: {problem}" for problem in problems))
+        return {}
+
+    def _overriding(self, override: Callable[[Asked], None]) -> Callable[[Asked], Document]:
+        """A command that changes what the operator says, and tells what has come of it."""
+
+        def command(asked: Asked) -> Document:
+            try:
+                override(asked)
+            except ContradictionError as error:
+                raise RefusedError(str(error)) from None
+            warnings = () if self._write_state() else ("the state cannot be written: this ends with a restart",)
+            return {"why": self.watch.explain(), "warnings": list(warnings)}
+
+        return command
 
     def _endpoints(self) -> list[tuple[str, str]]:
         listen = self.config.listen
@@ -164,16 +197,22 @@ class Daemon(MultiService):
         return listener
 
     def _plan(self, config: Config) -> Plan:
-        timeout = config.health.timeout
+        timeout, rules = config.health.timeout, config.rules
         watched: dict[str, Watched] = {}
-        routes = tuple(route.backends for route in config.rules.routes)
+        routes = tuple(route.backends for route in rules.routes)
         for backend in config.backends:
             if any(backend.name in route for route in routes):
                 canary = config.canary(backend)
-                probe = prober_of(self._reactor, backend.url, backend.ca_file, canary, timeout)
+                account = backend.credentials is not None
+                probe = prober_of(self._reactor, backend.url, backend.ca_file, canary, timeout, account)
                 roots = backend.ca_file.read_bytes() if backend.ca_file else b""
-                watched[backend.name] = Watched((backend.url, hashlib.sha256(roots).digest(), canary, timeout), probe)
-        return Plan(watched, routes, config.health.machine, config.health.failback_after, config.health.handover)
+                identity = (backend.url, hashlib.sha256(roots).digest(), canary, timeout, account)
+                watched[backend.name] = Watched(identity, probe, str(config.own_canary(backend) or ""))
+
+        def pinged(redirecting: tuple[str, ...]) -> str:
+            return ping_leads_to(rules, Situation(redirecting, redirecting))
+
+        return Plan(watched, routes, config.health.machine, config.health.handover, pinged)
 
     def _serve_by(self, config: Config) -> Serving:
         """Sources and cache for these settings: after a reload nothing is known of what the old ones served."""
@@ -184,9 +223,16 @@ class Daemon(MultiService):
             registry = serving_registry(self._reactor, backend.url, backend.ca_file)
             tokens = Tokens(registry, seconds, backend.credentials, backend.publish_private)
             sources[backend.name] = Source(
-                backend.name, registry, tokens, backend.rename or (), cache, self._reactor, backend.relay_blobs
+                backend.name,
+                registry,
+                tokens,
+                backend.rename or (),
+                cache,
+                self._reactor,
+                backend.relay_blobs,
+                partial(self.watch.note_quota, backend.name),
             )
-        return Serving(sources, self._reactor, self.watch.probe_now)
+        return Serving(sources, self._reactor, self.watch.probe_soon)
 
     def _adopt(self, loaded: Loaded) -> None:
         if loaded.config.rules.private and loaded.config.listen.http != self._open:
@@ -227,7 +273,7 @@ class Daemon(MultiService):
             return datetime.fromtimestamp(clocks.to_wall(monotonic)).astimezone().strftime("%H:%M")
 
         healths = self.watch.standing.healths
-        return failover.summarise(tuple(healths), healths, self.watch.charge, written)
+        return failover.summarise(tuple(healths), healths, self.watch.charge, self.watch.standing.overrides, written)
 
     def _warn(self) -> None:
         for warning in self.loaded.warnings:
@@ -244,25 +290,32 @@ class Daemon(MultiService):
     def _directory(self) -> Path:
         return state_directory(self.config, self._environ)
 
+    def _known(self) -> dict[str, state.Known]:
+        settings = self.config
+        return {each.name: state.Known(each.url, str(settings.canary(each) or "")) for each in settings.backends}
+
     def _read_state(self) -> state.Kept:
         directory = self._directory()
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise StartError(f"state.directory: {directory} cannot be made ({error.strerror}): name another") from None
-        kept = state.read(directory, self.config.urls, self._clocks())
+        kept = state.read(directory, self._known(), self._clocks())
         if kept.warning:
             self._log.warn("{warning}", warning=kept.warning)
         self._state_lost = not kept.writable
         return kept
 
-    def _write_state(self) -> None:
+    def _write_state(self) -> bool:
+        """Write the state; says whether it was."""
         if self._state_lost:
-            return
+            return False
         try:
-            state.write(self._directory(), self.watch.standing, self.config.urls, self._clocks())
+            state.write(self._directory(), self.watch.standing, self._known(), self._clocks())
         except OSError as error:
             self._log.warn("the state cannot be written ({why}); it is kept in memory", why=error.strerror)
+            return False
+        return True
 
     async def _stop(self) -> None:
         """Stop listening, end what is in flight, then the probes; the state is written last."""

@@ -8,19 +8,25 @@ from attrs import evolve
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from facaded.backends.watch import Standing
+from facaded.backends.watch import FORGOTTEN, Standing
 from facaded.policy.failover import Charge
 from facaded.policy.health import Health, Purpose, Result, State, Step, Verdict
-from facaded.state import FILE, SET_ASIDE, Clocks, read, write
+from facaded.policy.overrides import LONGEST, Override, Overrides
+from facaded.state import FILE, SET_ASIDE, Clocks, Known, read, write
 
-URLS = {"hub": "https://hub.test", "ghcr": "https://ghcr.test"}
+URLS = {"hub": Known("https://hub.test", "org/app:latest"), "ghcr": Known("https://ghcr.test")}
 THEN = Clocks(wall=1_800_000_000.0, monotonic=500.0)
 LATER = Clocks(wall=1_800_000_060.0, monotonic=7.0)
 FAILED = Result(Verdict.BAD, Step.TOKEN, "time-out", 0.0)
+DOWN = Health(
+    State.DOWN, 400.0, failed=FAILED, failed_at=490.0, hurdle=Step.BLOB, proven=True, back_at=300.0, relapses=2
+)
 STANDING = Standing(
-    {"hub": Health(State.DOWN, 400.0, failed=FAILED, failed_at=490.0), "ghcr": Health(State.UP, 100.0)},
+    {"hub": DOWN, "ghcr": Health(State.UP, 100.0)},
     {(("hub", "ghcr"), Purpose.REDIRECT): Charge("ghcr", 410.0)},
-    410.0,
+    Overrides(pins={"ghcr": Override(450.0, 7650.0)}, drains={"hub": Override(420.0)}),
+    pinged="https://ghcr.test/v2/",
+    changed=410.0,
 )
 
 
@@ -29,8 +35,10 @@ def test_what_is_written_is_read_back_by_another_boot_s_clock(tmp_path: Path) ->
     kept = read(tmp_path, URLS, LATER)
     assert kept.warning is None
     assert kept.standing is not None
-    assert kept.standing.healths["hub"] == Health(State.DOWN, -153.0, failed=FAILED, failed_at=-63.0)
+    assert kept.standing.healths["hub"] == evolve(DOWN, since=-153.0, failed_at=-63.0, back_at=-253.0)
     assert kept.standing.healths["ghcr"] == Health(State.UNKNOWN, -453.0)
+    assert kept.standing.overrides == Overrides({"ghcr": Override(-103.0, 7097.0)}, {"hub": Override(-133.0)})
+    assert kept.standing.pinged == "https://ghcr.test/v2/"
     assert kept.standing.charges == {(("hub", "ghcr"), Purpose.REDIRECT): Charge("ghcr", -143.0)}
     assert kept.standing.changed == -143.0
 
@@ -44,7 +52,7 @@ def test_a_clock_that_was_wrong_makes_no_time_lie_in_the_future(tmp_path: Path) 
 
 def test_a_backend_at_another_url_is_another_backend(tmp_path: Path) -> None:
     write(tmp_path, STANDING, URLS, THEN)
-    kept = read(tmp_path, {**URLS, "hub": "https://other.test"}, THEN)
+    kept = read(tmp_path, {**URLS, "hub": Known("https://other.test", "org/app:latest")}, THEN)
     assert kept.standing is not None
     assert set(kept.standing.healths) == {"ghcr"}
     kept = read(tmp_path, {"hub": URLS["hub"]}, THEN)
@@ -52,11 +60,51 @@ def test_a_backend_at_another_url_is_another_backend(tmp_path: Path) -> None:
     assert kept.standing.charges == {}
 
 
+def test_another_canary_is_one_that_the_backend_has_not_proven_to_have(tmp_path: Path) -> None:
+    write(tmp_path, STANDING, URLS, THEN)
+    kept = read(tmp_path, {**URLS, "hub": Known("https://hub.test", "org/typo:latest")}, THEN)
+    assert kept.standing is not None
+    assert not kept.standing.healths["hub"].proven
+
+
+def test_an_override_ends_by_the_wall_clock_though_the_daemon_was_away(tmp_path: Path) -> None:
+    write(tmp_path, STANDING, URLS, THEN)
+    kept = read(tmp_path, URLS, Clocks(THEN.wall + 7200, monotonic=0.0))
+    assert kept.standing is not None
+    assert kept.standing.overrides.left(URLS, now=0.0) == Overrides({}, {"hub": Override(-7280.0)})
+
+
+def test_a_clock_that_was_wrong_does_not_make_an_override_last_for_ever(tmp_path: Path) -> None:
+    write(tmp_path, STANDING, URLS, evolve(THEN, wall=4e9))
+    kept = read(tmp_path, URLS, LATER)
+    assert kept.standing is not None
+    assert kept.standing.overrides.pins["ghcr"].until == LATER.monotonic + LONGEST
+
+
 def test_no_file_is_no_state(tmp_path: Path) -> None:
     assert read(tmp_path, URLS, THEN).warning is None
 
 
-WHOLE = json.dumps({"version": 1, "charges": [], "changed": 1, "backends": {}})
+EMPTY = {"version": 2, "charges": [], "pinged": None, "changed": 1, "pins": {}, "drains": {}, "backends": {}}
+WHOLE = json.dumps(EMPTY)
+BACKEND = {
+    "url": "https://hub.test",
+    "canary": "org/app:latest",
+    "state": "down",
+    "since": 1,
+    "back": None,
+    "relapses": 0,
+    "proven": True,
+    "hurdle": "blob",
+    "failed": None,
+}
+OVERRIDE = {"since": 1, "until": 2}
+
+
+def odd_backend(**changes: object) -> bytes:
+    return json.dumps({**EMPTY, "backends": {"hub": {**BACKEND, **changes}}}).encode()
+
+
 GARBAGE = [
     b"",
     b"\x00\xff\xfe",
@@ -67,18 +115,23 @@ GARBAGE = [
     b'"text"',
     b"[" * 100_000,
     b'{"version": 2}',
+    WHOLE.replace('"version": 2', '"version": 1').encode(),
     WHOLE.replace('"changed": 1', '"changed": NaN').encode(),
     WHOLE.replace("[]", '[{"route": 5}]').encode(),
-    b'{"version": 1, "charges": [], "changed": null, "backends": {"hub": ODD}}'.replace(
-        b"ODD", b'{"url": "https://hub.test", "state": "odd"}'
-    ),
-    b'{"version": 1, "backends": {"hub": ODD}}'.replace(
-        b"ODD", b'{"url": "https://hub.test", "state": "up", "since": Infinity, "failed": null}'
-    ),
-    b'{"version": 1, "charges": 5, "backends": {}}',
-    b'{"version": 1, "charges": [], "changed": null, "backends": {"hub": ODD}}'.replace(
-        b"ODD", b'{"url": "https://hub.test", "state": "down", "since": -7e10, "failed": null}'
-    ),
+    WHOLE.replace("[]", "5").encode(),
+    WHOLE.replace('"pinged": null', '"pinged": 5').encode(),
+    odd_backend(state="odd"),
+    odd_backend(since=float("inf")),
+    odd_backend(since=-7e10),
+    odd_backend(back="yesterday"),
+    odd_backend(relapses=10**9),
+    odd_backend(relapses=True),
+    odd_backend(hurdle="odd"),
+    json.dumps({**EMPTY, "pins": {"hub": OVERRIDE, "ghcr": OVERRIDE}}).encode(),
+    json.dumps({**EMPTY, "pins": {"hub": OVERRIDE}, "drains": {"hub": OVERRIDE}}).encode(),
+    json.dumps({**EMPTY, "drains": {"hub": {"since": 1}}}).encode(),
+    json.dumps({**EMPTY, "drains": {"hub": {"since": 1, "until": float("nan")}}}).encode(),
+    json.dumps({**EMPTY, "drains": ["hub"]}).encode(),
     b"x" * (2 << 20),
 ]
 
@@ -87,14 +140,22 @@ GARBAGE = [
 def test_garbage_is_set_aside_and_not_overwritten(tmp_path: Path, garbage: bytes) -> None:
     (tmp_path / FILE).write_bytes(garbage)
     kept = read(tmp_path, URLS, THEN)
-    assert kept.standing is None
+    assert kept.standing == Standing({}, {}, pinged=FORGOTTEN)
     assert kept.writable
     assert kept.warning is not None
     assert "set aside" in kept.warning
     write(tmp_path, STANDING, URLS, THEN)
     aside = [path for path in tmp_path.iterdir() if "unreadable" in path.name]
     assert [path.read_bytes() for path in aside] == [garbage]
-    assert read(tmp_path, URLS, THEN).standing is not None
+    kept = read(tmp_path, URLS, THEN)
+    assert kept.standing is not None
+    assert kept.standing.healths["hub"] == DOWN
+
+
+def test_the_state_that_the_garbage_is_made_of_is_a_good_one(tmp_path: Path) -> None:
+    for whole in (WHOLE.encode(), odd_backend()):
+        (tmp_path / FILE).write_bytes(whole)
+        assert read(tmp_path, URLS, THEN).warning is None
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

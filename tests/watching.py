@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from random import Random
 
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from facaded.backends.watch import Plan, Standing, Watch, Watched
-from facaded.policy.health import Result, Settings, Step, Verdict
+from facaded.policy.health import Climb, Result, Settings, Step, Verdict
 
 GOOD = Result(Verdict.GOOD, Step.TOKEN, "token granted", 0.1)
 BAD = Result(Verdict.BAD, Step.PING, "connection refused", 0.1)
@@ -22,40 +22,43 @@ class Scripted:
     waiting: dict[str, Deferred[Result]] = field(factory=dict)
     cancelled: list[str] = field(factory=list)
     asked: list[str] = field(factory=list)
+    climbs: dict[str, list[Climb]] = field(factory=dict)
 
     def plan(self, *names: str, urls: Mapping[str, str] | None = None, failback_after: float = 60) -> Plan:
-        return Plan(
-            {name: Watched((name, (urls or {}).get(name)), lambda name=name: self._probe(name)) for name in names},  # type: ignore[misc]
-            (names,),
-            SETTINGS,
-            failback_after,
-            handover=3600,
-        )
+        def watched(name: str) -> Watched:
+            return Watched((name, (urls or {}).get(name)), lambda climb: self._probe(name, climb), "org/app:latest")
+
+        settings = evolve(SETTINGS, failback_after=failback_after)
+        return Plan({name: watched(name) for name in names}, (names,), settings, handover=3600)
 
     def answer(self, name: str, result: Result) -> None:
         self.waiting.pop(name).callback(result)
 
-    def _probe(self, name: str) -> Deferred[Result]:
+    def _probe(self, name: str, climb: Climb) -> Deferred[Result]:
         self.asked.append(name)
+        self.climbs.setdefault(name, []).append(climb)
         self.waiting[name] = Deferred(lambda _: self.cancelled.append(name))
         return self.waiting[name]
 
 
 @define
 class Watching:
-    """A running watch, its backends, its clock, and the news it told."""
+    """A running watch, its backends, its clock, and the news it told. `step` is what the wall clock is ahead."""
 
     clock: Clock
     backends: Scripted
-    watch: Watch
     news: list[str]
+    step: float = 0.0
+    watch: Watch = field(init=False)
 
     @classmethod
     def begin(cls, *names: str, kept: Standing | None = None, failback_after: float = 60) -> "Watching":
         clock, backends, news = Clock(), Scripted(), list[str]()
-        watch = Watch(clock, Random(1), backends.plan(*names, failback_after=failback_after), kept, news.append)
-        watch.startService()
-        return cls(clock, backends, watch, news)
+        watching = cls(clock, backends, news)
+        plan = backends.plan(*names, failback_after=failback_after)
+        watching.watch = Watch(clock, lambda: clock.seconds() + watching.step, Random(1), plan, kept, news.append)
+        watching.watch.startService()
+        return watching
 
     @property
     def in_charge(self) -> str:

@@ -1,14 +1,17 @@
 """The control socket: HTTP and JSON over a Unix socket that only the daemon's own user can open.
 
-`GET /status` gives the status document, `POST /reload` reloads the settings. The client end is here too, so that
-both agree.
+`GET /status` gives the status document, `POST /reload` reloads the settings, `POST /pin` and the like take
+`backend` and `seconds` in the query. A refusal is 409 with `problems`, which are sentences. The client end is here too,
+so that both agree.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+from urllib.parse import parse_qsl
 
+from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.interfaces import IReactorTime, IReactorUNIX, IStreamClientEndpoint
@@ -36,33 +39,61 @@ class ControlError(Exception):
     """The daemon could not be asked. The text is a sentence for the person who asked."""
 
 
-class Control(Resource):
-    """The daemon's end.
+class RefusedError(Exception):
+    """What was asked is not done, and nothing has changed. `problems` are sentences that say why."""
 
-    `status` makes the status document; `reload` reloads, and gives the problems that kept it from doing so.
-    """
+    def __init__(self, *problems: str) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+@frozen
+class Asked:
+    """What a command asks for, besides its name."""
+
+    backend: str = ""
+    seconds: float | None = None
+
+    @classmethod
+    def read(cls, query: str) -> "Asked":
+        """From a query. Raises RefusedError."""
+        given = dict(parse_qsl(query))
+        try:
+            seconds = float(given["seconds"]) if "seconds" in given else None
+        except ValueError:
+            seconds = -1.0
+        if seconds is not None and not 0 < seconds < float("inf"):
+            raise RefusedError("seconds: not a time")
+        return cls(given.get("backend", ""), seconds)
+
+
+Commands: TypeAlias = Mapping[tuple[str, str], Callable[[Asked], Document]]
+"""What is done, by method and path. A command gives a document, or raises RefusedError."""
+
+
+class Control(Resource):
+    """The daemon's end."""
 
     isLeaf = True
 
-    def __init__(self, status: Callable[[], Document], reload: Callable[[], tuple[str, ...]]) -> None:
+    def __init__(self, commands: Commands) -> None:
         Resource.__init__(self)
-        self._status = status
-        self._reload = reload
+        self._commands = commands
 
     def render(self, request: Request) -> int:
-        status, document = self._answer(request.method, request.path)
+        path, _, query = request.uri.decode("latin-1").partition("?")
+        status, document = self._answer(request.method.decode("latin-1"), path, query)
         respond(request, status, JSON, json.dumps(document).encode() + b"\n")
         return NOT_DONE_YET
 
-    def _answer(self, method: bytes, path: bytes) -> tuple[int, Document]:
-        match method, path:
-            case b"GET", b"/status":
-                return 200, self._status()
-            case b"POST", b"/reload":
-                problems = self._reload()
-                return (422 if problems else 200), {"problems": list(problems)}
-            case _:
-                return 404, {"problems": ["here are GET /status and POST /reload"]}
+    def _answer(self, method: str, path: str, query: str) -> tuple[int, Document]:
+        command = self._commands.get((method, path))
+        if command is None:
+            return 404, {"problems": [f"here are {', '.join(' '.join(each) for each in self._commands)}"]}
+        try:
+            return 200, command(Asked.read(query))
+        except RefusedError as error:
+            return 409, {"problems": list(error.problems)}
 
 
 @implementer(IAgentEndpointFactory)
@@ -77,10 +108,10 @@ class _Socket:
         return UNIXClientEndpoint(self._reactor, str(self._path), timeout=ANSWER_TIME)
 
 
-async def ask(reactor: Any, path: Path, method: str, resource: str) -> tuple[int, Document]:
-    """Ask the daemon behind the socket at `path`; gives the HTTP status and the document.
+async def ask(reactor: Any, path: Path, method: str, resource: str) -> Document:
+    """Ask the daemon behind the socket at `path`; gives the document.
 
-    Raises ControlError if there is no daemon, or none that answers.
+    Raises ControlError if there is no daemon, or none that answers, and RefusedError if it refuses.
     """
     agent = Agent.usingEndpointFactory(reactor, _Socket(reactor, path))
     daemon = Registry("http://localhost", agent)
@@ -88,7 +119,10 @@ async def ask(reactor: Any, path: Path, method: str, resource: str) -> tuple[int
     clock: IReactorTime = reactor
     try:
         answer = await asked.addTimeout(ANSWER_TIME, clock)
-        return answer.status, json.loads(answer.body)
+        document: Document = json.loads(answer.body)
     except Exception as error:
         why = getattr(getattr(error, "osError", None), "strerror", "") or str(error) or type(error).__name__
         raise ControlError(f"the daemon behind {path} does not answer ({why})") from error
+    if answer.status != 200:
+        raise RefusedError(*document["problems"])
+    return document

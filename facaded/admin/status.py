@@ -1,25 +1,29 @@
 """The status document, and how a person reads it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 from facaded import __version__
 from facaded.backends.watch import Watch
-from facaded.policy.health import Health, Result, State
+from facaded.policy.answers import Rules
+from facaded.policy.failover import spell
+from facaded.policy.health import Health, Purpose, Quota, Result, State
+from facaded.policy.overrides import Override
 
 COLUMNS = ("BACKEND", "STATE", "SINCE", "LAST FAILED STEP", "URL")
 
+Wall = Callable[[float], float]
+"""Turns a monotonic time into seconds since the epoch."""
 
-def document(
-    watch: Watch, urls: Mapping[str, str], source: str, warnings: tuple[str, ...], wall: Callable[[float], float]
-) -> dict[str, Any]:
+
+def document(watch: Watch, rules: Rules, source: str, warnings: tuple[str, ...], wall: Wall) -> dict[str, Any]:
     """What the daemon knows, as JSON has it.
 
-    `urls` names all backends, preferred first, those included that may not stand in. `wall` turns a monotonic time
-    into seconds since the epoch; all times in the document are that, all durations seconds.
+    It has all backends of the rules, preferred first, those included that may not stand in. All times in the document
+    are seconds since the epoch, all durations seconds.
     """
-    charge = watch.charge
+    charge, overrides, until = watch.charge, watch.standing.overrides, watch.handover_until
     return {
         "version": __version__,
         "settings": source,
@@ -27,8 +31,12 @@ def document(
         "in_charge": charge.backend,
         "in_charge_since": wall(charge.since),
         "why": watch.explain(),
+        "pins": {name: _override(each, wall) for name, each in overrides.pins.items()},
+        "handover_until": None if until is None else wall(until),
+        "charges": list(_charges(watch, rules, wall)),
         "backends": [
-            {"name": name, "url": url, **_backend(watch.standing.healths.get(name), wall)} for name, url in urls.items()
+            {"name": name, "url": backend.url, **_backend(watch, name, wall)}
+            for name, backend in rules.backends.items()
         ],
     }
 
@@ -43,8 +51,7 @@ def table(status: Mapping[str, Any]) -> str:
     lines = [
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]) for row in rows
     ]
-    warnings = [f"warning: {warning}" for warning in status["warnings"]]
-    return "\n".join([*lines, "", status["why"], *warnings])
+    return "\n".join([*lines, "", *_sentences(status), *(f"warning: {warning}" for warning in status["warnings"])])
 
 
 def is_bad_news(status: Mapping[str, Any]) -> bool:
@@ -52,7 +59,22 @@ def is_bad_news(status: Mapping[str, Any]) -> bool:
     return any(backend["state"] == State.DOWN.value for backend in status["backends"])
 
 
-def _backend(health: Health | None, wall: Callable[[float], float]) -> dict[str, Any]:
+def _charges(watch: Watch, rules: Rules, wall: Wall) -> Iterator[dict[str, Any]]:
+    """Who is in charge of each route, for redirects and for serving."""
+    for route in rules.routes:
+        for purpose in Purpose:
+            charge = watch.standing.charges[route.backends, purpose]
+            yield {
+                "repositories": [pattern.text for pattern in route.repositories],
+                "for": purpose.value,
+                "backend": charge.backend,
+                "since": wall(charge.since),
+                "why": watch.explain((route.backends, purpose)),
+            }
+
+
+def _backend(watch: Watch, name: str, wall: Wall) -> dict[str, Any]:
+    health = watch.standing.healths.get(name)
     if health is None:
         return {"state": None, "since": None, "last": None, "failed": None}
     failed_at = None if health.failed_at is None else wall(health.failed_at)
@@ -61,7 +83,32 @@ def _backend(health: Health | None, wall: Callable[[float], float]) -> dict[str,
         "since": wall(health.since),
         "last": result(health.last),
         "failed": {**result(health.failed), "at": failed_at} if health.failed else None,
+        "drift": watch.drifts.get(name),
+        "drained": _override(watch.standing.overrides.drains.get(name), wall),
+        "pulls_left": {asker: _quota(*seen, wall) for asker, seen in watch.quotas.get(name, {}).items()},
+        "limited_until": _limited_until(health, wall),
+        "relapses": health.relapses,
+        "failback_after": health.failback_after(watch.plan.settings.failback_after),
     }
+
+
+def _limited_until(health: Health, wall: Wall) -> float | None:
+    """When pulls are granted again at the latest, by what the backend has said."""
+    if health.state is not State.LIMITED or health.failed is None or health.failed_at is None:
+        return None
+    window = health.failed.quota.window if health.failed.quota else 0.0
+    seconds = health.failed.retry_after or window
+    return wall(health.failed_at + seconds) if seconds else None
+
+
+def _override(override: Override | None, wall: Wall) -> dict[str, Any] | None:
+    if override is None:
+        return None
+    return {"since": wall(override.since), "until": None if override.until is None else wall(override.until)}
+
+
+def _quota(quota: Quota, at: float, wall: Wall) -> dict[str, Any]:
+    return {"remaining": quota.remaining, "limit": quota.limit, "window": quota.window, "at": wall(at)}
 
 
 def result(found: Result | None) -> dict[str, Any]:
@@ -73,6 +120,7 @@ def result(found: Result | None) -> dict[str, Any]:
         "step": found.step.value,
         "words": found.words,
         "latency": round(found.latency, 4),
+        **({"drift": found.canary.drift} if found.canary and found.canary.drift else {}),
     }
 
 
@@ -81,7 +129,50 @@ def _row(backend: Mapping[str, Any]) -> tuple[str, ...]:
         return backend["name"], "not used", "-", "-", backend["url"]
     failed = backend["failed"]
     said = f"{failed['step']}: {failed['words']} ({_written(failed['at'])})" if failed else "-"
-    return backend["name"], backend["state"], _written(backend["since"]), said, backend["url"]
+    marks = [mark for mark in ("drained", "drift") if backend[mark]]
+    return backend["name"], ", ".join([backend["state"], *marks]), _written(backend["since"]), said, backend["url"]
+
+
+def _sentences(status: Mapping[str, Any]) -> Iterator[str]:
+    """What there is to know besides the table, a line each."""
+    yield status["why"]
+    for charge in status["charges"]:
+        what = f"for {', '.join(charge['repositories'])}: " if charge["repositories"] else ""
+        if charge["for"] == Purpose.SERVE.value and charge["backend"] != _redirecting(status, charge):
+            yield f"{what}for serving, {charge['why']}"
+        elif charge["for"] == Purpose.REDIRECT.value and what:
+            yield f"{what}{charge['why']}"
+    if status["handover_until"] is not None:
+        yield f"handover until {_written(status['handover_until'])}: Docker's manifests and blobs are served"
+    for backend in status["backends"]:
+        yield from _particulars(backend)
+
+
+def _particulars(backend: Mapping[str, Any]) -> Iterator[str]:
+    if backend["state"] is None:
+        return
+    name = backend["name"]
+    if backend["drift"]:
+        yield f"{name} drifts: {backend['drift']}"
+    if backend["drained"] and backend["drained"]["until"] is not None:
+        yield f"{name} is drained until {_written(backend['drained']['until'])}"
+    if backend["limited_until"] is not None:
+        yield f"{name} is limited until {_written(backend['limited_until'])} at the latest"
+    if backend["relapses"]:
+        after = spell(backend["failback_after"])
+        yield f"{name} has relapsed {backend['relapses']} times: it takes over again after it has been up for {after}"
+    for asker, left in backend["pulls_left"].items():
+        of = f" of {left['limit']} in {spell(left['window'])}" if left["limit"] is not None else ""
+        yield f"{name} grants this machine's {asker} {left['remaining']} more pulls{of}"
+
+
+def _redirecting(status: Mapping[str, Any], serving: Mapping[str, Any]) -> str:
+    """Who is in charge of redirects where `serving` is for serving."""
+    return next(
+        str(each["backend"])
+        for each in status["charges"]
+        if each["for"] == Purpose.REDIRECT.value and each["repositories"] == serving["repositories"]
+    )
 
 
 def _written(wall: float) -> str:

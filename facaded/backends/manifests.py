@@ -9,9 +9,12 @@ types, for registries pick a platform for who accepts no index.
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from attrs import frozen
+
+from facaded.oci.requests import is_digest
 
 MANIFEST_SIZE = 4 << 20
 """Bytes of a manifest: the distribution-spec asks registries to take at least this, and clients read no more."""
@@ -21,6 +24,18 @@ MANIFEST_LIFE = 3600.0
 
 TAGS = 10_000
 """Tags whose digest is kept."""
+
+INDEX_TYPES = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+)
+
+MANIFEST_TYPES = (
+    *INDEX_TYPES,
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+)
+"""What a manifest can be: registries answer 404, or pick a platform, for who does not name the type that is stored."""
 
 LARGEST_BLOB = 10**15
 """Bytes that no blob has: a size that a manifest says is believed below it."""
@@ -58,6 +73,10 @@ class Accept:
     def read(cls, lines: tuple[str, ...]) -> "Accept":
         value = ", ".join(lines)
         return cls(value, frozenset(part.partition(";")[0].strip().lower() for part in value.split(",")) - {""})
+
+
+EVERY_TYPE = Accept.read(MANIFEST_TYPES)
+"""How the facade itself asks for a manifest, whatever it is."""
 
 
 class Cache:
@@ -128,16 +147,37 @@ def digest_of(body: bytes, algorithm: str = "sha256") -> str:
     return f"{algorithm}:{hashlib.new(algorithm, body).hexdigest()}"
 
 
+def platforms(body: bytes) -> list[str]:
+    """The digests of an index's manifests, as listed; none if it is no index, or lists what is no digest."""
+    return [digest for digest, _ in _descriptors(_object(body).get("manifests"))]
+
+
+def smallest_blob(body: bytes) -> str | None:
+    """The digest of the smallest blob with any bytes that a manifest names, its config included."""
+    manifest = _object(body)
+    described = [*_descriptors([manifest.get("config")]), *_descriptors(manifest.get("layers"))]
+    return min(((size, digest) for digest, size in described if size), default=(0, None))[1]
+
+
 def _described_size(body: bytes, digest: str) -> int | None:
+    manifest = _object(body)
+    described = [*_descriptors([manifest.get("config")]), *_descriptors(manifest.get("layers"))]
+    return next((size for each, size in described if each == digest), None)
+
+
+def _object(body: bytes) -> dict[str, Any]:
     try:
         manifest = json.loads(body)
     except (ValueError, RecursionError):
-        return None
-    if not isinstance(manifest, dict):
-        return None
-    layers = manifest.get("layers")
-    for described in [manifest.get("config"), *(layers if isinstance(layers, list) else [])]:
-        if isinstance(described, dict) and described.get("digest") == digest:
-            size = described.get("size")
-            return size if type(size) is int and 0 <= size < LARGEST_BLOB else None
-    return None
+        return {}
+    return manifest if isinstance(manifest, dict) else {}
+
+
+def _descriptors(listed: object) -> Iterator[tuple[str, int]]:
+    """Digest and size of each descriptor in a list; what is none is passed over."""
+    for each in listed if isinstance(listed, list) else []:
+        if not isinstance(each, dict) or not isinstance(each.get("digest"), str) or not is_digest(each["digest"]):
+            continue
+        size = each.get("size")
+        if type(size) is int and 0 <= size < LARGEST_BLOB:
+            yield each["digest"], size

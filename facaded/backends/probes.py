@@ -4,23 +4,38 @@ The steps, and what is good at each:
 1. `GET /v2/`: 200, or 401 with a challenge.
 2. a fresh token from the challenge's realm, for the canary if there is one. A registry without a token server has
 no such step.
+3. `HEAD` of the canary's manifest: 200.
+4. `GET` of the canary's smallest blob: a redirect, and one byte at the place it leads to. Only now and then.
+
+Steps 1 to 3 together are bounded in time, and step 4 by itself.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from attrs import define
+from attrs import define, evolve, field, frozen
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from facaded.backends.registry import Answer, Registry, probed_registry, words
+from facaded.backends.manifests import EVERY_TYPE, MANIFEST_SIZE, digest_of, platforms, smallest_blob
+from facaded.backends.registry import (
+    REDIRECTS,
+    Answer,
+    Head,
+    LocationError,
+    Opened,
+    Registry,
+    probed_registry,
+    words,
+)
 from facaded.backends.tokens import RealmError, read_token, token_url
 from facaded.oci import challenge
 from facaded.oci.challenge import Challenge
-from facaded.oci.requests import Image
-from facaded.policy.health import Result, Step, Verdict
+from facaded.oci.requests import Blob, Image, Manifest, is_digest
+from facaded.policy import health
+from facaded.policy.health import Canary, Climb, Quota, Result, Step, Verdict
 
 BODY_SIZE = 64 << 10
 """Bytes read of an answer to a probe: error documents and tokens have a few kilobytes."""
@@ -31,7 +46,18 @@ AFTER_ERROR = 10.0
 WORKING = (200, 401)
 
 HASTE = 1.0
-"""Seconds since the last probe before another may be hastened: failing requests must not turn into a load of probes."""
+"""Seconds from the end of a probe to the start of one that is hastened."""
+
+HASTENED_BURST = 2
+"""Probes that may be hastened in a row: one that finds an outage, and one that finds it over or another begun."""
+
+HASTENED_EVERY = 60.0
+"""Seconds after which one more may be: a client that asks for a damaged image again and again, or a hostile one, must
+not turn into a load of probes on a registry that is well."""
+
+ONE_BYTE = {"Range": "bytes=0-0"}
+
+Probe = Callable[[Climb], Deferred[Result]]
 
 _log = Logger()
 
@@ -46,54 +72,120 @@ class StepFailed(Exception):  # noqa: N818
         self.retry_after = retry_after
 
 
-def prober_of(
-    reactor: Any, url: str, ca_file: Path | None, canary: Image | None, timeout: float
-) -> Callable[[], Deferred[Result]]:
-    """A function that makes one probe of the registry at `url`.
+class _Absent(Exception):  # noqa: N818
+    """The canary is not as it should be, and the backend is not at fault: drift. The text says how."""
 
-    Raises as `registry.trust_policy` does.
+
+@define
+class Known:
+    """What is remembered from one deep probe to the next: the smallest blob of the manifest with this digest."""
+
+    digest: str = ""
+    blob: str = ""
+
+
+@frozen
+class Probed:
+    """What is probed: a registry, by its canary if there is one, within `timeout` seconds.
+
+    `has_account`: what is served is asked with an account of the facade's own, so that it does not matter when the
+    pulls of this machine's address are used up.
     """
-    registry = probed_registry(reactor, url, ca_file, timeout)
-    return lambda: Deferred.fromCoroutine(probe(registry, canary, timeout, reactor))
+
+    registry: Registry
+    canary: Image | None
+    timeout: float
+    has_account: bool = False
+    known: Known = field(factory=Known)
 
 
-async def probe(registry: Registry, canary: Image | None, timeout: float, clock: IReactorTime) -> Result:
-    """Climb the ladder once, for `timeout` seconds at most, and say what was found.
+def prober_of(
+    reactor: Any, url: str, ca_file: Path | None, canary: Image | None, timeout: float, has_account: bool
+) -> Probe:
+    """A function that makes one probe of the registry at `url`. Raises as `registry.trust_policy` does."""
+    probed = Probed(probed_registry(reactor, url, ca_file, timeout), canary, timeout, has_account)
+    return lambda climb: Deferred.fromCoroutine(probe(probed, climb, reactor))
+
+
+async def probe(probed: Probed, climb: Climb, clock: IReactorTime) -> Result:
+    """Climb the ladder once, and say what was found. The time-out is for steps 1 to 3, and again for step 4.
 
     Does not raise; what a probe that was cancelled from outside returns means nothing.
     """
-    ladder = _Ladder(registry, canary)
+    ladder = _Ladder(probed.registry, probed.canary, climb, probed.known)
     begun = clock.seconds()
+
+    async def within(steps: Coroutine[Deferred[Any], Any, str]) -> str:
+        return await Deferred.fromCoroutine(steps).addTimeout(probed.timeout, clock)
+
     verdict, retry_after = Verdict.GOOD, 0.0
     try:
-        found = await Deferred.fromCoroutine(ladder.climb()).addTimeout(timeout, clock)
+        found = await within(ladder.climb())
+        if climb.deep and ladder.found:
+            found = await within(ladder.climb_to_blob())
+    except _Absent as absent:
+        found, ladder.drift = str(absent), str(absent)
     except StepFailed as failed:
         verdict, found, retry_after = failed.verdict, failed.words, failed.retry_after
     except Exception as error:
         verdict, found = Verdict.BAD, words(error)
-    return Result(verdict, ladder.step, found, clock.seconds() - begun, retry_after)
+    step, quota = ladder.step, ladder.quota
+    if verdict is Verdict.GOOD and quota is not None and quota.remaining == 0 and not probed.has_account:
+        verdict, step, found = Verdict.LIMITED, Step.MANIFEST, "no pulls left"
+    result = Result(verdict, step, found, clock.seconds() - begun, retry_after, ladder.requests)
+    return evolve(result, canary=ladder.canary_seen, quota=quota, deep=climb.deep)
 
 
 @define
 class _Ladder:
-    """One climb; `step` is where it has got to."""
+    """One climb; `step` is where it has got to, and the rest what it has learned."""
 
     registry: Registry
     canary: Image | None
+    how: Climb
+    known: Known
     step: Step = Step.PING
+    requests: int = 0
+    found: bool = False
+    digest: str = ""
+    drift: str = ""
+    quota: Quota | None = None
+    authorization: str = ""
+
+    @property
+    def canary_seen(self) -> Canary | None:
+        return Canary(self.found, self.digest, self.drift) if self.found or self.drift else None
 
     async def climb(self) -> str:
-        answer = await self._ask(f"{self.registry.url}/v2/", accept=lambda status: status in WORKING)
-        if answer.status == 200:
-            return "answers without a token"
-        challenges = [each for value in answer.values("WWW-Authenticate") for each in challenge.parse(value)]
-        if not challenges:
-            raise StepFailed(Verdict.BAD, "401 without a challenge")
-        bearer = next((each for each in challenges if each.scheme == "bearer"), None)
-        if bearer is None:
-            return f"wants {challenges[0].scheme} authentication"
-        self.step = Step.TOKEN
-        return await self._token(bearer)
+        """Steps 1 to 3."""
+        answer = await self._ask("GET", f"{self.registry.url}/v2/", {}, accept=lambda status: status in WORKING)
+        found = "answers without a token"
+        if answer.status == 401:
+            challenges = [each for value in answer.values("WWW-Authenticate") for each in challenge.parse(value)]
+            if not challenges:
+                raise StepFailed(Verdict.BAD, "401 without a challenge")
+            bearer = next((each for each in challenges if each.scheme == "bearer"), None)
+            if bearer is None:
+                return f"wants {challenges[0].scheme} authentication"
+            self.step = Step.TOKEN
+            found = await self._token(bearer)
+        return await self._manifest(self.canary) if self.canary else found
+
+    async def climb_to_blob(self) -> str:
+        """Step 4."""
+        assert self.canary is not None
+        self.step = Step.BLOB
+        if not self.digest or self.known.digest != self.digest:
+            await self._learn_blob(self.canary)
+        url = self._url(Blob(self.canary.name, self.known.blob))
+        opened = await self._open(url)
+        if opened.status == 404:
+            raise _Absent("a blob of the canary is not there")
+        if opened.status in REDIRECTS:
+            opened = await self._follow(url, opened)
+        if opened.status not in (200, 206):
+            raise _failed(opened, "the CDN answered")
+        return "blob found"
 
     async def _token(self, bearer: Challenge) -> str:
         scope = f"repository:{self.canary.name}:pull" if self.canary else None
@@ -101,20 +193,104 @@ class _Ladder:
             url = token_url(bearer, self.registry.url, scope)
         except RealmError as error:
             raise StepFailed(Verdict.BAD, str(error)) from None
-        answer = await self._ask(url, accept=lambda status: status < 500)
-        if answer.status != 200:
+        accept = {"Accept": "application/json"}
+        answer = await self._ask("GET", url, accept, accept=lambda status: status < 500)
+        if answer.status != 200 and self.canary is None:
             return f"token server answers {answer.status}"
-        if read_token(answer) is None:
+        if answer.status != 200:
+            raise self._refused(answer.status, "the token server answers")
+        token = read_token(answer)
+        if token is None:
             raise StepFailed(Verdict.BAD, "200 without a token")
+        self.authorization = f"Bearer {token[0]}"
         return "token granted"
 
-    async def _ask(self, url: str, accept: Callable[[int], bool]) -> Answer:
-        answer = await self.registry.ask("GET", url, headers={"Accept": "application/json"}, limit=BODY_SIZE)
-        if answer.status == 429:
-            raise StepFailed(Verdict.LIMITED, "429, asks for patience", answer.retry_after())
-        if not accept(answer.status):
-            raise StepFailed(Verdict.BAD, f"answered {answer.status}", answer.retry_after())
+    async def _manifest(self, canary: Image) -> str:
+        self.step = Step.MANIFEST
+        url = self._url(Manifest(canary.name, canary.reference))
+        answer = await self._ask(
+            "HEAD", url, self._own({"Accept": EVERY_TYPE.value}), accept=lambda status: status < 500
+        )
+        if answer.status != 200:
+            raise self._refused(answer.status, "answered")
+        self.found = True
+        digest = answer.value("Docker-Content-Digest")
+        self.digest = digest if is_digest(digest) else ""
+        self.quota = answer.quota()
+        return "manifest found"
+
+    async def _learn_blob(self, canary: Image) -> None:
+        """Read the canary's manifest, and of an index its first platform's too, for the smallest blob."""
+        body = await self._body(canary.name, self.digest or canary.reference)
+        digest = digest_of(body)
+        for platform in platforms(body)[:1]:
+            body = await self._body(canary.name, platform)
+        blob = smallest_blob(body)
+        if blob is None:
+            raise _Absent("the canary's manifest names no blob")
+        self.digest = self.digest or digest
+        self.known.digest, self.known.blob = self.digest, blob
+
+    async def _body(self, name: str, reference: str) -> bytes:
+        url, headers = self._url(Manifest(name, reference)), self._own({"Accept": EVERY_TYPE.value})
+        answer = await self._ask("GET", url, headers, accept=lambda status: status == 200, limit=MANIFEST_SIZE)
+        if is_digest(reference) and digest_of(answer.body, reference.partition(":")[0]) != reference:
+            raise StepFailed(Verdict.BAD, "a manifest with a wrong digest")
+        return answer.body
+
+    async def _follow(self, url: str, opened: Opened) -> Opened:
+        """Go where a blob is redirected to; on the registry's own host once more, with the token."""
+        for _ in range(2):
+            try:
+                url = self.registry.location(url, opened.value("Location"))
+            except LocationError as error:
+                raise StepFailed(Verdict.BAD, str(error)) from None
+            opened = await self._open(url)
+            if not self.registry.is_own(url) or opened.status not in REDIRECTS:
+                break
+        return opened
+
+    async def _open(self, url: str) -> Opened:
+        """The head of an answer to a request for one byte; with the token on the registry's own host alone."""
+        self.requests += 1
+        opened = await self.registry.open("GET", url, self._own(ONE_BYTE) if self.registry.is_own(url) else ONE_BYTE)
+        opened.abandon()
+        if self.registry.is_own(url) and opened.status not in (*REDIRECTS, 200, 206, 404):
+            raise _failed(opened, "answered")
+        return opened
+
+    async def _ask(
+        self,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        accept: Callable[[int], bool],
+        limit: int = BODY_SIZE,
+    ) -> Answer:
+        self.requests += 1
+        answer = await self.registry.ask(method, url, headers=headers, limit=limit)
+        if answer.status == 429 or not accept(answer.status):
+            raise _failed(answer, "answered")
         return answer
+
+    def _own(self, headers: dict[str, str]) -> dict[str, str]:
+        """Headers for the registry's own host."""
+        return {**headers, "Authorization": self.authorization} if self.authorization else headers
+
+    def _url(self, read: Manifest | Blob) -> str:
+        return f"{self.registry.url}{read.path}"
+
+    def _refused(self, status: int, who: str) -> StepFailed | _Absent:
+        """What it means that the canary is not given."""
+        if health.absent(status, self.how.proven) is Verdict.GOOD:
+            return _Absent(f"{who} {status} for the canary")
+        return StepFailed(Verdict.BAD, f"{who} {status} for the canary, which it has had")
+
+
+def _failed(head: Head, who: str) -> StepFailed:
+    if head.status == 429:
+        return StepFailed(Verdict.LIMITED, "429, asks for patience", head.retry_after())
+    return StepFailed(Verdict.BAD, f"{who} {head.status}", head.retry_after())
 
 
 class Prober:
@@ -130,8 +306,9 @@ class Prober:
         self._probe = probe
         self._heard = heard
         self._stopped = False
-        self._pause: Deferred[None] | None = None
+        self._pausing: IDelayedCall | None = None
         self._heard_at = 0.0
+        self._hastened: list[float] = []
         self._loop: Deferred[None] | None = None
 
     def start(self) -> None:
@@ -146,13 +323,28 @@ class Prober:
         if self._loop is not None:
             self._loop.cancel()
 
-    def hasten(self) -> None:
-        """End the wait for the next probe.
+    def hasten(self) -> bool:
+        """Make the next probe now, or a second after the last one; says whether it was brought forward.
 
-        One that is under way is left alone, and so is a backend that was probed just now.
+        One that is under way is left alone. Only so many are hastened: then the next comes when it comes.
         """
-        if self._pause is not None and self._clock.seconds() - self._heard_at >= HASTE:
-            self._pause.callback(None)
+        now = self._clock.seconds()
+        self._hastened = [each for each in self._hastened if each > now - HASTENED_EVERY * HASTENED_BURST]
+        if len(self._hastened) >= HASTENED_BURST or not self._bring_forward(max(self._heard_at + HASTE - now, 0)):
+            return False
+        self._hastened.append(now)
+        return True
+
+    def probe_now(self) -> None:
+        """Make the next probe now, whatever there was before: time itself has jumped."""
+        self._bring_forward(0)
+
+    def _bring_forward(self, seconds: float) -> bool:
+        """Shorten the wait for the next probe to so many seconds."""
+        if self._pausing is None or self._pausing.getTime() <= self._clock.seconds() + seconds:
+            return False
+        self._pausing.reset(seconds)
+        return True
 
     async def _run(self) -> None:
         while not self._stopped:
@@ -163,14 +355,13 @@ class Prober:
 
     async def _wait(self, seconds: float) -> None:
         pause: Deferred[None] = Deferred()
-        self._pause = pause
-        call = self._clock.callLater(seconds, pause.callback, None)
+        self._pausing = self._clock.callLater(seconds, pause.callback, None)
         try:
             await pause
         finally:
-            self._pause = None
-            if call.active():
-                call.cancel()
+            if self._pausing.active():
+                self._pausing.cancel()
+            self._pausing = None
 
     def _pause_after(self, result: Result) -> float:
         """What the listener says; an error of its own must not end the watch over a backend."""

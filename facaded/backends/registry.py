@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from attrs import frozen
 from OpenSSL import SSL, crypto
@@ -52,6 +52,7 @@ from zope.interface import implementer
 
 from facaded import __version__
 from facaded.backends.inward import Checked, Reach, resolver
+from facaded.policy.health import Quota
 
 USER_AGENT = f"facaded/{__version__}"
 
@@ -83,6 +84,8 @@ last address has refused, so that it is part of the time in which an outage is n
 
 _PEM_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
+_RATE = re.compile(r"(\d{1,15})(?:;w=(\d{1,9}))?")
+
 _SHORT = (
     (ConnectionRefusedError, "connection refused"),
     (DNSLookupError, "the name does not resolve"),
@@ -97,8 +100,18 @@ _SHORT = (
 )
 
 
+REDIRECTS = (301, 302, 303, 307, 308)
+
+LOCATION_LENGTH = 8192
+"""Characters of a Location that is gone by: signed addresses have some 2000."""
+
+
 class TooLargeError(Exception):
     """A body was longer than the limit that was asked for."""
+
+
+class LocationError(Exception):
+    """A redirect leads nowhere that anybody may be sent to. The text says why."""
 
 
 @frozen
@@ -119,6 +132,14 @@ class Head:
     def retry_after(self) -> float:
         """Seconds of a Retry-After; 0 if there is none, or if it is a date, which registries do not send."""
         return float(count(self.value("Retry-After")) or 0)
+
+    def quota(self) -> Quota | None:
+        """The pulls that are left, as Docker Hub says it: `ratelimit-remaining: 76;w=21600`. None if it does not."""
+        remaining = _RATE.fullmatch(self.value("RateLimit-Remaining"))
+        if not remaining:
+            return None
+        limit = _RATE.fullmatch(self.value("RateLimit-Limit"))
+        return Quota(int(remaining[1]), int(limit[1]) if limit else None, float(remaining[2] or 0))
 
 
 @frozen
@@ -171,6 +192,29 @@ class Registry:
         """A client is about to be sent to `host`. Raises InwardError if this registry must not send it there."""
         if self._reach is not None:
             await self._reach.check_name(host)
+
+    def location(self, base: str, location: str) -> str:
+        """A Location made absolute from `base`, where this registry sent it, and otherwise unchanged.
+
+        It is http or https, and https if the registry is, without user-info or control characters. Raises
+        LocationError if it is not.
+        """
+        url = urljoin(base, location) if location else ""
+        try:
+            parts = urlsplit(url)
+            lawful = parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
+            lawful = lawful and parts.port != 0 and len(url) <= LOCATION_LENGTH
+        except ValueError:
+            lawful = False
+        if not lawful or not url.isascii() or not url.isprintable() or " " in url:
+            raise LocationError("redirects a blob to what is no address")
+        if parts.scheme == "http" and self.url.startswith("https:"):
+            raise LocationError("redirects a blob to plain http")
+        return url
+
+    def is_own(self, url: str) -> bool:
+        """Whether `url` is on this registry's own host and port, and so needs a token."""
+        return _place(url) == _place(self.url)
 
     async def open(self, method: str, url: str, headers: Mapping[str, str]) -> Opened:
         """Send one request to `url`.
@@ -381,6 +425,12 @@ def trust_policy(ca_file: Path | None) -> HostnameCachingHTTPSPolicy:
 def count(text: str) -> int | None:
     """A header's whole number, or None if it is none, or a larger one than anything here can mean."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
+
+
+def _place(url: str) -> tuple[str, int]:
+    """Host and port of a URL, as a connection has them."""
+    parts = urlsplit(url)
+    return (parts.hostname or "").lower(), parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
 
 
 def words(error: BaseException) -> str:

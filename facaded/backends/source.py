@@ -5,20 +5,21 @@ its answers, checked, and sorted into what it has, what it does not have, and fa
 
 import json
 import re
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from facaded.backends.manifests import MANIFEST_SIZE, Accept, Cache, Manifest, digest_of
-from facaded.backends.registry import Opened, Registry, TooLargeError, count, printable, words
+from facaded.backends.registry import REDIRECTS, LocationError, Opened, Registry, TooLargeError, count, printable, words
 from facaded.backends.shared import Shared
 from facaded.backends.tokens import Authorization, Given, RealmError, TokenError, TokenRefusedError
 from facaded.oci.requests import Blob, Referrers, Tags, is_digest, is_query
 from facaded.oci.requests import Manifest as ManifestRead
+from facaded.policy.health import Quota
 from facaded.policy.repositories import Rename, renamed
 
 T = TypeVar("T")
@@ -35,10 +36,7 @@ LIST_SIZE = 4 << 20
 REDIRECT_SIZE = 64 << 10
 """Bytes of a redirect's body that are read, so that the connection can be used again."""
 
-REDIRECTS = (301, 302, 303, 307, 308)
 MEDIA_TYPE_LENGTH = 255
-LOCATION_LENGTH = 8192
-"""Characters of a Location that is passed on: signed addresses have some 2000."""
 
 
 class Authorizer(Protocol):
@@ -114,7 +112,11 @@ class Listing:
 
 
 class Source:
-    """One backend. `name` is its name in the settings, `renames` say what it calls the facade's repositories."""
+    """One backend.
+
+    `name` is its name in the settings, `renames` say what it calls the facade's repositories. `note_quota` is called
+    with whose they are, "address" or "account", when the backend says how many pulls are left.
+    """
 
     def __init__(
         self,
@@ -125,6 +127,7 @@ class Source:
         cache: Cache,
         clock: IReactorTime,
         relay_blobs: bool = False,
+        note_quota: Callable[[str, Quota], None] = lambda *_: None,
     ) -> None:
         self.name = name
         self._registry = registry
@@ -133,6 +136,7 @@ class Source:
         self._cache = cache
         self._clock = clock
         self._relay_blobs = relay_blobs
+        self._note_quota = note_quota
         self._manifests: Shared[object, Manifest] = Shared()
 
     async def manifest(self, read: ManifestRead, accept: Accept, with_body: bool) -> Manifest:
@@ -178,7 +182,7 @@ class Source:
                 raise NoRedirectError(await self._public(url))
             await self._read(opened, REDIRECT_SIZE)
             url = self._location(url, opened.value("Location"))
-            if _place(url) != _place(self._registry.url):
+            if not self._registry.is_own(url):
                 await self._guarded(self._registry.check_name(urlsplit(url).hostname or ""))
                 return url
         raise FailingError("redirects a blob to itself", whole=False)
@@ -289,6 +293,8 @@ class Source:
             opened = await self._guarded(self._registry.open(method, url, sent))
             if opened.status == 200 and anonymous:
                 self._tokens.is_public(name)
+            if (quota := opened.quota()) is not None:
+                self._note_quota("address" if anonymous else "account", quota)
             if opened.status == 200 or opened.status in REDIRECTS or (ranged.range and opened.status in (206, 416)):
                 return opened
             opened.abandon()
@@ -326,19 +332,10 @@ class Source:
         return size
 
     def _location(self, base: str, location: str) -> str:
-        """A Location made absolute: http or https, https if the backend is, without user-info or control characters."""
-        url = urljoin(base, location) if location else ""
         try:
-            parts = urlsplit(url)
-            lawful = parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
-            lawful = lawful and parts.port != 0 and len(url) <= LOCATION_LENGTH
-        except ValueError:
-            lawful = False
-        if not lawful or not url.isascii() or not url.isprintable() or " " in url:
-            raise FailingError("redirects a blob to what is no address", whole=False)
-        if parts.scheme == "http" and self._registry.url.startswith("https:"):
-            raise FailingError("redirects a blob to plain http", whole=False)
-        return url
+            return self._registry.location(base, location)
+        except LocationError as error:
+            raise FailingError(str(error), whole=False) from None
 
     def _their_name(self, name: str) -> str:
         theirs = renamed(self._renames, name)
@@ -383,12 +380,6 @@ def _object(body: bytes) -> dict[str, Any]:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
-
-
-def _place(url: str) -> tuple[str, int]:
-    """Host and port of a URL, as a connection has them."""
-    parts = urlsplit(url)
-    return (parts.hostname or "").lower(), parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
 
 
 def _next_query(link: str, path: str) -> str | None:

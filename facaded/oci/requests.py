@@ -116,6 +116,9 @@ class Image:
     name: str = field()
     reference: str = "latest"
 
+    def __str__(self) -> str:
+        return f"{self.name}{'@' if ':' in self.reference else ':'}{self.reference}"
+
 
 def parse(method: bytes, target: bytes, host: bytes = b"") -> Request | Refusal:
     """Say what a request asks for.

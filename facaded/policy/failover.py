@@ -5,9 +5,10 @@ Pure: the healths, the order and the time go in, a `Charge` comes out. Times are
 
 from collections.abc import Callable, Mapping, Sequence
 
-from attrs import frozen
+from attrs import field, frozen
 
 from facaded.policy.health import Health, Purpose, State
+from facaded.policy.overrides import Override, Overrides
 
 
 @frozen
@@ -22,12 +23,20 @@ class Charge:
 class Order:
     """The backends of one route, preferred first and at least one, and what one of them is to be in charge for.
 
-    `failback_after` is how long an earlier backend must have been up before it is in charge again, in seconds.
+    `failback_after` is how long an earlier backend must have been up before it is in charge again, in seconds;
+    relapses lengthen it. `overrides` are those in force.
     """
 
     backends: tuple[str, ...]
     failback_after: float
     purpose: Purpose = Purpose.REDIRECT
+    overrides: Overrides = field(factory=Overrides)
+
+    @property
+    def taking_part(self) -> tuple[str, ...]:
+        """The backends that are not drained; with all of them drained, all: somebody has to answer."""
+        undrained = tuple(name for name in self.backends if name not in self.overrides.drains)
+        return undrained or self.backends
 
     def choose(self, healths: Mapping[str, Health], charge: Charge | None, now: float) -> Charge:
         """Say who is in charge now; `charge` is who was until now.
@@ -39,51 +48,76 @@ class Order:
 
     def failback_at(self, healths: Mapping[str, Health], charge: Charge) -> float | None:
         """When an earlier backend takes over again if nothing else happens, or None if none is on its way back."""
-        if charge.backend not in self.backends or not self._works(healths[charge.backend]):
+        if self._pinned or charge.backend not in self.taking_part or not self._works(healths[charge.backend]):
             return None
-        earlier = self.backends[: self.backends.index(charge.backend)]
-        return min(
-            (healths[name].since + self.failback_after for name in earlier if self._is_back(healths[name])),
-            default=None,
-        )
+        return min((self._due(healths[name]) for name in self._earlier(healths, charge.backend)), default=None)
 
     def explain(self, healths: Mapping[str, Health], charge: Charge, now: float) -> str:
         """One sentence: who is in charge, and why. Times are in seconds from `now`."""
+        return f"{charge.backend} is in charge: {self._reason(healths, charge, now)}"
+
+    def _reason(self, healths: Mapping[str, Health], charge: Charge, now: float) -> str:
         name = charge.backend
+        if self._pinned:
+            although = "" if self._works(healths[name]) else f", although it is {healths[name].state.value}"
+            return f"it is pinned{_remaining(self.overrides.pins[name], now)}{although}"
         if len(self.backends) == 1:
-            return f"{name} is in charge: no other backend may stand in"
-        if not any(self._works(healths[each]) for each in self.backends):
-            return f"{name} is in charge: every backend is down, so the first one keeps the requests"
+            return "no other backend may stand in"
+        if all(each in self.overrides.drains for each in self.backends):
+            return "every backend is drained, so the first one keeps the requests"
+        if not any(self._works(healths[each]) for each in self.taking_part):
+            return "every backend is down, so the first one keeps the requests"
         due = self.failback_at(healths, charge)
         if due is not None:
-            back = next(each for each in self.backends if self._is_back(healths[each]))
-            return f"{name} is in charge: {back} is back, and takes over in {max(due - now, 0.0):.0f} s if it stays up"
+            back = min(self._earlier(healths, name), key=lambda each: self._due(healths[each]))
+            return f"{back} is back, and takes over in {spell(due - now)} if it stays up"
         earlier = self.backends[: self.backends.index(name)]
         if not earlier:
-            return f"{name} is in charge: it is the first and {healths[name].state.value}"
-        return f"{name} is in charge: {', '.join(describe(each, healths[each]) for each in earlier)}"
+            return f"it is the first and {healths[name].state.value}"
+        return ", ".join(self._why_not(each, healths[each], now) for each in earlier)
+
+    def _why_not(self, name: str, health: Health, now: float) -> str:
+        if name in self.overrides.drains:
+            return f"{name} is drained{_remaining(self.overrides.drains[name], now)}"
+        return describe(name, health)
 
     def _choose(self, healths: Mapping[str, Health], current: str | None, now: float) -> str:
-        usable = [name for name in self.backends if self._works(healths[name])]
-        if not usable:
+        if self._pinned:
+            return self._pinned
+        if all(name in self.overrides.drains for name in self.backends):
             return self.backends[0]
+        usable = [name for name in self.taking_part if self._works(healths[name])]
+        if not usable:
+            return self.taking_part[0]
         if current not in usable:
             return next((name for name in usable if healths[name].state is not State.UNKNOWN), usable[0])
-        earlier = usable[: usable.index(current)]
-        return next((name for name in earlier if self._is_due(healths[name], now)), current)
+        earlier = self._earlier(healths, current)
+        return next((name for name in earlier if now >= self._due(healths[name])), current)
+
+    @property
+    def _pinned(self) -> str | None:
+        """The pinned backend, if this route has it."""
+        return self.overrides.pinned if self.overrides.pinned in self.backends else None
 
     def _works(self, health: Health) -> bool:
         return health.usable(self.purpose)
 
-    def _is_back(self, health: Health) -> bool:
-        return self._works(health) and health.state is not State.UNKNOWN
+    def _earlier(self, healths: Mapping[str, Health], name: str) -> list[str]:
+        """The backends before `name` that are known to work."""
+        earlier = self.taking_part[: self.taking_part.index(name)]
+        return [each for each in earlier if self._works(healths[each]) and healths[each].state is not State.UNKNOWN]
 
-    def _is_due(self, health: Health, now: float) -> bool:
-        return self._is_back(health) and now >= health.since + self.failback_after
+    def _due(self, health: Health) -> float:
+        """When a backend that works has been up for long enough."""
+        return health.since + health.failback_after(self.failback_after)
 
 
 def summarise(
-    backends: Sequence[str], healths: Mapping[str, Health], charge: Charge, written: Callable[[float], str]
+    backends: Sequence[str],
+    healths: Mapping[str, Health],
+    charge: Charge,
+    overrides: Overrides,
+    written: Callable[[float], str],
 ) -> str:
     """One line for a service manager: `docker-hub down (token server: time-out) since 02:13; ghcr in charge`.
 
@@ -94,11 +128,27 @@ def summarise(
         for name in backends
         if healths[name].state is not State.UP
     ]
-    return "; ".join([*troubles, f"{charge.backend} in charge"])
+    drained = [f"{name} drained since {written(each.since)}" for name, each in overrides.drains.items()]
+    pinned = (
+        f" (pinned since {written(overrides.pins[charge.backend].since)})" if charge.backend in overrides.pins else ""
+    )
+    return "; ".join([*troubles, *drained, f"{charge.backend} in charge{pinned}"])
 
 
 def describe(name: str, health: Health) -> str:
     """A backend's state in words, with what failed: `docker-hub down (token server: time-out)`."""
-    if health.state is State.DOWN and health.failed:
-        return f"{name} down ({health.failed.step.value}: {health.failed.words})"
+    if health.state in (State.DOWN, State.LIMITED) and health.failed:
+        return f"{name} {health.state.value} ({health.failed.step.value}: {health.failed.words})"
     return f"{name} {health.state.value}"
+
+
+def spell(seconds: float) -> str:
+    """A duration as a person says it: `40 s`, `5 min`, `2 h 5 min`."""
+    if seconds < 100:
+        return f"{max(seconds, 0.0):.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return " ".join(f"{count} {unit}" for count, unit in ((hours, "h"), (minutes, "min")) if count)
+
+
+def _remaining(override: Override, now: float) -> str:
+    return "" if override.until is None else f" for another {spell(override.until - now)}"

@@ -15,8 +15,10 @@ from facaded.backends.watch import Watch
 from facaded.oci import errors, requests
 from facaded.oci.clients import identify
 from facaded.oci.errors import Code, Refusal
+from facaded.oci.requests import Manifest
 from facaded.policy.answers import Answer, Forward, Page, Pong, Redirect, Rules, Serve, decide
 from facaded.policy.health import State
+from facaded.policy.hints import Hints
 from facaded.web import page, served
 from facaded.web.relay import relay
 from facaded.web.served import JSON, Rendered
@@ -29,17 +31,22 @@ ALWAYS = {"Cache-Control": "no-store", "Vary": "User-Agent, Accept, Authorizatio
 class Facade(Resource):
     """Answers for the registry.
 
-    `rules` gives the rules in force, `watch` knows who is in charge, `serving` gives what asks the backends.
+    `rules` gives the rules in force, `watch` knows who is in charge, `serving` gives what asks the backends, `seconds`
+    monotonic time.
     """
 
     isLeaf = True
     _log = Logger()
 
-    def __init__(self, rules: Callable[[], Rules], watch: Watch, serving: Callable[[], Serving]) -> None:
+    def __init__(
+        self, rules: Callable[[], Rules], watch: Watch, serving: Callable[[], Serving], seconds: Callable[[], float]
+    ) -> None:
         Resource.__init__(self)
         self._rules = rules
         self._watch = watch
         self._serving = serving
+        self._seconds = seconds
+        self._hints = Hints()
 
     def render(self, request: Request) -> int:
         work = Deferred.fromCoroutine(self._answer(request))
@@ -48,11 +55,15 @@ class Facade(Resource):
         return NOT_DONE_YET
 
     async def _answer(self, request: Request) -> None:
-        answer = self._decide(request)
+        asked, answer = self._decide(request)
         if isinstance(answer, Redirect | Serve | Forward) and not self._watch.settled:
             await self._watch.when_settled()
-            answer = self._decide(request)
+            asked, answer = self._decide(request)
         match answer:
+            case Redirect():
+                self._write(request, self._rendered(answer))
+                if isinstance(asked, Manifest):
+                    self._take_hint(request, answer)
             case Serve():
                 self._write(request, await self._serve(request, answer))
             case Forward():
@@ -60,11 +71,18 @@ class Facade(Resource):
             case _:
                 self._write(request, self._rendered(answer))
 
-    def _decide(self, request: Request) -> Answer:
+    def _take_hint(self, request: Request, answer: Redirect) -> None:
+        """A client that comes back for what it was just sent elsewhere for has perhaps not got it there."""
+        client = str(getattr(request.getClientAddress(), "host", ""))
+        if self._hints.repeated(client, request.method.decode("latin-1"), answer.location, self._seconds()):
+            self._watch.probe_soon(answer.backend)
+
+    def _decide(self, request: Request) -> tuple[requests.Request | Refusal, Answer]:
+        """What is asked, and what to answer."""
         host = request.requestHeaders.getRawHeaders(b"Host", [b""])[0]
         asked = requests.parse(request.method, request.uri, host)
         client = identify(_header(request, "User-Agent"))
-        return decide(asked, host.decode("latin-1"), client, self._rules(), self._watch.situation())
+        return asked, decide(asked, host.decode("latin-1"), client, self._rules(), self._watch.situation())
 
     async def _serve(self, request: Request, answer: Serve) -> Rendered:
         found = await self._serving().serve(answer.read, answer.backends, _wanted(request))

@@ -1,9 +1,12 @@
 """The ladder: what each answer of a registry means, over treq in memory; and the loop that climbs it."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from treq.testing import RequestTraversalAgent
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -11,13 +14,37 @@ from twisted.logger import LogEvent
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from facaded.backends.probes import AFTER_ERROR, BODY_SIZE, Prober, probe
+from facaded.backends.manifests import digest_of
+from facaded.backends.probes import (
+    AFTER_ERROR,
+    BODY_SIZE,
+    HASTE,
+    HASTENED_BURST,
+    HASTENED_EVERY,
+    Known,
+    Probed,
+    Prober,
+    probe,
+)
 from facaded.backends.registry import Registry
 from facaded.oci.requests import Image
-from facaded.policy.health import Result, Step, Verdict
+from facaded.policy.health import Canary, Climb, Quota, Result, Step, Verdict
 
 CHALLENGE = 'Bearer realm="http://tokens.test/token?x=1",service="registry.test",scope="repository:user/image:pull"'
+
+
+def json_values() -> st.SearchStrategy[Any]:
+    return st.none() | st.integers() | st.text() | st.just(digest_of(b"some"))
+
+
+def lists_and_objects(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    keys = st.sampled_from(["manifests", "layers", "config", "digest", "size"])
+    return st.lists(inner) | st.dictionaries(keys, inner)
+
+
 Answer = tuple[int, dict[str, str], bytes]
+SHALLOW = Climb()
+DEEP = Climb(deep=True)
 
 
 class Registries(Resource):
@@ -43,12 +70,15 @@ class Registries(Resource):
         return body
 
 
-def climb(table: dict[str, Answer], canary: Image | None = None) -> tuple[Result, Registries]:
+def climb(
+    table: dict[str, Answer], canary: Image | None = None, how: Climb = SHALLOW, **of: Any
+) -> tuple[Result, Registries]:
     registries, clock, found = Registries(table), Clock(), list[Result]()
     agent = RequestTraversalAgent(registries)
-    done = Deferred.fromCoroutine(probe(Registry("http://registry.test", agent), canary, 3.0, clock))
+    probed = Probed(Registry("http://registry.test", agent), canary, timeout=3.0, **of)
+    done = Deferred.fromCoroutine(probe(probed, how, clock))
     done.addCallback(found.append)
-    for _ in range(5):
+    for _ in range(10):
         agent.flush()
     clock.advance(3.0)
     agent.flush()
@@ -104,6 +134,201 @@ def test_the_table_of_answers(table: dict[str, Answer], verdict: Verdict, step: 
     assert (result.latency == 3.0) == (words == "time-out")
 
 
+CANARY = Image("org/app")
+PROVEN = Climb(proven=True)
+MANIFESTS = "/v2/org/app/manifests/"
+LATEST = f"{MANIFESTS}latest"
+
+
+def digested(document: dict[str, Any]) -> tuple[str, bytes]:
+    body = json.dumps(document).encode()
+    return digest_of(body), body
+
+
+LARGE, SMALL = digest_of(b"large"), digest_of(b"small")
+PLATFORM, PLATFORM_BODY = digested(
+    {"config": {"digest": LARGE, "size": 9000}, "layers": [{"digest": SMALL, "size": 5}, {"digest": LARGE, "size": 0}]}
+)
+INDEX, INDEX_BODY = digested({"manifests": [{"digest": "no", "size": 1}, {"digest": PLATFORM, "size": 200}]})
+BLOB = f"/v2/org/app/blobs/{SMALL}"
+FOUND: Answer = (200, {"Docker-Content-Digest": INDEX}, b"")
+GATE: dict[str, Answer] = {"/v2/": unauthorized(), "/token": TOKEN}
+WHOLE: dict[str, Answer] = {
+    **GATE,
+    LATEST: FOUND,
+    f"{MANIFESTS}{INDEX}": (200, {}, INDEX_BODY),
+    f"{MANIFESTS}{PLATFORM}": (200, {}, PLATFORM_BODY),
+    BLOB: (307, {"Location": "http://cdn.test/blob?sig=1"}, b""),
+    "/blob": (206, {}, b"s"),
+}
+
+CANARY_TABLE: list[tuple[dict[str, Answer], Climb, Verdict, Step, str, str]] = [
+    # what is answered, how it is climbed: the verdict, the step, the words, the drift
+    ({**GATE, LATEST: FOUND}, SHALLOW, GOOD, Step.MANIFEST, "manifest found", ""),
+    ({"/v2/": (200, {}, b"{}"), LATEST: FOUND}, SHALLOW, GOOD, Step.MANIFEST, "manifest found", ""),
+    ({**GATE, LATEST: (500, {}, b"")}, SHALLOW, BAD, Step.MANIFEST, "answered 500", ""),
+    ({**GATE, LATEST: (500, {}, b"")}, PROVEN, BAD, Step.MANIFEST, "answered 500", ""),
+    ({**GATE, LATEST: (429, {"Retry-After": "9"}, b"")}, PROVEN, LIMITED, Step.MANIFEST, "429, asks for patience", ""),
+    ({**GATE}, SHALLOW, BAD, Step.MANIFEST, "time-out", ""),
+    *(
+        ({**GATE, LATEST: (status, {}, b"")}, SHALLOW, GOOD, Step.MANIFEST, said, said)
+        for status in (401, 403, 404, 400, 307)
+        for said in [f"answered {status} for the canary"]
+    ),
+    *(
+        ({**GATE, LATEST: (status, {}, b"")}, PROVEN, BAD, Step.MANIFEST, said, "")
+        for status in (401, 403, 400, 307)
+        for said in [f"answered {status} for the canary, which it has had"]
+    ),
+    (
+        {**GATE, LATEST: (404, {}, b"")},
+        PROVEN,
+        GOOD,
+        Step.MANIFEST,
+        "answered 404 for the canary",
+        "answered 404 for the canary",
+    ),
+    (
+        {**GATE, "/token": (403, {}, b"")},
+        SHALLOW,
+        GOOD,
+        Step.TOKEN,
+        "the token server answers 403 for the canary",
+        "the token server answers 403 for the canary",
+    ),
+    (
+        {**GATE, "/token": (401, {}, b"")},
+        PROVEN,
+        BAD,
+        Step.TOKEN,
+        "the token server answers 401 for the canary, which it has had",
+        "",
+    ),
+    (
+        {**GATE, LATEST: (200, {"RateLimit-Limit": "100;w=21600", "RateLimit-Remaining": "0;w=21600"}, b"")},
+        PROVEN,
+        LIMITED,
+        Step.MANIFEST,
+        "no pulls left",
+        "",
+    ),
+    (WHOLE, DEEP, GOOD, Step.BLOB, "blob found", ""),
+    ({**WHOLE, "/blob": (200, {}, b"small")}, DEEP, GOOD, Step.BLOB, "blob found", ""),
+    ({**WHOLE, BLOB: (200, {}, b"small")}, DEEP, GOOD, Step.BLOB, "blob found", ""),
+    ({**WHOLE, BLOB: (307, {"Location": "/blob"}, b"")}, DEEP, GOOD, Step.BLOB, "blob found", ""),
+    ({**WHOLE, "/blob": (503, {}, b"")}, DEEP, BAD, Step.BLOB, "the CDN answered 503", ""),
+    ({**WHOLE, "/blob": (403, {}, b"")}, DEEP, BAD, Step.BLOB, "the CDN answered 403", ""),
+    ({**WHOLE, "/blob": (429, {}, b"")}, DEEP, LIMITED, Step.BLOB, "429, asks for patience", ""),
+    ({**WHOLE, BLOB: (500, {}, b"")}, DEEP, BAD, Step.BLOB, "answered 500", ""),
+    ({**WHOLE, BLOB: (401, {}, b"")}, DEEP, BAD, Step.BLOB, "answered 401", ""),
+    ({**WHOLE, BLOB: (307, {"Location": BLOB}, b"")}, DEEP, BAD, Step.BLOB, "the CDN answered 307", ""),
+    ({**WHOLE, BLOB: (307, {}, b"")}, DEEP, BAD, Step.BLOB, "redirects a blob to what is no address", ""),
+    (
+        {**WHOLE, BLOB: (404, {}, b"")},
+        DEEP,
+        GOOD,
+        Step.BLOB,
+        "a blob of the canary is not there",
+        "a blob of the canary is not there",
+    ),
+    ({key: WHOLE[key] for key in WHOLE if key != "/blob"}, DEEP, BAD, Step.BLOB, "time-out", ""),
+    ({**WHOLE, f"{MANIFESTS}{INDEX}": (404, {}, b"")}, DEEP, BAD, Step.BLOB, "answered 404", ""),
+    ({**WHOLE, f"{MANIFESTS}{INDEX}": (200, {}, b"{}")}, DEEP, BAD, Step.BLOB, "a manifest with a wrong digest", ""),
+    (
+        {**WHOLE, LATEST: (404, {}, b"")},
+        DEEP,
+        GOOD,
+        Step.MANIFEST,
+        "answered 404 for the canary",
+        "answered 404 for the canary",
+    ),
+]
+
+
+@pytest.mark.parametrize(("table", "how", "verdict", "step", "words", "drift"), CANARY_TABLE)
+def test_the_table_of_answers_for_the_canary(
+    table: dict[str, Answer], how: Climb, verdict: Verdict, step: Step, words: str, drift: str
+) -> None:
+    result, _ = climb(table, CANARY, how)
+    assert (result.verdict, result.step, result.words) == (verdict, step, words)
+    assert (result.canary.drift if result.canary else "") == drift
+    assert result.deep == how.deep
+    if verdict is GOOD and not drift:
+        assert result.canary == Canary(found=True, digest=INDEX)
+
+
+def test_an_account_of_the_facade_s_own_makes_the_address_s_quota_no_matter() -> None:
+    exhausted: Answer = (200, {"RateLimit-Remaining": "0;w=21600"}, b"")
+    result, _ = climb({**GATE, LATEST: exhausted}, CANARY, has_account=True)
+    assert result.verdict is GOOD
+    assert result.quota == Quota(0, None, 21600)
+
+
+@pytest.mark.parametrize("said", ["", "many", "-1;w=5", "1;w=", "7;w=21600;x", "9" * 400])
+def test_a_quota_that_cannot_be_read_is_none(said: str) -> None:
+    assert climb({**GATE, LATEST: (200, {"RateLimit-Remaining": said}, b"")}, CANARY)[0].quota is None
+
+
+def test_pulls_used_up_do_not_hide_a_dead_cdn() -> None:
+    exhausted: Answer = (200, {**FOUND[1], "RateLimit-Remaining": "0;w=21600"}, b"")
+    result, _ = climb({**WHOLE, LATEST: exhausted, "/blob": (503, {}, b"")}, CANARY, DEEP)
+    assert (result.verdict, result.step) == (BAD, Step.BLOB)
+
+
+def test_the_token_goes_to_the_registry_and_not_to_its_cdn() -> None:
+    _, registries = climb(WHOLE, CANARY, DEEP)
+    sent = {
+        path: headers.get(b"Authorization") for path, headers in zip(registries.asked, registries.headers, strict=True)
+    }
+    assert sent[LATEST] == sent[BLOB] == [b"Bearer t"]
+    assert sent["/blob?sig=1"] is None
+    ranges = [headers.get(b"Range") for headers in registries.headers[-2:]]
+    assert ranges == [[b"bytes=0-0"], [b"bytes=0-0"]]
+
+
+def test_a_location_on_the_registry_s_own_host_is_followed_with_the_token() -> None:
+    _, registries = climb({**WHOLE, BLOB: (307, {"Location": "/blob"}, b"")}, CANARY, DEEP)
+    assert registries.headers[-1][b"Authorization"] == [b"Bearer t"]
+
+
+def test_the_manifest_that_names_the_blob_is_read_again_only_when_its_digest_has_changed() -> None:
+    known = Known()
+    _, first = climb(WHOLE, CANARY, DEEP, known=known)
+    _, second = climb(WHOLE, CANARY, DEEP, known=known)
+    assert first.asked[3:5] == [f"{MANIFESTS}{INDEX}", f"{MANIFESTS}{PLATFORM}"]
+    assert second.asked == [first.asked[0], first.asked[1], LATEST, BLOB, "/blob?sig=1"]
+    changed = {**WHOLE, LATEST: (200, {"Docker-Content-Digest": PLATFORM}, b"")}
+    _, third = climb(changed, CANARY, DEEP, known=known)
+    assert f"{MANIFESTS}{PLATFORM}" in third.asked
+
+
+def test_a_registry_that_does_not_say_a_digest_is_asked_for_the_manifest_itself() -> None:
+    table = {**WHOLE, LATEST: (200, {}, INDEX_BODY)}
+    result, registries = climb(table, CANARY, DEEP)
+    assert result.canary == Canary(found=True, digest=INDEX)
+    assert registries.asked.count(LATEST) == 2
+
+
+def test_a_manifest_without_a_blob_is_drift() -> None:
+    digest, body = digested({"config": {"digest": LARGE, "size": 0}})
+    table = {**GATE, LATEST: (200, {"Docker-Content-Digest": digest}, b""), f"{MANIFESTS}{digest}": (200, {}, body)}
+    result, _ = climb(table, CANARY, DEEP)
+    assert (result.verdict, result.words) == (GOOD, "the canary's manifest names no blob")
+
+
+def test_the_deep_step_has_a_time_out_of_its_own_and_both_are_of_the_probe() -> None:
+    result, _ = climb({key: WHOLE[key] for key in WHOLE if key != "/blob"}, CANARY, DEEP)
+    assert (result.words, result.latency) == ("time-out", 3.0)
+    assert result.requests == 7
+
+
+@given(st.binary() | st.recursive(json_values(), lists_and_objects).map(lambda value: json.dumps(value).encode()))
+def test_no_manifest_of_a_registry_breaks_a_probe(body: bytes) -> None:
+    digest = digest_of(body)
+    table = {**GATE, LATEST: (200, {"Docker-Content-Digest": digest}, b""), f"{MANIFESTS}{digest}": (200, {}, body)}
+    assert climb(table, CANARY, DEEP)[0].verdict in (GOOD, BAD)
+
+
 def test_a_retry_after_is_handed_on() -> None:
     assert climb({"/v2/": (503, {"Retry-After": "30"}, b"")})[0].retry_after == 30
     assert climb({"/v2/": (503, {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, b"")})[0].retry_after == 0
@@ -113,7 +338,7 @@ def test_a_retry_after_is_handed_on() -> None:
 def test_the_token_is_asked_for_the_canary_and_never_for_the_challenge_s_own_scope() -> None:
     table = {"/v2/": unauthorized(), "/token": TOKEN}
     _, registries = climb(table, Image("org/app"))
-    assert registries.asked == ["/v2/", "/token?x=1&service=registry.test&scope=repository%3Aorg%2Fapp%3Apull"]
+    assert registries.asked[:2] == ["/v2/", "/token?x=1&service=registry.test&scope=repository%3Aorg%2Fapp%3Apull"]
     _, registries = climb(table)
     assert registries.asked[1] == "/token?x=1&service=registry.test"
 
@@ -198,3 +423,65 @@ def test_a_prober_that_is_stopped_between_probes_makes_no_more() -> None:
     clock.advance(100)
     assert len(probes) == 1
     assert clock.getDelayedCalls() == []
+
+
+def between_probes(seconds: float) -> tuple[Prober, Clock, list[Deferred[Result]]]:
+    """A prober that found its backend well, some seconds ago."""
+    loop, clock, probes = prober(lambda _: 10)
+    loop.start()
+    probes[0].callback(RESULT)
+    clock.advance(seconds)
+    return loop, clock, probes
+
+
+def test_a_hastened_probe_is_made_at_once_and_the_next_one_waits_from_its_end() -> None:
+    loop, clock, probes = between_probes(5)
+    assert loop.hasten()
+    clock.advance(0)
+    assert len(probes) == 2
+    assert not loop.hasten(), "one that is under way is left alone"
+    probes[1].callback(RESULT)
+    clock.advance(9.9)
+    assert len(probes) == 2
+    clock.advance(0.1)
+    assert len(probes) == 3
+    loop.stop()
+
+
+def test_a_probe_hastened_just_after_another_is_delayed_and_not_dropped() -> None:
+    loop, clock, probes = between_probes(0.2)
+    assert loop.hasten()
+    assert not loop.hasten(), "it is on its way"
+    clock.advance(HASTE - 0.3)
+    assert len(probes) == 1
+    clock.advance(0.2)
+    assert len(probes) == 2
+    loop.stop()
+
+
+def test_a_probe_that_comes_sooner_by_itself_is_not_put_off() -> None:
+    loop, clock, probes = between_probes(9.9)
+    assert loop.hasten()
+    clock.advance(0)
+    assert len(probes) == 2
+    loop.stop()
+
+
+def test_requests_that_fail_for_ever_do_not_make_a_load_of_probes() -> None:
+    loop, clock, probes = between_probes(0)
+    for _ in range(3600):
+        clock.advance(1)
+        loop.hasten()
+        clock.advance(0)
+        if not probes[-1].called:
+            probes[-1].callback(RESULT)
+    assert 360 < len(probes) <= 361 + 3600 / HASTENED_EVERY + HASTENED_BURST
+    loop.stop()
+
+
+def test_a_clock_that_has_jumped_is_reason_enough_to_probe() -> None:
+    loop, clock, probes = between_probes(0.1)
+    loop.probe_now()
+    clock.advance(0)
+    assert len(probes) == 2
+    loop.stop()

@@ -1,12 +1,19 @@
-"""The watch: first round, detection times, failback, news, and a plan that changes under it."""
+"""The watch: first round, detection times, failback, the operator's word, handover, news, and a plan that changes
+under it.
+"""
 
+import pytest
 from attrs import evolve
 
-from facaded.backends.watch import FIRST_ROUND, Standing
+from facaded.backends.watch import FIRST_ROUND, FORGOTTEN, Standing
 from facaded.policy.answers import Situation
 from facaded.policy.failover import Charge
-from facaded.policy.health import Health, Purpose, State, Verdict
+from facaded.policy.health import Canary, Health, Purpose, Quota, Result, State, Step, Verdict, remembered
+from facaded.policy.overrides import ContradictionError, Overrides
 from tests.watching import BAD, GOOD, Watching
+
+REQUESTS = {Step.PING: 1, Step.TOKEN: 2, Step.MANIFEST: 3, Step.BLOB: 5}
+"""How many requests a probe has made when it has climbed a step; the last one makes two, one of them to the CDN."""
 
 
 def up(*names: str, failback_after: float = 60, kept: Standing | None = None) -> Watching:
@@ -202,16 +209,188 @@ def test_a_limited_backend_keeps_the_redirects_and_loses_the_serving() -> None:
     assert watching.watch.situation() == Situation(("hub",), ("ghcr",))
 
 
-def test_a_failed_request_hastens_the_next_probe_but_not_twice_in_a_second() -> None:
+def test_a_failed_request_brings_the_next_probe_forward_and_takes_it_to_the_blob() -> None:
     watching = up("hub", "ghcr")
+    watching.advance(5)
     asked = len(watching.backends.asked)
-    watching.watch.probe_now("hub")
-    assert len(watching.backends.asked) == asked, "probed just now"
-    watching.clock.advance(1)
-    watching.watch.probe_now("hub")
-    watching.watch.probe_now("hub")
-    watching.watch.probe_now("nowhere")
+    watching.watch.probe_soon("hub")
+    watching.watch.probe_soon("nowhere")
+    watching.clock.advance(0)
     assert watching.backends.asked[asked:] == ["hub"]
+    assert watching.backends.climbs["hub"][-1].deep
+    watching.backends.answer("hub", evolve(GOOD, deep=True))
+    watching.advance(10)
+    assert not watching.backends.climbs["hub"][-1].deep
+
+
+def test_what_is_decided_by_a_hint_is_decided_by_probes_alone() -> None:
+    watching = up("hub", "ghcr")
+    for _ in range(100):
+        watching.watch.probe_soon("hub")
+    assert watching.watch.standing.healths["hub"].state is State.UP
+    assert watching.in_charge == "hub"
+
+
+def test_a_clock_that_jumps_has_every_backend_probed_at_once() -> None:
+    watching = up("hub", "ghcr")
+    watching.advance(2)
+    watching.step = 29
+    watching.advance(2)
+    asked = len(watching.backends.asked)
+    watching.step = 3600
+    watching.advance(1.1)
+    assert sorted(watching.backends.asked[asked:]) == ["ghcr", "hub"]
+    assert watching.news[-1] == "the clock has gone 1 h forward: every backend is probed"
     watching.backends.answer("hub", GOOD)
-    watching.watch.probe_now("hub")
-    assert watching.backends.asked[asked:] == ["hub"]
+    watching.backends.answer("ghcr", GOOD)
+    watching.step = 3500
+    watching.advance(1.1)
+    assert sorted(watching.backends.asked[asked + 2 :]) == ["ghcr", "hub"]
+    assert watching.news[-1] == "the clock has gone 2 min back: every backend is probed"
+
+
+def test_a_pin_is_in_force_at_once_and_ends_by_itself() -> None:
+    watching = up("hub", "ghcr")
+    watching.advance(1)
+    watching.news.clear()
+    watching.watch.pin("ghcr", 3)
+    assert watching.in_charge == "ghcr"
+    assert watching.watch.situation() == Situation(("ghcr",), ("ghcr",), handover=True)
+    assert watching.watch.explain() == "ghcr is in charge: it is pinned for another 3 s"
+    watching.advance(3.1)
+    assert watching.news == ["ghcr pinned; ghcr in charge", "ghcr no longer pinned; ghcr in charge"]
+    watching.advance(60)
+    assert watching.in_charge == "hub"
+    assert watching.watch.standing.overrides == Overrides()
+
+
+def test_a_pin_stays_when_what_is_pinned_goes_down_and_serving_has_the_others() -> None:
+    watching = up("hub", "ghcr")
+    watching.watch.pin("hub", None)
+    fail(watching, "hub")
+    assert watching.in_charge == "hub"
+    assert watching.watch.explain() == "hub is in charge: it is pinned, although it is down"
+
+
+def test_a_drained_backend_is_left_and_said_to_be_drained() -> None:
+    watching = up("hub", "ghcr")
+    watching.watch.drain("hub", None)
+    assert watching.watch.situation() == Situation(("ghcr",), ("ghcr",), handover=True, drained=frozenset({"hub"}))
+    watching.watch.undrain("hub")
+    watching.advance(61)
+    assert watching.in_charge == "hub"
+
+
+def test_a_contradiction_changes_nothing() -> None:
+    watching = up("hub", "ghcr")
+    watching.watch.drain("hub", None)
+    before = watching.watch.standing
+    with pytest.raises(ContradictionError):
+        watching.watch.pin("hub", None)
+    assert watching.watch.standing == before
+
+
+def test_a_reload_keeps_pins_and_drains_of_backends_that_there_still_are() -> None:
+    watching = up("hub", "ghcr")
+    watching.watch.pin("ghcr", None)
+    watching.watch.drain("hub", 60)
+    before = watching.watch.standing.overrides
+    watching.watch.replan(watching.backends.plan("hub", "ghcr", "quay"))
+    assert watching.watch.standing.overrides == before
+    watching.watch.replan(watching.backends.plan("hub", "quay"))
+    assert watching.watch.standing.overrides == evolve(before, pins={})
+    assert "ghcr no longer pinned; quay in charge" in watching.news
+
+
+def test_drift_is_said_when_it_comes_and_when_it_goes() -> None:
+    watching = up("hub", "ghcr")
+    watching.news.clear()
+    watching.advance(10)
+    one, other = Canary(True, "sha256:" + "a" * 64), Canary(True, "sha256:" + "b" * 64)
+    watching.backends.answer("hub", evolve(GOOD, canary=one))
+    watching.backends.answer("ghcr", evolve(GOOD, canary=other))
+    watching.advance(10)
+    watching.backends.answer("ghcr", evolve(GOOD, canary=other))
+    watching.advance(10)
+    watching.backends.answer("ghcr", evolve(GOOD, canary=one))
+    assert watching.news == [
+        "ghcr drifts: the canary is sha256:bbbbbbbbbbbb there and sha256:aaaaaaaaaaaa at hub; hub in charge",
+        "ghcr drifts no more; hub in charge",
+    ]
+
+
+def test_the_pulls_that_are_left_are_known() -> None:
+    watching = up("hub", "ghcr")
+    watching.advance(10)
+    watching.backends.answer("hub", evolve(GOOD, quota=Quota(76, 100, 21600)))
+    watching.watch.note_quota("hub", "account", Quota(199, 200, 21600))
+    left = {asker: seen[0].remaining for asker, seen in watching.watch.quotas["hub"].items()}
+    assert left == {"address": 76, "account": 199}
+
+
+def restarted(before: Watching, *names: str) -> Watching:
+    """Another run that knows what the last one knew."""
+    kept = before.watch.standing
+    kept = evolve(kept, healths={name: remembered(each) for name, each in kept.healths.items()})
+    return Watching.begin(*names, kept=kept)
+
+
+def test_a_failover_that_a_restart_finds_begins_a_handover() -> None:
+    after = restarted(up("hub", "ghcr"), "hub", "ghcr")
+    after.backends.answer("hub", BAD)
+    after.backends.answer("ghcr", GOOD)
+    assert after.watch.situation() == Situation(("ghcr",), ("ghcr",), handover=True)
+
+
+def test_a_restart_that_changes_nothing_begins_none() -> None:
+    after = restarted(up("hub", "ghcr"), "hub", "ghcr")
+    after.backends.answer("hub", GOOD)
+    after.backends.answer("ghcr", GOOD)
+    assert not after.watch.situation().handover
+
+
+def test_a_restart_with_other_settings_begins_one() -> None:
+    after = restarted(up("hub", "ghcr"), "ghcr", "hub")
+    after.backends.answer("hub", GOOD)
+    after.backends.answer("ghcr", GOOD)
+    assert after.watch.situation() == Situation(("ghcr",), ("ghcr",), handover=True)
+
+
+def test_a_state_that_cannot_be_read_any_more_begins_one() -> None:
+    assert up("hub", "ghcr", kept=Standing({}, {}, pinged=FORGOTTEN)).watch.situation().handover
+
+
+def test_a_reload_after_which_a_ping_leads_elsewhere_begins_one_although_the_same_backend_is_in_charge() -> None:
+    watching = up("hub", "ghcr")
+    watching.watch.replan(evolve(watching.backends.plan("hub", "ghcr"), pinged=lambda _: "here"))
+    assert watching.watch.situation().handover
+
+
+def test_pins_and_drains_outlive_a_restart() -> None:
+    before = up("hub", "ghcr")
+    before.watch.pin("ghcr", None)
+    before.watch.drain("hub", None)
+    after = restarted(before, "hub", "ghcr")
+    assert after.in_charge == "ghcr"
+    assert after.watch.standing.overrides == before.watch.standing.overrides
+
+
+KINDS = [(Verdict.GOOD, Step.BLOB), (Verdict.LIMITED, Step.MANIFEST), *((Verdict.BAD, step) for step in Step)]
+
+
+@pytest.mark.parametrize(("verdict", "step"), KINDS)
+def test_with_the_defaults_no_backend_is_asked_more_than_22_requests_a_minute_well_limited_or_dead(
+    verdict: Verdict, step: Step
+) -> None:
+    watching, asked, minutes = Watching.begin("hub"), 0, 20
+    for _ in range(minutes * 600):
+        if "hub" in watching.backends.waiting:
+            deep = watching.backends.climbs["hub"][-1].deep
+            climbed = Step.BLOB if deep else Step.MANIFEST
+            fails = verdict is not Verdict.BAD or REQUESTS[step] <= REQUESTS[climbed]
+            found = Result(verdict if fails else Verdict.GOOD, step if fails else climbed, "", 0.0, deep=deep)
+            found = evolve(found, requests=REQUESTS[step if verdict is Verdict.BAD and fails else climbed])
+            asked += found.requests
+            watching.backends.answer("hub", found)
+        watching.clock.advance(0.1)
+    assert 5 < asked / minutes <= 22

@@ -6,8 +6,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from facaded.policy.failover import Charge, Order, describe, summarise
+from facaded.policy.failover import Charge, Order, describe, spell, summarise
 from facaded.policy.health import Health, Purpose, Result, Settings, State, Step, Verdict, observe
+from facaded.policy.overrides import ContradictionError, Override, Overrides
 
 ORDER = ("hub", "ghcr", "quay")
 REFUSED = Result(Verdict.BAD, Step.TOKEN, "time-out", 3.0)
@@ -98,40 +99,131 @@ def test_a_line_for_the_service_manager_names_only_what_is_not_up() -> None:
 
     failed = Health(State.DOWN, 13, failed=REFUSED)
     down = healths("duu") | {"hub": failed}
-    line = summarise(ORDER, down, Charge("ghcr", 0), written)
+    line = summarise(ORDER, down, Charge("ghcr", 0), Overrides(), written)
     assert line == "hub down (token server: time-out) since 02:13; ghcr in charge"
-    assert summarise(ORDER, healths("uuu"), Charge("hub", 0), written) == "hub in charge"
+    assert summarise(ORDER, healths("uuu"), Charge("hub", 0), Overrides(), written) == "hub in charge"
     assert describe("hub", Health(State.DOWN, 0)) == "hub down"
 
 
-class Failover(RuleBasedStateMachine):
-    """Three backends, any results, any passing of time."""
+NOW = Override(0)
+LATER = Override(0, until=7270)
 
-    order = REDIRECT
+
+@pytest.mark.parametrize(
+    ("states", "before", "pins", "drains", "chosen"),
+    [
+        ("uuu", "hub", "quay", "", "quay"),
+        ("uud", "hub", "quay", "", "quay"),
+        ("uuu", "hub", "elsewhere", "", "hub"),
+        ("uuu", "hub", "", "hub", "ghcr"),
+        ("uuu", "hub", "", "hub ghcr", "quay"),
+        ("udd", "hub", "", "hub", "ghcr"),
+        ("dud", "hub", "", "ghcr", "hub"),
+        ("ddd", "hub", "", "hub", "ghcr"),
+        ("duu", "ghcr", "", "hub ghcr quay", "hub"),
+        ("uuu", "ghcr", "", "hub ghcr quay", "hub"),
+        ("uuu", "quay", "ghcr", "hub", "ghcr"),
+    ],
+)
+def test_the_operator_has_the_first_word(states: str, before: str, pins: str, drains: str, chosen: str) -> None:
+    said = Overrides(dict.fromkeys(pins.split(), NOW), dict.fromkeys(drains.split(), NOW))
+    order = evolve(REDIRECT, overrides=said)
+    charge = order.choose(healths(states), Charge(before, 5), now=1000)
+    assert charge.backend == chosen
+    if pins == "quay":
+        assert order.failback_at(healths(states), charge) is None
+
+
+def test_no_failback_leads_to_a_drained_backend_or_away_from_a_drained_one() -> None:
+    order = evolve(REDIRECT, overrides=Overrides(drains={"hub": NOW}))
+    assert order.failback_at(healths("uuu"), Charge("ghcr", 0)) is None
+    assert order.failback_at(healths("uuu"), Charge("hub", 0)) is None
+    assert order.failback_at(healths("uuu", since=30), Charge("quay", 0)) == 90
+
+
+def test_relapses_lengthen_the_wait_for_a_failback() -> None:
+    back = healths("uuu") | {"hub": Health(State.UP, 40, relapses=2)}
+    assert REDIRECT.failback_at(back, Charge("ghcr", 0)) == 40 + 4 * FAILBACK
+
+
+def test_the_operator_s_word_is_in_the_sentence() -> None:
+    def sentence(states: str, backend: str, said: Overrides) -> str:
+        return evolve(REDIRECT, overrides=said).explain(healths(states), Charge(backend, 0), 70)
+
+    assert sentence("uuu", "quay", Overrides({"quay": NOW})) == "quay is in charge: it is pinned"
+    assert (
+        sentence("uud", "quay", Overrides({"quay": LATER}))
+        == "quay is in charge: it is pinned for another 2 h, although it is down"
+    )
+    assert (
+        sentence("uuu", "ghcr", Overrides(drains={"hub": LATER})) == "ghcr is in charge: hub is drained for another 2 h"
+    )
+    assert sentence("udu", "quay", Overrides(drains={"hub": NOW})) == "quay is in charge: hub is drained, ghcr down"
+    everybody = Overrides(drains=dict.fromkeys(ORDER, NOW))
+    assert (
+        sentence("uuu", "hub", everybody)
+        == "hub is in charge: every backend is drained, so the first one keeps the requests"
+    )
+    assert (
+        sentence("udd", "ghcr", Overrides(drains={"hub": NOW}))
+        == "ghcr is in charge: every backend is down, so the first one keeps the requests"
+    )
+
+
+def test_the_service_manager_s_line_has_it_too() -> None:
+    said = Overrides({"ghcr": Override(5)}, {"hub": Override(4)})
+    line = summarise(ORDER, healths("uuu"), Charge("ghcr", 0), said, lambda time: f"02:{time:02.0f}")
+    assert line == "hub drained since 02:04; ghcr in charge (pinned since 02:05)"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(-1, "0 s"), (0, "0 s"), (59.6, "60 s"), (100, "2 min"), (3570, "1 h"), (7500, "2 h 5 min"), (90000, "25 h")],
+)
+def test_a_duration_is_said_as_a_person_says_it(seconds: float, words: str) -> None:
+    assert spell(seconds) == words
+
+
+class Failover(RuleBasedStateMachine):
+    """Three backends, any results, any words of the operator, any passing of time."""
+
+    purpose = Purpose.REDIRECT
 
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        self.limits = Settings(fall=2, rise=2)
+        self.limits = Settings(fall=2, rise=2, failback_after=FAILBACK)
         self.healths = healths("???")
+        self.overrides = Overrides()
         self.charge = self.order.choose(self.healths, None, self.now)
         self.up_since: dict[str, float] = {}
 
-    def settle(self) -> None:
-        before = self.charge
-        usable_before = self.healths[before.backend].usable(self.order.purpose)
+    @property
+    def order(self) -> Order:
+        return Order(ORDER, FAILBACK, self.purpose, self.overrides)
+
+    def settle(self, by_operator: bool = False) -> None:
+        before, order = self.charge, self.order
+        usable_before = self.healths[before.backend].usable(self.purpose) and before.backend in order.taking_part
+        self.overrides = self.overrides.left(ORDER, self.now)
         self.charge = self.order.choose(self.healths, before, self.now)
         if self.charge != before:
             assert self.charge.since == self.now
         moved_earlier = ORDER.index(self.charge.backend) < ORDER.index(before.backend)
-        if moved_earlier and usable_before:
-            assert self.now >= self.up_since[self.charge.backend] + FAILBACK, "failback before its time"
+        ruled = by_operator or self.overrides != order.overrides or not self.healths_decide
+        if moved_earlier and usable_before and not ruled:
+            wait = self.healths[self.charge.backend].failback_after(FAILBACK)
+            assert self.now >= self.up_since[self.charge.backend] + wait, "failback before its time"
+
+    @property
+    def healths_decide(self) -> bool:
+        return not self.overrides.pins and set(self.overrides.drains) != set(ORDER)
 
     @rule(name=st.sampled_from(ORDER), result=st.sampled_from([GOOD, REFUSED, evolve(GOOD, verdict=Verdict.LIMITED)]))
     def hear(self, name: str, result: Result) -> None:
-        before = self.healths[name].usable(self.order.purpose) and self.healths[name].state is not State.UNKNOWN
+        before = self.healths[name].usable(self.purpose) and self.healths[name].state is not State.UNKNOWN
         self.healths = {**self.healths, name: observe(self.healths[name], result, self.now, self.limits)}
-        if self.healths[name].usable(self.order.purpose) and not before:
+        if self.healths[name].usable(self.purpose) and not before:
             self.up_since[name] = self.now
         self.settle()
 
@@ -140,22 +232,63 @@ class Failover(RuleBasedStateMachine):
         self.now += seconds
         self.settle()
 
+    @rule(name=st.sampled_from(ORDER), command=st.sampled_from(["pin", "drain"]), seconds=st.none() | st.floats(1, 500))
+    def override(self, name: str, command: str, seconds: float | None) -> None:
+        before, override = self.overrides, Override(self.now, None if seconds is None else self.now + seconds)
+        change = before.pin if command == "pin" else before.drain
+        try:
+            self.overrides = change(name, override, ORDER)
+        except ContradictionError:
+            assert name in (before.drains if command == "pin" else before.pins)
+        self.settle(by_operator=True)
+
+    @precondition(lambda self: self.overrides.pins)
+    @rule()
+    def unpin(self) -> None:
+        before = self.charge
+        self.overrides = self.overrides.unpin()
+        self.settle()
+        if self.charge != before and self.healths[before.backend].usable(self.purpose):
+            wait = self.healths[self.charge.backend].failback_after(FAILBACK)
+            assert self.now >= self.up_since[self.charge.backend] + wait, "failback before its time"
+
+    @precondition(lambda self: self.overrides.drains)
+    @rule(data=st.data())
+    def undrain(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(self.overrides.drains)))
+        self.overrides = self.overrides.undrain(name, ORDER)
+        self.settle(by_operator=len(self.overrides.drains) == len(ORDER) - 1)
+
     @precondition(lambda self: self.order.failback_at(self.healths, self.charge) is not None)
     @rule()
     def wait_for_the_failback(self) -> None:
         due = self.order.failback_at(self.healths, self.charge)
         assert due is not None
+        position, before = ORDER.index(self.charge.backend), self.overrides
         self.now = max(self.now, due)
-        position = ORDER.index(self.charge.backend)
         self.settle()
-        assert ORDER.index(self.charge.backend) < position
+        assert ORDER.index(self.charge.backend) < position or self.overrides != before
+
+    @invariant()
+    def a_pin_is_honoured(self) -> None:
+        if self.overrides.pinned:
+            assert self.charge.backend == self.overrides.pinned
+
+    @invariant()
+    def a_drained_one_is_in_charge_only_if_all_are(self) -> None:
+        if self.charge.backend in self.overrides.drains:
+            assert set(self.overrides.drains) == set(ORDER)
+            assert self.charge.backend == ORDER[0]
 
     @invariant()
     def the_one_in_charge_works_if_any_does(self) -> None:
-        if any(each.usable(self.order.purpose) for each in self.healths.values()):
-            assert self.healths[self.charge.backend].usable(self.order.purpose)
+        if not self.healths_decide:
+            return
+        taking_part = [name for name in ORDER if name not in self.overrides.drains]
+        if any(self.healths[name].usable(self.purpose) for name in taking_part):
+            assert self.healths[self.charge.backend].usable(self.purpose)
         else:
-            assert self.charge.backend == ORDER[0]
+            assert self.charge.backend == taking_part[0]
 
     @invariant()
     def asking_again_changes_nothing(self) -> None:
@@ -169,7 +302,7 @@ class Failover(RuleBasedStateMachine):
 class ServingFailover(Failover):
     """The same for serving, for which `limited` counts as down."""
 
-    order = SERVE
+    purpose = Purpose.SERVE
 
 
 TestFailover = Failover.TestCase

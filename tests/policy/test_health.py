@@ -7,13 +7,20 @@ from hypothesis import strategies as st
 
 from facaded.policy.health import (
     JITTER,
+    LONGEST_FAILBACK,
     LONGEST_RETRY_AFTER,
+    MOST_RELAPSES,
+    RELAPSE_TIME,
+    Canary,
+    Climb,
     Health,
     Result,
     Settings,
     State,
     Step,
     Verdict,
+    climb,
+    drifts,
     observe,
     remembered,
     wait,
@@ -118,3 +125,110 @@ def test_a_restart_believes_only_that_a_backend_was_down() -> None:
     assert remembered(down) == down
     assert remembered(after(State.UP, "g")).state is State.UNKNOWN
     assert remembered(after(State.UP, "l")).state is State.UNKNOWN
+
+
+@pytest.mark.parametrize(("requests", "seconds"), [(1, 10), (3, 10), (6, 20)])
+def test_a_backend_that_is_down_or_limited_is_asked_no_more_than_a_healthy_one(requests: int, seconds: float) -> None:
+    for state, result in ((State.DOWN, BAD), (State.LIMITED, evolve(LIMITED, retry_after=0))):
+        health = observe(Health(state, 0), evolve(result, requests=requests), 1, SETTINGS)
+        assert wait(health, SETTINGS, jitter=0) == seconds
+    assert wait(observe(Health(State.UP, 0), evolve(GOOD, requests=6), 1, SETTINGS), SETTINGS, jitter=0) == 10
+
+
+DEEP = evolve(GOOD, step=Step.BLOB, deep=True)
+DEAD_CDN = evolve(BAD, step=Step.BLOB, deep=True)
+
+
+def test_the_blob_is_asked_for_every_deep_interval_but_not_by_the_probe_that_requests_wait_for() -> None:
+    health = Health(State.UNKNOWN, 0)
+    assert not climb(health, 0, SETTINGS).deep
+    health = observe(health, GOOD, 1, SETTINGS)
+    assert climb(health, 11, SETTINGS).deep
+    health = observe(health, DEEP, 11, SETTINGS)
+    assert not climb(health, 11 + SETTINGS.deep_interval - 0.1, SETTINGS).deep
+    assert climb(health, 11 + SETTINGS.deep_interval, SETTINGS).deep
+
+
+def test_once_the_blob_has_failed_every_probe_climbs_there_until_the_backend_is_well_again() -> None:
+    health = observe(Health(State.UP, 0, deep_at=0), DEAD_CDN, 1, SETTINGS)
+    assert climb(health, 2, SETTINGS).deep
+    well = observe(health, DEEP, 2, SETTINGS)
+    assert not climb(well, 3, SETTINGS).deep, "one bad result of a backend that stays up"
+    for second, result in enumerate((DEAD_CDN, BAD, DEEP, BAD, DEEP, DEEP), start=2):
+        health = observe(health, result, second, SETTINGS)
+        assert climb(health, second, SETTINGS).deep
+    assert health.state is State.DOWN
+    assert not climb(observe(health, DEEP, 8, SETTINGS), 9, SETTINGS).deep
+
+
+def test_a_restart_in_the_middle_of_a_cdn_s_outage_goes_on_asking_for_the_blob() -> None:
+    down = observe(observe(Health(State.UP, 0), DEAD_CDN, 1, SETTINGS), DEAD_CDN, 2, SETTINGS)
+    assert climb(remembered(down), 3, SETTINGS).deep
+
+
+FOUND = Canary(True, "sha256:" + "a" * 64)
+GONE = Canary(False, "", "answered 404 for the canary")
+
+
+def test_a_backend_that_has_had_the_canary_once_has_proven_it() -> None:
+    health = observe(Health(State.UP, 0), evolve(GOOD, canary=GONE), 1, SETTINGS)
+    assert climb(health, 2, SETTINGS) == Climb(deep=True, proven=False)
+    health = observe(health, evolve(GOOD, canary=FOUND), 2, SETTINGS)
+    health = observe(health, evolve(GOOD, canary=GONE), 3, SETTINGS)
+    assert climb(health, 4, SETTINGS).proven
+    assert health.canary == GONE
+    assert observe(health, BAD, 5, SETTINGS).canary == GONE, "a probe that did not get there says nothing of it"
+
+
+def test_a_digest_that_is_not_said_again_is_still_known() -> None:
+    health = observe(Health(State.UP, 0), evolve(GOOD, canary=FOUND), 1, SETTINGS)
+    assert observe(health, evolve(GOOD, canary=Canary(True)), 2, SETTINGS).canary == FOUND
+
+
+def test_drift_is_what_differs_from_the_first_that_has_it() -> None:
+    other = Canary(True, "sha256:" + "b" * 64)
+
+    def seen(*canaries: Canary | None) -> dict[str, Health]:
+        return {name: Health(State.UP, 0, canary=each) for name, each in zip("abc", canaries, strict=True)}
+
+    images = dict.fromkeys("abc", "org/app:latest")
+    assert drifts(seen(FOUND, FOUND, Canary(True)), images) == {}
+    assert drifts(seen(None, FOUND, FOUND), images) == {}
+    said = "the canary is sha256:bbbbbbbbbbbb there and sha256:aaaaaaaaaaaa at a"
+    assert drifts(seen(FOUND, other, GONE), images) == {"b": said, "c": GONE.drift}
+    assert drifts(seen(FOUND, other, FOUND), images | {"b": "org/other:latest"}) == {}
+    assert drifts(seen(FOUND, FOUND, evolve(FOUND, drift="a blob of the canary is not there")), images) == {
+        "c": "a blob of the canary is not there"
+    }
+
+
+def relapse(health: Health, up_for: float) -> Health:
+    """Up for some seconds, then down again at once."""
+    back = health.since + 1
+    health = evolve(health, state=State.DOWN, streak=SETTINGS.rise - 1, last=GOOD)
+    health = observe(health, GOOD, back, SETTINGS)
+    health = evolve(health, streak=SETTINGS.fall - 1, last=BAD)
+    return observe(health, BAD, back + up_for, SETTINGS)
+
+
+def test_each_relapse_doubles_the_wait_for_a_failback_up_to_half_an_hour() -> None:
+    health = observe(evolve(Health(State.UP, 0), streak=1, last=BAD), BAD, 5, SETTINGS)
+    waits = []
+    for _ in range(MOST_RELAPSES + 5):
+        waits.append(health.failback_after(60))
+        health = relapse(health, 30)
+    assert waits[:7] == [60, 120, 240, 480, 960, 1800, 1800]
+    assert waits[-1] == LONGEST_FAILBACK
+    assert health.relapses == MOST_RELAPSES
+    assert health.failback_after(7200) == 7200
+
+
+def test_a_relapse_is_one_within_ten_minutes_after_the_backend_could_be_in_charge_again() -> None:
+    down = Health(State.DOWN, 0, relapses=2)
+    soon = SETTINGS.failback_after * 4 + RELAPSE_TIME
+    assert relapse(down, soon - 1).relapses == 3
+    assert relapse(down, soon + 1).relapses == 0
+
+
+def test_the_first_outage_after_a_start_is_no_relapse() -> None:
+    assert observe(observe(Health(State.UNKNOWN, 0), GOOD, 1, SETTINGS), BAD, 2, SETTINGS).relapses == 0

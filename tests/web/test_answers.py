@@ -18,6 +18,7 @@ from twisted.web.server import Request
 
 from facaded.backends.manifests import digest_of
 from facaded.policy.answers import Backend, Rules
+from facaded.policy.health import State
 from facaded.policy.repositories import parse
 from facaded.web.answers import Facade
 from facaded.web.page import UNNAMED
@@ -43,7 +44,7 @@ class Client:
             self.watching.backends.answer("main", GOOD)
             self.watching.backends.answer("second", GOOD)
         serving = self.network.serving()
-        self.resource = Facade(lambda: rules, self.watching.watch, lambda: serving)
+        self.resource = Facade(lambda: rules, self.watching.watch, lambda: serving, self.watching.clock.seconds)
         self._agent = RequestTraversalAgent(self.resource)
 
     def start(
@@ -345,3 +346,27 @@ def test_whatever_a_backend_answers_the_facade_s_answer_is_well_formed(
         assert all(0x20 <= byte < 0x7F for line in lines for byte in line), name
     for location in values(said, "Location"):
         assert location.startswith("https://")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "hastened"),
+    [
+        ("GET", "/v2/org/app/manifests/latest", True),
+        ("HEAD", "/v2/org/app/manifests/latest", False),
+        ("GET", "/v2/org/app/manifests/other", False),
+        ("GET", "/v2/", False),
+    ],
+)
+def test_a_client_that_comes_back_for_what_it_was_redirected_to_is_a_reason_to_probe_and_no_more(
+    method: str, path: str, hastened: bool
+) -> None:
+    client = Client()
+    client.ask("GET", "/v2/")
+    client.ask("GET", "/v2/org/app/manifests/latest")
+    client.watching.clock.advance(5)
+    asked = len(client.watching.backends.asked)
+    client.ask(method, path)
+    client.watching.clock.advance(0)
+    assert client.watching.backends.asked[asked:] == (["main"] if hastened else [])
+    assert client.watching.backends.climbs["main"][-1].deep == hastened
+    assert client.watching.watch.standing.healths["main"].state is State.UP
