@@ -27,7 +27,7 @@ from facaded.backends.probes import prober_of
 from facaded.config import Loaded, SettingsError
 from facaded.policy import overrides
 from facaded.policy.health import Climb, Result, Verdict
-from facaded.service import StartError, control_socket, makeService, use_monotonic_time
+from facaded.service import StartError, control_socket, makeService, prepare
 
 GOOD, BAD_NEWS, USAGE = 0, 1, 2
 
@@ -102,7 +102,7 @@ def _serve(options: argparse.Namespace) -> int:
     from twisted.internet import reactor
 
     _begin_logging(sys.stderr)
-    use_monotonic_time(reactor)
+    prepare(reactor)
     daemon = makeService(_load(options), reactor, lambda: _load(options), os.environ)
     daemon.privilegedStartService()
     daemon.startService()
@@ -227,7 +227,7 @@ def _run(work: Callable[[Any], Coroutine[Deferred[Any], Any, Any]]) -> Any:
     from twisted.internet import reactor
 
     outcome: list[Any] = []
-    use_monotonic_time(reactor)
+    prepare(reactor)
 
     def begin() -> None:
         Deferred.fromCoroutine(work(reactor)).addBoth(outcome.append).addBoth(lambda _: reactor.stop())

@@ -25,6 +25,7 @@ from facaded.admin import status
 from facaded.admin.control import Asked, Commands, Control, Document, RefusedError
 from facaded.admin.site import Admin
 from facaded.backends.manifests import Cache
+from facaded.backends.names import Names
 from facaded.backends.probes import prober_of
 from facaded.backends.registry import serving_registry
 from facaded.backends.serving import Serving
@@ -48,12 +49,23 @@ class StartError(Exception):
     """The daemon cannot start. The text is one sentence that says why and what to do."""
 
 
+def prepare(reactor: Any) -> None:
+    """Make a reactor fit for facaded. Call it once, before anything is scheduled or looked up."""
+    use_monotonic_time(reactor)
+    use_own_resolver(reactor)
+
+
 def use_monotonic_time(reactor: Any) -> None:
-    """Make every timer of this process immune to clock steps. Call it once, before anything is scheduled.
+    """Make every timer of this process immune to clock steps.
 
     Twisted's `reactor.seconds` is `time.time`, a plain attribute that `callLater` and the main loop both ask.
     """
     reactor.seconds = time.monotonic
+
+
+def use_own_resolver(reactor: Any) -> None:
+    """Have names looked up in threads of our own, so that none that hangs holds up another, or the end."""
+    reactor.installNameResolver(Names(reactor, reactor.callFromThread))
 
 
 def makeService(loaded: Loaded, reactor: Any, reread: Callable[[], Loaded], environ: Mapping[str, str]) -> "Daemon":

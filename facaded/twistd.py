@@ -36,7 +36,7 @@ def makeService(options: usage.Options) -> MultiService:
         path = Path(given["config"]) if given["config"] else None
         return config.load(path, given["org"], os.environ, reactor)
 
-    service.use_monotonic_time(reactor)
+    service.prepare(reactor)
     try:
         daemon = service.makeService(read(), reactor, read, os.environ)
     except SettingsError as error:
