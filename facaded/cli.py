@@ -21,11 +21,13 @@ from twisted.logger import (
 )
 
 from facaded import __version__, config
-from facaded.admin import control, status
-from facaded.admin.control import ControlError, RefusedError
+from facaded.admin import control, explanation, status
+from facaded.admin.control import ControlError, NoDaemonError, RefusedError
 from facaded.backends.probes import prober_of
 from facaded.config import Loaded, SettingsError
+from facaded.oci.clients import USER_AGENTS
 from facaded.policy import overrides
+from facaded.policy.answers import Situation
 from facaded.policy.health import Climb, Result, Verdict
 from facaded.service import StartError, control_socket, makeService, prepare
 
@@ -93,6 +95,9 @@ def _parser() -> argparse.ArgumentParser:
     add("unpin", _override, "let health decide again who is in charge", settings, machine)
     add("drain", _override, "take a backend out", settings, machine, named, lasting)
     add("undrain", _override, "take a drained backend in again", settings, machine, named)
+    asked = add("explain", _explain, "say what each request of a pull is answered, and why", settings, machine)
+    asked.add_argument("image", metavar="IMAGE", help="as in docker pull")
+    asked.add_argument("--client", metavar="NAME", default="docker", help=f"{', '.join(USER_AGENTS)}, or a User-Agent")
     add("reload", _reload, "have the running daemon read its settings again", settings)
     add("version", _version, "print the version", machine)
     return parser
@@ -152,6 +157,33 @@ def _status(options: argparse.Namespace) -> int:
     return BAD_NEWS if status.is_bad_news(document) else GOOD
 
 
+def _explain(options: argparse.Namespace) -> int:
+    """Ask the daemon; without one, say it as if every backend were up."""
+    try:
+        query = urlencode({"image": options.image, "client": options.client})
+        explained = _ask(options, "GET", f"/explain?{query}")
+    except NoDaemonError:
+        explained = _explained_alone(options)
+    if options.json:
+        _print_json(explained)
+    else:
+        print(explanation.text(explained))
+    return BAD_NEWS if explained["refused"] else GOOD
+
+
+def _explained_alone(options: argparse.Namespace) -> control.Document:
+    rules = _load(options).config.rules
+    first = tuple(route.backends[0] for route in rules.routes)
+
+    def in_charge(*_: object) -> str:
+        return "no daemon is running: this is as if every backend were up"
+
+    try:
+        return explanation.document(options.image, options.client, rules, Situation(first, first), in_charge)
+    except ValueError as error:
+        raise RefusedError(str(error)) from None
+
+
 def _override(options: argparse.Namespace) -> int:
     given = {key: getattr(options, key, None) for key in ("backend", "seconds")}
     query = urlencode({key: value for key, value in given.items() if value is not None})
@@ -206,7 +238,7 @@ def _ask(options: argparse.Namespace, method: str, resource: str) -> control.Doc
     path = next((place for place in places if _may_exist(place)), None)
     if path is None:
         looked = ", ".join(dict.fromkeys(str(place) for place in places))
-        raise ControlError(f"no daemon is running: there is no socket at {looked}")
+        raise NoDaemonError(f"no daemon is running: there is no socket at {looked}")
     document: control.Document = _run(lambda reactor: control.ask(reactor, path, method, resource))
     return document
 

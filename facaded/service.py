@@ -21,7 +21,7 @@ from twisted.web import http
 from twisted.web.resource import Resource
 
 from facaded import __version__, state
-from facaded.admin import status
+from facaded.admin import explanation, status
 from facaded.admin.control import Asked, Commands, Control, Document, RefusedError
 from facaded.admin.site import Admin
 from facaded.backends.manifests import Cache
@@ -35,6 +35,7 @@ from facaded.backends.watch import Plan, Watch, Watched
 from facaded.config import Config, Loaded, SettingsError, control_endpoint, control_path, state_directory
 from facaded.policy import failover
 from facaded.policy.answers import Situation, ping_leads_to
+from facaded.policy.health import Purpose
 from facaded.policy.overrides import ContradictionError
 from facaded.state import Clocks
 from facaded.web import accesslog
@@ -167,12 +168,25 @@ class Daemon(MultiService):
         """What the control socket does."""
         return {
             ("GET", "/status"): lambda _: self.status(),
+            ("GET", "/explain"): self._explain,
             ("POST", "/reload"): self._reload,
             ("POST", "/pin"): self._overriding(lambda asked: self.watch.pin(asked.backend, asked.seconds)),
             ("POST", "/unpin"): self._overriding(lambda _: self.watch.unpin()),
             ("POST", "/drain"): self._overriding(lambda asked: self.watch.drain(asked.backend, asked.seconds)),
             ("POST", "/undrain"): self._overriding(lambda asked: self.watch.undrain(asked.backend)),
         }
+
+    def _explain(self, asked: Asked) -> Document:
+        rules = self.config.rules
+        situation = self.watch.situation()
+
+        def in_charge(route: tuple[str, ...], purpose: Purpose) -> str:
+            return self.watch.explain((route, purpose))
+
+        try:
+            return explanation.document(asked.image, asked.client, rules, situation, in_charge)
+        except ValueError as error:
+            raise RefusedError(str(error)) from None
 
     def _reload(self, _: Asked) -> Document:
         if problems := self.reload():

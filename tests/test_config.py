@@ -103,7 +103,9 @@ def test_a_whole_file(tmp_path: Path) -> None:
     settings = loaded.config
     assert settings.hosts == ("docker.example.com", "::1", "192.0.2.1")
     assert settings.listen.http == ("tcp:80", "tcp:8080")
-    assert settings.health.machine == health.Settings(interval=60, fast_interval=0.5, timeout=1.5, fall=3, rise=1)
+    assert settings.health.machine == health.Settings(
+        interval=60, fast_interval=0.5, timeout=1.5, fall=3, rise=1, failback_after=3600
+    )
     assert [backend.url for backend in settings.backends] == ["https://main.test", "https://second.test:5000"]
     assert [settings.canary(backend) for backend in settings.backends] == [Image("org/app", "v1"), Image("other/image")]
     assert settings.rules.routes == (

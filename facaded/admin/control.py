@@ -39,6 +39,10 @@ class ControlError(Exception):
     """The daemon could not be asked. The text is a sentence for the person who asked."""
 
 
+class NoDaemonError(ControlError):
+    """There is none to be asked."""
+
+
 class RefusedError(Exception):
     """What was asked is not done, and nothing has changed. `problems` are sentences that say why."""
 
@@ -53,6 +57,8 @@ class Asked:
 
     backend: str = ""
     seconds: float | None = None
+    image: str = ""
+    client: str = ""
 
     @classmethod
     def read(cls, query: str) -> "Asked":
@@ -64,7 +70,7 @@ class Asked:
             seconds = -1.0
         if seconds is not None and not 0 < seconds < float("inf"):
             raise RefusedError("seconds: not a time")
-        return cls(given.get("backend", ""), seconds)
+        return cls(given.get("backend", ""), seconds, given.get("image", ""), given.get("client", ""))
 
 
 Commands: TypeAlias = Mapping[tuple[str, str], Callable[[Asked], Document]]

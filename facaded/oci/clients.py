@@ -39,6 +39,25 @@ PREFIXES = (
     ("Helm/", Family.ORAS),
 )
 
+USER_AGENTS = {
+    "docker": "docker/28.0.0",
+    "containerd": "containerd/2.0.0",
+    "ctr": "containerd/2.0.0",
+    "nerdctl": "containerd/2.0.0",
+    "buildkit": "buildkit/v0.20",
+    "regclient": "regclient/regctl",
+    "podman": "containers/5.30.0",
+    "buildah": "Buildah/1.40.0",
+    "skopeo": "skopeo/1.18.0",
+    "cri-o": "cri-o/1.33.0",
+    "crane": "crane/0.20.0",
+    "trivy": "go-containerregistry/v0.20.0",
+    "oras": "oras/1.2.0",
+    "helm": "Helm/3.18.0",
+    "other": "",
+}
+"""What clients call themselves, by the names that people call them: of a version in use."""
+
 PROVEN = frozenset({Family.DOCKER, Family.CONTAINERD, Family.BUILDKIT, Family.REGCLIENT})
 
 _CONTAINERD_VERSION = re.compile(r"containerd/v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?(?![\d.])")
@@ -61,6 +80,11 @@ class Client:
         return self.family in PROVEN
 
     @property
+    def begins_with_ping(self) -> bool:
+        """Whether a pull by this client begins with `GET /v2/`."""
+        return self.family not in (Family.CONTAINERD, Family.BUILDKIT)
+
+    @property
     def pings(self) -> bool:
         """Whether this client learns its token from `GET /v2/` alone, so that ping and pull must land on one
         backend.
@@ -74,6 +98,18 @@ def identify(user_agent: str) -> Client:
         if user_agent.startswith(prefix):
             return Client(family, _containerd_version(user_agent) if family is Family.CONTAINERD else None)
     return Client(Family.OTHER)
+
+
+def called(name: str) -> Client:
+    """The client that people call `name`, or that sends it as its User-Agent, as in `containerd/1.4.3`.
+
+    Raises ValueError with the names that are known.
+    """
+    if "/" in name:
+        return identify(name)
+    if name.lower() not in USER_AGENTS:
+        raise ValueError(f"no client called {name!r}: {', '.join(USER_AGENTS)}, or a User-Agent as in containerd/1.4.3")
+    return identify(USER_AGENTS[name.lower()])
 
 
 def _containerd_version(user_agent: str) -> Version | None:

@@ -186,3 +186,8 @@ def test_an_image_reference_is_read(text: str, image: Image) -> None:
 def test_a_bad_image_reference_raises_a_sentence(text: str) -> None:
     with pytest.raises(ValueError, match="is not a"):
         parse_image(text)
+
+
+@pytest.mark.parametrize("text", ["org/app:v1", f"org/app@sha256:{'0' * 64}"])
+def test_an_image_is_written_as_it_is_read(text: str) -> None:
+    assert str(parse_image(text)) == text

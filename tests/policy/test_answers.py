@@ -21,6 +21,7 @@ from facaded.policy.answers import (
     Serve,
     Situation,
     decide,
+    ping_leads_to,
     split_host,
 )
 from facaded.policy.repositories import parse as pattern
@@ -265,3 +266,10 @@ def test_any_host_header_can_be_split(value: str) -> None:
     name, port = split_host(value)
     assert name == name.lower()
     assert port == "" or port.isdigit()
+
+
+def test_a_ping_leads_to_a_backend_or_nowhere() -> None:
+    rules = Rules(backends={"hub": Backend("https://hub.test"), "ghcr": Backend("https://ghcr.test")})
+    assert ping_leads_to(rules, Situation(("hub",), ("hub",))) == "https://hub.test/v2/"
+    assert ping_leads_to(rules, Situation(("ghcr",), ("hub",))) == "https://ghcr.test/v2/"
+    assert ping_leads_to(evolve(rules, mode=Mode.SERVE), Situation(("hub",), ("hub",))) == "here"

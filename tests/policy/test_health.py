@@ -19,6 +19,7 @@ from facaded.policy.health import (
     State,
     Step,
     Verdict,
+    absent,
     climb,
     drifts,
     observe,
@@ -232,3 +233,14 @@ def test_a_relapse_is_one_within_ten_minutes_after_the_backend_could_be_in_charg
 
 def test_the_first_outage_after_a_start_is_no_relapse() -> None:
     assert observe(observe(Health(State.UNKNOWN, 0), GOOD, 1, SETTINGS), BAD, 2, SETTINGS).relapses == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "proven", "verdict"),
+    [(401, False, Verdict.GOOD), (403, False, Verdict.GOOD), (404, False, Verdict.GOOD), (404, True, Verdict.GOOD)]
+    + [(401, True, Verdict.BAD), (403, True, Verdict.BAD), (302, True, Verdict.BAD), (302, False, Verdict.GOOD)],
+)
+def test_a_canary_that_is_refused_is_drift_unless_the_backend_has_had_it(
+    status: int, proven: bool, verdict: Verdict
+) -> None:
+    assert absent(status, proven) is verdict
