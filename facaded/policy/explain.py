@@ -62,7 +62,7 @@ def _words(answer: Answer) -> str:
             return f"forwarded to {answer.backend} with the client's own credentials"
         case Pong():
             return "200: a registry is here"
-        case Refusal():
+        case _:
             return f"{answer.status} {answer.code.value}: {answer.message}"
 
 

@@ -237,8 +237,16 @@ def test_the_first_outage_after_a_start_is_no_relapse() -> None:
 
 @pytest.mark.parametrize(
     ("status", "proven", "verdict"),
-    [(401, False, Verdict.GOOD), (403, False, Verdict.GOOD), (404, False, Verdict.GOOD), (404, True, Verdict.GOOD)]
-    + [(401, True, Verdict.BAD), (403, True, Verdict.BAD), (302, True, Verdict.BAD), (302, False, Verdict.GOOD)],
+    [
+        (401, False, Verdict.GOOD),
+        (403, False, Verdict.GOOD),
+        (404, False, Verdict.GOOD),
+        (302, False, Verdict.GOOD),
+        (401, True, Verdict.BAD),
+        (403, True, Verdict.BAD),
+        (404, True, Verdict.GOOD),
+        (302, True, Verdict.BAD),
+    ],
 )
 def test_a_canary_that_is_refused_is_drift_unless_the_backend_has_had_it(
     status: int, proven: bool, verdict: Verdict
