@@ -156,7 +156,7 @@ def parse_image(text: str) -> Image:
         raise ValueError(f"{name!r} is not a repository name: lower-case letters, digits, and . _ - / between them")
     if at and not is_digest(digest):
         raise ValueError(f"{digest!r} is not a digest: sha256: and 64 hexadecimal digits")
-    if not _TAG.fullmatch(tag):
+    if not is_tag(tag):
         raise ValueError(f"{tag!r} is not a tag: 1 to 128 letters, digits, and . _ -")
     return Image(name, digest if at else tag)
 
@@ -164,6 +164,11 @@ def parse_image(text: str) -> Image:
 def is_name(text: str) -> bool:
     """Whether `text` is a repository name by the distribution-spec's grammar and length."""
     return len(text) <= NAME_LENGTH and _NAME.fullmatch(text) is not None
+
+
+def is_tag(text: str) -> bool:
+    """Whether `text` is a tag by the distribution-spec's grammar."""
+    return _TAG.fullmatch(text) is not None
 
 
 def is_query(text: str) -> bool:
@@ -222,7 +227,7 @@ def _named(read: Read) -> Read | Refusal:
             Code.NAME_INVALID,
             f"not a repository name: lower-case letters, digits, and . _ - / between them, {NAME_LENGTH} at most",
         )
-    if isinstance(read, Manifest) and ":" not in read.reference and not _TAG.fullmatch(read.reference):
+    if isinstance(read, Manifest) and ":" not in read.reference and not is_tag(read.reference):
         return Refusal(404, Code.MANIFEST_UNKNOWN, "not a tag: 1 to 128 letters, digits, and . _ -")
     return read
 
