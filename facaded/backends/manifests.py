@@ -14,6 +14,7 @@ from typing import Any
 
 from attrs import frozen
 
+from facaded.oci.indexes import MANIFEST_TYPES
 from facaded.oci.requests import is_digest
 
 MANIFEST_SIZE = 4 << 20
@@ -24,18 +25,6 @@ MANIFEST_LIFE = 3600.0
 
 TAGS = 10_000
 """Tags whose digest is kept."""
-
-INDEX_TYPES = (
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-)
-
-MANIFEST_TYPES = (
-    *INDEX_TYPES,
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-)
-"""What a manifest can be: registries answer 404, or pick a platform, for who does not name the type that is stored."""
 
 LARGEST_BLOB = 10**15
 """Bytes that no blob has: a size that a manifest says is believed below it."""
@@ -145,11 +134,6 @@ class Cache:
 def digest_of(body: bytes, algorithm: str = "sha256") -> str:
     """The digest of a body, as the image-spec writes it. `algorithm` is one that `oci.requests` lets through."""
     return f"{algorithm}:{hashlib.new(algorithm, body).hexdigest()}"
-
-
-def platforms(body: bytes) -> list[str]:
-    """The digests of an index's manifests, as listed; none if it is no index, or lists what is no digest."""
-    return [digest for digest, _ in _descriptors(_object(body).get("manifests"))]
 
 
 def smallest_blob(body: bytes) -> str | None:

@@ -19,7 +19,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from facaded.backends.manifests import EVERY_TYPE, MANIFEST_SIZE, digest_of, platforms, smallest_blob
+from facaded.backends.manifests import EVERY_TYPE, MANIFEST_SIZE, digest_of, smallest_blob
 from facaded.backends.registry import (
     REDIRECTS,
     Answer,
@@ -31,7 +31,7 @@ from facaded.backends.registry import (
     words,
 )
 from facaded.backends.tokens import RealmError, read_token, token_url
-from facaded.oci import challenge
+from facaded.oci import challenge, indexes
 from facaded.oci.challenge import Challenge
 from facaded.oci.requests import Blob, Image, Manifest, is_digest
 from facaded.policy import health
@@ -223,8 +223,8 @@ class _Ladder:
         """Read the canary's manifest, and of an index its first platform's too, for the smallest blob."""
         body = await self._body(canary.name, self.digest or canary.reference)
         digest = digest_of(body)
-        for platform in platforms(body)[:1]:
-            body = await self._body(canary.name, platform)
+        for entry in (indexes.read(body) or ())[:1]:
+            body = await self._body(canary.name, entry.digest)
         blob = smallest_blob(body)
         if blob is None:
             raise _Absent("the canary's manifest names no blob")

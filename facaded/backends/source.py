@@ -86,6 +86,13 @@ class NoRedirectError(FailingError):
         self.public_url = public_url
 
 
+class NoListError(FailingError):
+    """The backend answers a list with a redirect to a page for people: it has no such list.
+
+    GHCR does so for referrers (artifacthub/hub issue 4785).
+    """
+
+
 @frozen
 class Ranged:
     """The headers of a request for a part of a blob, as the client sent them; empty where there is none."""
@@ -114,8 +121,9 @@ class Listing:
 class Source:
     """One backend.
 
-    `name` is its name in the settings, `renames` say what it calls the facade's repositories. `note_quota` is called
-    with whose they are, "address" or "account", when the backend says how many pulls are left.
+    `name` is its name in the settings, `renames` say what it calls the facade's repositories. `quota` is how many pulls
+    are left, as it said last; None if it does not count them. `note_quota` is called with that and with whose they are,
+    "address" or "account".
     """
 
     def __init__(
@@ -137,6 +145,7 @@ class Source:
         self._clock = clock
         self._relay_blobs = relay_blobs
         self._note_quota = note_quota
+        self.quota: Quota | None = None
         self._manifests: Shared[object, Manifest] = Shared()
 
     async def manifest(self, read: ManifestRead, accept: Accept, with_body: bool) -> Manifest:
@@ -157,7 +166,7 @@ class Source:
         opened = await self._fetch("GET", f"{path}?{read.query}" if read.query else path, name, accept)
         if opened.status != 200:
             opened.abandon()
-            raise FailingError(f"answered {opened.status} to a list", whole=False)
+            raise NoListError(f"answered {opened.status} to a list", whole=False)
         body = await self._read(opened, LIST_SIZE)
         listed = _object(body)
         if isinstance(read, Tags):
@@ -294,6 +303,7 @@ class Source:
             if opened.status == 200 and anonymous:
                 self._tokens.is_public(name)
             if (quota := opened.quota()) is not None:
+                self.quota = quota
                 self._note_quota("address" if anonymous else "account", quota)
             if opened.status == 200 or opened.status in REDIRECTS or (ranged.range and opened.status in (206, 416)):
                 return opened

@@ -30,7 +30,7 @@ class Fake:
     """One registry at https://NAME.test, its token server at https://auth.NAME.test, its CDN at https://cdn.NAME.test.
 
     `fault` is how it fails; `manifests` maps repository and reference to media type and body; `headers` are sent with
-    every manifest, and a Location in them with every blob.
+    every manifest, and a Location in them with every blob. `pages` are lists by path and query, each with its Link.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Fake:
     fault: str = ""
     realm: str = ""
     headers: dict[str, str] = field(factory=dict)
+    pages: dict[str, tuple[Any, str]] = field(factory=dict)
     tokens: int = 0
     asked: list[tuple[str, str]] = field(factory=list)
     authorizations: list[tuple[str, str]] = field(factory=list)
@@ -49,6 +50,18 @@ class Fake:
         digest = digest_of(body)
         self.manifests[repository, tag] = self.manifests[repository, digest] = kind, body
         return digest
+
+    def put_index(self, repository: str, tag: str, *platforms: str, seed: str = "") -> str:
+        """Publish an index, and a manifest for each of its platforms; gives its digest."""
+        entries = []
+        for platform in platforms:
+            body = json.dumps({"mediaType": MANIFEST, "of": [repository, tag, platform, seed]}).encode()
+            self.put(repository, digest_of(body), MANIFEST, body)
+            system, _, rest = platform.partition("/")
+            architecture, _, variant = rest.partition("/")
+            described = {"os": system, "architecture": architecture, "variant": variant}
+            entries.append({"mediaType": MANIFEST, "digest": digest_of(body), "platform": described})
+        return self.put(repository, tag, INDEX, json.dumps({"mediaType": INDEX, "manifests": entries}).encode())
 
     def count(self, method: str, part: str) -> int:
         return sum(1 for asked, path in self.asked if asked == method and part in path)
@@ -82,6 +95,9 @@ class Fake:
         if not path.path.startswith("/v2/"):
             return self._say(request, 404, {}, b"")
         repository, kind, reference = path.path.removeprefix("/v2/").rsplit("/", 2)
+        if page := self.pages.get(path.geturl()):
+            headers = {"Content-Type": INDEX, **({"Link": page[1]} if page[1] else {})}
+            return self._say(request, 200, headers, json.dumps(page[0]).encode())
         match kind:
             case "manifests":
                 return self._manifest(request, repository, reference)
@@ -171,13 +187,24 @@ class Network(Resource):
     ) -> Serving:
         """What serves from all of these registries; the credentials are those of the first one."""
         cache = Cache(size, 10, self.clock.seconds)
+        sources = self.sources(cache, renames, credentials, publish_private)
+        return Serving(sources, self.clock, self.failed.append)
+
+    def sources(
+        self,
+        cache: Cache,
+        renames: Mapping[str, tuple[Rename, ...]] | None = None,
+        credentials: Credentials | None = None,
+        publish_private: bool = False,
+    ) -> dict[str, Source]:
+        """All of these registries; the credentials are those of the first one."""
         sources: dict[str, Source] = {}
         for name in self.fakes:
             registry = Registry(f"https://{name}.test", self.agent)
             own = credentials if not sources else None
             tokens = Tokens(registry, self.clock.seconds, own, publish_private)
             sources[name] = Source(name, registry, tokens, (renames or {}).get(name, ()), cache, self.clock)
-        return Serving(sources, self.clock, self.failed.append)
+        return sources
 
     def finish(self, work: Deferred[T], seconds: float = 0) -> T:
         """Let what is under way go on until it ends, letting time pass if it must."""
