@@ -63,7 +63,6 @@ PULLS_SPARED = 50
 COSIGN = (".sig", ".att", ".sbom")
 """What cosign puts after the tag that a digest makes: it kept signatures there before registries had referrers."""
 
-EVERY_TYPE = Accept.read((", ".join(MANIFEST_TYPES),))
 ANY_TYPE = Accept("", frozenset())
 INDEXES = Accept.read((indexes.INDEX,))
 

@@ -15,10 +15,11 @@ from facaded.backends.watch import Watch
 from facaded.oci import errors, requests
 from facaded.oci.clients import identify
 from facaded.oci.errors import Code, Refusal
-from facaded.oci.requests import Manifest
+from facaded.oci.requests import Manifest, is_digest
 from facaded.policy.answers import Answer, Forward, Page, Pong, Redirect, Rules, Serve, decide
 from facaded.policy.health import State
 from facaded.policy.hints import Hints
+from facaded.policy.lately import Lately
 from facaded.web import page, served
 from facaded.web.relay import relay
 from facaded.web.served import JSON, Rendered
@@ -27,12 +28,15 @@ from facaded.web.site import respond
 ALWAYS = {"Cache-Control": "no-store", "Vary": "User-Agent, Accept, Authorization"}
 """On every answer: nothing may be remembered, for the next answer may be another."""
 
+WELL = (200, 304, 307)
+"""Of a manifest that is served, or whose asker is sent on."""
+
 
 class Facade(Resource):
     """Answers for the registry.
 
     `rules` gives the rules in force, `watch` knows who is in charge, `serving` gives what asks the backends, `seconds`
-    monotonic time.
+    monotonic time. `lately` keeps what was pulled.
     """
 
     isLeaf = True
@@ -47,6 +51,7 @@ class Facade(Resource):
         self._serving = serving
         self._seconds = seconds
         self._hints = Hints()
+        self.lately = Lately()
 
     def render(self, request: Request) -> int:
         work = Deferred.fromCoroutine(self._answer(request))
@@ -55,34 +60,37 @@ class Facade(Resource):
         return NOT_DONE_YET
 
     async def _answer(self, request: Request) -> None:
-        asked, answer = self._decide(request)
+        asked = requests.parse(request.method, request.uri, _host(request))
+        answer = self._decide(request, asked)
         if isinstance(answer, Redirect | Serve | Forward) and not self._watch.settled:
             await self._watch.when_settled()
-            asked, answer = self._decide(request)
+            answer = self._decide(request, asked)
         match answer:
-            case Redirect():
-                self._write(request, self._rendered(answer))
-                if isinstance(asked, Manifest):
-                    self._take_hint(request, answer)
             case Serve():
-                self._write(request, await self._serve(request, answer))
+                rendered = await self._serve(request, answer)
             case Forward():
-                self._write(request, await self._forward(request, answer))
+                rendered = await self._forward(request, answer)
             case _:
-                self._write(request, self._rendered(answer))
+                rendered = self._rendered(answer)
+        if isinstance(asked, Manifest) and isinstance(answer, Redirect | Serve) and rendered.status in WELL:
+            self._note(request, asked, answer)
+        self._write(request, rendered)
 
-    def _take_hint(self, request: Request, answer: Redirect) -> None:
-        """A client that comes back for what it was just sent elsewhere for has perhaps not got it there."""
-        client = str(getattr(request.getClientAddress(), "host", ""))
-        if self._hints.repeated(client, request.method.decode("latin-1"), answer.location, self._seconds()):
-            self._watch.probe_soon(answer.backend)
+    def _note(self, request: Request, asked: Manifest, answer: Redirect | Serve) -> None:
+        """Remember what was pulled.
 
-    def _decide(self, request: Request) -> tuple[requests.Request | Refusal, Answer]:
-        """What is asked, and what to answer."""
-        host = request.requestHeaders.getRawHeaders(b"Host", [b""])[0]
-        asked = requests.parse(request.method, request.uri, host)
+        A client that comes back for what it was just sent elsewhere for has perhaps not got it there.
+        """
+        if not is_digest(asked.reference):
+            self.lately.add(asked.name, asked.reference)
+        if isinstance(answer, Redirect):
+            client = str(getattr(request.getClientAddress(), "host", ""))
+            if self._hints.repeated(client, request.method.decode("latin-1"), answer.location, self._seconds()):
+                self._watch.probe_soon(answer.backend)
+
+    def _decide(self, request: Request, asked: requests.Request | Refusal) -> Answer:
         client = identify(_header(request, "User-Agent"))
-        return asked, decide(asked, host.decode("latin-1"), client, self._rules(), self._watch.situation())
+        return decide(asked, _host(request).decode("latin-1"), client, self._rules(), self._watch.situation())
 
     async def _serve(self, request: Request, answer: Serve) -> Rendered:
         found = await self._serving().serve(answer.read, answer.backends, _wanted(request))
@@ -131,6 +139,11 @@ def _wanted(request: Request) -> Wanted:
     accept = Accept.read(tuple(line.decode("latin-1") for line in lines))
     ranged = Ranged(_header(request, "Range"), _header(request, "If-Range"))
     return Wanted(accept, request.method != b"HEAD", ranged)
+
+
+def _host(request: Request) -> bytes:
+    value: bytes = request.requestHeaders.getRawHeaders(b"Host", [b""])[0]
+    return value
 
 
 def _header(request: Request, name: str) -> str:

@@ -370,3 +370,31 @@ def test_a_client_that_comes_back_for_what_it_was_redirected_to_is_a_reason_to_p
     assert client.watching.backends.asked[asked:] == (["main"] if hastened else [])
     assert client.watching.backends.climbs["main"][-1].deep == hastened
     assert client.watching.watch.standing.healths["main"].state is State.UP
+
+
+def test_manifests_by_tag_that_were_served_or_redirected_are_remembered() -> None:
+    client = Client()
+    client.network.fakes["main"].put("org/app", "served")
+    asked = [
+        ("/v2/org/app/manifests/served", PODMAN),
+        ("/v2/org/app/manifests/not-there", PODMAN),
+        ("/v2/org/app/manifests/redirected", {}),
+        ("/v2/evil/app/manifests/refused", {}),
+        (f"/v2/org/app/manifests/{DIGEST}", {}),
+        ("/v2/org/app/tags/list", {}),
+        ("/v2/", {}),
+    ]
+    for path, headers in asked:
+        client.ask("HEAD", path, headers={"Accept": INDEX, **headers})
+    assert client.resource.lately.images() == ("org/app:redirected", "org/app:served")
+
+
+def test_what_clients_read_with_credentials_of_their_own_is_not_remembered() -> None:
+    client = Client(Rules(backends={"main": Backend("https://main.test", private=True)}))
+    client.network.fakes["main"].put("org/app", "secret")
+    client.network.fakes["main"].valid.add("Basic theirs")
+    code, *_ = client.ask(
+        "GET", "/v2/org/app/manifests/secret", headers={"Accept": INDEX, "Authorization": "Basic theirs"}
+    )
+    assert code == 200
+    assert client.resource.lately.images() == ()

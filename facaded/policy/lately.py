@@ -1,0 +1,22 @@
+"""What was pulled lately: the names of images, for a person who wants to know whether all backends have them."""
+
+IMAGES = 100
+"""Images that are kept: a bound on memory, and on the time that comparing them all takes."""
+
+
+class Lately:
+    """Images by tag, of which the one asked longest ago is forgotten first."""
+
+    def __init__(self) -> None:
+        self._images: dict[tuple[str, str], None] = {}
+
+    def add(self, name: str, tag: str) -> None:
+        """The manifest that `tag` names in the repository `name` was answered, or its asker sent to a backend."""
+        self._images.pop((name, tag), None)
+        self._images[name, tag] = None
+        if len(self._images) > IMAGES:
+            del self._images[next(iter(self._images))]
+
+    def images(self) -> tuple[str, ...]:
+        """Image references, the latest first."""
+        return tuple(f"{name}:{tag}" for name, tag in reversed(self._images))
