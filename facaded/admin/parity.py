@@ -1,0 +1,176 @@
+"""What `facaded parity` has found, for programs and for a terminal."""
+
+import re
+import textwrap
+from collections.abc import Sequence
+from typing import Any, TextIO
+
+from facaded.backends.registry import printable
+from facaded.oci.requests import is_digest
+from facaded.policy.parity import ALL_TAGS, Outcome, Report, Row, Side
+
+COLUMNS = ("IMAGE", "REFERENCE")
+
+NARROWEST = 12
+"""Characters of the narrowest column: less than that cannot be read, and is left to the terminal to wrap."""
+
+DIGEST_DIGITS = 12
+"""Hexadecimal digits of a digest that are shown, as Docker shows them."""
+
+NAMED = 3
+"""Images that the last line names."""
+
+_DIGEST = re.compile(rf"((?:sha256|sha512)[:-][0-9a-f]{{{DIGEST_DIGITS}}})[0-9a-f]+")
+
+_ORDER = (Outcome.DIFFERS, Outcome.NOT_THERE, Outcome.FAILING, Outcome.SAME)
+"""Of the rows: what a reader wants first."""
+
+_SUMMARY = {
+    Outcome.DIFFERS: "{count} of {all} {differ}: {names}",
+    Outcome.NOT_THERE: "{count} of {all} no backend has: {names}",
+    Outcome.FAILING: "{count} of {all} could not be compared: {names}",
+}
+
+
+def document(report: Report) -> dict[str, Any]:
+    """The report as JSON has it."""
+    return {
+        "equal": not report.is_bad_news,
+        "backends": list(report.backends),
+        "images": [
+            {
+                "image": row.name,
+                "reference": row.reference,
+                "verdict": row.verdict.value,
+                "backends": {backend: _side(side) for backend, side in row.sides.items()},
+            }
+            for row in report.rows
+        ],
+        "notes": list(report.notes),
+    }
+
+
+def table(report: Report, width: int | None) -> str:
+    """The report for a person.
+
+    A table of the images, what differs first; then notes, and a sentence that sums it up. `width` is the terminal's in
+    characters; without one no line is broken.
+    """
+    rows = sorted(report.rows, key=_place)
+    cells = [(*COLUMNS, *(name.upper() for name in report.backends)), *(_cells(row, report.backends) for row in rows)]
+    lines = _lines(cells, _widths(cells, width)) if rows else []
+    notes = [f"note: {printable(note)}" for note in report.notes]
+    said = [_wrapped(sentence, width) for sentence in (*notes, *_summary(report))]
+    return "\n".join([*lines, *([""] if lines else []), *said])
+
+
+class Progress:
+    """How far a comparison has got, on one line of a terminal that is wiped in the end; elsewhere nothing is said."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._shown = 0
+
+    def __call__(self, done: int, of: int) -> None:
+        self._show(f"{done} of {of} …")
+
+    def wipe(self) -> None:
+        """Leave an empty line."""
+        if self._shown:
+            self._show("")
+            self._shown = 0
+
+    def _show(self, text: str) -> None:
+        if self._stream.isatty():
+            wiped = "" if text else "\r"
+            self._stream.write(f"\r{text.ljust(self._shown)}{wiped}")
+            self._stream.flush()
+            self._shown = len(text)
+
+
+def _place(row: Row) -> tuple[object, ...]:
+    """What differs first, then by name; 1.9 stands before 1.10."""
+    parts = re.split(r"(\d{1,15})", row.reference)
+    natural = [(index % 2, int(part) if index % 2 else 0, part) for index, part in enumerate(parts)]
+    return _ORDER.index(row.verdict), row.name, natural
+
+
+def _side(side: Side) -> dict[str, Any]:
+    return {
+        "outcome": side.outcome.value,
+        "words": side.words,
+        "digest": side.digest or None,
+        "platforms": list(side.platforms),
+        "referrers": list(side.referrers),
+    }
+
+
+def _cells(row: Row, backends: Sequence[str]) -> tuple[str, ...]:
+    return row.name, _short(row.reference), *(_cell(row.sides.get(backend)) for backend in backends)
+
+
+def _cell(side: Side | None) -> str:
+    if side is None:
+        return "-"
+    said = printable(side.words)
+    match side.outcome:
+        case Outcome.SAME:
+            return _short(side.digest) if side.digest else said
+        case Outcome.NOT_THERE:
+            return f"NOT THERE ({said})" if said else "NOT THERE"
+        case Outcome.DIFFERS:
+            return f"{_short(side.digest)} DIFFERS: {said}"
+        case Outcome.FAILING:
+            return f"FAILING: {said}"
+        case Outcome.NOT_ASKED:
+            return f"not asked: {said}"
+
+
+def _short(reference: str) -> str:
+    """A digest cut short, also where it is part of a tag: that of its referrers, or of cosign's signature."""
+    return _DIGEST.sub(r"\1", reference)
+
+
+def _widths(cells: Sequence[Sequence[str]], width: int | None) -> list[int]:
+    """As wide as the columns' longest cells, or so much less of the widest that the whole fits."""
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    if width is None:
+        return widths
+    while sum(widths) + 2 * (len(widths) - 1) > width and max(widths) > NARROWEST:
+        widths[widths.index(max(widths))] -= 1
+    return widths
+
+
+def _lines(cells: Sequence[Sequence[str]], widths: Sequence[int]) -> list[str]:
+    lines = []
+    for row in cells:
+        columns = [textwrap.wrap(cell, width) or [""] for cell, width in zip(row, widths, strict=True)]
+        for number in range(max(map(len, columns))):
+            parts = [column[number] if number < len(column) else "" for column in columns]
+            lines.append("  ".join(part.ljust(width) for part, width in zip(parts, widths, strict=True)).rstrip())
+    return lines
+
+
+def _wrapped(sentence: str, width: int | None) -> str:
+    return sentence if width is None else textwrap.fill(sentence, width, break_long_words=False)
+
+
+def _summary(report: Report) -> list[str]:
+    """What to know of all rows, or nothing if there are none."""
+    total = len(report.rows)
+    if total and not report.is_bad_news:
+        return [f"{total} compared: the same at all backends" if total > 1 else "the same at all backends"]
+    said = []
+    for verdict, sentence in _SUMMARY.items():
+        rows = sorted(report.with_verdict(verdict), key=_place)
+        names = [_image(row) for row in rows[:NAMED]] + ([f"{len(rows) - NAMED} more"] if len(rows) > NAMED else [])
+        differ = "differs" if len(rows) == 1 else "differ"
+        if rows:
+            said.append(sentence.format(count=len(rows), all=total, names=", ".join(names), differ=differ))
+    return said
+
+
+def _image(row: Row) -> str:
+    if is_digest(row.reference):
+        return f"{row.name}@{_short(row.reference)}"
+    return f"{row.name} {row.reference}" if row.reference == ALL_TAGS else f"{row.name}:{_short(row.reference)}"
