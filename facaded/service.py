@@ -98,10 +98,9 @@ class Daemon(MultiService):
         plan = self._plan(loaded.config)
         self.watch = Watch(reactor, time.time, SystemRandom(), plan, kept.standing, self._changed)
         self._serving = self._serve_by(loaded.config)
+        self._facade = Facade(lambda: self.config.rules, self.watch, lambda: self._serving, reactor.seconds)
         self._sites = {
-            "listen.http": self._site(
-                Facade(lambda: self.config.rules, self.watch, lambda: self._serving, reactor.seconds), accesslog.write
-            ),
+            "listen.http": self._site(self._facade, accesslog.write),
             "listen.admin": self._site(Admin(lambda: self.config.listen.admin_hosts, self._not_ready)),
             "listen.control": self._site(Control(self._commands())),
         }
@@ -168,6 +167,7 @@ class Daemon(MultiService):
         """What the control socket does."""
         return {
             ("GET", "/status"): lambda _: self.status(),
+            ("GET", "/lately"): lambda _: {"images": list(self._facade.lately.images())},
             ("GET", "/explain"): self._explain,
             ("POST", "/reload"): self._reload,
             ("POST", "/pin"): self._overriding(lambda asked: self.watch.pin(asked.backend, asked.seconds)),
