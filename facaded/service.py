@@ -35,7 +35,7 @@ from facaded.backends.watch import Plan, Watch, Watched
 from facaded.config import Config, Loaded, SettingsError, control_endpoint, control_path, state_directory
 from facaded.policy import failover
 from facaded.policy.answers import Situation, ping_leads_to
-from facaded.policy.health import Purpose
+from facaded.policy.health import Purpose, Quota
 from facaded.policy.overrides import ContradictionError
 from facaded.state import Clocks
 from facaded.web import accesslog
@@ -77,6 +77,30 @@ def makeService(loaded: Loaded, reactor: Any, reread: Callable[[], Loaded], envi
     state.
     """
     return Daemon(loaded, reactor, reread, environ)
+
+
+def sources(
+    config: Config, cache: Cache, reactor: Any, note_quota: Callable[[str, str, Quota], None] = lambda *_: None
+) -> dict[str, Source]:
+    """Every backend of these settings as a source of what is served, by its name.
+
+    `note_quota` is called with that name, and as `Source` has it. Raises as `trust_policy` does.
+    """
+    made: dict[str, Source] = {}
+    for backend in config.backends:
+        registry = serving_registry(reactor, backend.url, backend.ca_file)
+        tokens = Tokens(registry, reactor.seconds, backend.credentials, backend.publish_private)
+        made[backend.name] = Source(
+            backend.name,
+            registry,
+            tokens,
+            backend.rename or (),
+            cache,
+            reactor,
+            backend.relay_blobs,
+            partial(note_quota, backend.name),
+        )
+    return made
 
 
 class Daemon(MultiService):
@@ -242,23 +266,9 @@ class Daemon(MultiService):
 
     def _serve_by(self, config: Config) -> Serving:
         """Sources and cache for these settings: after a reload nothing is known of what the old ones served."""
-        seconds: Callable[[], float] = self._reactor.seconds
-        cache = Cache(config.cache.manifests, config.cache.tag_ttl, seconds)
-        sources: dict[str, Source] = {}
-        for backend in config.backends:
-            registry = serving_registry(self._reactor, backend.url, backend.ca_file)
-            tokens = Tokens(registry, seconds, backend.credentials, backend.publish_private)
-            sources[backend.name] = Source(
-                backend.name,
-                registry,
-                tokens,
-                backend.rename or (),
-                cache,
-                self._reactor,
-                backend.relay_blobs,
-                partial(self.watch.note_quota, backend.name),
-            )
-        return Serving(sources, self._reactor, self.watch.probe_soon)
+        cache = Cache(config.cache.manifests, config.cache.tag_ttl, self._reactor.seconds)
+        found = sources(config, cache, self._reactor, self.watch.note_quota)
+        return Serving(found, self._reactor, self.watch.probe_soon)
 
     def _adopt(self, loaded: Loaded) -> None:
         if loaded.config.rules.private and loaded.config.listen.http != self._open:
