@@ -3,12 +3,14 @@
 import argparse
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import urlencode
 
+from attrs import evolve
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import (
     FileLogObserver,
@@ -22,16 +24,20 @@ from twisted.logger import (
 
 from facaded import __version__, config
 from facaded.admin import control, explanation, status
+from facaded.admin import parity as shown
 from facaded.admin.control import ControlError, NoDaemonError, RefusedError
+from facaded.backends.manifests import Cache
+from facaded.backends.parity import Parity
 from facaded.backends.probes import prober_of
-from facaded.config import Loaded, SettingsError
+from facaded.config import Config, Loaded, SettingsError
 from facaded.oci.clients import USER_AGENTS
-from facaded.policy import overrides
+from facaded.policy import overrides, parity
 from facaded.policy.answers import Situation
 from facaded.policy.health import Climb, Result, Verdict
-from facaded.service import StartError, control_socket, makeService, prepare
+from facaded.service import StartError, control_socket, makeService, prepare, sources
 
 GOOD, BAD_NEWS, USAGE = 0, 1, 2
+
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,6 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return USAGE
     except ControlError as error:
         _complain(str(error))
+        return BAD_NEWS
+    except KeyboardInterrupt:  # while no reactor runs, which takes it otherwise
+        _complain("interrupted")
         return BAD_NEWS
 
 
@@ -98,6 +107,9 @@ def _parser() -> argparse.ArgumentParser:
     asked = add("explain", _explain, "say what each request of a pull is answered, and why", settings, machine)
     asked.add_argument("image", metavar="IMAGE", help="as in docker pull")
     asked.add_argument("--client", metavar="NAME", default="docker", help=f"{', '.join(USER_AGENTS)}, or a User-Agent")
+    compare = add("parity", _parity, "compare what the backends have of an image", settings, machine)
+    words = "org/app:tag, org/app@digest, or org/app for all its tags (else the canary, and what was pulled lately)"
+    compare.add_argument("images", nargs="*", metavar="IMAGE", help=words)
     add("reload", _reload, "have the running daemon read its settings again", settings)
     add("version", _version, "print the version", machine)
     return parser
@@ -204,6 +216,53 @@ def _lasting(text: str) -> float:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def _parity(options: argparse.Namespace) -> int:
+    settings = _load(options).config
+    try:
+        images = [parity.read(text, settings.rules) for text in options.images]
+    except ValueError as error:
+        _complain(str(error))
+        return USAGE
+    progress = shown.Progress(sys.stderr)
+    try:
+        found: parity.Report | None = _run(lambda reactor: _compare(options, settings, images, progress, reactor))
+    finally:
+        progress.wipe()
+    if found is None:
+        _complain(
+            "no image to compare: name one, as in facaded parity org/app:latest; without a name those are compared "
+            "that were pulled lately through the running daemon, and health.canary"
+        )
+        return USAGE
+    if options.json:
+        _print_json(shown.document(found))
+    else:
+        print(shown.table(found, shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
+    return BAD_NEWS if found.is_bad_news else GOOD
+
+
+async def _compare(
+    options: argparse.Namespace, settings: Config, images: list[parity.Wanted], progress: shown.Progress, reactor: Any
+) -> parity.Report | None:
+    """Compare the images, or without any the usual ones; None if there are none of those either."""
+    rules = settings.rules
+    if why := parity.incomparable(rules):
+        return parity.Report(tuple(rules.backends), notes=(why,))
+    notes: tuple[str, ...] = ()
+    if not images:
+        images = parity.usual(settings.health.canary, (), rules)
+        try:
+            document = await control.ask(reactor, _socket(options), "GET", "/lately")
+            images = parity.usual(settings.health.canary, document.get("images", ()), rules)
+        except ControlError as error:
+            notes = (f"{error}: what was pulled lately is not known",)
+    if not images:
+        return None
+    backends = sources(settings, Cache(0, 0.0, reactor.seconds), reactor)
+    report = await Parity(backends, rules, reactor).compare(images, progress)
+    return evolve(report, notes=(*notes, *report.notes))
+
+
 def _reload(options: argparse.Namespace) -> int:
     _ask(options, "POST", "/reload")
     return GOOD
@@ -224,10 +283,17 @@ def _load(options: argparse.Namespace) -> Loaded:
 
 
 def _ask(options: argparse.Namespace, method: str, resource: str) -> control.Document:
-    """Ask the running daemon. Its socket is looked for where these settings have it, then where a service has it.
+    """Ask the running daemon.
 
     Raises ControlError if none answers, and RefusedError if it does not do what it is asked.
     """
+    path = _socket(options)
+    document: control.Document = _run(lambda reactor: control.ask(reactor, path, method, resource))
+    return document
+
+
+def _socket(options: argparse.Namespace) -> Path:
+    """The running daemon's socket: looked for where these settings have it, then where a service has it."""
     try:
         settings = _load(options).config
     except SettingsError as error:
@@ -239,8 +305,7 @@ def _ask(options: argparse.Namespace, method: str, resource: str) -> control.Doc
     if path is None:
         looked = ", ".join(dict.fromkeys(str(place) for place in places))
         raise NoDaemonError(f"no daemon is running: there is no socket at {looked}")
-    document: control.Document = _run(lambda reactor: control.ask(reactor, path, method, resource))
-    return document
+    return path
 
 
 def _may_exist(path: Path) -> bool:
