@@ -300,7 +300,7 @@ class Registry:
             upload = {**authorization, "Content-Type": "application/octet-stream"}
             assert _request("PUT", f"{headers['Location']}&digest={digest}", upload, blob)[0] == 201
         for kind, digest, manifest in image.manifests:
-            url = f"{self.url}/v2/{repository}/manifests/{tag if kind == INDEX else digest}"
+            url = f"{self.url}/v2/{repository}/manifests/{tag if digest == image.digest else digest}"
             assert _request("PUT", url, {**authorization, "Content-Type": kind}, manifest)[0] == 201
 
     def _status(self, path: str) -> int | None:
