@@ -39,7 +39,6 @@ from facaded.service import StartError, control_socket, makeService, prepare, so
 GOOD, BAD_NEWS, USAGE = 0, 1, 2
 
 
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; gives its exit status."""
     given = sys.argv[1:] if arguments is None else list(arguments)

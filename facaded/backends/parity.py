@@ -13,13 +13,13 @@ from attrs import evolve, frozen
 from twisted.internet.defer import Deferred, TimeoutError, gatherResults
 from twisted.internet.interfaces import IReactorTime
 
-from facaded.backends.manifests import Accept, Manifest
+from facaded.backends.manifests import EVERY_TYPE, Accept, Manifest
 from facaded.backends.registry import words
 from facaded.backends.serving import NOT_THERE
 from facaded.backends.shared import Shared
 from facaded.backends.source import FailingError, Listing, NoListError, NotThereError, Source
 from facaded.oci import indexes
-from facaded.oci.indexes import INDEX_TYPES, MANIFEST_TYPES, Entry
+from facaded.oci.indexes import INDEX_TYPES, Entry
 from facaded.oci.requests import Manifest as ManifestRead
 from facaded.oci.requests import Referrers, Tags, is_digest, is_tag
 from facaded.policy.answers import Rules
