@@ -1,6 +1,7 @@
 """A real facaded in a process of its own, and registries that can be told to fail."""
 
 import contextlib
+import hashlib
 import http.client
 import json
 import os
@@ -23,6 +24,10 @@ WAIT = 15.0
 """Seconds after which a test gives up waiting."""
 
 
+MANIFEST = json.dumps({"config": {"digest": f"sha256:{'a' * 64}", "size": 2}}).encode()
+"""What the registries of this module have for every manifest, and for every blob, which they do not redirect."""
+
+
 def free_port(host: str = "127.0.0.1") -> int:
     with socket.socket() as probe:
         probe.bind((host, 0))
@@ -40,11 +45,12 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = WAIT
 
 
 class Registry:
-    """A registry on an address of its own that answers pings with `mode`.
+    """A registry on an address of its own that answers pings, and the heads of manifests, by its `mode`.
 
     `token`: a challenge, and a token for everybody; `no-token`: the same challenge, and 500 from its token server;
-    `hang`: accepts, and never answers (as registries did in 2021 and GHCR's token server did); `500`. Stopped, it
-    refuses connections.
+    `hang`: accepts, and never answers (as registries did in 2021 and GHCR's token server did); `500`; `refuses`: a
+    token for everybody, and 401 for every manifest (Docker Hub, 2025-09-24); `manifests-500` (Docker Hub, 2025-10-20);
+    `used-up`: no pulls are left. Stopped, it refuses connections.
     """
 
     def __init__(self, host: str, mode: str = "token") -> None:
@@ -62,6 +68,8 @@ class Registry:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 registry.answer(self)
+
+            do_HEAD = do_GET
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -83,19 +91,28 @@ class Registry:
         if mode == "hang":
             wait_until(lambda: self.mode != "hang" or self.server is None, "the end of the test", 60)
             return
-        status, body, challenge = {
-            ("token", False): (401, b"{}", True),
-            ("token", True): (200, b'{"token": "t"}', False),
-            ("no-token", False): (401, b"{}", True),
-            ("no-token", True): (500, b"", False),
-            ("500", False): (500, b"", False),
-        }[mode, request.path.startswith("/token")]
+        status, body, headers = self._said(mode, request.path)
         request.send_response(status)
-        if challenge:
-            request.send_header("WWW-Authenticate", f'Bearer realm="{self.url}/token",service="test"')
+        for name, value in headers.items():
+            request.send_header(name, value)
         request.send_header("Content-Length", str(len(body)))
         request.end_headers()
-        request.wfile.write(body)
+        if request.command != "HEAD":
+            request.wfile.write(body)
+
+    def _said(self, mode: str, path: str) -> tuple[int, bytes, dict[str, str]]:
+        challenge = {"WWW-Authenticate": f'Bearer realm="{self.url}/token",service="test"'}
+        if mode == "500":
+            return 500, b"", {}
+        if path.startswith("/token"):
+            return (500, b"", {}) if mode == "no-token" else (200, b'{"token": "t"}', {})
+        if path == "/v2/":
+            return 401, b"{}", challenge
+        if mode in ("refuses", "manifests-500"):
+            return (401, b"", challenge) if mode == "refuses" else (500, b"", {})
+        left = "0" if mode == "used-up" else "76"
+        digest = {"Docker-Content-Digest": f"sha256:{hashlib.sha256(MANIFEST).hexdigest()}"}
+        return 200, MANIFEST, {**digest, "RateLimit-Limit": "100;w=21600", "RateLimit-Remaining": f"{left};w=21600"}
 
 
 @define
@@ -191,6 +208,14 @@ class Daemon:
             return answer.status, dict(answer.getheaders()), answer.read()
         finally:
             connection.close()
+
+    def control(self, method: str, resource: str) -> int:
+        """Ask the control socket itself, which takes less time than a command; gives the status."""
+        with socket.socket(socket.AF_UNIX) as control:
+            control.settimeout(WAIT)
+            control.connect(f"{self.directory}/control.sock")
+            control.sendall(f"{method} {resource} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
+            return int(control.makefile("rb").readline().split()[1])
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command of facaded's on these settings."""

@@ -134,7 +134,7 @@ def test_failback_is_not_hastened_by_a_restart(daemon: Daemon, main: Registry) -
     daemon.start()
     time.sleep(1.5)
     assert daemon.backend == "second"
-    assert daemon.status()["why"].startswith("second is in charge: main is back, and takes over in 3")
+    assert daemon.status()["why"].startswith("second is in charge: main is back, and takes over in 1 h")
 
 
 @pytest.mark.parametrize("garbage", [b"", b"{", b"\x00" * 1000, b'{"version": 1, "charge": 5, "backends": []}'])
@@ -424,3 +424,135 @@ def test_a_reload_to_clients_credentials_is_refused_while_another_listener_is_op
     status, headers, _ = daemon.get("/v2/")
     assert status == 401
     assert headers["WWW-Authenticate"] == f'Bearer realm="{main.url}/token",service="test"'
+
+
+@pytest.fixture
+def with_canary(daemon: Daemon) -> Daemon:
+    """A daemon whose probes ask for an image."""
+    daemon.settings = daemon.settings.replace("fall = 2", 'fall = 2\ncanary = "org/app"\ndeep_interval = "1h"')
+    return daemon.start()
+
+
+@pytest.mark.parametrize("how", ["refuses", "manifests-500"])
+def test_a_registry_that_fails_for_manifests_alone_is_left_in_time(
+    with_canary: Daemon, main: Registry, how: str
+) -> None:
+    main.mode = how
+    took = with_canary.wait_until(lambda: with_canary.backend == "second", "failover")
+    assert took < 2 + 0.5 + 2 * 2
+    assert "main down (manifest: " in with_canary.log
+
+
+def test_a_canary_that_no_backend_has_yet_brings_none_down(daemon: Daemon, main: Registry) -> None:
+    main.mode = "refuses"  # from the first probe on: it has never had it
+    daemon.settings = daemon.settings.replace("fall = 2", 'fall = 2\ncanary = "org/typo"')
+    daemon.start()
+    assert daemon.backend == "main"
+    assert "main drifts: answered 401 for the canary" in daemon.log
+    table = daemon.run("status").stdout
+    assert "up, drift" in table
+    assert "main drifts: answered 401 for the canary" in table
+
+
+def test_a_registry_whose_pulls_are_used_up_keeps_the_redirects_and_says_so(
+    with_canary: Daemon, main: Registry
+) -> None:
+    main.mode = "used-up"
+    with_canary.wait_until(lambda: with_canary.status()["backends"][0]["state"] == "limited", "limited")
+    status = with_canary.status()
+    assert status["in_charge"] == "main"
+    serving = next(each for each in status["charges"] if each["for"] == "serve")
+    assert (serving["backend"], serving["why"]) == (
+        "second",
+        "second is in charge: main limited (manifest: no pulls left)",
+    )
+    assert status["backends"][0]["pulls_left"]["address"]["remaining"] == 0
+    assert status["backends"][0]["limited_until"] > time.time() + 21000
+    table = with_canary.run("status").stdout
+    assert "for serving, second is in charge: main limited (manifest: no pulls left)" in table
+    assert "main grants this machine's address 0 more pulls of 100 in 6 h" in table
+
+
+def test_a_pin_and_a_drain_are_in_force_at_once_and_outlive_restart_and_reload(daemon: Daemon) -> None:
+    daemon.start()
+    pinned = daemon.run("pin", "second", "--for", "2h")
+    assert (pinned.returncode, pinned.stdout) == (0, "second is in charge: it is pinned for another 2 h\n")
+    assert daemon.backend == "second"
+    assert daemon.run("drain", "main").returncode == 0
+    daemon.kill()
+    daemon.start()
+    assert daemon.run("reload").returncode == 0
+    assert daemon.backend == "second"
+    assert daemon.status()["why"] == "second is in charge: it is pinned for another 2 h"
+    assert daemon.status()["pins"]["second"]["until"] > time.time() + 7000
+    assert daemon.status()["backends"][0]["drained"]["until"] is None
+    assert daemon.run("unpin").stdout == "second is in charge: main is drained\n"
+    assert "up, drained" in daemon.run("status").stdout
+    daemon.run("undrain", "main")
+    daemon.wait_until(lambda: daemon.backend == "main", "failback")
+
+
+@pytest.mark.parametrize(
+    ("before", "command", "sentence"),
+    [
+        ((), ("pin", "nobody"), "no route has a backend called nobody: main, second"),
+        ((), ("drain", "nobody"), "no route has a backend called nobody: main, second"),
+        ((), ("unpin",), "no backend is pinned"),
+        ((), ("undrain", "main"), "main is not drained"),
+        (("drain", "main"), ("pin", "main"), "main is drained: undrain it first, or pin another backend"),
+        (("pin", "main"), ("drain", "main"), "main is pinned: unpin it first, or drain another backend"),
+    ],
+)
+def test_what_contradicts_itself_is_refused_with_a_sentence(
+    daemon: Daemon, before: tuple[str, ...], command: tuple[str, ...], sentence: str
+) -> None:
+    daemon.start()
+    if before:
+        assert daemon.run(*before).returncode == 0
+    refused = daemon.run(*command)
+    assert (refused.returncode, refused.stderr) == (2, f"facaded: {sentence}\n")
+
+
+@pytest.mark.parametrize("time_", ["soon", "2", "-2h", "0s", "10000h"])
+def test_a_time_that_is_none_is_a_usage_error(daemon: Daemon, time_: str) -> None:
+    refused = daemon.start().run("pin", "main", f"--for={time_}")
+    assert refused.returncode == 2
+    assert "write a number and a unit" in refused.stderr or "out of range" in refused.stderr
+
+
+def test_a_pull_is_explained_with_and_without_a_daemon(daemon: Daemon, main: Registry) -> None:
+    daemon.write_settings()
+    alone = daemon.run("explain", "org/app", "--client", "podman")
+    assert alone.returncode == 0
+    assert "served from main, else second" in alone.stdout
+    assert alone.stdout.endswith("no daemon is running: this is as if every backend were up\n")
+    daemon.start()
+    daemon.run("pin", "second")
+    known = daemon.run("explain", "org/app", "--client", "podman")
+    assert "served from second, else main" in known.stdout
+    assert known.stdout.endswith("second is in charge: it is pinned\n")
+    assert f"307 to {main.url}" not in daemon.run("explain", "org/app").stdout
+    assert daemon.run("explain", "evil/app").returncode == 1
+    assert daemon.run("explain", "Org/App").returncode == 2
+    assert daemon.run("explain", "org/app", "--client", "docket").returncode == 2
+
+
+def test_killed_at_any_moment_it_starts_again_with_a_whole_state(daemon: Daemon) -> None:
+    """Its state is written again and again while it is killed, each time a little later."""
+    last = ""
+    for round_ in range(8):
+        daemon.start()
+        if last:
+            assert f"{last} pinned" not in daemon.log.rpartition("facaded 0.")[2], "it is no news"
+            assert daemon.backend in (last, {"main": "second", "second": "main"}[last])
+        ended = time.monotonic() + 0.05 * round_
+        while time.monotonic() < ended:
+            for last in ("second", "main"):
+                daemon.control("POST", f"/pin?backend={last}")
+        if not last:
+            daemon.control("POST", f"/pin?backend={(last := 'second')}")
+        daemon.kill()
+        assert daemon.config.parent.joinpath("state", "state.json").exists()
+    daemon.start()
+    assert daemon.status()["pins"]
+    assert "set aside" not in daemon.log

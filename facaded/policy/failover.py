@@ -66,7 +66,8 @@ class Order:
         if all(each in self.overrides.drains for each in self.backends):
             return "every backend is drained, so the first one keeps the requests"
         if not any(self._works(healths[each]) for each in self.taking_part):
-            return "every backend is down, so the first one keeps the requests"
+            which = "backend that is not drained" if len(self.taking_part) < len(self.backends) else "backend"
+            return f"every {which} is down, so the first one keeps the requests"
         due = self.failback_at(healths, charge)
         if due is not None:
             back = min(self._earlier(healths, name), key=lambda each: self._due(healths[each]))

@@ -166,7 +166,8 @@ def test_the_operator_s_word_is_in_the_sentence() -> None:
     )
     assert (
         sentence("udd", "ghcr", Overrides(drains={"hub": NOW}))
-        == "ghcr is in charge: every backend is down, so the first one keeps the requests"
+        == "ghcr is in charge: every backend that is not drained is down, "
+        "so the first one keeps the requests"
     )
 
 
