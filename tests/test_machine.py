@@ -1,0 +1,200 @@
+"""The whole machine, watch and state together: any interleaving of results, hints, pins, drains, reloads, restarts and
+time.
+"""
+
+import tempfile
+from pathlib import Path
+from random import Random
+
+import pytest
+from attrs import evolve
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from twisted.internet.task import Clock
+
+from facaded import state
+from facaded.backends.watch import Plan, Standing, Watch
+from facaded.policy.health import Canary, Health, Purpose, Result, State, Step, Verdict
+from facaded.policy.overrides import ContradictionError
+from facaded.state import Clocks
+from tests.watching import Scripted
+
+NAMES = ("hub", "ghcr", "quay")
+ROUTES = (("ghcr", "hub"), NAMES)
+KNOWN = {name: state.Known(f"https://{name}.test", "org/app:latest") for name in NAMES}
+FAILBACK = 60.0
+DIGESTS = [f"sha256:{letter * 64}" for letter in "ab"]
+
+RESULTS = st.builds(
+    Result,
+    st.sampled_from(Verdict),
+    st.sampled_from(Step),
+    st.just("said"),
+    st.just(0.1),
+    st.sampled_from([0.0, 5.0, 40.0]),
+    st.integers(1, 6),
+    st.none() | st.builds(Canary, st.booleans(), st.sampled_from(["", *DIGESTS]), st.sampled_from(["", "drifts"])),
+    deep=st.booleans(),
+)
+
+
+class Machine(RuleBasedStateMachine):
+    """A watch over three backends on two routes, which is sometimes started anew from its state file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = tempfile.TemporaryDirectory()
+        self.wall = 1_800_000_000.0
+        self.routes: tuple[tuple[str, ...], ...] = ROUTES
+
+    def teardown(self) -> None:
+        self.watch.stopService()
+        assert self.clock.getDelayedCalls() == [], "nothing is left behind"
+        self.directory.cleanup()
+
+    @initialize()
+    def begin(self) -> None:
+        self.start(None)
+
+    def start(self, kept: Standing | None) -> None:
+        self.clock, self.backends = Clock(), Scripted()
+        self.boot = self.wall
+        self.watch = Watch(self.clock, lambda: self.now, Random(1), self.plan(), kept, lambda _: None)
+        self.watch.startService()
+
+    @property
+    def now(self) -> float:
+        return self.boot + self.clock.seconds()
+
+    def plan(self) -> Plan:
+        return evolve(self.backends.plan(*NAMES, failback_after=FAILBACK), routes=self.routes)
+
+    @rule(name=st.sampled_from(NAMES), result=RESULTS)
+    def answer(self, name: str, result: Result) -> None:
+        if name not in self.backends.waiting:
+            return
+        before, healths = self.watch.situation(), dict(self.watch.standing.healths)
+        self.backends.answer(name, result)
+        after = self.watch.situation()
+        for purpose, was, now in (
+            (Purpose.REDIRECT, before.redirecting, after.redirecting),
+            (Purpose.SERVE, before.serving, after.serving),
+        ):
+            for route, old, new in zip(self.routes, was, now, strict=True):
+                if route.index(new) < route.index(old) and self.works(old, purpose):
+                    health = healths[new]
+                    assert self.clock.seconds() >= health.since + FAILBACK, "failback before its time"
+
+    @rule(name=st.sampled_from((*NAMES, "nowhere")))
+    def hint(self, name: str) -> None:
+        before = self.watch.standing
+        self.watch.probe_soon(name)
+        assert self.watch.standing == before, "only probes change a state"
+
+    @rule(seconds=st.sampled_from([0.1, 0.9, 2.0, 9.0, 40.0, 100.0]))
+    def wait(self, seconds: float) -> None:
+        for _ in range(int(seconds / 0.1)):
+            self.clock.advance(0.1)
+
+    @rule(
+        name=st.sampled_from((*NAMES, "nowhere")),
+        command=st.sampled_from(["pin", "drain", "undrain", "unpin"]),
+        seconds=st.none() | st.floats(0.1, 300),
+    )
+    def override(self, name: str, command: str, seconds: float | None) -> None:
+        before = self.watch.standing
+        try:
+            match command:
+                case "pin":
+                    self.watch.pin(name, seconds)
+                case "drain":
+                    self.watch.drain(name, seconds)
+                case "undrain":
+                    self.watch.undrain(name)
+                case _:
+                    self.watch.unpin()
+        except ContradictionError:
+            assert self.watch.standing == before
+
+    @rule()
+    def reload(self) -> None:
+        self.routes = self.routes[::-1] if self.routes == ROUTES else ROUTES
+        overrides, leads = self.watch.standing.overrides, self.watch.situation().redirecting
+        self.watch.replan(self.plan())
+        assert self.watch.standing.overrides == overrides
+        if self.watch.settled and self.watch.situation().redirecting != leads:
+            assert self.watch.situation().handover
+
+    @precondition(lambda self: self.watch.settled)
+    @rule(away=st.sampled_from([0.1, 20.0, 4000.0]))
+    def restart(self, away: float) -> None:
+        """Killed after its last write, and started again by a machine whose monotonic clock begins anew."""
+        directory, clocks = Path(self.directory.name), Clocks(self.now, self.clock.seconds())
+        standing = self.watch.standing
+        state.write(directory, standing, KNOWN, clocks)
+        assert_same(state.read(directory, KNOWN, clocks).standing, standing)
+        self.watch.stopService()
+        self.wall = self.now + away
+        kept = state.read(directory, KNOWN, Clocks(self.wall, 0.0))
+        assert kept.warning is None
+        self.start(kept.standing)
+        for name in NAMES:
+            if standing.healths[name].state is State.DOWN:
+                assert self.watch.standing.healths[name].state is State.DOWN
+
+    def works(self, name: str, purpose: Purpose) -> bool:
+        overrides = self.watch.standing.overrides
+        return self.watch.standing.healths[name].usable(purpose) and not overrides.pins and not overrides.drains
+
+    @invariant()
+    def one_is_in_charge_of_each_route_and_answer(self) -> None:
+        situation, overrides = self.watch.situation(), self.watch.standing.overrides
+        for purpose, in_charge in ((Purpose.REDIRECT, situation.redirecting), (Purpose.SERVE, situation.serving)):
+            for route, name in zip(self.routes, in_charge, strict=True):
+                assert name in route
+                if overrides.pinned in route:
+                    assert name == overrides.pinned
+                elif name in overrides.drains:
+                    assert set(route) <= set(overrides.drains), "drained, and others are not"
+                elif not self.watch.standing.healths[name].usable(purpose):
+                    others = [each for each in route if each not in overrides.drains]
+                    assert not any(self.watch.standing.healths[each].usable(purpose) for each in others)
+                assert name in self.watch.explain((route, purpose))
+
+
+def assert_same(kept: Standing | None, written: Standing) -> None:
+    """What is read back is what was written, but for what the first probes tell anew."""
+    assert kept is not None
+    assert (kept.pinged, kept.charges.keys()) == (written.pinged, written.charges.keys())
+    assert moments([kept.changed]) == moments([written.changed])
+    for place, charge in written.charges.items():
+        assert kept.charges[place].backend == charge.backend
+        assert moments([kept.charges[place].since]) == moments([charge.since])
+    for mine, theirs in (
+        (kept.overrides.pins, written.overrides.pins),
+        (kept.overrides.drains, written.overrides.drains),
+    ):
+        assert list(mine) == list(theirs)
+        for name, override in theirs.items():
+            assert moments([mine[name].since, mine[name].until]) == moments([override.since, override.until])
+    for name, health in written.healths.items():
+        before = health if health.state is State.DOWN else evolve(health, state=State.UNKNOWN)
+        assert told(kept.healths[name]) == told(before)
+        times = [[each.since, each.back_at, each.failed_at] for each in (kept.healths[name], before)]
+        assert moments(times[0]) == moments(times[1])
+
+
+def moments(times: list[float | None]) -> object:
+    """Times that may have gone by another clock and back."""
+    return [None if each is None else pytest.approx(each, abs=1e-3) for each in times]
+
+
+def told(health: Health) -> tuple[object, ...]:
+    failed = health.failed
+    said = (failed.verdict, failed.step, failed.words) if failed else None
+    return health.state, health.relapses, health.proven, health.hurdle, said
+
+
+TestMachine = Machine.TestCase
+TestMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
