@@ -266,12 +266,18 @@ def advice(config: Config) -> tuple[str, ...]:
             'repositories = ["org/**"] or --org org',
         )
     first_host = urlsplit(config.backends[0].url).hostname
-    return tuple(
+    strangers = tuple(
         f"backend[{index}].rename: {backend.name} is asked for the same names as {config.backends[0].name}, where "
         "they may belong to somebody else; rename = {} confirms that they are yours"
         for index, backend in enumerate(config.backends)
         if index and backend.rename is None and urlsplit(backend.url).hostname != first_host
     )
+    blind = [backend.name for backend in config.backends if config.canary(backend) is None]
+    unseen = (
+        f"health.canary: there is none for {', '.join(blind)}, so that it is not noticed when manifests or blobs alone "
+        "fail there; name a small public image that every backend has",
+    )
+    return (*strangers, *(unseen if blind else ()))
 
 
 def state_directory(config: Config, environ: Mapping[str, str]) -> Path:

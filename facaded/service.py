@@ -69,6 +69,12 @@ def use_own_resolver(reactor: Any) -> None:
     reactor.installNameResolver(Names(reactor, reactor.callFromThread))
 
 
+def stale_names(reactor: Any) -> Mapping[str, float]:
+    """The names that do not resolve, and since when their last addresses are used, in the reactor's seconds."""
+    resolver = reactor.nameResolver
+    return resolver.stale() if isinstance(resolver, Names) else {}
+
+
 def makeService(loaded: Loaded, reactor: Any, reread: Callable[[], Loaded], environ: Mapping[str, str]) -> "Daemon":
     """Put the daemon together.
 
@@ -182,7 +188,12 @@ class Daemon(MultiService):
     def status(self) -> dict[str, Any]:
         """The status document."""
         return status.document(
-            self.watch, self.config.rules, self.loaded.source, self.loaded.warnings, self._clocks().to_wall
+            self.watch,
+            self.config.rules,
+            self.loaded.source,
+            self.loaded.warnings,
+            stale_names(self._reactor),
+            self._clocks().to_wall,
         )
 
     # Putting together

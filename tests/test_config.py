@@ -326,13 +326,24 @@ def test_the_environment_of_the_first_facade_s_container_is_understood() -> None
         load(None, None, {"REGISTRY_HOST": "a/b"}, reactor)
 
 
+WATCHED = 'repositories = ["org/*"]\n[health]\ncanary = "org/app"\n'
+
+
 @pytest.mark.parametrize(
     ("text", "warned"),
     [
         (TWO, "repositories: empty, so there is no failover: everything is sent to main and nothing to second"),
-        ('repositories = ["org/*"]' + TWO, "backend[1].rename: second is asked for the same names as main"),
-        ('repositories = ["org/*"]' + TWO + "rename = {}", None),
-        ('repositories = ["org/*"]' + TWO.replace("second.test", "main.test"), None),
+        (WATCHED + TWO, "backend[1].rename: second is asked for the same names as main"),
+        (WATCHED + TWO + "rename = {}", None),
+        (WATCHED + TWO.replace("second.test", "main.test"), None),
+        (
+            'repositories = ["org/*"]' + TWO + "rename = {}",
+            "health.canary: there is none for main, second, so that it is",
+        ),
+        (
+            'repositories = ["org/*"]' + TWO + 'rename = {}\ncanary = "org/app"',
+            "health.canary: there is none for main, so that it is not noticed",
+        ),
         ('[[backend]]\nname = "x"\nurl = "https://x"', "backend: there is only one, so there is no failover"),
     ],
 )

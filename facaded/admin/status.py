@@ -17,11 +17,14 @@ Wall = Callable[[float], float]
 """Turns a monotonic time into seconds since the epoch."""
 
 
-def document(watch: Watch, rules: Rules, source: str, warnings: tuple[str, ...], wall: Wall) -> dict[str, Any]:
+def document(
+    watch: Watch, rules: Rules, source: str, warnings: tuple[str, ...], stale: Mapping[str, float], wall: Wall
+) -> dict[str, Any]:
     """What the daemon knows, as JSON has it.
 
-    It has all backends of the rules, preferred first, those included that may not stand in. All times in the document
-    are seconds since the epoch, all durations seconds.
+    It has all backends of the rules, preferred first, those included that may not stand in; `stale` are the names that
+    do not resolve, and since when their last addresses are used. All times in the document are seconds since the
+    epoch, all durations seconds.
     """
     charge, overrides, until = watch.charge, watch.standing.overrides, watch.handover_until
     return {
@@ -33,6 +36,7 @@ def document(watch: Watch, rules: Rules, source: str, warnings: tuple[str, ...],
         "why": watch.explain(),
         "pins": {name: _override(each, wall) for name, each in overrides.pins.items()},
         "handover_until": None if until is None else wall(until),
+        "stale_names": {name: wall(since) for name, since in stale.items()},
         "charges": list(_charges(watch, rules, wall)),
         "backends": [
             {"name": name, "url": backend.url, **_backend(watch, name, wall)}
@@ -146,6 +150,8 @@ def _sentences(status: Mapping[str, Any]) -> Iterator[str]:
         yield f"handover until {_written(status['handover_until'])}: Docker's manifests and blobs are served"
     for backend in status["backends"]:
         yield from _particulars(backend)
+    for name, since in status["stale_names"].items():
+        yield f"{name} does not resolve since {_written(since)}: its last addresses are used"
 
 
 def _particulars(backend: Mapping[str, Any]) -> Iterator[str]:
