@@ -304,7 +304,8 @@ class Daemon(MultiService):
         self._notify(f"READY=1\nSTATUS={self._summary()}")
 
     def _changed(self, news: str) -> None:
-        self._log.info("{news}", news=news)
+        if news:
+            self._log.info("{news}", news=news)
         self._notify(f"STATUS={self._summary()}")
         self._write_state()
 

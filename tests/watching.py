@@ -43,12 +43,16 @@ class Scripted:
 
 @define
 class Watching:
-    """A running watch, its backends, its clock, and the news it told. `step` is what the wall clock is ahead."""
+    """A running watch, its backends, its clock, and the news it told.
+
+    `step` is what the wall clock is ahead, `kept` how often there was something to keep that is no news.
+    """
 
     clock: Clock
     backends: Scripted
     news: list[str]
     step: float = 0.0
+    kept: int = 0
     watch: Watch = field(init=False)
 
     @classmethod
@@ -56,9 +60,22 @@ class Watching:
         clock, backends, news = Clock(), Scripted(), list[str]()
         watching = cls(clock, backends, news)
         plan = backends.plan(*names, failback_after=failback_after)
-        watching.watch = Watch(clock, lambda: clock.seconds() + watching.step, Random(1), plan, kept, news.append)
+        watching.watch = Watch(
+            clock,
+            lambda: clock.seconds() + watching.step,
+            Random(1),
+            plan,
+            kept,
+            watching.hear,
+        )
         watching.watch.startService()
         return watching
+
+    def hear(self, line: str) -> None:
+        if line:
+            self.news.append(line)
+        else:
+            self.kept += 1
 
     @property
     def in_charge(self) -> str:

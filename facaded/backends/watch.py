@@ -100,7 +100,7 @@ class Watch(Service):
 
     `clock` gives monotonic seconds, `wall` those since the epoch, `random` the jitter. `kept` is what an earlier run
     knew, by `health.remembered`. `changed` is called after every change of a backend's state, of who is in charge, of
-    an override or of drift, with a line that says what changed.
+    an override or of drift, with a line that says what changed; without one, for what is to be kept and no news.
     """
 
     def __init__(
@@ -210,8 +210,13 @@ class Watch(Service):
         return order.explain(self.standing.healths, self.standing.charges[place], self._clock.seconds())
 
     def probe_soon(self, name: str) -> None:
-        """A request has failed at this backend, or a client's pull: climb its whole ladder soon, if not too often."""
-        if name in self._probers and self._probers[name].hasten():
+        """A request has failed at this backend, or a client's pull: climb its whole ladder soon, if not too often.
+
+        One that is down or limited already has said when to ask again, or is asked often enough.
+        """
+        if name not in self._probers or self.standing.healths[name].state in (State.DOWN, State.LIMITED):
+            return
+        if self._probers[name].hasten():
             self._deepened.add(name)
 
     def note_quota(self, name: str, asker: str, quota: Quota) -> None:
@@ -318,7 +323,8 @@ class Watch(Service):
         self.standing = Standing(healths, charges, overrides, pinged, changed)
         self._drifted = self.drifts
         self._come_back()
-        if news := "; ".join(self._news(before, drifted)):
+        news = "; ".join(self._news(before, drifted))
+        if news or _proven(healths) != _proven(before.healths):
             self._changed(news)
 
     def _come_back(self) -> None:
@@ -365,6 +371,11 @@ class Watch(Service):
     def _in_charge(self, purpose: Purpose, charges: Mapping[Place, Charge]) -> tuple[str, ...]:
         """Who is in charge of each route."""
         return tuple(charges[route, purpose].backend for route in self.plan.routes)
+
+
+def _proven(healths: Mapping[str, Health]) -> set[str]:
+    """The backends that have had the canary once."""
+    return {name for name, health in healths.items() if health.proven}
 
 
 def _still(charge: Charge | None, healths: Mapping[str, Health]) -> Charge | None:

@@ -223,6 +223,29 @@ def test_a_failed_request_brings_the_next_probe_forward_and_takes_it_to_the_blob
     assert not watching.backends.climbs["hub"][-1].deep
 
 
+@pytest.mark.parametrize("verdict", [Verdict.BAD, Verdict.LIMITED])
+def test_a_backend_that_is_down_or_limited_is_asked_when_it_has_said(verdict: Verdict) -> None:
+    watching = Watching.begin("hub", "ghcr")
+    watching.backends.answer("hub", evolve(BAD, verdict=verdict, retry_after=60))
+    watching.backends.answer("ghcr", GOOD)
+    watching.advance(2)
+    asked = watching.backends.asked.count("hub")
+    watching.watch.probe_soon("hub")
+    watching.advance(57)
+    assert watching.backends.asked.count("hub") == asked
+    watching.advance(2)
+    assert watching.backends.asked.count("hub") == asked + 1
+
+
+def test_that_a_backend_has_had_the_canary_is_worth_keeping_though_no_news() -> None:
+    watching = up("hub", "ghcr")
+    watching.advance(10)
+    watching.backends.answer("hub", evolve(GOOD, canary=Canary(True)))
+    watching.advance(10)
+    watching.backends.answer("hub", evolve(GOOD, canary=Canary(True)))
+    assert watching.kept == 1
+
+
 def test_what_is_decided_by_a_hint_is_decided_by_probes_alone() -> None:
     watching = up("hub", "ghcr")
     for _ in range(100):
