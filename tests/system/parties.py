@@ -42,6 +42,14 @@ LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 PLATFORMS = ("amd64", "arm64")
 PUBLISHER = ("publisher", "publisher-secret")
 
+COMMAND_TIME = 60.0
+"""Seconds after which a client's command is ended: more than any pull of these tests takes."""
+
+
+class _HTTPServer(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64  # 5 of them, as it would be, overflow when several clients pull at once
+
 
 class Server:
     """An HTTP server in a thread. `asked` keeps method and path of what it was asked."""
@@ -81,8 +89,7 @@ class Server:
             def log_message(self, *_: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer((self.host, self.port), Handler)
-        self._server.daemon_threads = True
+        self._server = _HTTPServer((self.host, self.port), Handler)
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def stop(self) -> None:
@@ -214,7 +221,8 @@ class Faulty(Server):
 class Registry:
     """A docker-registry with its token server and its CDN, on the three addresses given.
 
-    Without `redirects` it hands out blobs itself; without `demands_tokens` it gives everything to anybody.
+    Without `redirects` it hands out blobs itself; without `demands_tokens` it gives everything to anybody. `token_url`
+    and `cdn_url` are where it says that its token server and its CDN are, if something stands before them.
     """
 
     name: str
@@ -222,6 +230,8 @@ class Registry:
     hosts: tuple[str, str, str]
     redirects: bool = True
     demands_tokens: bool = True
+    token_url: str = ""
+    cdn_url: str = ""
     port: int = 0
     process: subprocess.Popen[bytes] | None = None
     tokens: TokenServer = field(init=False)
@@ -229,21 +239,20 @@ class Registry:
 
     def __attrs_post_init__(self) -> None:
         self.directory.mkdir(parents=True)
-        storage = (self.directory / "storage").resolve()
         self.port = free_port(self.hosts[0])
         self.tokens = TokenServer(self.hosts[1], f"{self.name}.test", self.directory)
-        self.cdn = Cdn(self.hosts[2], storage)
+        self.cdn = Cdn(self.hosts[2], self.storage)
         self.tokens.start()
         self.cdn.start()
         settings: dict[str, Any] = {
             "version": "0.1",
             "log": {"level": "error", "accesslog": {"disabled": False}},
-            "storage": {"filesystem": {"rootdirectory": str(storage)}},
-            "middleware": {"storage": [{"name": "redirect", "options": {"baseurl": self.cdn.url}}]},
+            "storage": {"filesystem": {"rootdirectory": str(self.storage)}},
+            "middleware": {"storage": [{"name": "redirect", "options": {"baseurl": self.cdn_url or self.cdn.url}}]},
             "http": {"addr": f"{self.hosts[0]}:{self.port}", "secret": secrets.token_hex(8)},
             "auth": {
                 "token": {
-                    "realm": f"{self.tokens.url}/token",
+                    "realm": f"{self.token_url or self.tokens.url}/token",
                     "service": self.tokens.service,
                     "issuer": self.tokens.service,
                     "rootcertbundle": str(self.tokens.bundle),
@@ -259,6 +268,11 @@ class Registry:
     @property
     def url(self) -> str:
         return f"http://{self.hosts[0]}:{self.port}"
+
+    @property
+    def storage(self) -> Path:
+        """Where everything that was published is kept."""
+        return (self.directory / "storage").resolve()
 
     @property
     def log(self) -> str:
@@ -352,9 +366,16 @@ class Image:
 
 @define
 class Docker:
-    """containerd and dockerd, started by hand, with everything of theirs in `directory`."""
+    """containerd and dockerd, started by hand, with everything of theirs in `directory`.
+
+    All their programs run `under` a command such as nice or nsenter, and no command lasts longer than `seconds`. ctr
+    trusts the roots in `ca_file`, if there is one; dockerd trusts everybody on a loopback address.
+    """
 
     directory: Path
+    under: tuple[str, ...] = ()
+    seconds: float = COMMAND_TIME
+    ca_file: Path | None = None
     processes: list[subprocess.Popen[bytes]] = field(factory=list)
 
     def start(self) -> "Docker":
@@ -367,6 +388,7 @@ class Docker:
         daemon = ["dockerd", "--iptables=false", "--bridge=none", "--storage-driver=vfs", "--containerd", str(socket)]
         places = {"host": f"unix://{self.directory}/docker.sock", "data-root": self.directory / "d-data"}
         places |= {"exec-root": self.directory / "d-exec", "pidfile": self.directory / "d.pid"}
+        places |= {"max-concurrent-downloads": 10}  # a layer that hangs must not keep another pull's from coming
         self._run([*daemon, *(f"--{name}={value}" for name, value in places.items())], self._docker_is_up)
         return self
 
@@ -374,15 +396,23 @@ class Docker:
         docker = [*self._docker, "--config", str(self.directory / ("login" if creds else "no-login"))]
         if creds:
             user, _, password = creds.partition(":")
-            login = _command(*docker, "login", "--username", user, "--password", password, image.partition("/")[0])
+            login = self._command(*docker, "login", "--username", user, "--password", password, image.partition("/")[0])
             if login.returncode != 0:
                 return login
-        return _command(*docker, "pull", image)
+        return self._command(*docker, "pull", image)
 
     def pull_with_ctr(self, image: str, creds: str | None = None) -> subprocess.CompletedProcess[str]:
-        ctr = ["ctr", "--address", str(self.directory / "containerd.sock"), "--namespace", "test", "image", "pull"]
         user = [f"--user={creds}"] if creds else []
-        return _command(*ctr, "--plain-http", "--snapshotter", "native", *user, image)
+        trusted = [f"--tlscacert={self.ca_file}"] if self.ca_file else []
+        return self._command(*self._ctr, "pull", "--plain-http", "--snapshotter", "native", *trusted, *user, image)
+
+    def remove_with_docker(self, image: str) -> None:
+        """Forget an image and its layers, if they are there: the next pull fetches all of them."""
+        self._command(*self._docker, "rmi", "--force", image)
+
+    def remove_with_ctr(self, image: str) -> None:
+        """The same, for ctr's images."""
+        self._command(*self._ctr, "remove", "--sync", image)
 
     def end(self) -> None:
         for process in reversed(self.processes):
@@ -397,12 +427,19 @@ class Docker:
     def _docker(self) -> list[str]:
         return ["docker", "--host", f"unix://{self.directory}/docker.sock"]
 
+    @property
+    def _ctr(self) -> list[str]:
+        return ["ctr", "--address", str(self.directory / "containerd.sock"), "--namespace", "test", "image"]
+
     def _docker_is_up(self) -> bool:
-        return _command(*self._docker, "info").returncode == 0
+        return self._command(*self._docker, "info").returncode == 0
+
+    def _command(self, *command: str) -> subprocess.CompletedProcess[str]:
+        return _command(*self.under, *command, seconds=self.seconds)
 
     def _run(self, command: list[str], is_up: Callable[[], bool]) -> None:
         with (self.directory / f"{command[0]}.log").open("wb") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log)
+            process = subprocess.Popen([*self.under, *command], stdout=log, stderr=log)
         self.processes.append(process)
 
         def up() -> bool:
@@ -415,41 +452,49 @@ class Docker:
 
 @define
 class Podman:
-    """Podman, Buildah and Skopeo, with everything of theirs in `directory`. Each pull begins with an empty store."""
+    """Podman, Buildah and Skopeo, with everything of theirs in `directory`. Each pull begins with an empty store.
+
+    `under` and `seconds` are as with Docker.
+    """
 
     directory: Path
+    under: tuple[str, ...] = ()
+    seconds: float = COMMAND_TIME
     pulls: int = 0
 
     def pull_with_podman(self, image: str, creds: str | None = None) -> subprocess.CompletedProcess[str]:
-        return _command("podman", *self._store(), "pull", "--tls-verify=false", *self._creds("--creds", creds), image)
+        return self._pull("podman", image, creds)
 
     def pull_with_buildah(self, image: str, creds: str | None = None) -> subprocess.CompletedProcess[str]:
-        return _command("buildah", *self._store(), "pull", "--tls-verify=false", *self._creds("--creds", creds), image)
+        return self._pull("buildah", image, creds)
 
     def pull_with_skopeo(self, image: str, creds: str | None = None) -> subprocess.CompletedProcess[str]:
         self.pulls += 1
         arguments = ["--src-tls-verify=false", *self._creds("--src-creds", creds)]
-        return _command(
-            "skopeo", "copy", "--all", *arguments, f"docker://{image}", f"dir:{self.directory}/{self.pulls}"
-        )
+        copied = [f"docker://{image}", f"dir:{self.directory}/{self.pulls}"]
+        return _command(*self.under, "skopeo", "copy", "--all", *arguments, *copied, seconds=self.seconds)
 
     def forget(self) -> None:
         """Delete what was pulled."""
         for pulled in self.directory.iterdir():
             shutil.rmtree(pulled, ignore_errors=True)
 
-    def _store(self) -> list[str]:
+    def _pull(self, program: str, image: str, creds: str | None) -> subprocess.CompletedProcess[str]:
         self.pulls += 1
         store = self.directory / f"store-{self.pulls}"
-        return ["--storage-driver=vfs", f"--root={store}/root", f"--runroot={store}/run"]
+        places = ["--storage-driver=vfs", f"--root={store}/root", f"--runroot={store}/run"]
+        arguments = ["--tls-verify=false", *self._creds("--creds", creds)]
+        return _command(*self.under, program, *places, "pull", *arguments, image, seconds=self.seconds)
 
     @staticmethod
     def _creds(flag: str, creds: str | None) -> list[str]:
         return [f"{flag}={creds}"] if creds else []
 
 
-def _command(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
+def _command(*command: str, seconds: float) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=seconds, check=False, stdin=subprocess.DEVNULL
+    )
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
