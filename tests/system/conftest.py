@@ -5,15 +5,25 @@ Where it is missing they skip and say so; with FACADED_REQUIRE_ALL set they fail
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
 REQUIRE_ALL = "FACADED_REQUIRE_ALL"
 
+OUTAGE_CLIENTS = ("docker", "ctr", "podman", "skopeo")
+"""The clients that pull through outages."""
 
 TABLE: list[tuple[str, ...]] = []
 """Rows that are printed when all tests have run: client, answer, situation, seconds, backend."""
+
+OUTAGES: list[tuple[str, ...]] = []
+"""Rows of a second table, in their order: what each outage cost. They have a cell for each of OUTAGE_HEADINGS."""
+
+OUTAGE_HEADINGS = ("fault", "answer", "noticed", "bound", *OUTAGE_CLIENTS, "back", "by which step, or why not")
+
+HANDOVERS: list[tuple[str, ...]] = []
+"""Rows of a third: which change met a pull of Docker's, where it was held, and for how long."""
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -21,6 +31,20 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("pulls")
         for row in sorted(TABLE):
             terminalreporter.write_line("  ".join(cell.ljust(22) for cell in row))
+    if OUTAGES:
+        terminalreporter.section("outages: pulls lost of all, and seconds after the fault and its end")
+        for line in columns([OUTAGE_HEADINGS, *OUTAGES]):
+            terminalreporter.write_line(line)
+    if HANDOVERS:
+        terminalreporter.section("changes of the backend in charge during a pull of Docker's")
+        for line in columns([("change", "held at", "for", "pull"), *HANDOVERS]):
+            terminalreporter.write_line(line)
+
+
+def columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Rows as lines, each column as wide as its widest cell."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,37 @@
+"""What every outage needs: clients, and names."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.system.outages.fronts import Authority
+from tests.system.outages.loops import PULL_TIME
+from tests.system.outages.stage import Names
+from tests.system.parties import Docker
+
+
+@pytest.fixture(scope="package")
+def names(needs: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Names]:
+    needs("unshare", "nsenter", "mount", root=True)
+    names = Names(tmp_path_factory.mktemp("names"))
+    try:
+        yield names.start()
+    finally:
+        names.end()
+
+
+@pytest.fixture(scope="package")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="package")
+def docker(
+    needs: Callable[..., None], names: Names, authority: Authority, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Docker]:
+    needs("dockerd", "docker", "containerd", "ctr", "podman", "skopeo", "docker-registry", root=True)
+    docker = Docker(tmp_path_factory.mktemp("docker"), under=names.under, seconds=PULL_TIME, ca_file=authority.file)
+    try:
+        yield docker.start()
+    finally:
+        docker.end()
