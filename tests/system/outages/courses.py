@@ -19,6 +19,9 @@ ALLOWANCE = 1.5
 """Seconds added to every bound. A bound is a sum of the settings; what happens also takes the looks at the status
 (0.1 s), the connections' making (0.1 s each, see ATTEMPT_DELAY), and the processor, which a dozen clients want too."""
 
+LATE = 0.5
+"""Seconds by which a change may be seen late: looks are 0.1 s apart, and wait for the processor too."""
+
 BEFORE = 3.0
 """Seconds of pulls before the fault."""
 
@@ -66,9 +69,9 @@ class Course:
         return [pull for pull in self.pulls if pull.client == client]
 
     def was_left_throughout(self, pull: Pull) -> bool:
-        """Whether the main registry was left, and known to be, from a pull's beginning to its end."""
+        """Whether the main registry was left from a pull's beginning to its end, as far as looks can tell."""
         before = [view.left for view in self.views if view.at <= pull.begun]
-        meanwhile = [view.left for view in self.views if pull.begun < view.at <= pull.ended]
+        meanwhile = [view.left for view in self.views if pull.begun < view.at <= pull.ended + LATE]
         return all([before[-1], *meanwhile])
 
 
@@ -151,9 +154,8 @@ def wrongs(fault: Fault, course: Course) -> list[str]:
     ]
     for client in OUTAGE_CLIENTS:
         pulls = course.pulls_of(client)
-        if not (
-            any(pull.ended < course.struck for pull in pulls) and any(pull.begun > course.mended for pull in pulls)
-        ):
+        sides = [pulls[0].ended < course.struck, pulls[-1].ended > course.mended] if pulls else []
+        if sides != [True, True]:
             found.append(f"{client} did not pull before the fault, or not after it")
     return [*found, *_late(fault, course)]
 

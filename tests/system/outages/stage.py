@@ -22,8 +22,8 @@ MAIN_NAME = "main.test"
 IMAGE_SIZE = 2_000
 """Bytes of the layer of an image: what matters is that it is asked for."""
 
-DEEP_INTERVAL: float | None = None
-"""Seconds for `health.deep_interval`; None for a facaded that does not know that setting."""
+KNOWS_DEEP_INTERVAL = False
+"""Whether facaded has the setting `health.deep_interval`: an unknown key is an error."""
 
 
 @frozen
@@ -50,9 +50,8 @@ class Pace:
 
     @property
     def settings(self) -> str:
-        times = ("interval", "fast_interval", "timeout", "failback_after")
+        times = ["interval", "fast_interval", "timeout", "failback_after", *["deep_interval"] * KNOWS_DEEP_INTERVAL]
         lines = [f'{key} = "{getattr(self, key):.3f}s"' for key in times]
-        lines += [f'deep_interval = "{DEEP_INTERVAL:.3f}s"'] if DEEP_INTERVAL is not None else []
         return "\n".join([*lines, f"fall = {self.fall}", f"rise = {self.rise}"])
 
 
