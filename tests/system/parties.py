@@ -368,8 +368,8 @@ class Image:
 class Docker:
     """containerd and dockerd, started by hand, with everything of theirs in `directory`.
 
-    All their programs run `under` a command such as nice or nsenter, and no command lasts longer than `seconds`. ctr
-    trusts the roots in `ca_file`, if there is one; dockerd trusts everybody on a loopback address.
+    All their programs run `under` a command such as nsenter, and no command lasts longer than `seconds`. With a
+    `ca_file` ctr trusts its roots alone; otherwise it trusts everybody from a loopback address on, as dockerd does.
     """
 
     directory: Path
@@ -403,8 +403,8 @@ class Docker:
 
     def pull_with_ctr(self, image: str, creds: str | None = None) -> subprocess.CompletedProcess[str]:
         user = [f"--user={creds}"] if creds else []
-        trusted = [f"--tlscacert={self.ca_file}"] if self.ca_file else []
-        return self._command(*self._ctr, "pull", "--plain-http", "--snapshotter", "native", *trusted, *user, image)
+        where = self._hosts_of(image.partition("/")[0], self.ca_file) if self.ca_file else ["--plain-http"]
+        return self._command(*self._ctr, "pull", *where, "--snapshotter", "native", *user, image)
 
     def remove_with_docker(self, image: str) -> None:
         """Forget an image and its layers, if they are there: the next pull fetches all of them."""
@@ -430,6 +430,14 @@ class Docker:
     @property
     def _ctr(self) -> list[str]:
         return ["ctr", "--address", str(self.directory / "containerd.sock"), "--namespace", "test", "image"]
+
+    def _hosts_of(self, registry: str, ca_file: Path) -> list[str]:
+        """How ctr is told to verify what it is redirected to by a registry on plain HTTP."""
+        directory = self.directory / "hosts" / registry
+        directory.mkdir(parents=True, exist_ok=True)
+        trust = f'capabilities = ["pull", "resolve"]\nca = "{ca_file}"\nskip_verify = false\n'
+        (directory / "hosts.toml").write_text(f'server = "http://{registry}"\n[host."http://{registry}"]\n{trust}')
+        return ["--hosts-dir", str(directory.parent)]
 
     def _docker_is_up(self) -> bool:
         return self._command(*self._docker, "info").returncode == 0

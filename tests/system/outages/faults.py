@@ -85,7 +85,7 @@ def _is_of_repository(asked: Asked) -> bool:
 
 REFUSES = Failure(refuses=True)
 LIMITS = Failure(_is_manifest_get, status=429)
-PATIENT = "no probe spends a pull, so none sees it"
+FREE = "no probe spends a pull, so none sees it"
 
 FAULTS = (
     Fault("connection refused", _fails(_front, REFUSES)),
@@ -100,7 +100,7 @@ FAULTS = (
     Fault("CDN dead", _fails(_cdn, REFUSES), Seen.DEEP),
     Fault("CDN 503", _fails(_cdn, Failure(status=503)), Seen.DEEP),
     Fault("60 % of CDN reset", _fails(_cdn, Failure(resets=0.6)), Seen.BY_LUCK, otherwise="two probes must meet it"),
-    Fault("429 on manifest GETs", _fails(_front, LIMITS), Seen.SERVING, otherwise=PATIENT),
+    Fault("429 on manifest GETs", _fails(_front, LIMITS), Seen.SERVING, otherwise=FREE),
     Fault(
         "429, HEAD says 0 left",
         _fails(_front, Failure(_is_manifest_get, status=429, remaining=0)),
@@ -118,6 +118,7 @@ FAULTS = (
         Seen.SERVING,
         otherwise="no probe reads a manifest that it knows",
     ),
+    # of the clients ctr alone looks at certificates: dockerd trusts every address that starts from a loopback one
     Fault("certificate expired", _fails(_front, Failure(expired=True)), tls=True),
     Fault(
         "DNS failing",

@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from attrs import define, field, frozen
 from tests.daemon import Daemon
 from tests.system.conftest import OUTAGE_CLIENTS
 from tests.system.parties import Docker, Podman
+
+Done = subprocess.CompletedProcess[str]
 
 REDIRECTED = ("docker", "ctr")
 """The clients that `answer = "auto"` redirects."""
@@ -49,7 +52,7 @@ class Loop:
     """A client that pulls one image through one facade until it is stopped."""
 
     client: str
-    pull: Callable[[], subprocess.CompletedProcess[str]]
+    pull: Callable[[], Done]
     forget: Callable[[], None]
     delay: float
     pulls: list[Pull] = field(factory=list)
@@ -87,7 +90,7 @@ class Loop:
         return Pull(self.client, begun, time.monotonic(), lost, _last_line(done) if lost else "")
 
 
-def _last_line(done: subprocess.CompletedProcess[str]) -> str:
+def _last_line(done: Done) -> str:
     return (done.stdout + done.stderr).strip().rpartition("\n")[2][-300:]
 
 
@@ -101,15 +104,15 @@ def loops(docker: Docker, directory: Path, answer: str, facade: Daemon, reposito
         image = f"{facade.host}:{facade.port}/{repository}:{tag(client, answer)}"
         podman = Podman(directory / f"{client}-{answer}", seconds=PULL_TIME)
         podman.directory.mkdir()
-        ways: dict[str, tuple[Callable[[str], subprocess.CompletedProcess[str]], Callable[[], None]]] = {
-            "docker": (docker.pull_with_docker, lambda image=image: docker.remove_with_docker(image)),  # type: ignore[misc]
-            "ctr": (docker.pull_with_ctr, lambda image=image: docker.remove_with_ctr(image)),  # type: ignore[misc]
+        ways: dict[str, tuple[Callable[[str], Done], Callable[[], None]]] = {
+            "docker": (docker.pull_with_docker, partial(docker.remove_with_docker, image)),
+            "ctr": (docker.pull_with_ctr, partial(docker.remove_with_ctr, image)),
             "podman": (podman.pull_with_podman, podman.forget),
             "skopeo": (podman.pull_with_skopeo, podman.forget),
         }
         pull, forget = ways[client]
         delay = place * PAUSE / len(OUTAGE_CLIENTS)  # staggered
-        made.append(Loop(client, lambda pull=pull, image=image: pull(image), forget, delay))  # type: ignore[misc]
+        made.append(Loop(client, partial(pull, image), forget, delay))
     return made
 
 

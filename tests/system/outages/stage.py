@@ -210,22 +210,29 @@ def staged(
     with ExitStack() as cleanup:
         for fronted in (main, second):
             cleanup.callback(fronted.end)
-            if fronted is second:
-                shutil.copytree(main.registry.storage, second.registry.storage)
-            fronted.start()
-            if fronted is main:
-                for tag in ("latest", *tags):
-                    main.registry.publish(Image.make(IMAGE_SIZE, ("amd64",)), REPOSITORY, tag)
+        main.start()
+        for tag in ("latest", *tags):
+            main.registry.publish(Image.make(IMAGE_SIZE, ("amd64",)), REPOSITORY, tag)
+        shutil.copytree(main.registry.storage, second.registry.storage)
+        second.start()
         if named:
             stage.name_main(True)
-        trust = f'ca_file = "{authority.file}"' if authority else ""
         for place, answer in enumerate(answers):
-            urls = {"main": main.front.url, "second": second.front.url, "trust": trust}
-            health = f'handover = "{handover}"\n{PACE.settings}'
-            settings = SETTINGS.format(answer=answer, canary=REPOSITORY, health=health, **urls)
             (directory / answer).mkdir()
+            settings = _settings(stage, answer, handover, authority)
             facade = Daemon(directory / answer, settings, host=f"127.1.{number}.{8 + place}")
             facade.arguments = [*names.under, *facade.arguments]
             cleanup.enter_context(running(facade))
             stage.facades[answer] = facade.start()
         yield stage
+
+
+def _settings(stage: Stage, answer: str, handover: str, authority: Authority | None) -> str:
+    return SETTINGS.format(
+        answer=answer,
+        canary=REPOSITORY,
+        health=f'handover = "{handover}"\n{PACE.settings}',
+        main=stage.main.front.url,
+        second=stage.second.front.url,
+        trust=f'ca_file = "{authority.file}"' if authority else "",
+    )
