@@ -32,6 +32,9 @@ pulls of each client."""
 UNNOTICED = 4.0
 """Seconds for which a fault stays on that need not be noticed: twice the probes' interval."""
 
+HOSTS_READ_AGAIN = 5.5
+"""Seconds until a client written in Go has read a changed hosts file: it goes by the old one for 5 s."""
+
 BY_LUCK = 9.0
 """Seconds for the same, if it is noticed when two deep probes happen to meet it."""
 
@@ -161,9 +164,10 @@ def wrongs(fault: Fault, course: Course) -> list[str]:
 
 
 def _may_be_lost(fault: Fault, course: Course, pull: Pull) -> bool:
-    if pull.ended < course.struck or pull.begun > course.mended:
-        return False
     redirected = course.answer == "auto" and pull.client in REDIRECTED
+    lasts = HOSTS_READ_AGAIN if redirected and fault.named else 0.0  # such a client finds the name by itself
+    if pull.ended < course.struck or pull.begun > course.mended + lasts:
+        return False
     if not redirected and not fault.of_cdn:
         return False  # the facade could have asked the second registry
     if redirected and (fault.redirects_stay or fault.seen is Seen.SERVING):

@@ -22,9 +22,6 @@ MAIN_NAME = "main.test"
 IMAGE_SIZE = 2_000
 """Bytes of the layer of an image: what matters is that it is asked for."""
 
-KNOWS_DEEP_INTERVAL = False
-"""Whether facaded has the setting `health.deep_interval`: an unknown key is an error."""
-
 
 @frozen
 class Pace:
@@ -50,7 +47,7 @@ class Pace:
 
     @property
     def settings(self) -> str:
-        times = ["interval", "fast_interval", "timeout", "failback_after", *["deep_interval"] * KNOWS_DEEP_INTERVAL]
+        times = ["interval", "fast_interval", "deep_interval", "timeout", "failback_after"]
         lines = [f'{key} = "{getattr(self, key):.3f}s"' for key in times]
         return "\n".join([*lines, f"fall = {self.fall}", f"rise = {self.rise}"])
 
