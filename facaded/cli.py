@@ -28,13 +28,12 @@ from facaded.admin import parity as shown
 from facaded.admin.control import ControlError, NoDaemonError, RefusedError
 from facaded.backends.manifests import Cache
 from facaded.backends.parity import Parity
-from facaded.backends.probes import prober_of
 from facaded.config import Config, Loaded, SettingsError
 from facaded.oci.clients import USER_AGENTS
 from facaded.policy import overrides, parity
 from facaded.policy.answers import Situation
 from facaded.policy.health import Climb, Result, Verdict
-from facaded.service import StartError, control_socket, makeService, prepare, sources
+from facaded.service import StartError, control_socket, makeService, prepare, prober, sources
 
 GOOD, BAD_NEWS, USAGE = 0, 1, 2
 
@@ -143,20 +142,9 @@ def _check(options: argparse.Namespace) -> int:
 
 
 async def _probe_all(loaded: Loaded, reactor: Any) -> dict[str, Result]:
-    settings = loaded.config
-    probes = [
-        prober_of(
-            reactor,
-            backend.url,
-            backend.ca_file,
-            settings.canary(backend),
-            settings.health.timeout,
-            backend.credentials is not None,
-        )(Climb(deep=True))
-        for backend in settings.backends
-    ]
-    found = await gatherResults(probes)
-    return {backend.name: each for backend, each in zip(settings.backends, found, strict=True)}
+    backends = loaded.config.backends
+    found = await gatherResults([prober(reactor, loaded.config, each)(Climb(deep=True)) for each in backends])
+    return {backend.name: each for backend, each in zip(backends, found, strict=True)}
 
 
 def _status(options: argparse.Namespace) -> int:

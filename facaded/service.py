@@ -26,13 +26,13 @@ from facaded.admin.control import Asked, Commands, Control, Document, RefusedErr
 from facaded.admin.site import Admin
 from facaded.backends.manifests import Cache
 from facaded.backends.names import Names
-from facaded.backends.probes import prober_of
+from facaded.backends.probes import Probe, prober_of
 from facaded.backends.registry import serving_registry
 from facaded.backends.serving import Serving
 from facaded.backends.source import Source
 from facaded.backends.tokens import Tokens
 from facaded.backends.watch import Plan, Watch, Watched
-from facaded.config import Config, Loaded, SettingsError, control_endpoint, control_path, state_directory
+from facaded.config import Backend, Config, Loaded, SettingsError, control_endpoint, control_path, state_directory
 from facaded.policy import failover
 from facaded.policy.answers import Situation, ping_leads_to
 from facaded.policy.health import Purpose, Quota
@@ -83,6 +83,12 @@ def makeService(loaded: Loaded, reactor: Any, reread: Callable[[], Loaded], envi
     state.
     """
     return Daemon(loaded, reactor, reread, environ)
+
+
+def prober(reactor: Any, config: Config, backend: Backend) -> Probe:
+    """What makes one probe of a backend of these settings. Raises as `trust_policy` does."""
+    timeout, has_account = config.health.timeout, backend.credentials is not None
+    return prober_of(reactor, backend.url, backend.ca_file, config.canary(backend), timeout, has_account)
 
 
 def sources(
@@ -264,8 +270,7 @@ class Daemon(MultiService):
         for backend in config.backends:
             if any(backend.name in route for route in routes):
                 canary = config.canary(backend)
-                account = backend.credentials is not None
-                probe = prober_of(self._reactor, backend.url, backend.ca_file, canary, timeout, account)
+                account, probe = backend.credentials is not None, prober(self._reactor, config, backend)
                 roots = backend.ca_file.read_bytes() if backend.ca_file else b""
                 identity = (backend.url, hashlib.sha256(roots).digest(), canary, timeout, account)
                 watched[backend.name] = Watched(identity, probe, str(config.own_canary(backend) or ""))

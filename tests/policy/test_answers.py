@@ -273,3 +273,17 @@ def test_a_ping_leads_to_a_backend_or_nowhere() -> None:
     assert ping_leads_to(rules, Situation(("hub",), ("hub",))) == "https://hub.test/v2/"
     assert ping_leads_to(rules, Situation(("ghcr",), ("hub",))) == "https://ghcr.test/v2/"
     assert ping_leads_to(evolve(rules, mode=Mode.SERVE), Situation(("hub",), ("hub",))) == "here"
+
+
+@pytest.mark.parametrize(
+    ("drained", "asked"),
+    [({"ghcr"}, ("hub",)), ({"hub"}, ("ghcr",)), ({"hub", "ghcr"}, ("hub", "ghcr")), ({"elsewhere"}, ("hub", "ghcr"))],
+)
+def test_a_drained_backend_is_not_asked_unless_all_are_drained(drained: set[str], asked: tuple[str, ...]) -> None:
+    backends = {"hub": Backend("https://hub.test"), "ghcr": Backend("https://ghcr.test")}
+    rules = Rules(repositories=(pattern("org/*"),), backends=backends, mode=Mode.SERVE)
+    in_charge = asked[:1]
+    situation = Situation(in_charge, in_charge, drained=frozenset(drained))
+    served = decide(Manifest("org/app", "latest"), "", identify("podman"), rules, situation)
+    assert isinstance(served, Serve)
+    assert served.backends == asked
