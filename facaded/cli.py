@@ -159,7 +159,7 @@ def _status(options: argparse.Namespace) -> int:
 def _explain(options: argparse.Namespace) -> int:
     """Ask the daemon; without one, say it as if every backend were up."""
     try:
-        query = urlencode({"image": options.image, "client": options.client})
+        query = _query(image=options.image, client=options.client)
         explained = _ask(options, "GET", f"/explain?{query}")
     except NoDaemonError:
         explained = _explained_alone(options)
@@ -184,8 +184,7 @@ def _explained_alone(options: argparse.Namespace) -> control.Document:
 
 
 def _override(options: argparse.Namespace) -> int:
-    given = {key: getattr(options, key, None) for key in ("backend", "seconds")}
-    query = urlencode({key: value for key, value in given.items() if value is not None})
+    query = _query(backend=getattr(options, "backend", None), seconds=getattr(options, "seconds", None))
     document = _ask(options, "POST", f"/{options.name}?{query}")
     if options.json:
         _print_json(document)
@@ -194,6 +193,11 @@ def _override(options: argparse.Namespace) -> int:
     for warning in document["warnings"]:
         print(f"warning: {warning}")
     return GOOD
+
+
+def _query(**given: object) -> str:
+    """A query of what is given; bytes on the command line that are not UTF-8 are handed on as they are."""
+    return urlencode({key: value for key, value in given.items() if value is not None}, errors="surrogateescape")
 
 
 def _lasting(text: str) -> float:
@@ -281,17 +285,18 @@ def _ask(options: argparse.Namespace, method: str, resource: str) -> control.Doc
 
 def _socket(options: argparse.Namespace) -> Path:
     """The running daemon's socket: looked for where these settings have it, then where a service has it."""
+    doubt = ""
     try:
         settings = _load(options).config
     except SettingsError as error:
-        settings = error.partial or config.Config()
+        settings, doubt = error.partial or config.Config(), f"; and {error.source}: {error.problems[0]}"
     places = [control_socket(settings, os.environ)]
     if settings.listen.control is None:
         places += [config.SYSTEM_RUNTIME / config.CONTROL_SOCKET, config.SYSTEM_STATE / config.CONTROL_SOCKET]
     path = next((place for place in places if _may_exist(place)), None)
     if path is None:
         looked = ", ".join(dict.fromkeys(str(place) for place in places))
-        raise NoDaemonError(f"no daemon is running: there is no socket at {looked}")
+        raise NoDaemonError(f"no daemon is running: there is no socket at {looked}{doubt}")
     return path
 
 

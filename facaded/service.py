@@ -34,7 +34,7 @@ from facaded.backends.tokens import Tokens
 from facaded.backends.watch import Plan, Watch, Watched
 from facaded.config import Backend, Config, Loaded, SettingsError, control_endpoint, control_path, state_directory
 from facaded.policy import failover
-from facaded.policy.answers import Situation, ping_leads_to
+from facaded.policy.answers import Mode, Situation, ping_leads_to
 from facaded.policy.health import Purpose, Quota
 from facaded.policy.overrides import ContradictionError
 from facaded.state import Clocks
@@ -128,6 +128,7 @@ class Daemon(MultiService):
         self._environ = environ
         self._notify = Notifier(environ.get("NOTIFY_SOCKET"))
         self._state_lost = False
+        self._state_kept = True
         self._stopping = False
         self._hangup: Any = signal.SIG_DFL
         kept = self._read_state()
@@ -242,7 +243,7 @@ class Daemon(MultiService):
                 override(asked)
             except ContradictionError as error:
                 raise RefusedError(str(error)) from None
-            warnings = () if self._write_state() else ("the state cannot be written: this ends with a restart",)
+            warnings = () if self._state_kept else ("the state cannot be written: this ends with a restart",)
             return {"why": self.watch.explain(), "warnings": list(warnings)}
 
         return command
@@ -272,13 +273,15 @@ class Daemon(MultiService):
                 canary = config.canary(backend)
                 account, probe = backend.credentials is not None, prober(self._reactor, config, backend)
                 roots = backend.ca_file.read_bytes() if backend.ca_file else b""
-                identity = (backend.url, hashlib.sha256(roots).digest(), canary, timeout, account)
-                watched[backend.name] = Watched(identity, probe, str(config.own_canary(backend) or ""))
+                manner = (hashlib.sha256(roots).digest(), timeout, account)
+                own = str(config.own_canary(backend) or "")
+                watched[backend.name] = Watched((backend.url, canary), probe, own, manner)
 
         def pinged(redirecting: tuple[str, ...]) -> str:
             return ping_leads_to(rules, Situation(redirecting, redirecting))
 
-        return Plan(watched, routes, config.health.machine, config.health.handover, pinged)
+        handover = config.health.handover if rules.mode is Mode.AUTO else 0.0  # the others answer all in one way
+        return Plan(watched, routes, config.health.machine, handover, pinged)
 
     def _serve_by(self, config: Config) -> Serving:
         """Sources and cache for these settings: after a reload nothing is known of what the old ones served."""
@@ -312,7 +315,7 @@ class Daemon(MultiService):
         if news:
             self._log.info("{news}", news=news)
         self._notify(f"STATUS={self._summary()}")
-        self._write_state()
+        self._state_kept = self._write_state()
 
     def _not_ready(self) -> str | None:
         if self._stopping:

@@ -43,15 +43,16 @@ class Clocks:
     monotonic: float
 
     def to_wall(self, monotonic: float) -> float:
-        return self.wall + (monotonic - self.monotonic)
+        """Never before the epoch, whatever the clock says: such a time could not be read back."""
+        return max(self.wall + (monotonic - self.monotonic), 0.0)
 
     def to_monotonic(self, wall: float) -> float:
         """A time that is said to lie in the future, by a clock that was wrong, is now."""
         return self.monotonic + min(wall - self.wall, 0.0)
 
-    def to_end(self, wall: float) -> float:
-        """A time that may lie in the future, but not so far that nobody can have meant it."""
-        return self.monotonic + min(wall - self.wall, LONGEST)
+    def to_end(self, wall: float, since: float) -> float:
+        """A time that may lie in the future, but no further than it did when it was set, at `since` by the wall."""
+        return self.monotonic + min(wall - self.wall, wall - since, LONGEST)
 
 
 @frozen
@@ -186,7 +187,10 @@ def _standing(document: Any, backends: Mapping[str, Known], clocks: Clocks) -> S
 
 
 def _kept_overrides(kept: Any, clocks: Clocks) -> dict[str, Override]:
-    return {name: Override(_moment(each["since"], clocks), _end(each["until"], clocks)) for name, each in kept.items()}
+    return {
+        name: Override(_moment(each["since"], clocks), _end(each["until"], each["since"], clocks))
+        for name, each in kept.items()
+    }
 
 
 def _health(kept: Any, same_canary: bool, clocks: Clocks) -> Health:
@@ -219,8 +223,8 @@ def _moment_or_none(wall: Any, clocks: Clocks) -> float | None:
     return None if wall is None else _moment(wall, clocks)
 
 
-def _end(wall: Any, clocks: Clocks) -> float | None:
-    return None if wall is None else clocks.to_end(_time(wall))
+def _end(wall: Any, since: Any, clocks: Clocks) -> float | None:
+    return None if wall is None else clocks.to_end(_time(wall), _time(since))
 
 
 def _time(wall: Any) -> float:

@@ -78,7 +78,16 @@ def test_a_clock_that_was_wrong_does_not_make_an_override_last_for_ever(tmp_path
     write(tmp_path, STANDING, URLS, evolve(THEN, wall=4e9))
     kept = read(tmp_path, URLS, LATER)
     assert kept.standing is not None
-    assert kept.standing.overrides.pins["ghcr"].until == LATER.monotonic + LONGEST
+    assert kept.standing.overrides.pins["ghcr"].until == LATER.monotonic + 7200
+    (tmp_path / FILE).write_text(json.dumps({**EMPTY, "pins": {"hub": {"since": 1, "until": 4e9}}}))
+    kept = read(tmp_path, URLS, LATER)
+    assert kept.standing is not None
+    assert kept.standing.overrides.pins["hub"].until == LATER.monotonic + LONGEST
+
+
+def test_a_clock_that_is_wrong_at_the_writing_leaves_a_state_that_can_be_read(tmp_path: Path) -> None:
+    write(tmp_path, STANDING, URLS, evolve(THEN, wall=0.0))
+    assert read(tmp_path, URLS, LATER).warning is None
 
 
 def test_no_file_is_no_state(tmp_path: Path) -> None:

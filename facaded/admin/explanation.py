@@ -24,7 +24,7 @@ def document(
         "client": client,
         "requests": [{"request": each.request, "answer": each.answer, "why": each.why} for each in requests],
         "refused": purpose is None,
-        "in_charge": in_charge(rules.routes[rules.route(parsed.name)].backends, purpose) if purpose else None,
+        "why": in_charge(rules.routes[rules.route(parsed.name)].backends, purpose) if purpose else None,
     }
 
 
@@ -33,4 +33,4 @@ def text(explained: Mapping[str, Any]) -> str:
     lines = [f"{explained['image']} by {explained['client']}"]
     for each in explained["requests"]:
         lines += ["", each["request"], f"    {each['answer']}", f"    {each['why']}"]
-    return "\n".join([*lines, "", explained["in_charge"]] if explained["in_charge"] else lines)
+    return "\n".join([*lines, "", explained["why"]] if explained["why"] else lines)

@@ -22,20 +22,21 @@ NAMED = 3
 
 _DIGEST = re.compile(rf"((?:sha256|sha512)[:-][0-9a-f]{{{DIGEST_DIGITS}}})[0-9a-f]+")
 
-_ORDER = (Outcome.DIFFERS, Outcome.NOT_THERE, Outcome.FAILING, Outcome.SAME)
+_ORDER = (Outcome.DIFFERS, Outcome.NOT_THERE, Outcome.FAILING, Outcome.NOT_ASKED, Outcome.SAME)
 """Of the rows: what a reader wants first."""
 
 _SUMMARY = {
     Outcome.DIFFERS: "{count} of {all} {differ}: {names}",
     Outcome.NOT_THERE: "{count} of {all} no backend has: {names}",
     Outcome.FAILING: "{count} of {all} could not be compared: {names}",
+    Outcome.NOT_ASKED: "{count} of {all} only one backend can have: {names}",
 }
 
 
 def document(report: Report) -> dict[str, Any]:
     """The report as JSON has it."""
     return {
-        "equal": not report.is_bad_news,
+        "equal": report.equal,
         "backends": list(report.backends),
         "images": [
             {
@@ -158,9 +159,12 @@ def _wrapped(sentence: str, width: int | None) -> str:
 def _summary(report: Report) -> list[str]:
     """What to know of all rows, or nothing if there are none."""
     total = len(report.rows)
-    if total and not report.is_bad_news:
-        return [f"{total} compared: the same at all backends" if total > 1 else "the same at all backends"]
+    same = report.with_verdict(Outcome.SAME)
     said = []
+    if same and not report.is_bad_news:
+        partly = any(side.outcome is Outcome.NOT_ASKED for row in same for side in row.sides.values())
+        sentence = f"the same at all backends{' that were asked' if partly else ''}"
+        said.append(f"{len(same)} compared: {sentence}" if len(same) > 1 else sentence)
     for verdict, sentence in _SUMMARY.items():
         rows = sorted(report.with_verdict(verdict), key=_place)
         names = [_image(row) for row in rows[:NAMED]] + ([f"{len(rows) - NAMED} more"] if len(rows) > NAMED else [])

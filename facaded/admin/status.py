@@ -13,6 +13,9 @@ from facaded.policy.overrides import Override
 
 COLUMNS = ("BACKEND", "STATE", "SINCE", "LAST FAILED STEP", "URL")
 
+_OF_BACKEND = ("state", "since", "last", "failed", "drift", "drained", "limited_until", "relapses", "failback_after")
+"""What the document says of a backend that may be in charge; of another it is null."""
+
 Wall = Callable[[float], float]
 """Turns a monotonic time into seconds since the epoch."""
 
@@ -80,7 +83,7 @@ def _charges(watch: Watch, rules: Rules, wall: Wall) -> Iterator[dict[str, Any]]
 def _backend(watch: Watch, name: str, wall: Wall) -> dict[str, Any]:
     health = watch.standing.healths.get(name)
     if health is None:
-        return {"state": None, "since": None, "last": None, "failed": None}
+        return {**dict.fromkeys(_OF_BACKEND), "pulls_left": {}}
     failed_at = None if health.failed_at is None else wall(health.failed_at)
     return {
         "state": health.state.value,

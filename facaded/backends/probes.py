@@ -27,6 +27,7 @@ from facaded.backends.registry import (
     LocationError,
     Opened,
     Registry,
+    printable,
     probed_registry,
     words,
 )
@@ -51,9 +52,12 @@ HASTE = 1.0
 HASTENED_BURST = 2
 """Probes that may be hastened in a row: one that finds an outage, and one that finds it over or another begun."""
 
-HASTENED_EVERY = 60.0
-"""Seconds after which one more may be: a client that asks for a damaged image again and again, or a hostile one, must
-not turn into a load of probes on a registry that is well."""
+HASTENED_EVERY = 180.0
+"""Seconds after which one more may be, if those before found the backend well: a client that asks for a damaged image
+again and again, or a hostile one, must not turn into a load of probes."""
+
+HOPS = 5
+"""Redirects of a blob that are followed; clients follow ten."""
 
 ONE_BYTE = {"Range": "bytes=0-0"}
 
@@ -164,11 +168,11 @@ class _Ladder:
             challenges = [each for value in answer.values("WWW-Authenticate") for each in challenge.parse(value)]
             if not challenges:
                 raise StepFailed(Verdict.BAD, "401 without a challenge")
+            found = printable(f"wants {challenges[0].scheme} authentication")
             bearer = next((each for each in challenges if each.scheme == "bearer"), None)
-            if bearer is None:
-                return f"wants {challenges[0].scheme} authentication"
-            self.step = Step.TOKEN
-            found = await self._token(bearer)
+            if bearer is not None:
+                self.step = Step.TOKEN
+                found = await self._token(bearer)
         return await self._manifest(self.canary) if self.canary else found
 
     async def climb_to_blob(self) -> str:
@@ -233,20 +237,22 @@ class _Ladder:
 
     async def _body(self, name: str, reference: str) -> bytes:
         url, headers = self._url(Manifest(name, reference)), self._own({"Accept": EVERY_TYPE.value})
-        answer = await self._ask("GET", url, headers, accept=lambda status: status == 200, limit=MANIFEST_SIZE)
+        answer = await self._ask("GET", url, headers, accept=lambda status: status in (200, 404), limit=MANIFEST_SIZE)
+        if answer.status == 404:
+            raise _Absent("a manifest of the canary is not there")
         if is_digest(reference) and digest_of(answer.body, reference.partition(":")[0]) != reference:
             raise StepFailed(Verdict.BAD, "a manifest with a wrong digest")
         return answer.body
 
     async def _follow(self, url: str, opened: Opened) -> Opened:
-        """Go where a blob is redirected to; on the registry's own host once more, with the token."""
-        for _ in range(2):
+        """Go where a blob is redirected to, as clients do."""
+        for _ in range(HOPS):
             try:
                 url = self.registry.location(url, opened.value("Location"))
             except LocationError as error:
                 raise StepFailed(Verdict.BAD, str(error)) from None
             opened = await self._open(url)
-            if not self.registry.is_own(url) or opened.status not in REDIRECTS:
+            if opened.status not in REDIRECTS:
                 break
         return opened
 
@@ -351,6 +357,8 @@ class Prober:
             result = await self._probe()
             if not self._stopped:
                 self._heard_at = self._clock.seconds()
+                if result.verdict is not Verdict.GOOD:
+                    self._hastened.clear()
                 await self._wait(self._pause_after(result))
 
     async def _wait(self, seconds: float) -> None:

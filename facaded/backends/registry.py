@@ -100,6 +100,9 @@ _SHORT = (
 )
 
 
+LONGEST_WISH = 86400.0
+"""Seconds of a Retry-After that are believed to be meant: a day."""
+
 REDIRECTS = (301, 302, 303, 307, 308)
 
 LOCATION_LENGTH = 8192
@@ -130,8 +133,8 @@ class Head:
         return next(iter(self.values(name)), "")
 
     def retry_after(self) -> float:
-        """Seconds of a Retry-After; 0 if there is none, or if it is a date, which registries do not send."""
-        return float(count(self.value("Retry-After")) or 0)
+        """Seconds of a Retry-After, a day at most; 0 if there is none, or a date, which registries do not send."""
+        return min(float(count(self.value("Retry-After")) or 0), LONGEST_WISH)
 
     def quota(self) -> Quota | None:
         """The pulls that are left, as Docker Hub says it: `ratelimit-remaining: 76;w=21600`. None if it does not."""

@@ -42,13 +42,15 @@ FORGOTTEN = "?"
 class Watched:
     """One backend to watch.
 
-    `identity` is what makes it the same backend after a reload; `probe` makes one probe of it. `canary` is the image
-    that it is asked for, by the facade's name; empty if there is none.
+    `identity` is what makes it the same backend after a reload, and `manner` what makes it be asked in the same way;
+    `probe` makes one probe of it. `canary` is the image that it is asked for, by the facade's name; empty if there is
+    none.
     """
 
     identity: tuple[object, ...]
     probe: Probe = field(eq=False)
     canary: str = ""
+    manner: tuple[object, ...] = ()
 
 
 @frozen
@@ -163,19 +165,29 @@ class Watch(Service):
     def replan(self, plan: Plan) -> None:
         """Go on by another plan.
 
-        What is known of a backend is kept if it is the same one; others are probed at once.
+        What is known of a backend is kept if it is the same one, as over a restart if it is asked in another way now;
+        others are probed at once.
         """
         before, self.plan = self.plan, plan
-        same = {name for name in plan.backends if before.backends.get(name) == plan.backends[name]}
-        going_on = same if before.settings == plan.settings else set()  # else all go by the new times at once
+        alike = {name for name in plan.backends if before.backends.get(name) == plan.backends[name]}
+        going_on = alike if before.settings == plan.settings else set()  # else all go by the new times at once
         for name in set(self._probers) - going_on:
             self._probers.pop(name).stop()
-        unknown = Health(State.UNKNOWN, self._clock.seconds())
-        self._unanswered &= same
-        self._stand({name: self.standing.healths[name] if name in same else unknown for name in plan.backends})
+        healths = {name: self._known_of(name, before, name in alike) for name in plan.backends}
+        self._unanswered = set() if self.settled else (self._unanswered & set(healths)) | (set(healths) - alike)
+        self.quotas = {name: seen for name, seen in self.quotas.items() if name in alike}
+        self._stand(healths)
         for name in plan.backends:
             if self.running and name not in going_on:
                 self._start_prober(name)
+
+    def _known_of(self, name: str, before: Plan, alike: bool) -> Health:
+        """What is known of a backend after a reload."""
+        was, watched = before.backends.get(name), self.plan.backends[name]
+        if was is None or was.identity != watched.identity:
+            return Health(State.UNKNOWN, self._clock.seconds())
+        known = self.standing.healths[name]
+        return known if alike else health.remembered(known)
 
     @property
     def charge(self) -> Charge:
@@ -212,9 +224,9 @@ class Watch(Service):
     def probe_soon(self, name: str) -> None:
         """A request has failed at this backend, or a client's pull: climb its whole ladder soon, if not too often.
 
-        One that is down or limited already has said when to ask again, or is asked often enough.
+        One that is down already has said when to ask again, or is asked often enough.
         """
-        if name not in self._probers or self.standing.healths[name].state in (State.DOWN, State.LIMITED):
+        if name not in self._probers or self.standing.healths[name].state is State.DOWN:
             return
         if self._probers[name].hasten():
             self._deepened.add(name)
@@ -364,7 +376,7 @@ class Watch(Service):
     ) -> dict[Place, Charge]:
         now = self._clock.seconds()
         return {
-            place: order.choose(healths, _still(charges.get(place), healths), now)
+            place: order.choose(healths, _still(place, charges, healths), now)
             for place, order in self.plan.orders(overrides).items()
         }
 
@@ -378,6 +390,12 @@ def _proven(healths: Mapping[str, Health]) -> set[str]:
     return {name for name, health in healths.items() if health.proven}
 
 
-def _still(charge: Charge | None, healths: Mapping[str, Health]) -> Charge | None:
-    """A charge, unless its backend is gone from the settings."""
-    return charge if charge and charge.backend in healths else None
+def _still(place: Place, charges: Mapping[Place, Charge], healths: Mapping[str, Health]) -> Charge | None:
+    """Who has been in charge, unless that backend is gone from the settings.
+
+    A route that is new goes on with who was in charge of another, so that no failback comes before its time.
+    """
+    route, purpose = place
+    others = (charge for (_, for_), charge in reversed([*charges.items()]) if for_ is purpose)
+    found = (charge for charge in (charges.get(place), *others) if charge)
+    return next((charge for charge in found if charge.backend in route and charge.backend in healths), None)

@@ -85,6 +85,13 @@ class Client:
         return self.family not in (Family.CONTAINERD, Family.BUILDKIT)
 
     @property
+    def requests_of_manifest(self) -> int:
+        """How often one pull makes the same request for a manifest when all is well: without a ping before, the first
+        time is without a token.
+        """
+        return 1 if self.pings else 2
+
+    @property
     def pings(self) -> bool:
         """Whether this client learns its token from `GET /v2/` alone, so that ping and pull must land on one
         backend.

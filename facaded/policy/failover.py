@@ -67,7 +67,8 @@ class Order:
             return "every backend is drained, so the first one keeps the requests"
         if not any(self._works(healths[each]) for each in self.taking_part):
             which = "backend that is not drained" if len(self.taking_part) < len(self.backends) else "backend"
-            return f"every {which} is down, so the first one keeps the requests"
+            limited = any(healths[each].state is State.LIMITED for each in self.taking_part)
+            return f"every {which} is down{' or limited' if limited else ''}, so the first one keeps the requests"
         due = self.failback_at(healths, charge)
         if due is not None:
             back = min(self._earlier(healths, name), key=lambda each: self._due(healths[each]))
@@ -110,7 +111,7 @@ class Order:
 
     def _due(self, health: Health) -> float:
         """When a backend that works has been up for long enough."""
-        return health.since + health.failback_after(self.failback_after)
+        return health.usable_since(self.purpose) + health.failback_after(self.failback_after)
 
 
 def summarise(

@@ -135,8 +135,8 @@ class Health:
     backend was last well: every probe climbs that far until it is well again.
 
     `canary` is what was seen of it last, `proven` says that the backend has had it once. `deep_at` is when a probe
-    last climbed to the blob. `back_at` is when the backend last came back from being down, and `relapses` how often
-    in a row it went down again soon after.
+    last climbed to the blob. `answering_since` is when it was last found to be neither down nor unknown; `back_at` is
+    when it last came back from being down, and `relapses` how often in a row it went down again soon after.
     """
 
     state: State
@@ -149,6 +149,7 @@ class Health:
     canary: Canary | None = None
     proven: bool = False
     deep_at: float | None = None
+    answering_since: float | None = None
     back_at: float | None = None
     relapses: int = 0
 
@@ -158,6 +159,12 @@ class Health:
         A redirect spends the client's quota, serving spends the facade's own.
         """
         return self.state is not State.DOWN and (purpose is Purpose.REDIRECT or self.state is not State.LIMITED)
+
+    def usable_since(self, purpose: Purpose) -> float:
+        """When a usable backend became so."""
+        if purpose is Purpose.REDIRECT and self.answering_since is not None:
+            return self.answering_since
+        return self.since
 
     def failback_after(self, setting: float) -> float:
         """Seconds that the backend must have been up before it is in charge again: doubled by each relapse."""
@@ -181,6 +188,8 @@ _TRANSITIONS = {
 def observe(health: Health, result: Result, now: float, settings: Settings) -> Health:
     """The health after one more probe result."""
     seen = _noted(health, result, now)
+    if health.state is State.UP and not _is_soon(seen, now, settings):
+        seen = evolve(seen, relapses=0)
     if (health.state, result.verdict) not in _TRANSITIONS:
         return evolve(seen, streak=0, hurdle=None if health.state is State.UP else seen.hurdle)
     target, threshold = _TRANSITIONS[health.state, result.verdict]
@@ -201,17 +210,18 @@ def climb(health: Health, now: float, settings: Settings) -> Climb:
 def wait(health: Health, settings: Settings, jitter: float) -> float:
     """Seconds from the end of a probe to the start of the next.
 
-    `jitter` is a random number from 0 to 1. A change that is being decided is watched at `fast_interval`; one
-    that is down or limited is not asked before the Retry-After that it has sent, nor for more requests a minute than
-    a backend that is well.
+    `jitter` is a random number from 0 to 1. A change that is being decided is watched at `fast_interval`, but for one
+    from limited to up, which may be for a moment only. One that is down or limited is not asked before the Retry-After
+    that it has sent, nor for more requests a minute than a backend that is well.
     """
     shortened = 1 - JITTER * jitter
-    if health.streak:
-        return settings.fast_interval * shortened
     if health.last is None or health.state not in (State.DOWN, State.LIMITED):
-        return settings.interval * shortened
-    steady = settings.interval * shortened * max(1.0, health.last.requests / USUAL_REQUESTS)
-    return max(steady, min(health.last.retry_after, LONGEST_RETRY_AFTER))
+        return (settings.fast_interval if health.streak else settings.interval) * shortened
+    recovering = health.state is State.DOWN and health.streak > 0
+    failing = health.state is State.LIMITED and health.last.verdict is Verdict.BAD and health.streak > 0
+    steady = settings.interval * max(1.0, health.last.requests / USUAL_REQUESTS)
+    seconds = (settings.fast_interval if recovering or failing else steady) * shortened
+    return max(seconds, min(health.last.retry_after, LONGEST_RETRY_AFTER))
 
 
 def absent(status: int, proven: bool) -> Verdict:
@@ -273,12 +283,19 @@ def _entered(health: Health, state: State, now: float, settings: Settings) -> He
     """The health of a backend whose state changes now."""
     entered = evolve(health, state=state, since=now, streak=0)
     if state is State.DOWN:
-        soon = health.failback_after(settings.failback_after) + RELAPSE_TIME
-        relapsed = health.back_at is not None and now < health.back_at + soon
+        relapsed = _is_soon(health, now, settings)
         return evolve(entered, relapses=min(health.relapses + 1, MOST_RELAPSES) if relapsed else 0)
+    if health.state in (State.DOWN, State.UNKNOWN):
+        entered = evolve(entered, answering_since=now)
     if health.state is State.DOWN:
         entered = evolve(entered, back_at=now)
     return evolve(entered, hurdle=None) if state is State.UP else entered
+
+
+def _is_soon(health: Health, now: float, settings: Settings) -> bool:
+    """Whether to go down now would be a relapse."""
+    soon = health.failback_after(settings.failback_after) + RELAPSE_TIME
+    return health.back_at is not None and now < health.back_at + soon
 
 
 def _further(one: Step | None, other: Step) -> Step:

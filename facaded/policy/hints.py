@@ -17,13 +17,17 @@ class Hints:
     """Remembers redirects of manifests."""
 
     def __init__(self) -> None:
-        self._redirected: dict[bytes, float] = {}
+        self._redirected: dict[bytes, tuple[float, int]] = {}
 
-    def repeated(self, client: str, method: str, path: str, now: float) -> bool:
-        """Note that `client`, by its address, is redirected; says whether it was just before for the same request."""
+    def repeated(self, client: str, method: str, path: str, now: float, usual: int = 1) -> bool:
+        """Note that `client`, by its address, is redirected; says whether it has been just before for the same request.
+
+        `usual` is how often it asks when all is well.
+        """
         key = hashlib.sha256("\n".join((client, method, path)).encode()).digest()
-        before = self._redirected.pop(key, None)
-        self._redirected[key] = now
+        before, times = self._redirected.pop(key, (-HINT_TIME, 0))
+        times = times + 1 if now - before < HINT_TIME else 1
+        self._redirected[key] = now, times
         if len(self._redirected) > REMEMBERED:
             del self._redirected[next(iter(self._redirected))]
-        return before is not None and now - before < HINT_TIME
+        return times > usual

@@ -48,8 +48,13 @@ class Row:
 
     @property
     def verdict(self) -> Outcome:
-        """The outcome over all backends: not there if none has it, failing if one could not be compared."""
-        outcomes = {side.outcome for side in self.sides.values()} - {Outcome.NOT_ASKED}
+        """The outcome over all backends: not there if none has it, failing if one could not be compared, and not asked
+        if there were no two to compare.
+        """
+        asked = [side.outcome for side in self.sides.values() if side.outcome is not Outcome.NOT_ASKED]
+        outcomes = set(asked)
+        if len(asked) < 2 and outcomes <= {Outcome.SAME}:
+            return Outcome.NOT_ASKED
         if Outcome.DIFFERS in outcomes or {Outcome.SAME, Outcome.NOT_THERE} <= outcomes:
             return Outcome.DIFFERS
         return next((each for each in (Outcome.FAILING, Outcome.NOT_THERE) if each in outcomes), Outcome.SAME)
@@ -70,7 +75,14 @@ class Report:
     @property
     def is_bad_news(self) -> bool:
         """Whether something differs, or could not be compared."""
-        return any(row.verdict is not Outcome.SAME for row in self.rows)
+        return any(row.verdict not in (Outcome.SAME, Outcome.NOT_ASKED) for row in self.rows)
+
+    @property
+    def equal(self) -> bool | None:
+        """Whether all that was compared is the same; None if nothing was."""
+        if self.is_bad_news:
+            return False
+        return True if self.with_verdict(Outcome.SAME) else None
 
 
 @frozen

@@ -84,8 +84,9 @@ class Facade(Resource):
         if not is_digest(asked.reference):
             self.lately.add(asked.name, asked.reference)
         if isinstance(answer, Redirect):
-            client = str(getattr(request.getClientAddress(), "host", ""))
-            if self._hints.repeated(client, request.method.decode("latin-1"), answer.location, self._seconds()):
+            address, method = str(getattr(request.getClientAddress(), "host", "")), request.method.decode("latin-1")
+            usual = identify(_header(request, "User-Agent")).requests_of_manifest
+            if self._hints.repeated(address, method, answer.location, self._seconds(), usual):
                 self._watch.probe_soon(answer.backend)
 
     def _decide(self, request: Request, asked: requests.Request | Refusal) -> Answer:

@@ -222,6 +222,23 @@ CANARY_TABLE: list[tuple[dict[str, Answer], Climb, Verdict, Step, str, str]] = [
     ({**WHOLE, BLOB: (500, {}, b"")}, DEEP, BAD, Step.BLOB, "answered 500", ""),
     ({**WHOLE, BLOB: (401, {}, b"")}, DEEP, BAD, Step.BLOB, "answered 401", ""),
     ({**WHOLE, BLOB: (307, {"Location": BLOB}, b"")}, DEEP, BAD, Step.BLOB, "the CDN answered 307", ""),
+    (
+        {**WHOLE, BLOB: (302, {"Location": "http://lb.test/a"}, b""), "/a": (302, {"Location": "/blob"}, b"")},
+        DEEP,
+        GOOD,
+        Step.BLOB,
+        "blob found",
+        "",
+    ),
+    ({**WHOLE, "/v2/": unauthorized('Basic realm="x"')}, SHALLOW, GOOD, Step.MANIFEST, "manifest found", ""),
+    (
+        {**WHOLE, "/v2/": unauthorized('Basic realm="x"'), LATEST: (401, {}, b"")},
+        PROVEN,
+        BAD,
+        Step.MANIFEST,
+        "answered 401 for the canary, which it has had",
+        "",
+    ),
     ({**WHOLE, BLOB: (307, {}, b"")}, DEEP, BAD, Step.BLOB, "redirects a blob to what is no address", ""),
     (
         {**WHOLE, BLOB: (404, {}, b"")},
@@ -232,7 +249,18 @@ CANARY_TABLE: list[tuple[dict[str, Answer], Climb, Verdict, Step, str, str]] = [
         "a blob of the canary is not there",
     ),
     ({key: WHOLE[key] for key in WHOLE if key != "/blob"}, DEEP, BAD, Step.BLOB, "time-out", ""),
-    ({**WHOLE, f"{MANIFESTS}{INDEX}": (404, {}, b"")}, DEEP, BAD, Step.BLOB, "answered 404", ""),
+    *(
+        (
+            {**WHOLE, f"{MANIFESTS}{lacking}": (404, {}, b"")},
+            DEEP,
+            GOOD,
+            Step.BLOB,
+            "a manifest of the canary is not there",
+            "a manifest of the canary is not there",
+        )
+        for lacking in (INDEX, PLATFORM)
+    ),
+    ({**WHOLE, f"{MANIFESTS}{INDEX}": (500, {}, b"")}, DEEP, BAD, Step.BLOB, "answered 500", ""),
     ({**WHOLE, f"{MANIFESTS}{INDEX}": (200, {}, b"{}")}, DEEP, BAD, Step.BLOB, "a manifest with a wrong digest", ""),
     (
         {**WHOLE, LATEST: (404, {}, b"")},

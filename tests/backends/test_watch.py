@@ -223,10 +223,9 @@ def test_a_failed_request_brings_the_next_probe_forward_and_takes_it_to_the_blob
     assert not watching.backends.climbs["hub"][-1].deep
 
 
-@pytest.mark.parametrize("verdict", [Verdict.BAD, Verdict.LIMITED])
-def test_a_backend_that_is_down_or_limited_is_asked_when_it_has_said(verdict: Verdict) -> None:
+def test_a_backend_that_is_down_is_asked_when_it_has_said() -> None:
     watching = Watching.begin("hub", "ghcr")
-    watching.backends.answer("hub", evolve(BAD, verdict=verdict, retry_after=60))
+    watching.backends.answer("hub", evolve(BAD, retry_after=60))
     watching.backends.answer("ghcr", GOOD)
     watching.advance(2)
     asked = watching.backends.asked.count("hub")
@@ -235,6 +234,71 @@ def test_a_backend_that_is_down_or_limited_is_asked_when_it_has_said(verdict: Ve
     assert watching.backends.asked.count("hub") == asked
     watching.advance(2)
     assert watching.backends.asked.count("hub") == asked + 1
+
+
+def test_a_backend_that_is_limited_still_has_the_redirects_and_so_is_looked_at_when_there_is_reason() -> None:
+    watching = Watching.begin("hub", "ghcr")
+    watching.backends.answer("hub", evolve(BAD, verdict=Verdict.LIMITED, retry_after=600))
+    watching.backends.answer("ghcr", GOOD)
+    watching.advance(60)
+    watching.watch.probe_soon("hub")
+    watching.clock.advance(0)
+    watching.backends.answer("hub", BAD)
+    watching.advance(1)
+    watching.backends.answer("hub", BAD)
+    assert watching.in_charge == "ghcr"
+
+
+def test_what_is_known_of_a_backend_that_is_asked_in_another_way_is_kept_as_over_a_restart() -> None:
+    watching = up("hub", "ghcr")
+    watching.advance(10)
+    watching.backends.answer("hub", evolve(GOOD, canary=Canary(True)))
+    watching.advance(10)
+    watching.backends.answer("hub", BAD)
+    watching.advance(1)
+    watching.backends.answer("hub", BAD)
+    plan = watching.backends.plan("hub", "ghcr")
+    slower = {name: evolve(each, manner=("5 s",)) for name, each in plan.backends.items()}
+    watching.watch.replan(evolve(plan, backends=slower))
+    assert watching.in_charge == "ghcr"
+    health = watching.watch.standing.healths["hub"]
+    assert (health.state, health.proven) == (State.DOWN, True)
+    assert watching.backends.asked[-2:] == ["hub", "ghcr"], "and it is asked in the new way at once"
+
+
+def test_a_route_that_is_new_goes_on_with_who_was_in_charge() -> None:
+    watching = up("hub", "ghcr")
+    fail(watching, "hub")
+    watching.advance(10)
+    watching.backends.answer("hub", GOOD)
+    watching.advance(1)
+    watching.backends.answer("hub", GOOD)
+    watching.watch.replan(watching.backends.plan("hub", "ghcr", "quay"))
+    assert watching.in_charge == "ghcr"
+    watching.advance(61)
+    assert watching.in_charge == "hub"
+
+
+def test_pulls_that_another_registry_grants_are_not_shown_of_a_new_one() -> None:
+    watching = up("hub", "ghcr")
+    watching.watch.note_quota("hub", "address", Quota(0))
+    watching.watch.replan(watching.backends.plan("hub", "ghcr", urls={"hub": "https://elsewhere.test"}))
+    assert watching.watch.quotas == {}
+
+
+def test_a_limited_backend_that_is_up_for_a_moment_keeps_its_time_for_redirects() -> None:
+    watching = up("hub", "ghcr")
+    fail(watching, "hub")
+    watching.advance(10)
+    watching.backends.answer("hub", GOOD)
+    watching.advance(1)
+    watching.backends.answer("hub", GOOD)
+    for verdict in (Verdict.LIMITED, Verdict.GOOD, Verdict.GOOD, Verdict.LIMITED, Verdict.GOOD, Verdict.GOOD):
+        watching.advance(10)
+        watching.backends.answer("hub", evolve(GOOD, verdict=verdict))
+    watching.advance(1)
+    assert watching.watch.situation().redirecting == ("hub",)
+    assert watching.watch.situation().serving == ("ghcr",)
 
 
 def test_that_a_backend_has_had_the_canary_is_worth_keeping_though_no_news() -> None:
@@ -376,6 +440,8 @@ def test_a_restart_with_other_settings_begins_one() -> None:
     after = restarted(up("hub", "ghcr"), "ghcr", "hub")
     after.backends.answer("hub", GOOD)
     after.backends.answer("ghcr", GOOD)
+    assert after.in_charge == "hub", "the first one has just been found up"
+    after.advance(60)
     assert after.watch.situation() == Situation(("ghcr",), ("ghcr",), handover=True)
 
 

@@ -54,6 +54,9 @@ def test_a_limited_backend_is_redirected_to_but_not_asked_by_the_facade_itself()
     assert REDIRECT.choose(limited, None, 0).backend == "hub"
     assert SERVE.choose(limited, None, 0).backend == "ghcr"
     assert SERVE.choose(healths("lld"), None, 0).backend == "hub"
+    assert SERVE.explain(healths("lld"), Charge("hub", 0), 0).startswith(
+        "hub is in charge: every backend is down or limited"
+    )
     assert SERVE.failback_at(limited, Charge("ghcr", 0)) is None
 
 

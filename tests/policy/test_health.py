@@ -231,6 +231,29 @@ def test_a_relapse_is_one_within_ten_minutes_after_the_backend_could_be_in_charg
     assert relapse(down, soon + 1).relapses == 0
 
 
+def test_relapses_are_forgotten_when_the_backend_has_been_up_for_long() -> None:
+    health = evolve(Health(State.UP, 0, relapses=2), back_at=0.0)
+    soon = SETTINGS.failback_after * 4 + RELAPSE_TIME
+    assert observe(health, GOOD, soon - 1, SETTINGS).relapses == 2
+    assert observe(health, GOOD, soon, SETTINGS).relapses == 0
+
+
+@pytest.mark.parametrize(
+    ("state", "result", "seconds"),
+    [
+        (State.DOWN, evolve(LIMITED, retry_after=30), 30),
+        (State.LIMITED, STALLING, 40),
+        (State.LIMITED, evolve(BAD, retry_after=0), 1),
+        (State.LIMITED, GOOD, 10),
+        (State.DOWN, GOOD, 1),
+    ],
+)
+def test_a_wish_for_patience_is_heard_while_a_change_is_decided_too(
+    state: State, result: Result, seconds: float
+) -> None:
+    assert wait(observe(Health(state, 0), result, 1, SETTINGS), SETTINGS, jitter=0) == seconds
+
+
 def test_the_first_outage_after_a_start_is_no_relapse() -> None:
     assert observe(observe(Health(State.UNKNOWN, 0), GOOD, 1, SETTINGS), BAD, 2, SETTINGS).relapses == 0
 

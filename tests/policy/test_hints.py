@@ -25,6 +25,12 @@ def test_the_same_request_of_the_same_client_within_ten_seconds_is_a_hint(
     assert hints.repeated(*again, now=100 + seconds) == is_hint
 
 
+def test_a_client_that_asks_twice_when_all_is_well_gives_a_hint_with_the_third() -> None:
+    hints = Hints()
+    assert [hints.repeated(*ASKED, now=100 + second, usual=2) for second in range(4)] == [False, False, True, True]
+    assert not hints.repeated(*ASKED, now=200, usual=2)
+
+
 def test_of_too_many_redirects_the_oldest_are_forgotten() -> None:
     hints = Hints()
     hints.repeated(*ASKED, now=100)

@@ -1,6 +1,7 @@
 """What it means that backends have the same images."""
 
 import pytest
+from attrs import evolve
 
 from facaded.oci.indexes import Entry
 from facaded.oci.requests import parse_image
@@ -45,16 +46,16 @@ AMD, ARM, OLD = ("a", "linux/amd64"), ("b", "linux/arm64"), ("c", "linux/arm/v7"
         ((NOT_THERE, NOT_THERE), NOT_THERE),
         ((NOT_THERE, FAILING), FAILING),
         ((SAME, FAILING), FAILING),
-        ((SAME, NOT_ASKED), SAME),
+        ((SAME, NOT_ASKED), NOT_ASKED),
         ((NOT_THERE, NOT_ASKED), NOT_THERE),
-        ((NOT_ASKED, NOT_ASKED), SAME),
+        ((NOT_ASKED, NOT_ASKED), NOT_ASKED),
     ],
 )
 def test_the_outcomes_at_the_backends_make_one_verdict(outcomes: tuple[Outcome, ...], verdict: Outcome) -> None:
     row = Row("org/app", "latest", {str(number): Side(outcome) for number, outcome in enumerate(outcomes)})
     assert row.verdict is verdict
     report = Report(("main",), (row,))
-    assert report.is_bad_news is (verdict is not SAME)
+    assert report.is_bad_news is (verdict not in (SAME, NOT_ASKED))
     assert report.with_verdict(verdict) == (row,)
 
 
@@ -142,3 +143,11 @@ def test_without_an_image_the_canary_and_what_was_pulled_lately_are_compared() -
 def test_where_one_backend_alone_is_asked_there_is_nothing_to_compare(rules: Rules, words: str | None) -> None:
     found = incomparable(rules)
     assert (found is None) if words is None else (found is not None and words in found)
+
+
+def test_what_was_not_compared_is_not_called_equal() -> None:
+    alone = Row("org/app", "latest", {"main": Side(Outcome.SAME), "second": Side(Outcome.NOT_ASKED)})
+    both = evolve(alone, sides={"main": Side(Outcome.SAME), "second": Side(Outcome.SAME)})
+    reports = [Report(("main", "second"), rows) for rows in ((), (alone,), (alone, both))]
+    assert [report.equal for report in reports] == [None, None, True]
+    assert not any(report.is_bad_news for report in reports)
