@@ -1,0 +1,1 @@
+"""Speaking TLS: certificates, and how they are got."""
