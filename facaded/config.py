@@ -23,6 +23,7 @@ from facaded.oci.requests import Image, parse_image
 from facaded.policy import answers, health, repositories
 from facaded.policy.answers import Mode, Rules, host_name, split_host
 from facaded.policy.repositories import Pattern, Rename
+from facaded.tls.files import OTHERS, Files
 
 DEFAULT_FILE = Path("/etc/facaded/facaded.toml")
 SYSTEM_STATE = Path("/var/lib/facaded")
@@ -37,6 +38,12 @@ BACKENDS = 16
 
 LIST_LENGTH = 1000
 """Entries in any list of the settings."""
+
+AUTHORITIES = 8
+"""Certificate authorities that are tried in turn."""
+
+NAMES = 100
+"""Names in one certificate that is ordered: Let's Encrypt allows no more."""
 
 LONGEST = 86400.0
 """Seconds in the longest time that can be set: a day."""
@@ -54,6 +61,8 @@ ENDPOINTS = ("tcp", "tcp6", "unix", "systemd", "haproxy")
 
 _LOOPBACK = re.compile(r"^unix:|:interface=(?:127\.[0-9.]+|\\:\\:1)(?::|$)")
 _LOOPBACK_URL = re.compile(r"http://(?:127\.[0-9.]+|localhost)(?::\d+)?$")
+_EMAIL = re.compile(r"[^\s@<>,:]+@[^\s@<>,:]+")
+_KEY_ID = re.compile(r"[\x21-\x7e]{1,200}")
 _TCP = re.compile(r"(?:haproxy:)?tcp6?:(?:port=)?(\d{0,9})")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h)")
@@ -74,6 +83,12 @@ Endpoint = NewType("Endpoint", str)
 CaFile = NewType("CaFile", Path)
 PasswordFile = NewType("PasswordFile", Path)
 Realm = NewType("Realm", str)
+KeyFile = NewType("KeyFile", Path)
+HmacKeyFile = NewType("HmacKeyFile", Path)
+Email = NewType("Email", str)
+DirectoryUrl = NewType("DirectoryUrl", str)
+KeyId = NewType("KeyId", str)
+Port = NewType("Port", int)
 Bytes = NewType("Bytes", int)
 
 
@@ -140,9 +155,13 @@ class Cache:
 
 @frozen
 class Listen:
-    """[listen]: Twisted endpoint strings, and the Host values that the admin listener answers besides loopback ones."""
+    """[listen]: Twisted endpoint strings, and the Host values that the admin listener answers besides loopback ones.
+
+    `https` is listened on if there is [tls]; then the default of `http` is `PLAIN_BESIDE_TLS`.
+    """
 
     http: tuple[Endpoint, ...] = (Endpoint(r"tcp:8080:interface=\:\:"),)
+    https: tuple[Endpoint, ...] = (Endpoint(r"tcp:443:interface=\:\:"),)
     admin: tuple[Endpoint, ...] = (Endpoint("tcp:9180:interface=127.0.0.1"),)
     admin_hosts: tuple[HostName, ...] = ()
     control: Endpoint | None = None
@@ -183,6 +202,63 @@ class State:
     directory: Path | None = None
 
 
+PLAIN_BESIDE_TLS = (Endpoint(r"tcp:80:interface=\:\:"),)
+"""Where certificate authorities and people look for the plain port of a name."""
+
+
+@frozen
+class Certificate:
+    """[[tls.certificate]]: the files of a chain and its key. They need not be there yet."""
+
+    chain: Path
+    key: KeyFile
+
+
+class Challenge(Enum):
+    """How a certificate authority finds out whose a name is."""
+
+    TLS_ALPN_01 = "tls-alpn-01"
+    HTTP_01 = "http-01"
+
+
+@frozen
+class Ca:
+    """[[tls.acme.ca]]: a certificate authority that speaks ACME."""
+
+    directory: DirectoryUrl = DirectoryUrl("https://acme-v02.api.letsencrypt.org/directory")
+    profile: KeyId | None = None
+    eab_key_id: KeyId | None = None
+    eab_hmac_key_file: HmacKeyFile | None = None
+    ca_file: CaFile | None = None
+
+
+@frozen
+class Acme:
+    """[tls.acme]: certificates that the daemon gets by itself. Each entry of `domains` is one, with these names."""
+
+    agree_to_terms: bool = False
+    email: Email | None = None
+    domains: tuple[tuple[HostName, ...], ...] = ()
+    challenges: tuple[Challenge, ...] = (Challenge.TLS_ALPN_01, Challenge.HTTP_01)
+    cas: tuple[Ca, ...] = (Ca(),)
+
+
+@frozen
+class Tls:
+    """[tls]: HTTPS, and what the plain port beside it does."""
+
+    acme_webroot: Path | None = None
+    redirect_http: bool = True
+    public_port: Port = Port(443)
+    certificates: tuple[Certificate, ...] = ()
+    acme: Acme | None = None
+
+    @property
+    def files(self) -> tuple[Files, ...]:
+        """The pairs of files."""
+        return tuple(Files(each.chain, each.key) for each in self.certificates)
+
+
 DOCKER_HUB = Backend(BackendName("docker-hub"), Url(f"https://{_HUB}"))
 GHCR = Backend(BackendName("ghcr"), Url("https://ghcr.io"))
 
@@ -198,6 +274,7 @@ class Config:
     health: Health = field(factory=Health)
     cache: Cache = field(factory=Cache)
     state: State = field(factory=State)
+    tls: Tls | None = None
     backends: tuple[Backend, ...] = (DOCKER_HUB, GHCR)
     routes: tuple[Route, ...] = ()
 
@@ -214,6 +291,18 @@ class Config:
             named_routes=tuple(answers.Route(route.backends, route.repositories) for route in self.routes),
             mode=self.answer,
         )
+
+    @property
+    def orders(self) -> tuple[tuple[HostName, ...], ...]:
+        """The certificates that are to be got by ACME: those of the settings, or one for each of the hosts."""
+        if self.tls is None or self.tls.acme is None:
+            return ()
+        return self.tls.acme.domains or tuple((host,) for host in self.hosts if not answers.is_address(host))
+
+    @property
+    def redirects_http(self) -> bool:
+        """Whether the plain port sends everything to https."""
+        return self.tls is not None and self.tls.redirect_http
 
     def own_canary(self, backend: Backend) -> Image | None:
         """The image that `backend` is asked for by probes, by the facade's name of it."""
@@ -256,6 +345,16 @@ def load(path: Path | None, org: str | None, environ: Mapping[str, str], reactor
 
 def advice(config: Config) -> tuple[str, ...]:
     """What the settings allow but a person should know: sentences, each beginning with its key path."""
+    return (*_about_tls(config), *_about_backends(config))
+
+
+def _about_tls(config: Config) -> Iterator[str]:
+    if config.tls is not None and not config.tls.certificates and config.tls.acme is None:
+        remedy = "name one in [[tls.certificate]], or set agree_to_terms = true in [tls.acme]"
+        yield f"tls: there is no certificate but a self-signed one, which no client trusts: {remedy}"
+
+
+def _about_backends(config: Config) -> tuple[str, ...]:
     if len(config.backends) == 1:
         return ("backend: there is only one, so there is no failover",)
     if not config.repositories:
@@ -315,7 +414,16 @@ def control_path(endpoint: Endpoint) -> str:
 def _loaded(
     raw: dict[str, Any], source: str, environ: Mapping[str, str], reactor: IReactorCore, warnings: tuple[str, ...] = ()
 ) -> Loaded:
+    listen = raw.get("listen")
+    listened = frozenset(listen) if isinstance(listen, dict) else frozenset()
     config, problems, places = _structure(raw)
+    if config.tls is None:
+        if "https" in listened and "tls" not in raw and not problems:
+            problems.append(
+                "listen.https: there is no [tls], which says with what certificate: add it, or leave this out"
+            )
+    elif "http" not in listened:
+        config = evolve(config, listen=evolve(config.listen, http=PLAIN_BESIDE_TLS))
     problems += [*_contradictions(config, places, problems), *_bad_endpoints(config, environ, reactor)]
     if problems:
         raise SettingsError(source, tuple(problems), config)
@@ -392,7 +500,12 @@ def _structure(raw: dict[str, Any]) -> tuple[Config, list[str], list[int]]:
                 del places[int(last)]
 
 
-_KEYS: dict[tuple[type, str], str] = {(Config, "backends"): "backend", (Config, "routes"): "route"}
+_KEYS: dict[tuple[type, str], str] = {
+    (Config, "backends"): "backend",
+    (Config, "routes"): "route",
+    (Tls, "certificates"): "certificate",
+    (Acme, "cas"): "ca",
+}
 """Where a key of the file is called otherwise than the attribute."""
 
 KeyPath = tuple[str | int, ...]
@@ -517,19 +630,89 @@ def _realm(value: object) -> str:
     return text
 
 
-def _password_file(value: object) -> Path:
+def _secret_file(content: str) -> Callable[[object], Path]:
+    """Read the path of a file that holds a secret, called `content`."""
+
+    def read(value: object) -> Path:
+        path = _path(value)
+        try:
+            mode = path.stat().st_mode
+            with path.open("rb") as file:
+                secret = file.read(4096).strip()
+        except OSError as error:
+            raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+        if mode & OTHERS:  # the group's bits are an access list's mask where systemd hands over a credential
+            raise ValueError(f"{path} can be read by others: chmod o= {path}")
+        if not secret:
+            raise ValueError(f"{path} is empty: write {content} there")
+        return path
+
+    return read
+
+
+def _key_file(value: object) -> Path:
+    """A key that is not there yet, or that this user may not see, is the daemon's to speak of when it looks."""
     path = _path(value)
     try:
         mode = path.stat().st_mode
-        with path.open("rb") as file:
-            password = file.read(4096).strip()
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
-    if mode & 0o007:  # the group's bits are an access list's mask where systemd hands over a credential
-        raise ValueError(f"{path} can be read by others: chmod o= {path}")
-    if not password:
-        raise ValueError(f"{path} is empty: write the password or access token there")
+    except OSError:
+        return path
+    if mode & OTHERS:
+        raise ValueError(f"{path} can be read by others: chmod o= {path}, or defaultMode: 0640 in Kubernetes")
     return path
+
+
+def _email(value: object) -> str:
+    if not _EMAIL.fullmatch(_text(value)):
+        raise ValueError(f'{value!r} is not an address: write it as in "ops@example.com"')
+    return str(value)
+
+
+def _directory_url(value: object) -> str:
+    text = _text(value)
+    parts = urlsplit(text)
+    if parts.scheme != "https" or not parts.hostname or "#" in text or "@" in parts.netloc:
+        example = "https://acme-v02.api.letsencrypt.org/directory"
+        raise ValueError(f'{text!r} is not an ACME directory: write its address, as in "{example}"')
+    return text
+
+
+def _key_id(value: object) -> str:
+    if not _KEY_ID.fullmatch(_text(value)):
+        raise ValueError(f"{value!r}: write it as the authority gives it: up to 200 characters of ASCII without spaces")
+    return str(value)
+
+
+def _port(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 65535:
+        raise ValueError(f"{value!r} is not a port: write a whole number from 1 to 65535")
+    return value
+
+
+def _challenge(value: object) -> Challenge:
+    try:
+        return Challenge(value)
+    except ValueError:
+        raise ValueError(f'{value!r} is not known: write "tls-alpn-01" or "http-01"') from None
+
+
+def _domain(value: object) -> str:
+    if isinstance(value, str) and value.startswith("*."):
+        remedy = "name each host, or bring a certificate in [[tls.certificate]]"
+        raise ValueError(f"{value!r}: a wildcard needs the challenge dns-01, which facaded does not do: {remedy}")
+    name = _host_name(value)
+    if answers.is_address(name):
+        raise ValueError(f"{value!r} is an address: certificates are ordered for names")
+    return name
+
+
+def _domains(value: object) -> tuple[str, ...]:
+    """One certificate: a name, or a list of them."""
+    if not isinstance(value, list):
+        return (_domain(value),)
+    if not 1 <= len(value) <= NAMES:
+        raise ValueError(f"one certificate has from 1 to {NAMES} names")
+    return tuple(dict.fromkeys(_domain(each) for each in value))
 
 
 def _count(value: object) -> int:
@@ -613,13 +796,11 @@ def _list_of(read: Callable[[object], Any], single: bool = False) -> Structure:
     return structure
 
 
-def _tables(value: object, most: int = LIST_LENGTH) -> list[object]:
+def _tables(value: object, most: int = LIST_LENGTH, example: str = "[[backend]]") -> list[object]:
     if not isinstance(value, list):
-        raise ValueError(f"expected tables, got {_toml_type(value)}: write it in double brackets, as in [[backend]]")
+        raise ValueError(f"expected tables, got {_toml_type(value)}: write it in double brackets, as in {example}")
     if not 1 <= len(value) <= most:
-        raise ValueError(
-            f"from 1 to {most} are needed; each begins with its name in double brackets, as in [[backend]]"
-        )
+        raise ValueError(f"from 1 to {most} are needed; each begins with its name in double brackets, as in {example}")
     return value
 
 
@@ -677,7 +858,14 @@ def _converter() -> Converter:
         CaFile | None: _ca_file,
         Path | None: _path,
         tuple[Rename, ...] | None: _renames,
-        PasswordFile | None: _password_file,
+        PasswordFile | None: _secret_file("the password or access token"),
+        KeyFile: _key_file,
+        HmacKeyFile | None: _secret_file("the key that the authority has given"),
+        Email | None: _email,
+        DirectoryUrl: _directory_url,
+        KeyId | None: _key_id,
+        Port: _port,
+        Path: _path,
         Realm | None: _realm,
         Bytes: _bytes,
         bool: _boolean,
@@ -697,6 +885,20 @@ def _converter() -> Converter:
     )
     _register(converter, tuple[Route, ...], lambda value, _: tuple(converter.structure(_tables(value), list[Route])))
     _register(converter, tuple[BackendName, ...], _list_of(_backend_name))
+    _register(converter, tuple[tuple[HostName, ...], ...], _list_of(_domains))
+    _register(converter, tuple[Challenge, ...], _list_of(_challenge))
+    _register(
+        converter,
+        tuple[Certificate, ...],
+        lambda value, _: tuple(converter.structure(_tables(value, example="[[tls.certificate]]"), list[Certificate])),
+    )
+    _register(
+        converter,
+        tuple[Ca, ...],
+        lambda value, _: tuple(converter.structure(_tables(value, AUTHORITIES, "[[tls.acme.ca]]"), list[Ca])),
+    )
+    _register(converter, Tls | None, lambda value, _: converter.structure(value, Tls))
+    _register(converter, Acme | None, lambda value, _: converter.structure(value, Acme))
     for section, names in (
         (Listen, {}),
         (Health, {}),
@@ -704,6 +906,10 @@ def _converter() -> Converter:
         (State, {}),
         (Backend, {}),
         (Route, {}),
+        (Certificate, {}),
+        (Ca, {}),
+        (Acme, {"cas": override(rename="ca")}),
+        (Tls, {"certificates": override(rename="certificate")}),
         (Config, {"backends": override(rename="backend"), "routes": override(rename="route")}),
     ):
         converter.register_structure_hook(section, _section(converter, section, **names))
@@ -727,6 +933,8 @@ def _contradictions(config: Config, places: list[int], problems: list[str]) -> I
         yield "health.fast_interval: longer than health.interval: make it shorter, or leave it out"
     yield from _bad_routes(config)
     yield from _bad_auth(config, places)
+    if config.tls is not None:
+        yield from _bad_tls(config, config.tls)
     for index, backend in enumerate(config.backends):
         if (backend.username is None) != (backend.password_file is None):
             yield f"backend[{places[index]}].username: it goes with password_file, and that with it: set both or none"
@@ -768,9 +976,38 @@ def _bad_auth(config: Config, places: list[int]) -> Iterator[str]:
             yield f'{where}: "client" goes with neither rename nor username: the client brings name and account'
         if config.answer is Mode.REDIRECT:
             yield f'{where}: with "client" everybody is served: set answer = "auto" or "serve"'
-        if not all(_LOOPBACK.search(endpoint) for endpoint in config.listen.http):
-            remedy = 'listen.http = "tcp:8080:interface=127.0.0.1"'
+        if not config.redirects_http and not all(_LOOPBACK.search(endpoint) for endpoint in config.listen.http):
+            remedy = 'listen.http = "tcp:8080:interface=127.0.0.1", or [tls] with redirect_http = true'
             yield f'{where}: "client" over plain HTTP is for loopback addresses alone: {remedy}'
+
+
+def _bad_tls(config: Config, tls: Tls) -> Iterator[str]:
+    if tls.redirect_http and config.listen.http and not config.hosts:
+        yield (
+            "tls.redirect_http: with empty `hosts` there is no name to send anybody to: list yours there, or set "
+            "redirect_http = false to have the plain port answer by itself"
+        )
+    if not config.listen.https:
+        yield "listen.https: empty, so nothing would speak TLS: leave it out for the default, or leave out [tls]"
+    if tls.acme is not None:
+        yield from _bad_acme(config, tls.acme)
+
+
+def _bad_acme(config: Config, acme: Acme) -> Iterator[str]:
+    if not acme.agree_to_terms:
+        yield (
+            "tls.acme.agree_to_terms: the authority wants you to agree to its terms of service "
+            "(Let's Encrypt's: https://letsencrypt.org/repository/): read them, and set it to true"
+        )
+    if not config.orders:
+        yield "tls.acme.domains: there is no name to get a certificate for: list your names in `hosts`, or here"
+    if not acme.challenges or len(set(acme.challenges)) != len(acme.challenges):
+        yield 'tls.acme.challenges: name each once, and at least one: "tls-alpn-01", "http-01"'
+    elif acme.challenges == (Challenge.HTTP_01,) and not config.listen.http:
+        yield "tls.acme.challenges: http-01 is asked for on the plain port: set listen.http, or add tls-alpn-01"
+    for index, ca in enumerate(acme.cas):
+        if (ca.eab_key_id is None) != (ca.eab_hmac_key_file is None):
+            yield f"tls.acme.ca[{index}].eab_key_id: it goes with eab_hmac_key_file: set both or none"
 
 
 def _canaries(config: Config, places: list[int]) -> Iterator[tuple[str, Image]]:
@@ -783,9 +1020,11 @@ def _canaries(config: Config, places: list[int]) -> Iterator[tuple[str, Image]]:
 
 def _bad_endpoints(config: Config, environ: Mapping[str, str], reactor: IReactorCore) -> Iterator[str]:
     listed = [("listen.http", each) for each in config.listen.http]
+    if config.tls is not None:
+        listed += [("listen.https", each) for each in config.listen.https]
     listed += [("listen.admin", each) for each in config.listen.admin]
     listed += [("listen.control", control_endpoint(config, environ))]
-    if not config.listen.http:
+    if not config.listen.http and config.tls is None:
         yield "listen.http: empty, so nothing would be answered: leave it out for the default"
     for path, endpoint in listed:
         if path == "listen.control" and not endpoint.startswith("unix:"):

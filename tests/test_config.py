@@ -4,13 +4,18 @@ import re
 from pathlib import Path
 
 import pytest
+from attrs import evolve, fields
 from twisted.internet import reactor
 
 from facaded import config
 from facaded.config import (
+    Acme,
+    Ca,
+    Challenge,
     Config,
     Loaded,
     SettingsError,
+    Tls,
     control_endpoint,
     control_path,
     load,
@@ -19,6 +24,7 @@ from facaded.config import (
 from facaded.oci.requests import Image
 from facaded.policy import answers, health, repositories
 from facaded.policy.answers import Mode
+from facaded.tls.files import Files
 
 SHIPPED = Path(__file__).parent.parent / "conf" / "facaded.toml"
 TWO = """
@@ -54,17 +60,39 @@ def test_the_shipped_file_is_all_comment_and_gives_the_defaults(tmp_path: Path) 
 
 def test_every_key_of_the_shipped_file_is_known_and_says_its_default(tmp_path: Path) -> None:
     text = re.sub(r"^#(?=\[|[a-z_]+ = )", "", SHIPPED.read_text(), flags=re.MULTILINE)
-    examples = "ca_file|canary|directory|control|rename|username|password_file|realm"
+    examples = "ca_file|canary|directory|control|rename|username|password_file|realm|https"
     text = re.sub(rf"^({examples}) = .*$", "", text, flags=re.MULTILINE)
-    text = text[: text.index("[[route]]")]
+    beginning, _, rest = text.partition("\n[tls]\n")
+    text = beginning + "\n" + rest[rest.index("[[backend]]") : rest.index("[[route]]")]
     assert read(text, tmp_path).config == Config()
+
+
+def test_every_key_of_tls_in_the_shipped_file_is_known_and_says_its_default(tmp_path: Path) -> None:
+    shipped = SHIPPED.read_text()
+    text = re.sub(r"^#(?=\[|[a-z_]+ = )", "", shipped[: shipped.index("# The registries")], flags=re.MULTILINE)
+    beginning, tls, rest = text.partition("\n[tls]\n")
+    https = next(line for line in beginning.splitlines() if line.startswith("https = "))
+    examples = "acme_webroot|email|profile|eab_key_id|eab_hmac_key_file|ca_file"
+    rest = re.sub(rf"^({examples}) = .*$", "", rest, flags=re.MULTILINE)
+    rest = rest.replace("[[tls.acme.ca]]\ndirectory", "[[tls.acme.ca]]\n#directory", 1)
+    rest = rest.replace("agree_to_terms = false", "agree_to_terms = true")
+    settings = read(f'hosts = ["docker.example.com"]\n[listen]\n{https}\n{tls}{rest}', tmp_path).config
+    files = Files(Path("/etc/facaded/tls/fullchain.pem"), Path("/etc/facaded/tls/privkey.pem"))
+    assert settings.listen == evolve(Config().listen, http=config.PLAIN_BESIDE_TLS)
+    assert settings.tls is not None
+    assert settings.tls.files == (files,)
+    assert evolve(settings.tls, certificates=()) == Tls(acme=Acme(agree_to_terms=True))
+    assert f'directory = "{Ca().directory}"' in shipped
 
 
 def test_every_key_of_the_settings_is_in_the_shipped_file() -> None:
     shipped = SHIPPED.read_text()
-    sections = (config.Config, config.Listen, config.Health, config.Cache, config.State, config.Backend, config.Route)
-    keys = {each.name for section in sections for each in section.__attrs_attrs__} - {"routes"}
-    missing = {key for key in keys if not re.search(rf"^#?\[?{key}\]?( = |$)", shipped, re.MULTILINE)}
+    sections: list[type] = [config.Config, config.Listen, config.Health, config.Cache, config.State, config.Backend]
+    sections += [config.Route, config.Tls, config.Certificate, config.Acme, config.Ca]
+    renamed = {"routes", "backends", "certificates", "cas", "acme"}
+    keys = {each.name for section in sections for each in fields(section)} - renamed
+    keys |= {"tls.certificate", "tls.acme", "tls.acme.ca", "backend", "route"}
+    missing = {key for key in keys if not re.search(rf"^#?\[*{re.escape(key)}\]*( = |$)", shipped, re.MULTILINE)}
     assert missing == set()
 
 
@@ -119,7 +147,10 @@ def test_a_whole_file(tmp_path: Path) -> None:
 
 
 WRONG = [
-    ("bogus = 1", "bogus: unknown key; known here: answer, backend, cache, health, hosts, listen, repositories, route"),
+    (
+        "bogus = 1",
+        "bogus: unknown key; known here: answer, backend, cache, health, hosts, listen, repositories, route, state",
+    ),
     ('answer = "proxy"', "answer: 'proxy' is no way to answer"),
     ("answer = 1", "answer: 1 is no way to answer"),
     ('[cache]\nmanifests = "64 MB"', "cache.manifests: '64 MB' is not a size"),
@@ -219,6 +250,56 @@ WRONG = [
     ('[listen]\ncontrol = "tcp:1"', "listen.control: 'tcp:1:mode=600' is not a unix: endpoint"),
     ("[state]\ndirectory = 2026-01-01", "state.directory: expected a string, got a date or time"),
     ("= 5", "the file is not TOML"),
+    ("tls = 5", "tls: expected a table, got a whole number"),
+    ("[tls]", "tls.redirect_http: with empty `hosts` there is no name to send anybody to"),
+    ('[listen]\nhttps = "tcp:443"', "listen.https: there is no [tls], which says with what certificate"),
+    ("[tls]\nredirect_http = false\n[listen]\nhttps = []", "listen.https: empty, so nothing would speak TLS"),
+    ('[tls]\n[listen]\nhttps = "nonsense"', "listen.https: 'nonsense': write it as in"),
+    ("[tls]\npublic_port = 0", "tls.public_port: 0 is not a port"),
+    ("[tls]\npublic_port = true", "tls.public_port: True is not a port"),
+    ('[tls]\nacme_webroot = "webroot"', "tls.acme_webroot: 'webroot' is not an absolute path"),
+    (
+        "[tls]\ncertificate = 5",
+        "tls.certificate: expected tables, got a whole number: write it in double brackets, as in",
+    ),
+    ('[[tls.certificate]]\nchain = "/x"', "tls.certificate[0].key: missing"),
+    ('[[tls.certificate]]\nkey = "/x"', "tls.certificate[0].chain: missing"),
+    (
+        '[[tls.certificate]]\nchain = "/x"\nkey = "/etc/hostname"',
+        "tls.certificate[0].key: /etc/hostname can be read by others: chmod o=",
+    ),
+    ('hosts = ["a.test"]\n[tls.acme]', "tls.acme.agree_to_terms: the authority wants you to agree to its terms"),
+    ("[tls.acme]\nagree_to_terms = true", "tls.acme.domains: there is no name to get a certificate for"),
+    ('hosts = ["192.0.2.1"]\n[tls.acme]\nagree_to_terms = true', "tls.acme.domains: there is no name to get a"),
+    (
+        '[tls.acme]\ndomains = ["*.a.test"]',
+        "tls.acme.domains: entry 0: '*.a.test': a wildcard needs the challenge dns-01",
+    ),
+    ('[tls.acme]\ndomains = [["a.test", "*.a.test"]]', "tls.acme.domains: entry 0: '*.a.test': a wildcard needs"),
+    ('[tls.acme]\ndomains = ["192.0.2.1"]', "tls.acme.domains: entry 0: '192.0.2.1' is an address"),
+    ("[tls.acme]\ndomains = [[]]", "tls.acme.domains: entry 0: one certificate has from 1 to 100 names"),
+    ('[tls.acme]\ndomains = "a.test"', "tls.acme.domains: expected a list"),
+    ('[tls.acme]\nemail = "me"', "tls.acme.email: 'me' is not an address"),
+    ("[tls.acme]\nchallenges = []", "tls.acme.challenges: name each once, and at least one"),
+    ('[tls.acme]\nchallenges = ["dns-01"]', "tls.acme.challenges: entry 0: 'dns-01' is not known"),
+    (
+        '[listen]\nhttp = []\n[tls.acme]\nchallenges = ["http-01"]',
+        "tls.acme.challenges: http-01 is asked for on the plain",
+    ),
+    (
+        '[[tls.acme.ca]]\ndirectory = "http://ca.test/"',
+        "tls.acme.ca[0].directory: 'http://ca.test/' is not an ACME directory",
+    ),
+    ('[[tls.acme.ca]]\nprofile = "a b"', "tls.acme.ca[0].profile: 'a b': write it as the authority gives it"),
+    ('[[tls.acme.ca]]\neab_key_id = "x"', "tls.acme.ca[0].eab_key_id: it goes with eab_hmac_key_file"),
+    (
+        '[[tls.acme.ca]]\neab_hmac_key_file = "/etc/hostname"',
+        "tls.acme.ca[0].eab_hmac_key_file: /etc/hostname can be read by others",
+    ),
+    (
+        "[[tls.acme.ca]]\n" * 9,
+        "tls.acme.ca: from 1 to 8 are needed; each begins with its name in double brackets, as in",
+    ),
     ("x" * (2 << 20), "the file is larger than"),
 ]
 
@@ -226,6 +307,73 @@ WRONG = [
 @pytest.mark.parametrize(("text", "problem"), WRONG)
 def test_a_mistake_is_named_with_its_key_and_a_remedy(text: str, problem: str, tmp_path: Path) -> None:
     assert [each for each in problems(text, tmp_path) if each.startswith(problem)], problems(text, tmp_path)
+
+
+def test_the_settings_of_tls(tmp_path: Path) -> None:
+    key = tmp_path / "hmac"
+    key.write_text("c2VjcmV0")
+    key.chmod(0o600)
+    settings = read(
+        f"""
+        hosts = ["docker.example.com", "192.0.2.1"]
+        [listen]
+        https = ["tcp:8443", "haproxy:tcp:8444"]
+        [tls]
+        acme_webroot = "/srv/webroot"
+        redirect_http = false
+        public_port = 8443
+        [[tls.certificate]]
+        chain = "/nonexistent/chain.pem"
+        key = "/nonexistent/key.pem"
+        [tls.acme]
+        agree_to_terms = true
+        email = "ops@example.com"
+        domains = ["Docker.Example.com.", ["a.example.com", "b.example.com", "a.example.com"]]
+        challenges = ["http-01"]
+        [[tls.acme.ca]]
+        directory = "https://ca.test:14000/dir"
+        profile = "shortlived"
+        eab_key_id = "kid-1"
+        eab_hmac_key_file = "{key}"
+        """,
+        tmp_path,
+    ).config
+    assert settings.listen.http == config.PLAIN_BESIDE_TLS
+    assert settings.listen.https == ("tcp:8443", "haproxy:tcp:8444")
+    assert settings.tls is not None
+    assert (settings.tls.acme_webroot, settings.tls.public_port) == (Path("/srv/webroot"), 8443)
+    assert not settings.redirects_http
+    assert settings.tls.files == (Files(Path("/nonexistent/chain.pem"), Path("/nonexistent/key.pem")),)
+    assert settings.orders == (("docker.example.com",), ("a.example.com", "b.example.com"))
+    assert settings.tls.acme is not None
+    assert settings.tls.acme.challenges == (Challenge.HTTP_01,)
+    assert [(ca.directory, ca.profile, ca.eab_key_id) for ca in settings.tls.acme.cas] == [
+        ("https://ca.test:14000/dir", "shortlived", "kid-1")
+    ]
+
+
+def test_without_a_list_of_domains_each_host_has_a_certificate_of_its_own(tmp_path: Path) -> None:
+    text = 'hosts = ["a.test", "192.0.2.1", "b.test"]\n[tls.acme]\nagree_to_terms = true'
+    settings = read(text, tmp_path).config
+    assert settings.orders == (("a.test",), ("b.test",))
+    assert settings.tls is not None
+    assert settings.tls.acme is not None
+    assert settings.tls.acme.cas == (Ca(),)
+
+
+def test_the_plain_port_may_be_switched_off_beside_tls(tmp_path: Path) -> None:
+    assert read("[listen]\nhttp = []\n[tls]", tmp_path).config.listen.http == ()
+
+
+def test_tls_without_a_certificate_is_warned_of(tmp_path: Path) -> None:
+    assert read('hosts = ["a.test"]\n[tls]' + TWO, tmp_path).warnings[0].startswith("tls: there is no certificate but")
+
+
+def test_clients_credentials_may_pass_where_the_plain_port_sends_everybody_to_https(tmp_path: Path) -> None:
+    private = '[[backend]]\nname = "x"\nurl = "https://x"\nauth = "client"'
+    assert read('hosts = ["a.test"]\n[tls]\n' + private, tmp_path).config.rules.private == "x"
+    found = problems('hosts = ["a.test"]\n[tls]\nredirect_http = false\n' + private, tmp_path)
+    assert found[0].startswith('backend[0].auth: "client" over plain HTTP is for loopback addresses alone')
 
 
 @pytest.mark.parametrize("interface", ["127.0.0.1", "127.0.0.9:backlog=5", "\\\\:\\\\:1"])
