@@ -16,6 +16,8 @@ from twisted.application import strports
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.web import http
 from twisted.web.resource import Resource
@@ -38,9 +40,14 @@ from facaded.policy.answers import Mode, Situation, ping_leads_to
 from facaded.policy.health import Purpose, Quota
 from facaded.policy.overrides import ContradictionError
 from facaded.state import Clocks
+from facaded.tls import plain
+from facaded.tls.certificates import Certificates
+from facaded.tls.challenges import Challenges
+from facaded.tls.listening import Secured
+from facaded.tls.plain import Plain
 from facaded.web import accesslog
 from facaded.web.answers import Facade
-from facaded.web.site import BoundedSite
+from facaded.web.site import BoundedSite, SecureSite
 
 IN_FLIGHT = 5.0
 """Seconds that requests in flight are given at a stop."""
@@ -136,11 +143,15 @@ class Daemon(MultiService):
         self.watch = Watch(reactor, time.time, SystemRandom(), plan, kept.standing, self._changed)
         self._serving = self._serve_by(loaded.config)
         self._facade = Facade(lambda: self.config.rules, self.watch, lambda: self._serving, reactor.seconds)
+        self._challenges = Challenges()
+        self._certificates = self._read_certificates(loaded.config)
         self._sites = {
-            "listen.http": self._site(self._facade, accesslog.write),
+            "listen.http": self._site(self._plain(), accesslog.write),
             "listen.admin": self._site(Admin(lambda: self.config.listen.admin_hosts, self._not_ready)),
             "listen.control": self._site(Control(self._commands())),
         }
+        # The ACME service's place: it has self._challenges answer, and hands what it gets to self._certificates.
+        self._factories = self._secured()
         self._open = self.config.listen.http
         self._listeners = [self._listener(key, endpoint) for key, endpoint in self._endpoints()]
 
@@ -166,6 +177,8 @@ class Daemon(MultiService):
             listener.startService()
         self._log.info("facaded {version}, settings: {source}", version=__version__, source=self.loaded.source)
         self._warn()
+        if self._certificates is not None:
+            self._certificates.startService()
         self.watch.startService()
         self.watch.when_settled().addCallback(self._settled)
 
@@ -194,6 +207,7 @@ class Daemon(MultiService):
 
     def status(self) -> dict[str, Any]:
         """The status document."""
+        certificates = self._certificates.document() if self._certificates is not None else []
         return status.document(
             self.watch,
             self.config.rules,
@@ -201,6 +215,7 @@ class Daemon(MultiService):
             self.loaded.warnings,
             stale_names(self._reactor),
             self._clocks().to_wall,
+            certificates,
         )
 
     # Putting together
@@ -252,6 +267,7 @@ class Daemon(MultiService):
         listen = self.config.listen
         return [
             *(("listen.http", endpoint) for endpoint in listen.http),
+            *(("listen.https", endpoint) for endpoint in listen.https if self.config.tls is not None),
             *(("listen.admin", endpoint) for endpoint in listen.admin),
             ("listen.control", control_endpoint(self.config, self._environ)),
         ]
@@ -259,10 +275,36 @@ class Daemon(MultiService):
     def _site(self, resource: Resource, answered: Callable[[http.Request], None] = lambda _: None) -> BoundedSite:
         return BoundedSite(resource, self._reactor, answered)
 
+    def _secured(self) -> dict[str, IProtocolFactory]:
+        """What listeners lead to, by key: the sites, over TLS where it is spoken."""
+        factories: dict[str, IProtocolFactory] = {**self._sites}
+        if self._certificates is not None:
+            self._sites["listen.https"] = site = SecureSite(self._facade, self._reactor, accesslog.write)
+            factories["listen.https"] = Secured(site, self._certificates, self._reactor)
+        return factories
+
     def _listener(self, key: str, endpoint: str) -> Service:
-        listener: Service = strports.service(endpoint, self._sites[key], self._reactor)
+        listener: Service = strports.service(endpoint, self._factories[key], self._reactor)
         listener.name = f"{key}: {endpoint}"
         return listener
+
+    def _plain(self) -> Resource:
+        """What answers on the plain port."""
+
+        def rules() -> plain.Rules:
+            tls, hosts = self.config.tls, self.config.hosts
+            if tls is None:
+                return plain.Rules()
+            return plain.Rules(tls.acme_webroot, tls.redirect_http, hosts, tls.public_port)
+
+        return Plain(self._challenges, rules, self._facade)
+
+    def _read_certificates(self, config: Config) -> Certificates | None:
+        if config.tls is None:
+            return None
+        pool = self._reactor.getThreadPool()
+        in_thread = partial(deferToThreadPool, self._reactor, pool)
+        return Certificates(self._challenges, self._reactor, time.time, in_thread, config.tls.files, config.hosts)
 
     def _plan(self, config: Config) -> Plan:
         timeout, rules = config.health.timeout, config.rules
@@ -290,7 +332,11 @@ class Daemon(MultiService):
         return Serving(found, self._reactor, self.watch.probe_soon)
 
     def _adopt(self, loaded: Loaded) -> None:
-        if loaded.config.rules.private and loaded.config.listen.http != self._open:
+        if (loaded.config.tls is None) != (self.config.tls is None):
+            why = "tls: it has been added or taken out, and listeners change only at a restart: restart instead"
+            raise SettingsError(loaded.source, (why,))
+        redirects = loaded.config.redirects_http
+        if loaded.config.rules.private and not redirects and loaded.config.listen.http != self._open:
             why = (
                 'listen.http: it has changed, and with auth = "client" nobody may come by the old one: restart instead'
             )
@@ -300,6 +346,8 @@ class Daemon(MultiService):
         plan, serving = self._plan(loaded.config), self._serve_by(loaded.config)
         self.loaded, self._serving = loaded, serving
         self.watch.replan(plan)
+        if self._certificates is not None and loaded.config.tls is not None:
+            self._certificates.configure(loaded.config.tls.files, loaded.config.hosts)
         self._write_state()
 
     # While it runs
@@ -379,6 +427,8 @@ class Daemon(MultiService):
         self._notify("STOPPING=1")
         await DeferredList([listener.stopService() for listener in self._listeners])
         await DeferredList([site.drain(IN_FLIGHT) for site in self._sites.values()])
+        if self._certificates is not None:
+            self._certificates.stopService()
         self.watch.stopService()
         self._write_state()
         signal.signal(signal.SIGHUP, self._hangup)

@@ -29,6 +29,11 @@ LOOK_INTERVAL = 1.0
 RETRY_INTERVAL = 60.0
 """Seconds after which files that could not be used are read again, unchanged: a certificate becomes valid with time."""
 
+SOON = 7 * 86400.0
+"""Seconds before its end from which a certificate is warned of; for one that lives shortly, a quarter of its life. All
+that renew certificates have done it by then.
+"""
+
 HTTP = b"http/1.1"
 """The one protocol that is spoken over TLS."""
 
@@ -290,13 +295,15 @@ class Certificates(Service):
 
 def _shown(certificate: Certificate | None, source: str, problem: str | None, now: float) -> dict[str, Any]:
     if certificate is None:
-        return {"names": [], "issuer": None, "until": None, "expired": False, "from": source, "error": problem}
+        nothing: dict[str, Any] = {"names": [], "issuer": None, "until": None, "expired": False, "expires_soon": False}
+        return {**nothing, "from": source, "error": problem}
     pair = certificate.pair
     return {
         "names": list(pair.names),
         "issuer": pair.issuer,
         "until": pair.ends,
         "expired": pair.ends <= now,
+        "expires_soon": pair.ends - now <= min(SOON, (pair.ends - pair.begins) / 4),
         "from": source,
         "error": problem,
     }

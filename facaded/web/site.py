@@ -10,16 +10,27 @@ from http import HTTPStatus
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IDelayedCall, IPushProducer, IReactorTime, ITCPTransport
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IHandshakeListener,
+    IPushProducer,
+    IReactorTime,
+    ITCPTransport,
+)
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web import http
 from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
+from zope.interface import implementer
 
 HEAD_TIME = 10.0
 """Seconds from the first byte of a request to the end of its head: a client that needs longer is stuck, or hostile."""
+
+HANDSHAKE_TIME = 10.0
+"""Seconds from the opening of a connection to the end of its TLS handshake, which is two round trips."""
 
 IDLE_TIME = 60.0
 """Seconds that a kept connection may wait for its next request, as most servers allow."""
@@ -207,6 +218,19 @@ class Channel(HTTPChannel):
         HTTPChannel.loseConnection(self)
 
 
+@implementer(IHandshakeListener)
+class SecureChannel(Channel):
+    """One connection over TLS. Its handshake has a time as well: until it ends, nothing else would run out."""
+
+    def connectionMade(self) -> None:
+        Channel.connectionMade(self)
+        self._set_deadline(HANDSHAKE_TIME)
+
+    def handshakeCompleted(self) -> None:
+        """Part of IHandshakeListener."""
+        self._set_deadline(None)
+
+
 class _Nowhere:
     """Where a request's body goes."""
 
@@ -256,8 +280,13 @@ class BoundedSite(Site):
         self._answered = answered
         self._drained: Deferred[None] | None = None
 
+    @property
+    def full(self) -> bool:
+        """Whether no more connections are taken."""
+        return len(self.channels) >= CONNECTIONS
+
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        return Site.buildProtocol(self, addr) if len(self.channels) < CONNECTIONS else None
+        return None if self.full else Site.buildProtocol(self, addr)
 
     def startFactory(self) -> None:
         """Nothing: Twisted would keep a log file and a date for it."""
@@ -296,6 +325,12 @@ class BoundedSite(Site):
     def _abort(self) -> None:
         for channel in list(self.channels):
             channel.abort()
+
+
+class SecureSite(BoundedSite):
+    """The same for connections over TLS."""
+
+    protocol = SecureChannel
 
 
 def head(request: Request, status: int, headers: Mapping[str, str]) -> None:

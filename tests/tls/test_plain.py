@@ -1,0 +1,176 @@
+"""The plain port beside TLS."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request
+
+from facaded.tls.challenges import Challenges
+from facaded.tls.plain import ANSWER_SIZE, Plain, Rules, location
+from facaded.web.site import BoundedSite, respond
+from tests.web.raw import Connection
+
+HOSTS = ("docker.lab.test", "second.lab.test", "192.0.2.1", "2001:db8::1")
+REDIRECTS = Rules(redirects=True, hosts=HOSTS)
+TOKEN = "evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA"
+
+
+class Registry(Resource):
+    """Stands for the facade."""
+
+    isLeaf = True
+
+    def render(self, request: Request) -> int:
+        respond(request, 200, {}, b"the registry")
+        return NOT_DONE_YET
+
+
+Ask = Callable[..., bytes]
+
+
+@pytest.fixture
+def challenges() -> Challenges:
+    return Challenges()
+
+
+@pytest.fixture
+def ask(challenges: Challenges) -> Ask:
+    def ask(target: str, host: str = "docker.lab.test", rules: Rules = REDIRECTS, method: str = "GET") -> bytes:
+        connection = Connection(BoundedSite(Plain(challenges, lambda: rules, Registry()), Clock(), lambda _: None))
+        answer = connection.send(f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode("latin-1"))
+        connection.lose()
+        return answer
+
+    return ask
+
+
+def webroot(tmp_path: Path) -> Path:
+    directory = tmp_path / ".well-known" / "acme-challenge"
+    directory.mkdir(parents=True)
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("host", "target", "port", "leads_to"),
+    [
+        ("docker.lab.test", "/v2/", 443, "https://docker.lab.test/v2/"),
+        ("docker.lab.test:80", "/v2/?a=b&c", 443, "https://docker.lab.test/v2/?a=b&c"),
+        ("Second.Lab.Test.", "/", 443, "https://second.lab.test/"),
+        ("second.lab.test", "/v2/", 8443, "https://second.lab.test:8443/v2/"),
+        ("[2001:db8::1]:80", "/v2/", 443, "https://[2001:db8::1]/v2/"),
+        ("192.0.2.1", "/v2/", 443, "https://192.0.2.1/v2/"),
+        ("evil.test", "/v2/", 443, "https://docker.lab.test/v2/"),
+        ("", "/v2/", 443, "https://docker.lab.test/v2/"),
+        ("docker.lab.test", "//evil.test/", 443, "https://docker.lab.test//evil.test/"),
+        ("docker.lab.test", "@evil.test/", 443, "https://docker.lab.test/"),
+        ("docker.lab.test", ".evil.test/", 443, "https://docker.lab.test/"),
+        ("docker.lab.test", "http://evil.test/v2/", 443, "https://docker.lab.test/"),
+        ("docker.lab.test", "*", 443, "https://docker.lab.test/"),
+    ],
+)
+def test_everything_is_sent_to_https(ask: Ask, host: str, target: str, port: int, leads_to: str) -> None:
+    answer = ask(target, host, Rules(redirects=True, hosts=HOSTS, public_port=port))
+    assert answer.startswith(b"HTTP/1.1 307 ")
+    assert f"\r\nLocation: {leads_to}\r\n".encode() in answer
+    assert b"\r\nCache-Control: no-store\r\n" in answer
+
+
+@pytest.mark.parametrize("method", ["HEAD", "POST", "DELETE"])
+def test_every_method_is(ask: Ask, method: str) -> None:
+    assert ask("/v2/", method=method).startswith(b"HTTP/1.1 307 ")
+    assert ask(f"/.well-known/acme-challenge/{TOKEN}", method="POST").startswith(b"HTTP/1.1 307 ")
+
+
+@given(st.text(alphabet=st.characters(codec="latin-1")), st.binary())
+def test_whatever_is_asked_leads_to_a_host_of_ours(host: str, target: bytes) -> None:
+    found = location(host, target, REDIRECTS)
+    assert found.startswith(tuple(f"https://{f'[{name}]' if ':' in name else name}/" for name in HOSTS))
+    assert "\n" not in found
+
+
+def test_without_the_redirect_the_registry_answers(ask: Ask) -> None:
+    assert ask("/v2/", rules=Rules()).endswith(b"the registry")
+    assert ask(f"/.well-known/acme-challenge/{TOKEN}", rules=Rules()).endswith(b"the registry")
+
+
+@pytest.mark.parametrize("rules", [REDIRECTS, Rules(hosts=HOSTS)])
+@pytest.mark.parametrize("host", ["docker.lab.test", "elsewhere.test"])
+def test_an_own_challenge_is_answered_whatever_the_host(
+    ask: Ask, challenges: Challenges, rules: Rules, host: str
+) -> None:
+    path = f"/.well-known/acme-challenge/{TOKEN}"
+    challenges.add_http(TOKEN, f"{TOKEN}.thumbprint")
+    answer = ask(path, host, rules)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.endswith(f"\r\n\r\n{TOKEN}.thumbprint".encode())
+    assert b"\r\nContent-Type: text/plain; charset=utf-8\r\n" in answer
+    assert f"Content-Length: {len(TOKEN) + 11}\r\n".encode() in ask(path, host, rules, method="HEAD")
+    challenges.remove_http(TOKEN)
+    challenges.remove_http(TOKEN)
+    assert TOKEN.encode() not in ask(path, host, rules).partition(b"Location")[0]
+
+
+def test_one_that_is_not_pending_is_not_found(ask: Ask) -> None:
+    assert ask(f"/.well-known/acme-challenge/{TOKEN}").startswith(b"HTTP/1.1 404 ")
+
+
+def test_a_challenge_that_others_have_left_is_answered(ask: Ask, tmp_path: Path) -> None:
+    (webroot(tmp_path) / TOKEN).write_text("from certbot")
+    for rules in (Rules(tmp_path, redirects=True, hosts=HOSTS), Rules(tmp_path)):
+        assert ask(f"/.well-known/acme-challenge/{TOKEN}", "elsewhere.test", rules).endswith(b"\r\n\r\nfrom certbot")
+
+
+@pytest.mark.parametrize("token", ["", "..", "a/b", "%2e%2e%2fsecret", "a.b", "a%00", "a" * 129, "../../secret"])
+def test_what_is_no_token_is_no_challenge(ask: Ask, tmp_path: Path, token: str) -> None:
+    directory = webroot(tmp_path)
+    (tmp_path / "secret").write_text("secret")
+    (directory / "a.b").write_text("secret")
+    answer = ask(f"/.well-known/acme-challenge/{token}", rules=Rules(tmp_path, redirects=True, hosts=HOSTS))
+    assert answer.startswith(b"HTTP/1.1 307 ")
+
+
+def a_link_to_a_file(directory: Path, secret: Path) -> None:
+    (directory / "token").symlink_to(secret)
+
+
+def a_link_to_the_directory(directory: Path, secret: Path) -> None:
+    elsewhere = secret.parent / "elsewhere"
+    directory.rename(elsewhere)
+    (elsewhere / "token").write_text("secret")
+    directory.symlink_to(elsewhere)
+
+
+def a_directory(directory: Path, _: Path) -> None:
+    (directory / "token").mkdir()
+
+
+def a_pipe(directory: Path, _: Path) -> None:
+    os.mkfifo(directory / "token")
+
+
+def a_large_file(directory: Path, _: Path) -> None:
+    (directory / "token").write_bytes(b"x" * (ANSWER_SIZE + 1))
+
+
+def nothing(directory: Path, _: Path) -> None:
+    directory.rmdir()
+
+
+@pytest.mark.parametrize(
+    "what", [a_link_to_a_file, a_link_to_the_directory, a_directory, a_pipe, a_large_file, nothing]
+)
+def test_what_is_not_a_small_file_below_the_webroot_is_not_found(
+    ask: Ask, tmp_path: Path, what: Callable[[Path, Path], None]
+) -> None:
+    (tmp_path / "secret").write_text("secret")
+    what(webroot(tmp_path / "webroot"), tmp_path / "secret")
+    rules = Rules(tmp_path / "webroot", redirects=True, hosts=HOSTS)
+    descriptors = len(os.listdir("/proc/self/fd"))
+    assert ask("/.well-known/acme-challenge/token", rules=rules).startswith(b"HTTP/1.1 404 ")
+    assert len(os.listdir("/proc/self/fd")) == descriptors
