@@ -1,6 +1,6 @@
 """The status document, and how a person reads it."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -21,9 +21,15 @@ Wall = Callable[[float], float]
 
 
 def document(
-    watch: Watch, rules: Rules, source: str, warnings: tuple[str, ...], stale: Mapping[str, float], wall: Wall
+    watch: Watch,
+    rules: Rules,
+    source: str,
+    warnings: tuple[str, ...],
+    stale: Mapping[str, float],
+    wall: Wall,
+    certificates: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """What the daemon knows, as JSON has it.
+    """What the daemon knows, as JSON has it. `certificates` are as `tls.certificates` has them.
 
     It has all backends of the rules, preferred first, those included that may not stand in; `stale` are the names that
     do not resolve, and since when their last addresses are used. All times in the document are seconds since the
@@ -45,6 +51,7 @@ def document(
             {"name": name, "url": backend.url, **_backend(watch, name, wall)}
             for name, backend in rules.backends.items()
         ],
+        "certificates": list(certificates),
     }
 
 
@@ -62,8 +69,9 @@ def table(status: Mapping[str, Any]) -> str:
 
 
 def is_bad_news(status: Mapping[str, Any]) -> bool:
-    """Whether a backend that may be in charge is down."""
-    return any(backend["state"] == State.DOWN.value for backend in status["backends"])
+    """Whether a backend that may be in charge is down, or a certificate has expired."""
+    down = any(backend["state"] == State.DOWN.value for backend in status["backends"])
+    return down or any(certificate["expired"] for certificate in status["certificates"])
 
 
 def _charges(watch: Watch, rules: Rules, wall: Wall) -> Iterator[dict[str, Any]]:
@@ -155,6 +163,8 @@ def _sentences(status: Mapping[str, Any]) -> Iterator[str]:
         yield from _particulars(backend)
     for name, since in status["stale_names"].items():
         yield f"{name} does not resolve since {_written(since)}: its last addresses are used"
+    for certificate in status["certificates"]:
+        yield from _certificate(certificate)
 
 
 def _particulars(backend: Mapping[str, Any]) -> Iterator[str]:
@@ -173,6 +183,21 @@ def _particulars(backend: Mapping[str, Any]) -> Iterator[str]:
     for asker, left in backend["pulls_left"].items():
         of = f" of {left['limit']} in {spell(left['window'])}" if left["limit"] is not None else ""
         yield f"{name} grants this machine's {asker} {left['remaining']} more pulls{of}"
+
+
+def _certificate(certificate: Mapping[str, Any]) -> Iterator[str]:
+    if certificate["until"] is None:
+        yield f"certificate from {certificate['from']}: none: {certificate['error']}"
+        return
+    names = ", ".join(certificate["names"]) or "no name"
+    until = _written(certificate["until"])
+    yield f"certificate for {names}: by {certificate['issuer']}, until {until}, from {certificate['from']}"
+    if certificate["expired"]:
+        yield f"the certificate for {names} has EXPIRED: renew it"
+    elif certificate["expires_soon"]:
+        yield f"the certificate for {names} expires soon, on {until}: it should have been renewed by now"
+    if certificate["error"]:
+        yield f"the certificate for {names} is not replaced: {certificate['error']}"
 
 
 def _redirecting(status: Mapping[str, Any], serving: Mapping[str, Any]) -> str:
