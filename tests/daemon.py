@@ -126,6 +126,7 @@ class Daemon:
     arguments: list[str] = field(factory=lambda: [sys.executable, "-m", "facaded", "--config"])
     port: int = field(factory=free_port)
     admin: int = field(factory=free_port)
+    https: int = field(factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -140,10 +141,12 @@ class Daemon:
     def write_settings(self, settings: str | None = None) -> None:
         self.settings = self.settings if settings is None else settings
         control = f"unix:{self.directory}/control.sock"
+        https = f'https = "tcp:{self.https}:interface={self.host}"' if "[tls" in self.settings else ""
         listen = f"""
             [listen]
             http = "tcp:{self.port}:interface={self.host}"
             admin = "tcp:{self.admin}:interface=127.0.0.1"
+            {https}
             control = "{control}"
             [state]
             directory = "{self.directory}/state"

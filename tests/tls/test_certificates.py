@@ -35,7 +35,7 @@ class Service:
     def __init__(self, *files: Files, hosts: tuple[str, ...] = HOSTS) -> None:
         self.clock = Clock()
         self.challenges = Challenges()
-        self.certificates = Certificates(self.challenges, self.clock, self.now, _at_once, files, hosts)
+        self.certificates = Certificates(self.challenges, self.clock, self.now, at_once, files, hosts)
         self.certificates.startService()
 
     def now(self) -> float:
@@ -56,7 +56,7 @@ class Service:
         return [each["error"] for each in self.certificates.document()]
 
 
-def _at_once(work: Callable[[], Any]) -> Deferred[Any]:
+def at_once(work: Callable[[], Any]) -> Deferred[Any]:
     return succeed(work())
 
 

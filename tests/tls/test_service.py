@@ -1,0 +1,237 @@
+"""HTTPS from a real daemon: what a client sees of it, and of changes while it runs."""
+
+import http.client
+import json
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from facaded.tls.files import Files
+from tests.daemon import Daemon, Registry, running, wait_until
+from tests.tls.authority import Authority, pem, put, trusting
+
+NAME = "docker.lab.test"
+SETTINGS = """
+hosts = ["{name}"]
+repositories = ["org/*"]
+[tls]
+acme_webroot = "{directory}/webroot"
+public_port = 8443
+[[tls.certificate]]
+chain = "{directory}/live/fullchain.pem"
+key = "{directory}/live/privkey.pem"
+[[backend]]
+name = "main"
+url = "{main.url}"
+"""
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    return Authority()
+
+
+@pytest.fixture
+def main() -> Registry:
+    return Registry("127.0.0.2").start()
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, main: Registry) -> Iterator[Daemon]:
+    daemon = Daemon(tmp_path, SETTINGS.format(name=NAME, directory=tmp_path, main=main))
+    with running(daemon, main):
+        yield daemon
+        assert "Traceback" not in daemon.log
+        assert "Unhandled" not in daemon.log
+
+
+@pytest.fixture
+def files(tmp_path: Path, authority: Authority) -> Files:
+    return authority.write(tmp_path / "live", NAME)
+
+
+def connected(daemon: Daemon, context: ssl.SSLContext) -> ssl.SSLSocket:
+    return context.wrap_socket(socket.create_connection((daemon.host, daemon.https), 10), server_hostname=NAME)
+
+
+def ask(daemon: Daemon, path: str, context: ssl.SSLContext, host: str = NAME) -> tuple[int, dict[str, str], bytes]:
+    with connected(daemon, context) as tls:
+        tls.sendall(
+            f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: docker/28\r\nConnection: close\r\n\r\n".encode()
+        )
+        answer = http.client.HTTPResponse(tls)
+        answer.begin()
+        return answer.status, dict(answer.getheaders()), answer.read()
+
+
+def shown(daemon: Daemon) -> bytes:
+    with connected(daemon, trusting()) as tls:
+        certificate = tls.getpeercert(binary_form=True)
+        assert certificate is not None
+        return certificate
+
+
+def test_https_answers_and_the_plain_port_leads_there(
+    daemon: Daemon, main: Registry, authority: Authority, files: Files
+) -> None:
+    daemon.start()
+    status, headers, _ = ask(daemon, "/v2/", trusting(authority, ("h2", "http/1.1")))
+    assert (status, headers["Location"]) == (307, f"{main.url}/v2/")
+    assert ask(daemon, "/v2/", trusting(authority), "other.test")[0] == 421
+    status, headers, _ = daemon.get("/v2/org/app/tags/list?n=1", headers={"Host": NAME})
+    assert (status, headers["Location"]) == (307, f"https://{NAME}:8443/v2/org/app/tags/list?n=1")
+    challenges = daemon.directory / "webroot" / ".well-known" / "acme-challenge"
+    challenges.mkdir(parents=True)
+    (challenges / "token").write_text("token.thumbprint")
+    status, _, body = daemon.get("/.well-known/acme-challenge/token", headers={"Host": "any.test"})
+    assert (status, body) == (200, b"token.thumbprint")
+    assert daemon.stop() == 0
+
+
+def test_it_starts_without_a_certificate_and_takes_the_one_that_comes(
+    daemon: Daemon, authority: Authority, tmp_path: Path
+) -> None:
+    daemon.start()
+    assert ask(daemon, "/v2/", trusting())[0] == 307
+    with pytest.raises(ssl.SSLCertVerificationError):
+        ask(daemon, "/v2/", trusting(authority))
+    document = daemon.status()["certificates"]
+    assert [each["from"] for each in document] == [f"{tmp_path}/live/fullchain.pem", "self-signed"]
+    assert "No such file" in document[0]["error"]
+    files = authority.write(tmp_path / "live", NAME)
+    took = daemon.wait_until(lambda: daemon.status()["certificates"][0]["error"] is None, "in service")
+    assert took < 2.5, "one interval of looking, and a command or two"
+    ask(daemon, "/v2/", trusting(authority))
+    said = daemon.run("status")
+    assert said.returncode == 0
+    assert f"certificate for {NAME}: by Lab CA, until " in said.stdout
+    assert str(files.chain) in said.stdout
+    assert "self-signed" not in said.stdout
+
+
+def test_a_key_that_others_can_read_is_refused(daemon: Daemon, files: Files) -> None:
+    files.key.chmod(0o644)
+    daemon.spawn()
+    assert daemon.process is not None
+    assert daemon.process.wait(15) == 2
+    daemon.process = None
+    assert f"tls.certificate[0].key: {files.key} can be read by others: chmod o= {files.key}" in daemon.log
+
+
+def test_tls_cannot_be_taken_out_by_a_reload(daemon: Daemon, authority: Authority, files: Files) -> None:
+    daemon.start()
+    good = daemon.settings
+    daemon.write_settings(good[: good.index("[tls]")] + good[good.index("[[backend]]") :])
+    refused = daemon.run("reload")
+    assert refused.returncode == 2
+    assert "tls: it has been added or taken out, and listeners change only at a restart" in refused.stderr
+    ask(daemon, "/v2/", trusting(authority))
+    daemon.write_settings(good.replace("public_port = 8443", "redirect_http = false"))
+    assert daemon.run("reload").returncode == 0
+    assert daemon.get("/v2/", headers={"Host": NAME})[1]["X-Facaded-Backend"] == "main"
+
+
+def test_curl_verifies_the_chain(daemon: Daemon, authority: Authority, files: Files, tmp_path: Path) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    (tmp_path / "root.pem").write_bytes(pem(authority.root))
+    daemon.start()
+    place = ["--resolve", f"{NAME}:{daemon.https}:{daemon.host}", "--cacert", f"{tmp_path}/root.pem"]
+    for version in ("--tls-max 1.2", "--tlsv1.3"):
+        command = ["curl", "-si", *version.split(), *place, "-A", "docker/28", f"https://{NAME}:{daemon.https}/v2/"]
+        answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        assert answer.startswith("HTTP/1.1 307 ")
+
+
+def test_it_stops_though_a_client_over_tls_does_not_read(daemon: Daemon, files: Files) -> None:
+    daemon.start()
+    with connected(daemon, trusting()), socket.create_connection((daemon.host, daemon.https)):
+        begun = time.monotonic()
+        assert daemon.stop() == 0
+        assert time.monotonic() - begun < 8
+
+
+class Load:
+    """Some 50 new handshakes a second, each with a request, by several clients."""
+
+    RATE = 50
+    CLIENTS = 5
+
+    def __init__(self, daemon: Daemon) -> None:
+        self.daemon = daemon
+        self.answers: list[tuple[float, bytes]] = []
+        self.failures: list[str] = []
+        self._done = threading.Event()
+        self._threads = [threading.Thread(target=self._go_on) for _ in range(self.CLIENTS)]
+
+    def __enter__(self) -> "Load":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _go_on(self) -> None:
+        context = trusting()
+        while not self._done.is_set():
+            begun = time.monotonic()
+            try:
+                with connected(self.daemon, context) as tls:
+                    tls.sendall(f"GET /v2/ HTTP/1.1\r\nHost: {NAME}\r\nConnection: close\r\n\r\n".encode())
+                    assert tls.recv(100).startswith(b"HTTP/1.1 200 ")
+                    self.answers.append((begun, tls.getpeercert(binary_form=True) or b""))
+            except (OSError, AssertionError) as error:
+                self.failures.append(repr(error))
+            self._done.wait(max(0.0, begun + self.CLIENTS / self.RATE - time.monotonic()))
+
+
+def rewrite(files: Files, pair: tuple[bytes, bytes]) -> None:
+    files.chain.write_bytes(pair[0])
+    time.sleep(0.2)
+    files.key.write_bytes(pair[1])
+
+
+def swap(files: Files, pair: tuple[bytes, bytes]) -> None:
+    new = Files(files.chain.with_name("2"), files.key.with_name("3"))
+    put(new, *pair)
+    new.key.replace(files.key)
+    new.chain.replace(files.chain)
+
+
+@pytest.mark.parametrize("how", [rewrite, swap])
+@pytest.mark.parametrize("told", ["nothing", "SIGHUP", "reload"])
+def test_under_load_no_handshake_fails_and_a_new_certificate_is_in_service_within_2_s(
+    daemon: Daemon, authority: Authority, files: Files, how: Callable[..., None], told: str
+) -> None:
+    daemon.start()
+    old = shown(daemon)
+    with connected(daemon, trusting()) as kept, Load(daemon) as load:
+        wait_until(lambda: len(load.answers) > 50, "a load")
+        how(files, authority.issue(NAME))
+        changed = time.monotonic()
+        assert daemon.process is not None
+        if told == "SIGHUP":
+            daemon.process.send_signal(signal.SIGHUP)
+        elif told == "reload":
+            assert daemon.run("reload").returncode == 0
+        time.sleep(3)
+        kept.sendall(f"GET /v2/ HTTP/1.1\r\nHost: {NAME}\r\n\r\n".encode())
+        assert kept.recv(100).startswith(b"HTTP/1.1 200 "), "a connection made before goes on"
+    assert load.failures == []
+    assert {certificate for begun, certificate in load.answers if begun < changed} == {old}
+    late = [begun - changed for begun, certificate in load.answers if begun > changed and certificate == old]
+    assert max(late, default=0) < 2
+    assert {certificate for begun, certificate in load.answers if begun > changed + 2} == {shown(daemon)}
+    assert shown(daemon) != old
+    print(json.dumps({"handshakes": len(load.answers), "old until": round(max(late, default=0), 2)}))
