@@ -15,8 +15,11 @@ import pytest
 from attrs import define
 
 from tests.daemon import Registry, running, wait_until
+from tests.tls.authority import Authority, pem, put
 
 UNIT = Path(__file__).parents[2] / "systemd" / "facaded.service"
+SYSUSERS = UNIT.with_suffix(".sysusers")
+HOOK = Path(__file__).parents[2] / "conf" / "certbot-deploy-hook"
 PROGRAM = Path("/opt/facaded/bin/facaded")
 CONFIG = Path("/etc/facaded")
 HOST = "127.0.0.9"
@@ -53,7 +56,8 @@ class Init:
         return self("systemctl", "show", "--value", f"--property={name}", "facaded.service").stdout.strip()
 
 
-def boot(directory: Path, unit: str) -> Init:
+def boot(directory: Path, unit: str, before: str = "true") -> Init:
+    """Start it. `before` is what a shell does there first, with an /etc of its own."""
     units = directory / "units"
     units.mkdir()
     (units / "facaded.service").write_text(unit)
@@ -62,6 +66,7 @@ def boot(directory: Path, unit: str) -> Init:
     wants = "Wants=facaded.service network-online.target\nAfter=facaded.service\n"
     (units / "boot.target").write_text(f"[Unit]\nDefaultDependencies=no\n{wants}")
     script = f"""
+        cp -a /etc {directory}/own-etc && mount --bind {directory}/own-etc /etc && {before} &&
         mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /var/lib && mkdir /run/units &&
         cp {units}/* /run/units/ && mount --bind {directory}/etc {CONFIG} &&
         exec env -i container=other PATH=/usr/sbin:/usr/bin:/sbin:/bin SYSTEMD_UNIT_PATH=/run/units \
@@ -90,14 +95,16 @@ def init(needs: Callable[..., None], tmp_path: Path, registry: Registry) -> Iter
 
 
 @contextlib.contextmanager
-def booted(needs: Callable[..., None], tmp_path: Path, settings: str, unit: str) -> Iterator[Init]:
+def booted(
+    needs: Callable[..., None], tmp_path: Path, settings: str, unit: str, before: str = "true"
+) -> Iterator[Init]:
     needs("/lib/systemd/systemd", "systemctl", "unshare", "nsenter", str(PROGRAM), root=True)
     (tmp_path / "etc").mkdir()
     tmp_path.chmod(0o755)
     (tmp_path / "etc" / "facaded.toml").write_text(settings)
     made = not CONFIG.exists()
     CONFIG.mkdir(exist_ok=True)
-    init = boot(tmp_path, unit)
+    init = boot(tmp_path, unit, before)
     try:
         yield init
     finally:
@@ -153,6 +160,41 @@ def test_it_is_started_again_after_a_crash_but_not_with_settings_that_cannot_be_
     init("systemctl", "restart", "facaded.service")
     wait_until(lambda: init.show("ActiveState") == "failed", "failed")
     assert (init.show("ExecMainStatus"), init.show("NRestarts")) == ("2", "0")
+
+
+def test_with_its_own_group_it_reads_a_key_that_certbot_s_hook_installs_and_renews(
+    needs: Callable[..., None], tmp_path: Path, registry: Registry
+) -> None:
+    needs("systemd-sysusers", "curl")
+    authority, name = Authority(), "docker.lab.test"
+    (tmp_path / "root.pem").write_bytes(pem(authority.root))
+    lineage = authority.write(tmp_path / "live" / name, name)
+    https = f"""
+        hosts = ["{name}"]
+        [[tls.certificate]]
+        chain = "/etc/facaded/tls/{name}/fullchain.pem"
+        key = "/etc/facaded/tls/{name}/privkey.pem"
+        [listen]
+        https = "tcp:443:interface={HOST}"
+    """
+    settings = SETTINGS.format(host=HOST, url=registry.url).replace("[listen]", https)
+    install = f"RENEWED_LINEAGE={tmp_path}/live/{name} RENEWED_DOMAINS={name} sh {HOOK}"
+    with booted(needs, tmp_path, settings, UNIT.read_text(), f"systemd-sysusers {SYSUSERS}") as init:
+        assert init.show("ActiveState") == "active"
+        init("sh", "-c", install)
+        key = init("stat", "-c", "%A %U %G", f"/etc/facaded/tls/{name}/privkey.pem").stdout.strip()
+        assert key == "-rw-r----- root facaded"
+        place = ["--resolve", f"{name}:443:{HOST}", "--cacert", f"{tmp_path}/root.pem"]
+
+        def verified() -> str:
+            command = ["curl", "-sw", "%{certs}", *place, f"https://{name}/v2/"]
+            return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+        wait_until(verified, "the certificate is in service")
+        before = verified()
+        put(lineage, *authority.issue(name))
+        assert init("sh", "-c", install).returncode == 0
+        wait_until(lambda: verified() not in ("", before), "the renewed one is", 5)
 
 
 def test_systemd_finds_nothing_to_complain_of(needs: Callable[..., None], tmp_path: Path) -> None:
