@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -22,7 +23,7 @@ from twisted.logger import (
     globalLogBeginner,
 )
 
-from facaded import __version__, config
+from facaded import __version__, config, surroundings
 from facaded.admin import control, explanation, status
 from facaded.admin import parity as shown
 from facaded.admin.control import ControlError, NoDaemonError, RefusedError
@@ -92,7 +93,9 @@ def _parser() -> argparse.ArgumentParser:
 
     add("serve", _serve, "answer for the registry until stopped", settings)
     check = add("check", _check, "say whether the settings can be used, and what they mean", settings, machine)
-    check.add_argument("--probe", action="store_true", help="also ask every backend once")
+    check.add_argument(
+        "--probe", action="store_true", help="also ask every backend once, look up our names, try the ports"
+    )
     add("status", _status, "show the running daemon's backends and who is in charge", settings, machine)
     lasting = argparse.ArgumentParser(add_help=False)
     lasting.add_argument("--for", dest="seconds", type=_lasting, metavar="TIME", help='ends by itself, as in "2h"')
@@ -128,17 +131,30 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     loaded = _load(options)
-    results = _run(lambda reactor: _probe_all(loaded, reactor)) if options.probe else {}
+    results: dict[str, Result] = {}
+    warnings = [*loaded.warnings, *surroundings.unusable_certificates(loaded.config, time.time())]
+    if options.probe:
+        results, found = _run(lambda reactor: _try_all(loaded, reactor))
+        warnings += found
     if options.json:
         probes = {name: status.result(each) for name, each in results.items()}
-        _print_json({"settings": loaded.source, "warnings": list(loaded.warnings), "probes": probes})
+        _print_json({"settings": loaded.source, "warnings": warnings, "probes": probes})
     else:
         print(f"{loaded.source}: can be used")
-        for warning in loaded.warnings:
+        for warning in warnings:
             print(f"warning: {warning}")
         for name, each in results.items():
             print(f"{name}: {each.verdict.value}: {each.step.value}: {each.words} ({each.latency * 1000:.0f} ms)")
     return BAD_NEWS if any(each.verdict is not Verdict.GOOD for each in results.values()) else GOOD
+
+
+async def _try_all(loaded: Loaded, reactor: Any) -> tuple[dict[str, Result], tuple[str, ...]]:
+    """Ask every backend once, look up our names, and try the ports; gives the results, and what to warn of."""
+    results = await _probe_all(loaded, reactor)
+    names = await surroundings.unknown_names(loaded.config, reactor)
+    socket = control_socket(loaded.config, os.environ)
+    ports = await surroundings.unbindable_ports(loaded.config, socket if _may_exist(socket) else None, reactor)
+    return results, (*names, *ports)
 
 
 async def _probe_all(loaded: Loaded, reactor: Any) -> dict[str, Result]:

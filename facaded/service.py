@@ -169,7 +169,7 @@ class Daemon(MultiService):
             except (CannotListenError, OSError, OverflowError) as error:
                 for opened in self._listeners[: self._listeners.index(listener)]:
                     opened.stopService()
-                raise StartError(f"{listener.name}: {_why(error)}") from None
+                raise StartError(f"{listener.name}: {why_no_listener(error)}") from None
 
     def startService(self) -> None:
         Service.startService(self)
@@ -466,7 +466,8 @@ _REMEDIES = {
 }
 
 
-def _why(error: CannotListenError | OSError | OverflowError) -> str:
+def why_no_listener(error: CannotListenError | OSError | OverflowError) -> str:
+    """Why a listener cannot be opened, and what to do."""
     cause = error.socketError if isinstance(error, CannotListenError) else error
     if isinstance(cause, OSError) and cause.errno is not None:
         return _REMEDIES.get(cause.errno, str(cause.strerror))

@@ -159,6 +159,25 @@ def test_it_stops_though_a_client_over_tls_does_not_read(daemon: Daemon, files: 
         assert time.monotonic() - begun < 8
 
 
+def test_check_reads_the_certificates_and_looks_around_when_it_probes(
+    daemon: Daemon, authority: Authority, tmp_path: Path
+) -> None:
+    daemon.settings = daemon.settings.replace(f'"{NAME}"', '"localhost", "127.0.0.1"')
+    daemon.write_settings()
+    missing = f"warning: tls.certificate[0]: {tmp_path}/live/fullchain.pem cannot be read (No such file or directory)"
+    assert missing in daemon.run("check").stdout
+    authority.write(tmp_path / "live", NAME)
+    assert "tls" not in daemon.run("check").stdout
+    with socket.create_server((daemon.host, daemon.https)):
+        said = daemon.run("check", "--probe")
+    assert said.returncode == 0
+    warnings = [line for line in said.stdout.splitlines() if line.startswith("warning")]
+    assert [warning.split(": ")[1] for warning in warnings] == ["backend", "listen.https"]
+    assert "something else listens there" in warnings[1]
+    daemon.start()
+    assert "listen." not in daemon.run("check", "--probe").stdout, "its own ports are no reason to warn"
+
+
 class Load:
     """Some 50 new handshakes a second, each with a request, by several clients."""
 

@@ -1,0 +1,88 @@
+"""What a person should know of the machine and the network before the daemon starts: for `facaded check`."""
+
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.protocol import Factory
+
+from facaded.admin import control
+from facaded.admin.control import ControlError
+from facaded.backends.inward import resolver
+from facaded.config import Config
+from facaded.service import why_no_listener
+from facaded.tls.contexts import UnusableError, check_time
+from facaded.tls.files import read
+
+NAMES_TIME = 5.0
+"""Seconds for all names together: a resolver that works needs a part of one."""
+
+NAMES = 50
+"""Names that are looked up: so many can be asked at once."""
+
+PORTS = ("tcp", "tcp6", "haproxy")
+"""Kinds of endpoints that can be tried without a trace."""
+
+
+def unusable_certificates(config: Config, now: float) -> tuple[str, ...]:
+    """A sentence for each pair of files that the daemon could not use; `now` in seconds since the epoch."""
+    found = []
+    for index, files in enumerate(config.tls.files if config.tls else ()):
+        try:
+            check_time(read(files), now)
+        except UnusableError as error:
+            found.append(f"tls.certificate[{index}]: {error}")
+    return tuple(found)
+
+
+async def unknown_names(config: Config, reactor: Any) -> tuple[str, ...]:
+    """A sentence for each of our names that leads nowhere."""
+    ordered = (name for names in config.orders for name in names)
+    names = list(dict.fromkeys((*config.hosts, *ordered)))[:NAMES]
+    found = await gatherResults([_addresses(name, reactor) for name in names])
+    return tuple(
+        f"hosts: {name} has no address that this machine can find: clients need an A or AAAA record that leads here"
+        for name, addresses in zip(names, found, strict=True)
+        if not addresses
+    )
+
+
+async def unbindable_ports(config: Config, socket: Path | None, reactor: Any) -> tuple[str, ...]:
+    """A sentence for each listener that could not be opened; none if the daemon that has them answers at `socket`."""
+    if socket is not None:
+        try:
+            await control.ask(reactor, socket, "GET", "/status")
+        except ControlError:
+            pass
+        else:
+            return ()
+    listen = config.listen
+    listed = [("listen.http", each) for each in listen.http]
+    listed += [("listen.https", each) for each in listen.https if config.tls]
+    listed += [("listen.admin", each) for each in listen.admin]
+    found = []
+    for key, endpoint in listed:
+        if endpoint.partition(":")[0] in PORTS and (why := await _refused(endpoint, reactor)):
+            found.append(f"{key}: {endpoint}: {why}")
+    return tuple(found)
+
+
+def _addresses(name: str, reactor: Any) -> Deferred[list[str]]:
+    """The addresses of a name; none if they are not found in time."""
+
+    async def found() -> list[str]:
+        return await resolver(reactor)(name)
+
+    return Deferred.fromCoroutine(found()).addTimeout(NAMES_TIME, reactor).addErrback(lambda _: [])
+
+
+async def _refused(endpoint: str, reactor: Any) -> str:
+    """Why it cannot be listened on; empty if it can."""
+    try:
+        port = await serverFromString(reactor, endpoint).listen(Factory())
+    except (CannotListenError, OSError, OverflowError) as error:
+        return why_no_listener(error)
+    await port.stopListening()
+    return ""

@@ -1,0 +1,54 @@
+"""What check says of the machine and the network."""
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import pytest_twisted
+from attrs import evolve
+from twisted.internet.defer import Deferred
+from twisted.internet.testing import MemoryReactorClock
+
+from facaded.backends.names import Names
+from facaded.config import Acme, Config, HostName, Tls
+from facaded.surroundings import NAMES_TIME, unknown_names
+
+HOSTS = tuple(HostName(name) for name in ("known.test", "unknown.test", "192.0.2.1"))
+
+
+class Reactor(MemoryReactorClock):
+    """With a resolver that knows one name, and never ends with another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.installNameResolver(Names(self, lambda work, *given: work(*given), self._addresses, self._start))
+
+    def _addresses(self, name: str, *_: Any, **__: Any) -> list[Any]:
+        if name != "known.test":
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.9", 0))]
+
+    def _start(self, work: Callable[[], None]) -> None:
+        work()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_name_without_an_address_is_warned_of() -> None:
+    found = await unknown_names(Config(hosts=HOSTS), Reactor())
+    assert [sentence.partition(" has no address")[0] for sentence in found] == ["hosts: unknown.test"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_so_is_one_that_only_a_certificate_is_ordered_for() -> None:
+    settings = Config(hosts=HOSTS[:1], tls=Tls(acme=Acme(domains=((HostName("other.test"),),))))
+    assert len(await unknown_names(settings, Reactor())) == 1
+    assert await unknown_names(evolve(settings, tls=None), Reactor()) == ()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_resolver_that_does_not_answer_is_not_waited_for() -> None:
+    reactor = Reactor()
+    reactor.installNameResolver(Names(reactor, lambda work: work(), start=lambda _: None))
+    waiting = Deferred.fromCoroutine(unknown_names(Config(hosts=HOSTS[:1]), reactor))
+    reactor.advance(NAMES_TIME)
+    assert len(await waiting) == 1
