@@ -228,8 +228,7 @@ def swap(files: Files, pair: tuple[bytes, bytes]) -> None:
     new.chain.replace(files.chain)
 
 
-@pytest.mark.parametrize("how", [rewrite, swap])
-@pytest.mark.parametrize("told", ["nothing", "SIGHUP", "reload"])
+@pytest.mark.parametrize(("how", "told"), [(rewrite, "nothing"), (swap, "SIGHUP"), (swap, "reload")])
 def test_under_load_no_handshake_fails_and_a_new_certificate_is_in_service_within_2_s(
     daemon: Daemon, authority: Authority, files: Files, how: Callable[..., None], told: str
 ) -> None:
