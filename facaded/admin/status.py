@@ -186,18 +186,19 @@ def _particulars(backend: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _certificate(certificate: Mapping[str, Any]) -> Iterator[str]:
+    named = ", ".join(certificate["names"])
     if certificate["until"] is None:
-        yield f"certificate from {certificate['from']}: none: {certificate['error']}"
+        yield f"no certificate{f' for {named}' if named else ''} from {certificate['from']}: {certificate['error']}"
         return
-    names = ", ".join(certificate["names"]) or "no name"
-    until = _written(certificate["until"])
-    yield f"certificate for {names}: by {certificate['issuer']}, until {until}, from {certificate['from']}"
+    what, until = f"certificate for {named or 'no name'}", _written(certificate["until"])
+    renewal = f", renewed on {_written(certificate['next_renewal'])}" if certificate["next_renewal"] else ""
+    yield f"{what}: by {certificate['issuer']}, until {until}{renewal}, from {certificate['from']}"
     if certificate["expired"]:
-        yield f"the certificate for {names} has EXPIRED: renew it"
+        yield f"the {what} HAS EXPIRED: renew it"
     elif certificate["expires_soon"]:
-        yield f"the certificate for {names} expires soon, on {until}: it should have been renewed by now"
+        yield f"the {what} expires soon, on {until}: it should have been renewed by now"
     if certificate["error"]:
-        yield f"the certificate for {names} is not replaced: {certificate['error']}"
+        yield f"the {what} is not replaced: {certificate['error']}"
 
 
 def _redirecting(status: Mapping[str, Any], serving: Mapping[str, Any]) -> str:
