@@ -352,6 +352,9 @@ def _about_tls(config: Config) -> Iterator[str]:
     if config.tls is not None and not config.tls.certificates and config.tls.acme is None:
         remedy = "name one in [[tls.certificate]], or set agree_to_terms = true in [tls.acme]"
         yield f"tls: there is no certificate but a self-signed one, which no client trusts: {remedy}"
+    for name in dict.fromkeys(name for names in config.orders for name in names):
+        if config.hosts and name not in config.hosts:
+            yield f"tls.acme.domains: {name} is not among the hosts, so it is answered 421: add it there as well"
 
 
 def _about_backends(config: Config) -> tuple[str, ...]:

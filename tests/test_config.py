@@ -369,6 +369,11 @@ def test_tls_without_a_certificate_is_warned_of(tmp_path: Path) -> None:
     assert read('hosts = ["a.test"]\n[tls]' + TWO, tmp_path).warnings[0].startswith("tls: there is no certificate but")
 
 
+def test_a_certificate_for_a_name_that_is_not_answered_for_is_warned_of(tmp_path: Path) -> None:
+    text = 'hosts = ["a.test"]\n[tls.acme]\nagree_to_terms = true\ndomains = ["a.test", "b.test"]' + TWO
+    assert read(text, tmp_path).warnings[0].startswith("tls.acme.domains: b.test is not among the hosts")
+
+
 def test_clients_credentials_may_pass_where_the_plain_port_sends_everybody_to_https(tmp_path: Path) -> None:
     private = '[[backend]]\nname = "x"\nurl = "https://x"\nauth = "client"'
     assert read('hosts = ["a.test"]\n[tls]\n' + private, tmp_path).config.rules.private == "x"

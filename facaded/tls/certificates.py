@@ -4,7 +4,7 @@ Those from files are read again when the files change, those that were obtained 
 other a self-signed one answers. A handshake reads no file: it looks into a map, which is replaced whole.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 from attrs import define, field, frozen
@@ -42,8 +42,12 @@ SELF_SIGNED = "self-signed"
 
 @frozen
 class Obtained:
-    """A certificate that is handed over from memory. `source` is how it was got, as a person reads it."""
+    """A certificate that is handed over from memory.
 
+    `names` are those that it was ordered for, `source` is how it was got, as a person reads it.
+    """
+
+    names: tuple[str, ...]
     chain_pem: bytes
     key_pem: bytes = field(repr=False)
     source: str = "ACME"
@@ -108,7 +112,7 @@ class Certificates(Service):
         self._in_thread = in_thread
         self._hosts: tuple[str, ...] | None = None
         self._watched: list[_Watched] = []
-        self._obtained: list[Certificate] = []
+        self._obtained: dict[tuple[str, ...], Certificate] = {}
         self._expired: set[Certificate] = set()
         self._looking = LoopingCall(self.look)
         self._looking.clock = clock
@@ -131,30 +135,28 @@ class Certificates(Service):
     def replace_obtained(self, obtained: Iterable[Obtained]) -> tuple[str, ...]:
         """Have these in service instead of those handed over before.
 
-        Gives a sentence for each that cannot be used; then what was in service for its names stays. Expired ones are
+        Gives a sentence for each that cannot be used; then what was in service for its order stays. Expired ones are
         taken: nothing better may be there.
         """
-        problems, made = [], []
+        problems, made = [], {}
         for each in obtained:
+            old = self._obtained.get(each.names)
             try:
                 pair = parse(each.chain_pem, each.key_pem)
-                kept = next((old for old in self._obtained if old.pair.fingerprint == pair.fingerprint), None)
-                made.append(kept or self._certificate(pair, each.source))
+                if old is None or old.pair.fingerprint != pair.fingerprint:
+                    old = self._certificate(pair, each.source)
+                    self._log.info("certificate for {what}", what=old.what)
             except UnusableError as error:
-                problems.append(f"{each.source}: {error}")
-                made += [old for old in self._obtained if old.source == each.source and old not in made]
-        for certificate in made:
-            if certificate not in self._obtained:
-                self._log.info("certificate for {what}", what=certificate.what)
+                problems.append(f"{', '.join(each.names)}: {error}")
+            if old is not None:
+                made[each.names] = old
         self._obtained = made
         self._arrange()
         return tuple(problems)
 
     def startService(self) -> None:
         Service.startService(self)
-        self._looking.start(LOOK_INTERVAL, now=False).addErrback(
-            lambda failure: self._log.failure("the certificates' files are not looked at any more", failure)
-        )
+        self._looking.start(LOOK_INTERVAL, now=False)
 
     def stopService(self) -> None:
         Service.stopService(self)
@@ -164,7 +166,10 @@ class Certificates(Service):
     def look(self) -> Deferred[None]:
         """Look at the files once, and read those that have changed."""
         watched = list(self._watched)
-        return self._in_thread(lambda: self._read_changed(watched)).addCallback(self._looked, watched)
+        looking = self._in_thread(lambda: self._read_changed(watched)).addCallback(self._looked, watched)
+        return looking.addErrback(
+            lambda failure: self._log.failure("a look at the certificates' files failed", failure)
+        )
 
     def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol | None) -> SSL.Connection:
         """A connection that begins with the default certificate. Part of IOpenSSLServerConnectionCreator."""
@@ -181,11 +186,17 @@ class Certificates(Service):
         """
         return isinstance(self.chosen(name).pair.key, RSAPrivateKey)
 
-    def document(self) -> list[dict[str, Any]]:
-        """What is in service, and what should be: as the status document has it."""
+    def document(self, orders: Mapping[tuple[str, ...], Mapping[str, Any]] | None = None) -> list[dict[str, Any]]:
+        """What is in service, and what should be: as the status document has it.
+
+        `orders` say more of what is obtained, by its names: `error`, and `next_renewal` in seconds since the epoch.
+        """
         now = self._now()
         shown = [_shown(each.certificate, str(each.files.chain), each.problem, now) for each in self._watched]
-        shown += [_shown(each, each.source, None, now) for each in self._obtained]
+        for names in dict.fromkeys([*self._obtained, *(orders or {})]):
+            certificate = self._obtained.get(names)
+            entry = _shown(certificate, certificate.source if certificate else "ACME", None, now)
+            shown.append({**entry, "names": list(names), **(orders or {}).get(names, {})})
         if self._self_signed is self._default or self._self_signed in self._by_name.values():
             shown.append(_shown(self._self_signed, SELF_SIGNED, None, now))
         return shown
@@ -219,7 +230,7 @@ class Certificates(Service):
         """Make the map anew: what is valid first, then as the settings have it, and the self-signed one last."""
         now = self._now()
         from_files = [each.certificate for each in self._watched if each.certificate]
-        found = sorted([*from_files, *self._obtained], key=lambda each: each.pair.ends <= now)
+        found = sorted([*from_files, *self._obtained.values()], key=lambda each: each.pair.ends <= now)
         found.append(self._self_signed)
         by_name: dict[bytes, Certificate] = {}
         for certificate in found:
@@ -294,16 +305,14 @@ class Certificates(Service):
 
 
 def _shown(certificate: Certificate | None, source: str, problem: str | None, now: float) -> dict[str, Any]:
-    if certificate is None:
-        nothing: dict[str, Any] = {"names": [], "issuer": None, "until": None, "expired": False, "expires_soon": False}
-        return {**nothing, "from": source, "error": problem}
-    pair = certificate.pair
-    return {
-        "names": list(pair.names),
-        "issuer": pair.issuer,
-        "until": pair.ends,
-        "expired": pair.ends <= now,
-        "expires_soon": pair.ends - now <= min(SOON, (pair.ends - pair.begins) / 4),
-        "from": source,
-        "error": problem,
-    }
+    entry: dict[str, Any] = {"names": [], "issuer": None, "until": None, "expired": False, "expires_soon": False}
+    if certificate is not None:
+        pair = certificate.pair
+        entry = {
+            "names": list(pair.names),
+            "issuer": pair.issuer,
+            "until": pair.ends,
+            "expired": pair.ends <= now,
+            "expires_soon": pair.ends - now <= min(SOON, (pair.ends - pair.begins) / 4),
+        }
+    return {**entry, "from": source, "next_renewal": None, "error": problem}

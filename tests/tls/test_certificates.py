@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
 from facaded.tls import selfsigned
@@ -21,6 +21,7 @@ from facaded.tls.challenges import Challenges
 from facaded.tls.files import Files
 from tests.tls.authority import DAY, NOW, Authority, Client, handshake, put, rsa_key, trusting
 
+ORDER = ("docker.lab.test",)
 HOSTS = ("docker.lab.test", "192.0.2.1")
 
 
@@ -391,7 +392,7 @@ def test_a_self_signed_one_answers_until_there_is_another(authority: Authority) 
     shown = client.certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert [str(name.value) for name in shown] == list(HOSTS)
     assert [each["from"] for each in service.certificates.document()] == ["self-signed"]
-    assert service.certificates.replace_obtained([Obtained(*authority.issue("docker.lab.test"))]) == ()
+    assert service.certificates.replace_obtained([Obtained(ORDER, *authority.issue("docker.lab.test"))]) == ()
     service.client(context=trusting(authority))
     assert [each["from"] for each in service.certificates.document()] == ["ACME"]
     assert service.client(None).names == {"docker.lab.test"}
@@ -410,23 +411,61 @@ def test_without_hosts_the_self_signed_one_answers_too() -> None:
 
 def test_obtained_ones_stand_beside_those_from_files_which_go_first(authority: Authority, tmp_path: Path) -> None:
     service = Service(authority.write(tmp_path, "a.lab.test"))
-    pair = authority.issue("a.lab.test", "b.lab.test")
-    service.certificates.replace_obtained([Obtained(*pair)])
+    first = Obtained(("a.lab.test", "b.lab.test"), *authority.issue("a.lab.test", "b.lab.test"))
+    service.certificates.replace_obtained([first])
     context = service.certificates.chosen("b.lab.test").context
     assert service.client("a.lab.test").names == {"a.lab.test"}
     assert service.client("b.lab.test").names == {"a.lab.test", "b.lab.test"}
-    service.certificates.replace_obtained([Obtained(*pair), Obtained(*authority.issue("c.lab.test"))])
+    service.certificates.replace_obtained([first, Obtained(("c.lab.test",), *authority.issue("c.lab.test"))])
     assert service.certificates.chosen("b.lab.test").context is context
     assert service.client("c.lab.test").names == {"c.lab.test"}
 
 
 def test_an_obtained_one_that_cannot_be_used_leaves_the_one_before(authority: Authority) -> None:
     service = Service()
-    service.certificates.replace_obtained([Obtained(*authority.issue("docker.lab.test"))])
+    service.certificates.replace_obtained([Obtained(ORDER, *authority.issue("docker.lab.test"))])
     before = service.shown()
-    said = service.certificates.replace_obtained([Obtained(authority.issue("x")[0], authority.issue("x")[1])])
-    assert said[0].startswith("ACME: the key is not that of the first certificate")
+    bad = Obtained(ORDER, authority.issue("docker.lab.test")[0], authority.issue("docker.lab.test")[1])
+    said = service.certificates.replace_obtained([bad, Obtained(("c.lab.test",), *authority.issue("c.lab.test"))])
+    assert len(said) == 1
+    assert said[0].startswith("docker.lab.test: the key is not that of the first certificate")
     assert service.shown() == before
+    assert service.client("c.lab.test").names == {"c.lab.test"}
+
+
+def test_what_is_known_of_orders_is_shown_with_what_they_got(authority: Authority) -> None:
+    service = Service()
+    service.certificates.replace_obtained([Obtained(ORDER, *authority.issue("docker.lab.test"))])
+    more: dict[tuple[str, ...], dict[str, Any]] = {
+        ORDER: {"next_renewal": 5.0, "error": None},
+        ("new.lab.test",): {"error": "the CA is down"},
+    }
+    first, second = service.certificates.document(more)[:2]
+    assert (first["names"], first["next_renewal"], first["error"]) == (["docker.lab.test"], 5.0, None)
+    assert (second["names"], second["until"], second["error"]) == (["new.lab.test"], None, "the CA is down")
+
+
+def test_a_look_that_fails_is_not_the_last(
+    authority: Authority, tmp_path: Path, no_errors_are_logged: list[Any]
+) -> None:
+    files = authority.write(tmp_path, "docker.lab.test")
+    clock, broken = Clock(), [True]
+
+    def in_thread(work: Callable[[], Any]) -> Deferred[Any]:
+        return fail(OSError("no more threads")) if broken else succeed(work())
+
+    certificates = Certificates(Challenges(), clock, NOW.timestamp, in_thread, [files], HOSTS)
+    certificates.startService()
+    before = certificates.chosen(None)
+    put(files, *authority.issue("docker.lab.test"))
+    clock.advance(LOOK_INTERVAL)
+    assert [str(event["log_failure"].value) for event in no_errors_are_logged] == ["no more threads"]
+    no_errors_are_logged.clear()
+    broken.clear()
+    clock.advance(LOOK_INTERVAL)
+    assert certificates.chosen(None) is not before
+    certificates.stopService()
+    assert clock.getDelayedCalls() == []
 
 
 IDENTIFIER = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.5.5.7.1.31"), b"\x04\x20" + bytes(32))
