@@ -32,7 +32,7 @@ key = "{directory}/live/privkey.pem"
 name = "main"
 url = "{main}"
 """
-OWN_ETC = 'cp -a /etc/. "$0/etc" && mount --bind "$0/etc" /etc && exec "$@"'
+OWN_ETC = '[ -e "$0/etc/passwd" ] || cp -a /etc/. "$0/etc" && mount --bind "$0/etc" /etc && exec "$@"'
 
 
 class _Tunnel(StreamRequestHandler):
