@@ -1,0 +1,68 @@
+"""What is asked of which CA: [tls.acme] of the settings, as frozen classes."""
+
+import re
+from enum import Enum
+from pathlib import Path
+
+from attrs import frozen
+
+from facaded.policy.answers import is_address
+
+LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
+
+MOST_NAMES = 100
+"""Names in one certificate: as many as Let's Encrypt allows."""
+
+_DNS_NAME = re.compile(r"(?=.{1,253}\Z)(?!-)[a-z0-9-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9-]{1,63}(?<!-))*")
+
+
+class Kind(Enum):
+    """A kind of challenge: how a CA is shown that a name leads here."""
+
+    TLS_ALPN = "tls-alpn-01"
+    HTTP = "http-01"
+
+    @property
+    def port(self) -> int:
+        """The port that a CA connects to (RFC 8737 §3, RFC 8555 §8.3)."""
+        return 443 if self is Kind.TLS_ALPN else 80
+
+    @property
+    def other(self) -> "Kind":
+        """What to try where this one does not work."""
+        return Kind.HTTP if self is Kind.TLS_ALPN else Kind.TLS_ALPN
+
+
+@frozen
+class Ca:
+    """[[tls.acme.ca]]: a CA by its directory, the account it binds ours to, and the file of its API's trust roots."""
+
+    directory: str = LETS_ENCRYPT
+    profile: str | None = None
+    eab_key_id: str | None = None
+    eab_hmac_key_file: Path | None = None
+    ca_file: Path | None = None
+
+
+@frozen
+class Settings:
+    """[tls.acme]: each tuple of `domains` is one certificate; `cas` and `challenges` are in order of preference."""
+
+    domains: tuple[tuple[str, ...], ...]
+    challenges: tuple[Kind, ...] = (Kind.TLS_ALPN, Kind.HTTP)
+    email: str | None = None
+    cas: tuple[Ca, ...] = (Ca(),)
+
+
+def refusal(name: str) -> str | None:
+    """Why no certificate can be got for `name`, and what to do; None if it can."""
+    if name.startswith("*."):
+        return (
+            f"{name}: a wildcard needs a dns-01 challenge, which facaded cannot answer: list each host, "
+            "or get the certificate with certbot or the like and name its files in [[tls.certificate]]"
+        )
+    if is_address(name):
+        return f"{name}: this is an address, and certificates are got for names: name the host"
+    if not _DNS_NAME.fullmatch(name):
+        return f"{name[:80]!r}: this is no DNS name in lower case: letters, digits, hyphens and dots"
+    return None
