@@ -26,6 +26,7 @@ from twisted.internet.error import (
     TimeoutError,
 )
 from twisted.internet.interfaces import (
+    IConsumer,
     IProtocol,
     IProtocolFactory,
     IPushProducer,
@@ -219,19 +220,20 @@ class Registry:
         """Whether `url` is on this registry's own host and port, and so needs a token."""
         return _place(url) == _place(self.url)
 
-    async def open(self, method: str, url: str, headers: Mapping[str, str]) -> Opened:
-        """Send one request to `url`.
+    async def open(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> Opened:
+        """Send one request to `url`, with a body if there is one.
 
         Raises what Twisted raises when there is no connection or no answer; `words` puts it into words.
         """
         client = HTTPClient(self._agent)  # a new one each time: it would keep cookies
         sent = Headers({name: [value] for name, value in {"User-Agent": USER_AGENT, **headers}.items()})
-        response = await client.request(method, url, headers=sent, allow_redirects=False, unbuffered=True)
+        data = _Sent(body) if body else None
+        response = await client.request(method, url, headers=sent, data=data, allow_redirects=False, unbuffered=True)
         return Opened(response.code, response.headers, response)
 
-    async def ask(self, method: str, url: str, *, headers: Mapping[str, str], limit: int) -> Answer:
+    async def ask(self, method: str, url: str, *, headers: Mapping[str, str], limit: int, body: bytes = b"") -> Answer:
         """Send one request and read its answer. Raises as `open` and `Opened.read` do."""
-        opened = await self.open(method, url, headers)
+        opened = await self.open(method, url, headers, body)
         return Answer(opened.status, opened.headers, await opened.read(limit))
 
 
@@ -338,6 +340,28 @@ class _Verbatim:
     def _without_encoding(response: IResponse) -> IResponse:
         response.headers.removeHeader(b"Content-Encoding")
         return response
+
+
+@implementer(IBodyProducer)
+class _Sent:
+    """A short body of a request: Twisted's own producer would need a cooperator, and so the one reactor."""
+
+    def __init__(self, body: bytes) -> None:
+        self.length = len(body)
+        self._body = body
+
+    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
+        consumer.write(self._body)
+        return defer.succeed(None)
+
+    def pauseProducing(self) -> None:
+        """All is written at once."""
+
+    def resumeProducing(self) -> None:
+        """All is written at once."""
+
+    def stopProducing(self) -> None:
+        """All is written at once."""
 
 
 class _Body(Protocol):

@@ -1,0 +1,381 @@
+"""Certificates for as long as the daemon runs: what is held, what is due, and one order after the other.
+
+This is where the pure schedule meets time, the disk and the CAs.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from random import Random
+from typing import Any
+from urllib.parse import urlsplit
+
+from attrs import define
+from OpenSSL import crypto
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from facaded.tls.acme import documents, schedule
+from facaded.tls.acme.accounts import Accounts
+from facaded.tls.acme.challenges import Answers, Responders, rsa_key
+from facaded.tls.acme.documents import Suggestion
+from facaded.tls.acme.issued import Certificate
+from facaded.tls.acme.orders import Ordering, Wanted
+from facaded.tls.acme.problems import AcmeError
+from facaded.tls.acme.schedule import Failure, Progress, Stage, moment
+from facaded.tls.acme.settings import Ca, Kind, Settings
+from facaded.tls.acme.store import Store, StoreError
+from facaded.tls.acme.wire import Connect, Wire
+
+LOOK = 60.0
+"""Seconds between looks at the wall clock and the disk: a machine may have been suspended, and another daemon may
+have got a certificate."""
+
+ORDER_TIME = 300.0
+"""Seconds for one order at one CA: authorizations take seconds, and a CA that is overloaded a few minutes."""
+
+Names = tuple[str, ...]
+
+
+@define
+class _Held:
+    """One certificate that is wanted: what there is of it, and when its CA is asked again about its renewal."""
+
+    names: Names
+    chance: float
+    progress: Progress
+    certificate: Certificate | None = None
+    stamp: object = None
+    suggestion: Suggestion | None = None
+    ask_at: float = 0.0
+    trouble: str | None = None
+
+    def renew_at(self) -> float:
+        if self.certificate is None:
+            return 0.0
+        window = self.suggestion.window if self.suggestion else None
+        return schedule.renewal(self.certificate.life, window, self.chance, self.progress.obtained)
+
+    def __str__(self) -> str:
+        return ", ".join(self.names[:3]) + (f" and {len(self.names) - 3} more" if len(self.names) > 3 else "")
+
+
+class Acme(Service):
+    """Gets and renews the certificates of `settings`, which it keeps in `directory`.
+
+    `clock` gives timers, `wall` seconds since the epoch, `random` the jitter. `responders` answer challenges from
+    when this service starts. `changed` is called when `current` has changed. Raises StoreError if the directory
+    cannot be used.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        wall: Callable[[], float],
+        random: Random,
+        settings: Settings,
+        directory: Path,
+        responders: Responders,
+        changed: Callable[[], None],
+        connect: Connect,
+    ) -> None:
+        self._clock = clock
+        self._wall = wall
+        self._random = random
+        self._settings = settings
+        self._store = Store(directory, self._warn)
+        self._answers = Answers(responders, rsa_key())
+        self._changed = changed
+        self._connect = connect
+        self._rounds = 0
+        self._due: IDelayedCall | None = None
+        self._working: Deferred[None] = succeed(None)
+        self._held = self._read_all()
+
+    def startService(self) -> None:
+        Service.startService(self)
+        self._look_in(0)
+
+    def stopService(self) -> Deferred[None]:
+        """Abandon the order that is under way; it is begun anew at the next start."""
+        Service.stopService(self)
+        return self._abandon()
+
+    def adopt(self, settings: Settings) -> None:
+        """Go on by other settings. Certificates that are still wanted are kept. Raises as the constructor does."""
+        if settings == self._settings:
+            return
+        self._settings = settings
+        abandoned = self._abandon()
+        self._held = self._read_all()
+        abandoned.addCallback(lambda _: self._look_in(0) if self.running else None)
+
+    def current(self) -> Mapping[Names, Certificate]:
+        """The certificates that there are, by the names of the settings; one may have expired."""
+        return {held.names: held.certificate for held in self._held if held.certificate is not None}
+
+    def status(self) -> list[dict[str, Any]]:
+        """What is known of each certificate. Times are in seconds since the epoch; None where there is nothing."""
+        return [self._status(held) for held in self._held]
+
+    def renew(self) -> tuple[str, ...]:
+        """Renew all certificates now. Gives a sentence for each that cannot be."""
+        refusals = []
+        for held in self._held:
+            asked = schedule.asked_by_hand(held.progress, self._cas(), self._wall())
+            if isinstance(asked, Progress):
+                held.progress = asked
+            else:
+                refusals.append(f"{held}: {asked}")
+        if self.running and self._working.called:
+            self._look_in(0)
+        return tuple(refusals)
+
+    # Looking
+
+    def _look_in(self, seconds: float) -> None:
+        if self._due is not None and self._due.active():
+            self._due.cancel()
+        self._due = self._clock.callLater(seconds, self._look)
+
+    def _look(self) -> None:
+        self._working = Deferred.fromCoroutine(self._round())
+        self._working.addErrback(self._went_wrong).addCallback(self._rest, self._working)
+
+    def _rest(self, _: object, working: Deferred[None]) -> None:
+        if not self.running or self._working is not working:
+            return
+        now = self._wall()
+        dues = [at for held in self._held for at in (self._due_at(held), held.ask_at)]
+        self._look_in(min(max(min(dues, default=now + LOOK) - now, 1.0), LOOK))
+
+    def _went_wrong(self, failure: Any) -> None:
+        if not failure.check(CancelledError):
+            self._log.failure("certificates: this should not happen; it is tried again", failure)
+
+    def _abandon(self) -> Deferred[None]:
+        if self._due is not None and self._due.active():
+            self._due.cancel()
+        self._rounds += 1
+        working, self._working = self._working, succeed(None)
+        working.cancel()
+        return working
+
+    def _go_on(self, this_round: int) -> None:
+        """Raises CancelledError if this round was abandoned: a connection may have ended in another way by it."""
+        if self._rounds != this_round:
+            raise CancelledError
+
+    async def _round(self) -> None:
+        """Order what is due, and ask about renewals."""
+        this_round = self._rounds
+        for held in self._held:
+            self._refresh(held)
+        for held in sorted(self._held, key=self._due_at):
+            if self._due_at(held) <= self._wall():
+                await self._attempt(held)
+                self._go_on(this_round)
+        for held in self._held:
+            if held.ask_at <= self._wall():
+                await self._ask_about(held)
+                self._go_on(this_round)
+
+    def _due_at(self, held: _Held) -> float:
+        return schedule.due(held.progress, held.renew_at(), self._cas(), self._wall())
+
+    def _cas(self) -> list[str]:
+        return [ca.directory for ca in self._settings.cas]
+
+    # What is held
+
+    def _read_all(self) -> list[_Held]:
+        held = [_Held(names, self._random.random(), Progress()) for names in self._settings.domains]
+        for each in held:
+            self._read(each)
+        return held
+
+    def _read(self, held: _Held) -> bool:
+        """Take what is on the disk; says whether there is another certificate."""
+        held.progress = self._store.progress(held.names)
+        held.stamp = self._store.stamp(held.names)
+        found = self._store.certificate(held.names)
+        if found is None or found == held.certificate:
+            return False
+        held.certificate, held.suggestion, held.ask_at = found, None, self._wall()
+        return True
+
+    def _refresh(self, held: _Held) -> None:
+        """Another daemon with the same directory may have got a certificate."""
+        try:
+            if self._store.stamp(held.names) != held.stamp and self._read(held):
+                self._log.info("{names}: another daemon has renewed the certificate", names=str(held))
+                self._changed()
+        except StoreError as error:
+            self._trouble(held, str(error))
+
+    # Ordering
+
+    async def _attempt(self, held: _Held) -> None:
+        """Order one certificate, unless another daemon does."""
+        by_hand = held.progress.by_hand
+        try:
+            with self._store.locked() as alone:
+                if not alone:
+                    self._trouble(held, "another daemon with the same state.directory is ordering certificates")
+                    return
+                self._refresh(held)
+                held.progress = self._store.progress(held.names) if not by_hand else held.progress
+                if self._due_at(held) <= self._wall():
+                    await self._order(held, held.progress)
+                held.trouble = None
+        except StoreError as error:
+            self._trouble(held, str(error))
+
+    async def _order(self, held: _Held, before: Progress) -> None:
+        self._keep(held, schedule.begun(before, self._wall()))
+        failures: list[Failure] = []
+        this_round = self._rounds
+        for ca in self._settings.cas:
+            if schedule.opens_at(before, ca.directory, self._wall()) > self._wall():
+                continue
+            outcome = await self._ask(held, ca, before)
+            if self._rounds != this_round:
+                self._keep(held, before)
+            self._go_on(this_round)
+            if isinstance(outcome, Certificate):
+                self._obtained(held, outcome, ca, before)
+                return
+            failures.append(outcome)
+        self._failed(held, before, failures)
+
+    async def _ask(self, held: _Held, ca: Ca, before: Progress) -> Certificate | Failure:
+        """What one CA gives."""
+        try:
+            wire = Wire(ca.directory, self._connect(ca), self._clock, self._wall)
+        except (OSError, crypto.Error) as error:
+            why = error.strerror if isinstance(error, OSError) else "no certificate in PEM form"
+            return Failure(ca.directory, f"ca_file: {ca.ca_file} cannot be used ({why})", Stage.REFUSED)
+        accounts = Accounts(ca, self._settings.email, wire, self._store, self._warn)
+        replaces = held.certificate.identifier if held.certificate and before.ca == ca.directory else None
+        wanted = Wanted(held.names, self._kinds(before), replaces)
+        ordering = Ordering(wanted, ca, wire, accounts, self._answers, self._clock, self._wall)
+        try:
+            return await Deferred.fromCoroutine(ordering.run()).addTimeout(ORDER_TIME, self._clock)
+        except AcmeError as error:
+            refused = ordering.stage is Stage.REACHING and not error.ill
+            stage = Stage.REFUSED if refused else ordering.stage
+            return Failure(ca.directory, self._of(ca, str(error)), stage, error.retry_after)
+        except (TimeoutError, CancelledError):
+            return Failure(ca.directory, self._of(ca, f"no end within {ORDER_TIME:g} s"), ordering.stage)
+        except StoreError:
+            raise
+        except Exception:  # or it would be tried again and again beyond all limits
+            self._log.failure("{names}: this should not happen", names=str(held))
+            stage = Stage.REFUSED if ordering.stage is Stage.REACHING else ordering.stage
+            return Failure(ca.directory, self._of(ca, "an error of facaded's own: see its log, and report it"), stage)
+
+    def _kinds(self, progress: Progress) -> tuple[Kind, ...]:
+        """All kinds of challenge, beginning with the one whose turn it is."""
+        kinds = self._settings.challenges
+        turn = progress.authorized % len(kinds)
+        return kinds[turn:] + kinds[:turn]
+
+    def _of(self, ca: Ca, words: str) -> str:
+        """Where there are several CAs, a sentence says which one it is about."""
+        host = urlsplit(ca.directory).hostname or ""
+        return words if len(self._settings.cas) == 1 or host in words else f"{host}: {words}"
+
+    def _obtained(self, held: _Held, certificate: Certificate, ca: Ca, before: Progress) -> None:
+        now = self._wall()
+        extra = before.by_hand and held.renew_at() > now
+        held.certificate, held.suggestion, held.ask_at, held.chance = certificate, None, now, self._random.random()
+        held.progress = schedule.succeeded(before, ca.directory, now, extra)
+        try:
+            self._store.keep_certificate(held.names, certificate)
+            held.stamp = self._store.stamp(held.names)
+            self._keep(held, held.progress)
+        finally:  # it is good even if it cannot be kept
+            self._changed()
+        until, again = moment(certificate.life.ends), moment(held.renew_at())
+        self._log.info(
+            "{names}: a certificate of {issuer} until {until}, to be renewed {again}",
+            names=str(held),
+            issuer=certificate.issuer,
+            until=until,
+            again=again,
+        )
+
+    def _failed(self, held: _Held, before: Progress, failures: list[Failure]) -> None:
+        now = self._wall()
+        held.progress = schedule.failed(before, failures, now, self._random.random())
+        self._warn(f"{held}: no certificate: {held.progress.error}; tried again {moment(self._due_at(held))}")
+        self._keep(held, held.progress)
+
+    def _keep(self, held: _Held, progress: Progress) -> None:
+        held.progress = progress
+        self._store.keep_progress(held.names, progress)
+
+    # Renewal information
+
+    async def _ask_about(self, held: _Held) -> None:
+        """Ask the CA when it suggests to renew a certificate (RFC 9773).
+
+        While it cannot be asked, what it has said last holds.
+        """
+        ca = next((ca for ca in self._settings.cas if ca.directory == held.progress.ca), None)
+        held.ask_at = self._wall() + schedule.asked_again(0)
+        if ca is None or held.certificate is None or held.certificate.identifier is None:
+            return
+        try:
+            wire = Wire(ca.directory, self._connect(ca), self._clock, self._wall)
+            info = (await wire.directory()).renewal_info
+            if info is None:
+                held.suggestion = None
+                return
+            answer = await wire.get(f"{info.rstrip('/')}/{held.certificate.identifier}")
+            suggestion = documents.read_suggestion(documents.parse(answer.body))
+        except (AcmeError, OSError, crypto.Error) as error:
+            self._log.debug("{names}: no renewal information: {why}", names=str(held), why=str(error))
+            held.ask_at = self._wall() + schedule.asked_again(getattr(error, "retry_after", 0.0))
+            return
+        held.ask_at = self._wall() + schedule.asked_again(wire.retry_after(answer))
+        self._suggested(held, suggestion)
+
+    def _suggested(self, held: _Held, suggestion: Suggestion) -> None:
+        if suggestion == held.suggestion:
+            return
+        held.suggestion = suggestion
+        self._log.info(
+            "{names}: the CA suggests a time for the renewal{why}: {again}",
+            names=str(held),
+            why=f" ({suggestion.explanation})" if suggestion.explanation else "",
+            again=moment(self._due_at(held)),
+        )
+
+    # Saying
+
+    def _status(self, held: _Held) -> dict[str, Any]:
+        certificate, progress = held.certificate, held.progress
+        return {
+            "names": list(held.names),
+            "issuer": certificate.issuer if certificate else None,
+            "not_after": certificate.life.ends if certificate else None,
+            "next_renewal": max(self._due_at(held), self._wall()),
+            "suggested_because": held.suggestion.explanation if held.suggestion else None,
+            "error": held.trouble or progress.error,
+            "error_at": progress.error_at,
+            "attempts": progress.attempts,
+            "ca": progress.ca,
+        }
+
+    def _trouble(self, held: _Held, words: str) -> None:
+        """What keeps an order from beginning is looked at every minute, and said once."""
+        if words != held.trouble:
+            held.trouble = words
+            self._warn(f"{held}: {words}")
+
+    def _warn(self, words: str) -> None:
+        self._log.warn("{words}", words=words)

@@ -1,0 +1,257 @@
+"""A CA for tests: Debian's pebble with its test server as DNS, and a small responder that answers its challenges."""
+
+import datetime
+import ipaddress
+import json
+import os
+import ssl
+import subprocess
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from attrs import define, field
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+from OpenSSL import SSL, crypto
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnectionCreator
+from twisted.internet.protocol import Factory, Protocol
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.web.resource import Resource
+from twisted.web.server import Request, Site
+from zope.interface import implementer
+
+from facaded.tls.acme.challenges import ACME_TLS, PrivateKey
+from facaded.tls.acme.settings import Ca
+from tests.daemon import free_port, wait_until
+
+EAB = {"kid-1": "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"}
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _certificate(host: str, directory: Path) -> Path:
+    """A certificate for pebble's own API, which is its own root; gives its file, beside which is its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "pebble's API")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (directory / "api-key.pem").write_bytes(_pem(key))
+    path = directory / "api.pem"
+    path.write_bytes(certificate.public_bytes(Encoding.PEM))
+    return path
+
+
+@define
+class Pebble:
+    """pebble at `host`, which validates at `http_port` and `tls_port` of the addresses that its DNS gives.
+
+    `environ` has its switches; nonces are refused and authorizations reused as it does by default.
+    """
+
+    directory: Path
+    host: str
+    http_port: int
+    tls_port: int
+    address: str
+    environ: dict[str, str] = field(factory=dict)
+    account_required: bool = False
+    port: int = 0
+    management: int = 0
+    dns: int = 0
+    dns_management: int = 0
+    processes: list[subprocess.Popen[bytes]] = field(factory=list)
+
+    @property
+    def ca(self) -> Ca:
+        return Ca(directory=f"https://{self.host}:{self.port}/dir", ca_file=self.directory / "api.pem")
+
+    @property
+    def log(self) -> str:
+        return (self.directory / "pebble.log").read_text()
+
+    def start(self) -> "Pebble":
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.port, self.management, self.dns, self.dns_management = (free_port(self.host) for _ in range(4))
+        api = _certificate(self.host, self.directory)
+        settings: dict[str, Any] = {
+            "listenAddress": f"{self.host}:{self.port}",
+            "managementListenAddress": f"{self.host}:{self.management}",
+            "certificate": str(api),
+            "privateKey": str(self.directory / "api-key.pem"),
+            "httpPort": self.http_port,
+            "tlsPort": self.tls_port,
+            "ocspResponderURL": "",
+            "externalAccountBindingRequired": self.account_required,
+            **({"externalAccountMACKeys": EAB} if self.account_required else {}),
+        }
+        (self.directory / "pebble.json").write_text(json.dumps({"pebble": settings}))
+        self._spawn(
+            "dns.log",
+            "pebble-challtestsrv",
+            *("-management", f"{self.host}:{self.dns_management}", "-dns01", f"{self.host}:{self.dns}"),
+            *("-http01", "", "-https01", "", "-tlsalpn01", "", "-defaultIPv4", self.address, "-defaultIPv6", ""),
+        )
+        self.start_pebble()
+        return self
+
+    def start_pebble(self) -> None:
+        """Start the CA itself, which has forgotten everything it knew."""
+        self._spawn(
+            "pebble.log",
+            *("pebble", "-config", str(self.directory / "pebble.json"), "-dnsserver", f"{self.host}:{self.dns}"),
+        )
+        wait_until(self._answers, "pebble answers")
+
+    def stop_pebble(self) -> None:
+        self._end(self.processes.pop())
+
+    def stop(self) -> None:
+        while self.processes:
+            self._end(self.processes.pop())
+
+    def root(self) -> bytes:
+        """The root of the certificates that it makes."""
+        return self.get("/roots/0", self.management)
+
+    def get(self, path: str, port: int) -> bytes:
+        context = ssl.create_default_context(cafile=str(self.directory / "api.pem"))
+        with urllib.request.urlopen(f"https://{self.host}:{port}{path}", context=context, timeout=5) as answer:
+            body: bytes = answer.read()
+            return body
+
+    def set_addresses(self, name: str, *addresses: str) -> None:
+        """What its DNS gives for a name; without addresses SERVFAIL."""
+        if addresses:
+            self._tell("add-a", {"host": name, "addresses": list(addresses)})
+        else:
+            self._tell("set-servfail", {"host": name})
+
+    def _tell(self, what: str, document: dict[str, Any]) -> None:
+        url = f"http://{self.host}:{self.dns_management}/{what}"
+        with urllib.request.urlopen(url, json.dumps(document).encode(), timeout=5) as answer:
+            assert answer.status == 200
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.get("/dir", self.port))
+        except OSError:
+            return False
+
+    def _spawn(self, log: str, *command: str) -> None:
+        environ = {**os.environ, "PEBBLE_VA_NOSLEEP": "1", **self.environ}
+        with (self.directory / log).open("ab") as file:
+            self.processes.append(subprocess.Popen(command, stdout=file, stderr=file, env=environ))
+
+    @staticmethod
+    def _end(process: subprocess.Popen[bytes]) -> None:
+        process.kill()
+        process.wait()
+
+
+class Responder:
+    """Answers challenges as the daemon does, on two ports of `host`: plain HTTP, and TLS up to `newest`.
+
+    Its own certificate has an RSA key if `rsa` is given, for which TLS 1.2 needs another challenge certificate.
+    """
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+        self.http_port, self.tls_port = free_port(host), free_port(host)
+        self.tokens: dict[str, str] = {}
+        self.certificates: dict[str, list[tuple[bytes, PrivateKey]]] = {}
+        self.asked: list[str] = []
+        self.seen: set[str] = set()
+        self.newest = SSL.TLS1_3_VERSION
+        self._ports: list[IListeningPort] = []
+
+    def start(self, reactor: Any) -> None:
+        self.open(reactor, self.http_port, Site(_Tokens(self)))
+        creator = _Creator(self)
+        self.open(reactor, self.tls_port, TLSMemoryBIOFactory(creator, False, Factory.forProtocol(Protocol)))
+
+    def open(self, reactor: Any, port: int, factory: Any) -> None:
+        self._ports.append(reactor.listenTCP(port, factory, interface=self.host))
+
+    def stop(self) -> Deferred[Any]:
+        ports, self._ports = self._ports, []
+        return DeferredList([port.stopListening() for port in ports])
+
+    def add_http(self, token: str, key_authorization: str) -> None:
+        self.seen.add("http-01")
+        self.tokens[token] = key_authorization
+
+    def remove_http(self, token: str) -> None:
+        self.tokens.pop(token, None)
+
+    def add_alpn(self, name: str, chain_pem: bytes, key: PrivateKey) -> None:
+        self.seen.add("tls-alpn-01")
+        self.certificates.setdefault(name, []).append((chain_pem, key))
+
+    def remove_alpn(self, name: str) -> None:
+        self.certificates.pop(name, None)
+
+
+class _Tokens(Resource):
+    isLeaf = True
+
+    def __init__(self, responder: Responder) -> None:
+        Resource.__init__(self)
+        self._responder = responder
+
+    def render_GET(self, request: Request) -> bytes:
+        path = request.path.decode()
+        self._responder.asked.append(path)
+        found = self._responder.tokens.get(path.removeprefix("/.well-known/acme-challenge/"))
+        if found is None:
+            request.setResponseCode(404)
+        return (found or "").encode()
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class _Creator:
+    """Chooses a challenge's certificate when acme-tls/1 is negotiated.
+
+    At that moment TLS 1.3 takes another context; TLS 1.2 needs the certificate itself, of the kind of key that the
+    context had at the beginning, for which it has chosen its cipher.
+    """
+
+    def __init__(self, responder: Responder) -> None:
+        self._responder = responder
+
+    def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
+        context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        context.set_max_proto_version(self._responder.newest)
+        context.set_alpn_select_callback(self._select)
+        context.set_tlsext_servername_callback(lambda connection: None)
+        for chain, key in next(iter(self._responder.certificates.values()), ()):
+            context.use_certificate(crypto.X509.from_cryptography(x509.load_pem_x509_certificate(chain)))
+            context.use_privatekey(crypto.PKey.from_cryptography_key(key))
+        return SSL.Connection(context, None)
+
+    def _select(self, connection: SSL.Connection, protocols: list[bytes]) -> Any:
+        if protocols != [ACME_TLS]:
+            return SSL.NO_OVERLAPPING_PROTOCOLS
+        name = (connection.get_servername() or b"").decode()
+        self._responder.asked.append(name)
+        for chain, key in self._responder.certificates.get(name, ()):
+            connection.use_certificate(crypto.X509.from_cryptography(x509.load_pem_x509_certificate(chain)))
+            connection.use_privatekey(crypto.PKey.from_cryptography_key(key))
+        return ACME_TLS
