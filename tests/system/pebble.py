@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
-from OpenSSL import SSL, crypto
-from twisted.internet.defer import Deferred, DeferredList
+from OpenSSL import SSL
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnectionCreator
 from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -25,7 +25,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 from zope.interface import implementer
 
-from facaded.tls.acme.challenges import ACME_TLS, PrivateKey
+from facaded.tls.acme.challenges import ACME_TLS, PrivateKey, challenge_certificate
 from facaded.tls.acme.settings import Ca
 from tests.daemon import free_port, wait_until
 
@@ -169,7 +169,7 @@ class Pebble:
 class Responder:
     """Answers challenges as the daemon does, on two ports of `host`: plain HTTP, and TLS up to `newest`.
 
-    Its own certificate has an RSA key if `rsa` is given, for which TLS 1.2 needs another challenge certificate.
+    `site_key` is that of its own certificate, by which TLS 1.2 has chosen its cipher when a challenge is recognised.
     """
 
     def __init__(self, host: str) -> None:
@@ -180,6 +180,7 @@ class Responder:
         self.asked: list[str] = []
         self.seen: set[str] = set()
         self.newest = SSL.TLS1_3_VERSION
+        self.site_key: PrivateKey = ec.generate_private_key(ec.SECP256R1())
         self._ports: list[IListeningPort] = []
 
     def start(self, reactor: Any) -> None:
@@ -192,7 +193,7 @@ class Responder:
 
     def stop(self) -> Deferred[Any]:
         ports, self._ports = self._ports, []
-        return DeferredList([port.stopListening() for port in ports])
+        return DeferredList([maybeDeferred(port.stopListening) for port in ports])
 
     def add_http(self, token: str, key_authorization: str) -> None:
         self.seen.add("http-01")
@@ -229,8 +230,7 @@ class _Tokens(Resource):
 class _Creator:
     """Chooses a challenge's certificate when acme-tls/1 is negotiated.
 
-    At that moment TLS 1.3 takes another context; TLS 1.2 needs the certificate itself, of the kind of key that the
-    context had at the beginning, for which it has chosen its cipher.
+    TLS 1.2 has chosen its cipher by then, and so needs a certificate with the kind of key that the context had.
     """
 
     def __init__(self, responder: Responder) -> None:
@@ -240,10 +240,8 @@ class _Creator:
         context = SSL.Context(SSL.TLS_SERVER_METHOD)
         context.set_max_proto_version(self._responder.newest)
         context.set_alpn_select_callback(self._select)
-        context.set_tlsext_servername_callback(lambda connection: None)
-        for chain, key in next(iter(self._responder.certificates.values()), ()):
-            context.use_certificate(crypto.X509.from_cryptography(x509.load_pem_x509_certificate(chain)))
-            context.use_privatekey(crypto.PKey.from_cryptography_key(key))
+        site = self._responder.site_key
+        _use(context, challenge_certificate("site.test", "not a challenge's", site), site)
         return SSL.Connection(context, None)
 
     def _select(self, connection: SSL.Connection, protocols: list[bytes]) -> Any:
@@ -252,6 +250,10 @@ class _Creator:
         name = (connection.get_servername() or b"").decode()
         self._responder.asked.append(name)
         for chain, key in self._responder.certificates.get(name, ()):
-            connection.use_certificate(crypto.X509.from_cryptography(x509.load_pem_x509_certificate(chain)))
-            connection.use_privatekey(crypto.PKey.from_cryptography_key(key))
+            _use(connection, chain, key)
         return ACME_TLS
+
+
+def _use(place: SSL.Context | SSL.Connection, chain: bytes, key: PrivateKey) -> None:
+    place.use_certificate(x509.load_pem_x509_certificate(chain))
+    place.use_privatekey(key)

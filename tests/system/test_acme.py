@@ -1,6 +1,7 @@
 """Certificates from a real CA: pebble, with its refused nonces and reused authorizations."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -10,17 +11,21 @@ import pytest
 import pytest_twisted
 from attrs import define, evolve, field
 from cryptography import x509
-from cryptography.x509.verification import PolicyBuilder, Store
+from cryptography.x509.verification import PolicyBuilder
+from cryptography.x509.verification import Store as Roots
 from OpenSSL import SSL
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
-from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from zope.interface import implementer
 
-from facaded.tls.acme import wire
+from facaded.tls.acme import keys, wire
+from facaded.tls.acme.challenges import PrivateKey, rsa_key
 from facaded.tls.acme.issued import Certificate
 from facaded.tls.acme.schedule import DAY
 from facaded.tls.acme.service import Acme
 from facaded.tls.acme.settings import Ca, Kind, Settings
+from facaded.tls.acme.store import Store
 from tests.system.pebble import EAB, Pebble, Responder
 
 HOST = "127.3.0.1"
@@ -67,6 +72,7 @@ def pebble(needs: Callable[..., None], tmp_path: Path, responder: Responder) -> 
 def log() -> Iterator[list[str]]:
     lines: list[str] = []
 
+    @implementer(ILogObserver)
     def observe(event: LogEvent) -> None:
         lines.append(formatEvent(event))
 
@@ -87,8 +93,6 @@ class Running:
     acme: Acme = field(init=False)
 
     def start(self) -> "Running":
-        import time
-
         self.acme = Acme(
             reactor,
             lambda: time.time() + self.ahead,
@@ -117,7 +121,7 @@ class Running:
         await self.until(lambda: self.acme.status()[0]["error"])
         return str(self.acme.status()[0]["error"])
 
-    def keys(self) -> set[bytes]:
+    def secrets(self) -> set[bytes]:
         """All secrets on the disk, as they would look in a log."""
         texts = [path.read_text() for path in self.directory.rglob("*.pem")]
         return {line.encode() for text in texts for line in text.split("-----END PRIVATE")[0].splitlines()[1:-1]}
@@ -135,7 +139,7 @@ def run(tmp_path: Path, responder: Responder, log: list[str]) -> Iterator[Callab
     yield start
     for each in started:
         each.acme.stopService()
-        for secret in each.keys():
+        for secret in each.secrets():
             assert not [line for line in log if secret.decode() in line]
     assert responder.tokens == {}
     assert responder.certificates == {}
@@ -144,16 +148,17 @@ def run(tmp_path: Path, responder: Responder, log: list[str]) -> Iterator[Callab
 def verified(certificate: Certificate, ca: Pebble, name: str = NAME) -> None:
     """The chain leads to the CA's root, for this name."""
     chain = x509.load_pem_x509_certificates(certificate.chain)
-    store = Store([x509.load_pem_x509_certificate(ca.root())])
+    store = Roots([x509.load_pem_x509_certificate(ca.root())])
     PolicyBuilder().store(store).build_server_verifier(x509.DNSName(name)).verify(chain[0], chain[1:])
 
 
-@pytest.mark.parametrize("newest", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION])
+@pytest.mark.parametrize("site_key", [rsa_key(), keys.new()], ids=["RSA", "ECDSA"])
+@pytest.mark.parametrize("newest", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION], ids=["TLS 1.2", "TLS 1.3"])
 @pytest_twisted.ensureDeferred
 async def test_a_certificate_is_got_by_tls_alpn_01(
-    pebble: Start, responder: Responder, run: Callable[..., Running], newest: int
+    pebble: Start, responder: Responder, run: Callable[..., Running], newest: int, site_key: PrivateKey
 ) -> None:
-    responder.newest = newest
+    responder.newest, responder.site_key = newest, site_key
     ca = pebble()
     running = run(ca.ca)
     verified(await running.certificate(), ca)
@@ -195,11 +200,11 @@ async def test_a_certificate_outlives_a_restart_and_is_renewed_when_it_is_due(
     running = run(ca.ca)
     first = await running.certificate()
     await running.acme.stopService()
-    orders = ca.log.count("new order")
+    orders = ca.log.count("Added order")
     again = run(ca.ca)
     assert again.acme.current() == {(NAME,): first}, "at once"
     await deferLater(reactor, 0.3)
-    assert ca.log.count("new order") == orders
+    assert ca.log.count("Added order") == orders
     again.ahead = (first.life.ends - first.life.begins) * 0.7
     again.acme.stopService()
     again.acme.startService()
@@ -264,12 +269,10 @@ async def test_a_ca_that_has_forgotten_the_account_gets_a_new_one(
 
 @pytest_twisted.ensureDeferred
 async def test_a_deactivated_account_is_replaced(pebble: Start, run: Callable[..., Running], log: list[str]) -> None:
-    from facaded.tls.acme.store import Store as AcmeStore
-
     ca = pebble()
     running = run(ca.ca)
     first = await running.certificate()
-    account = AcmeStore(running.directory, log.append).account(ca.ca.directory)
+    account = Store(running.directory, log.append).account(ca.ca.directory)
     assert account is not None
     assert account.url is not None
     asking = wire.Wire(ca.ca.directory, wire.connect(reactor)(ca.ca), reactor, reactor.seconds)
@@ -283,7 +286,7 @@ async def test_a_deactivated_account_is_replaced(pebble: Start, run: Callable[..
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        (Kind.TLS_ALPN, f"{NAME}: the CA could not reach port 443: open it, or use http-01"),
+        (Kind.TLS_ALPN, f"{NAME}: the CA did not get facaded's answer on port 443: let that port"),  # pebble's word
         (Kind.HTTP, f"{NAME}: the CA could not reach port 80: open it, or use tls-alpn-01"),
     ],
 )
@@ -316,7 +319,7 @@ async def test_an_answer_of_somebody_else_s_is_said(
     ca = pebble()
     monkeypatch.setattr(responder, "add_http", lambda token, _: responder.tokens.update({token: "hello"}))
     error = await run(ca.ca, challenges=(Kind.HTTP,)).error()
-    assert error.startswith(f"{NAME}: the CA got another answer on port 80 than facaded's")
+    assert error.startswith(f"{NAME}: the CA did not get facaded's answer on port 80")
 
 
 @pytest_twisted.ensureDeferred

@@ -116,8 +116,8 @@ def _unreached(kind: Kind) -> str:
 
 def _wrong_answer(kind: Kind) -> str:
     return (
-        f"the CA got another answer on port {kind.port} than facaded's: let that port of every address of the name "
-        f"lead to facaded, or use {kind.other.value}"
+        f"the CA did not get facaded's answer on port {kind.port}: let that port of every address of the name lead to "
+        f"facaded, or use {kind.other.value}"
     )
 
 
