@@ -1,0 +1,393 @@
+"""CAs in memory, strict about what they are asked, that can be told to fail or to lie; and the service in front of
+them, with a clock that only a test moves.
+"""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from attrs import define, evolve, field
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+from josepy.jwa import ES256
+from josepy.jwk import JWKEC
+from treq.testing import RequestTraversalAgent
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import ConnectionRefusedError
+from twisted.internet.task import Clock
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent, IBodyProducer, IResponse
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request
+from zope.interface import implementer
+
+from facaded.backends.registry import Registry
+from facaded.tls.acme import keys
+from facaded.tls.acme.challenges import PrivateKey
+from facaded.tls.acme.issued import Certificate
+from facaded.tls.acme.schedule import DAY
+from facaded.tls.acme.service import Acme
+from facaded.tls.acme.settings import Ca, Kind, Settings
+
+EPOCH = 1_800_000_000.0
+NAME = "docker.example.com"
+SLEEP, AWAKE = 6 * 3600.0, 61.0
+ERROR = "urn:ietf:params:acme:error:"
+
+Documented = tuple[int, dict[str, str], Any]
+"""Status, headers and document of an answer; bytes are sent as they are."""
+
+
+@define
+class Authority:
+    """A CA at https://NAME.test/directory.
+
+    `faults` maps a kind of request (directory, nonce, account, order, look, authorization, challenge, finalize,
+    certificate, info) to what is answered instead; `lies` changes the document that would be. `refuse` is the problem
+    with which authorizations end. `window` is what it suggests for renewals, in seconds from now. `replaced` is
+    whether it takes no certificate for one that can be replaced.
+    """
+
+    name: str
+    now: Callable[[], float]
+    life: float = 90 * DAY
+    faults: dict[str, Documented] = field(factory=dict)
+    lies: dict[str, Callable[[dict[str, Any]], object]] = field(factory=dict)
+    refuse: dict[str, Any] | None = None
+    kinds: tuple[str, ...] = ("tls-alpn-01", "http-01", "dns-01")
+    meta: dict[str, Any] = field(factory=dict)
+    window: tuple[float, float] | None = None
+    down: bool = False
+    hangs: bool = False
+    invalid: bool = False
+    replaced: bool = False
+    asked: list[str] = field(factory=list)
+    payloads: list[tuple[str, Any]] = field(factory=list)
+    refused: list[float] = field(factory=list)
+    made: list[float] = field(factory=list)
+    _nonces: set[str] = field(factory=set)
+    _count: int = 0
+    _accounts: dict[str, JWKEC] = field(factory=dict)
+    _orders: dict[str, dict[str, Any]] = field(factory=dict)
+    _chains: dict[str, bytes] = field(factory=dict)
+    _key: ec.EllipticCurvePrivateKey = field(factory=keys.new)
+
+    @property
+    def ca(self) -> Ca:
+        return Ca(directory=f"{self.base}/directory")
+
+    @property
+    def base(self) -> str:
+        return f"https://{self.name}.test"
+
+    def last(self, kind: str) -> Any:
+        """What was sent with the last request of this kind."""
+        return next(payload for asked, payload in reversed(self.payloads) if asked == kind)
+
+    def render(self, request: Request) -> Any:
+        if self.hangs:
+            return NOT_DONE_YET
+        _, kind, *rest = request.path.decode().split("/")
+        self.asked.append(kind)
+        status, headers, document = self._answer(request, kind, rest[0] if rest else "")
+        if kind in self.lies and isinstance(document, dict):
+            self.lies[kind](document)
+        self._count += 1
+        nonce = keys.encoded(f"nonce {self._count}".encode())
+        self._nonces.add(nonce)
+        request.setResponseCode(status)
+        for name, value in {"Replay-Nonce": nonce, **headers}.items():
+            request.setHeader(name, value)
+        body: bytes = document if isinstance(document, bytes) else json.dumps(document).encode()
+        return b"" if request.method == b"HEAD" else body
+
+    def _answer(self, request: Request, kind: str, number: str) -> Documented:
+        payload = None
+        if request.method == b"POST":
+            problem, payload = self._verify(request, kind)
+            if problem:
+                return self._problem(400, problem)
+            self.payloads.append((kind, payload))
+        if kind in self.faults:
+            return self.faults[kind]
+        match kind:
+            case "directory":
+                return self._directory()
+            case "account":
+                return 201, {"Location": f"{self.base}/account/{len(self._accounts)}"}, {"status": "valid"}
+            case "order" if self.replaced and payload and "replaces" in payload:
+                return self._problem(409, "alreadyReplaced")
+            case "order":
+                return self._order(payload)
+            case "look":
+                return 200, {}, self._orders[number]
+            case "authorization" | "challenge":
+                return self._authorization(kind, number)
+            case "finalize":
+                return self._finalize(number, payload)
+            case "certificate":
+                return 200, {"Content-Type": "application/pem-certificate-chain"}, self._chains[number]
+            case "info":
+                return self._info()
+        return 200, {}, {}
+
+    def _verify(self, request: Request, kind: str) -> tuple[str, Any]:
+        """The problem with a signed request, if any, and its payload."""
+        assert request.content is not None
+        signed = json.loads(request.content.read())
+        header = json.loads(keys.decoded(signed["protected"]))
+        if header["nonce"] not in self._nonces:
+            return "badNonce", None
+        self._nonces.remove(header["nonce"])
+        assert header["url"] == self.base + request.path.decode()
+        assert header["alg"] == "ES256"
+        assert request.getHeader("Content-Type") == "application/jose+json"
+        assert ("jwk" in header) == (request.path == b"/account"), "only a new account is signed by its key"
+        if "jwk" in header:
+            key = JWKEC.fields_from_json(header["jwk"])
+            self._accounts[f"{self.base}/account/{len(self._accounts) + 1}"] = key
+        elif header["kid"] in self._accounts:
+            key = self._accounts[header["kid"]]
+        else:
+            return "accountDoesNotExist", None
+        text = f"{signed['protected']}.{signed['payload']}".encode()
+        assert ES256.verify(key.key, text, keys.decoded(signed["signature"]))
+        return "", json.loads(keys.decoded(signed["payload"])) if signed["payload"] else None
+
+    def forget_accounts(self) -> None:
+        self._accounts.clear()
+
+    def forget_nonces(self) -> None:
+        self._nonces.clear()
+
+    @staticmethod
+    def _problem(status: int, kind: str) -> Documented:
+        return status, {}, {"type": ERROR + kind, "detail": "because"}
+
+    def _directory(self) -> Documented:
+        places = {"newNonce": "nonce", "newAccount": "account", "newOrder": "order"}
+        if self.window:
+            places["renewalInfo"] = "info"
+        return 200, {}, {**{key: f"{self.base}/{place}" for key, place in places.items()}, "meta": self.meta}
+
+    def _order(self, payload: Any) -> Documented:
+        number = str(len(self._orders) + 1)
+        names = [each["value"] for each in payload["identifiers"]]
+        self._orders[number] = {
+            "status": "pending",
+            "authorizations": [f"{self.base}/authorization/{number}-{at}" for at in range(len(names))],
+            "finalize": f"{self.base}/finalize/{number}",
+            "identifiers": payload["identifiers"],
+        }
+        return 201, {"Location": f"{self.base}/look/{number}"}, self._orders[number]
+
+    def _authorization(self, asked: str, number: str) -> Documented:
+        order, _, at = number.partition("-")
+        document = self._orders[order]
+        if asked == "challenge":
+            if self.refuse:
+                self.refused.append(self.now())
+            document["status"] = "invalid" if self.refuse else "ready"
+        status = {"pending": "pending", "invalid": "invalid"}.get(document["status"], "valid")
+        challenges = [
+            {
+                "type": kind,
+                "url": f"{self.base}/challenge/{number}",
+                "token": f"token-{order}-{kind}",
+                "status": status,
+                **({"error": self.refuse} if status == "invalid" else {}),
+            }
+            for kind in self.kinds
+        ]
+        return 200, {}, {"status": status, "identifier": document["identifiers"][int(at)], "challenges": challenges}
+
+    def _finalize(self, number: str, payload: Any) -> Documented:
+        order = self._orders[number]
+        request = x509.load_der_x509_csr(keys.decoded(payload["csr"]))
+        if self.invalid:
+            order["status"] = "invalid"
+        else:
+            self.made.append(self.now())
+            self._chains[number] = self.issue(request)
+            order |= {"status": "valid", "certificate": f"{self.base}/certificate/{number}"}
+        return 200, {}, order
+
+    def issue(self, request: x509.CertificateSigningRequest) -> bytes:
+        now = datetime.fromtimestamp(self.now(), UTC)
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([]))
+            .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{self.name} CA")]))
+            .public_key(request.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now)
+            .not_valid_after(now + timedelta(seconds=self.life))
+            .add_extension(request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value, False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), False)
+            .sign(self._key, hashes.SHA256())
+        )
+        return certificate.public_bytes(Encoding.PEM)
+
+    def _info(self) -> Documented:
+        assert self.window is not None
+        begins, ends = (datetime.fromtimestamp(self.now() + each, UTC).isoformat() for each in self.window)
+        window = {"suggestedWindow": {"start": begins, "end": ends}, "explanationURL": "https://example.com/why"}
+        return 200, {"Retry-After": "21600"}, window
+
+
+@implementer(IAgent)
+class Network(Resource):
+    """All CAs, and an agent that reaches those that are not down."""
+
+    isLeaf = True
+
+    def __init__(self, *names: str) -> None:
+        Resource.__init__(self)
+        self.clock = Clock()
+        self.requests = 0
+        self._slept = 0.0
+        self._settled = -1
+        self.authorities = {name: Authority(name, self.now) for name in names}
+        self.agent = RequestTraversalAgent(self)
+
+    def now(self) -> float:
+        return EPOCH + self._slept + self.clock.seconds()
+
+    def connect(self, ca: Ca) -> Registry:
+        return Registry(ca.directory, self)
+
+    def request(
+        self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: IBodyProducer | None = None
+    ) -> Deferred[IResponse]:
+        self.requests += 1
+        if self._authority(uri.split(b"/")[2]).down:
+            return fail(ConnectionRefusedError())
+        answer: Deferred[IResponse] = self.agent.request(method, uri, headers, bodyProducer)
+        return answer
+
+    def render(self, request: Request) -> Any:
+        return self._authority(request.getHeader(b"Host") or b"").render(request)
+
+    def _authority(self, host: bytes) -> Authority:
+        return self.authorities[host.decode().removesuffix(".test")]
+
+    def settle(self) -> None:
+        """Let all that is under way go on until it waits for time."""
+        quiet = 0
+        while quiet < 6:
+            quiet = quiet + 1 if self.requests == self._settled else 0
+            self._settled = self.requests
+            self.agent.flush()
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, from one thing that is due to the next."""
+        end = self.clock.seconds() + seconds
+        self.settle()
+        while calls := [call.getTime() for call in self.clock.getDelayedCalls() if call.getTime() <= end]:
+            self.clock.advance(max(min(calls) - self.clock.seconds(), 0))
+            if self.requests != self._settled:
+                self.settle()
+        self.clock.advance(end - self.clock.seconds())
+        self.settle()
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass as on a machine that is suspended, and wakes up for a minute every six hours."""
+        for _ in range(int(seconds / SLEEP)):
+            self._slept += SLEEP - AWAKE
+            self.pass_time(AWAKE)
+
+
+@define
+class Shown:
+    """Responders that take down what they are told."""
+
+    http: dict[str, str] = field(factory=dict)
+    alpn: dict[str, list[bytes]] = field(factory=dict)
+    history: list[str] = field(factory=list)
+
+    def add_http(self, token: str, key_authorization: str) -> None:
+        self.http[token] = key_authorization
+        self.history.append("http-01")
+
+    def remove_http(self, token: str) -> None:
+        self.http.pop(token, None)
+
+    def add_alpn(self, name: str, chain_pem: bytes, key: PrivateKey) -> None:
+        self.alpn.setdefault(name, []).append(chain_pem)
+        if len(self.alpn[name]) == 1:
+            self.history.append("tls-alpn-01")
+
+    def remove_alpn(self, name: str) -> None:
+        self.alpn.pop(name, None)
+
+
+@define
+class Serving:
+    """The service over CAs in memory."""
+
+    directory: Path
+    network: Network
+    settings: Settings
+    shown: Shown = field(factory=Shown)
+    changes: list[float] = field(factory=list)
+    acme: Acme = field(init=False)
+
+    @classmethod
+    def begin(cls, directory: Path, *names: str, **settings: Any) -> "Serving":
+        network = Network(*(names or ("ca",)))
+        cas = tuple(each.ca for each in network.authorities.values())
+        serving = cls(directory / "acme", network, Settings(**{"domains": ((NAME,),), "cas": cas, **settings}))
+        serving.restart()
+        return serving
+
+    def restart(self) -> None:
+        """A new service on the same directory, not yet started."""
+        network = self.network
+        self.acme = Acme(
+            network.clock,
+            network.now,
+            Random(7),
+            self.settings,
+            self.directory,
+            self.shown,
+            lambda: self.changes.append(network.now()),
+            network.connect,
+        )
+
+    def start(self, seconds: float = 30) -> "Serving":
+        self.acme.startService()
+        self.network.pass_time(seconds)
+        return self
+
+    def change_ca(self, **changes: Any) -> None:
+        """Go on by other settings of the first CA."""
+        first, *others = self.settings.cas
+        self.settings = evolve(self.settings, cas=(evolve(first, **changes), *others))
+        self.acme.adopt(self.settings)
+        self.network.pass_time(30)
+
+    @property
+    def ca(self) -> Authority:
+        return next(iter(self.network.authorities.values()))
+
+    @property
+    def certificate(self) -> Certificate | None:
+        return self.acme.current().get((NAME,))
+
+    @property
+    def status(self) -> dict[str, Any]:
+        return self.acme.status()[0]
+
+    @property
+    def error(self) -> str:
+        return str(self.status["error"])
+
+    def use(self, *kinds: Kind) -> None:
+        self.settings = evolve(self.settings, challenges=kinds)
+        self.acme.adopt(self.settings)
