@@ -87,10 +87,10 @@ def _names(certificate: x509.Certificate) -> frozenset[str]:
 
 
 def _name(name: x509.Name) -> str:
-    for kind in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME):
-        if found := name.get_attributes_for_oid(kind):
-            return printable(str(found[0].value))
-    return printable(name.rfc4514_string())
+    """Organization and common name: one of them alone may be as short as `E7`."""
+    kinds = (NameOID.ORGANIZATION_NAME, NameOID.COMMON_NAME)
+    found = [str(each.value) for kind in kinds for each in name.get_attributes_for_oid(kind)[:1]]
+    return printable(" ".join(found) or name.rfc4514_string())
 
 
 def _identifier(certificate: x509.Certificate) -> str | None:

@@ -27,8 +27,9 @@ LONGEST_POLL = 60.0
 ILL_POLLS = 3
 """Looks in a row that may find a CA ill: an authorization under way is not given up for one of them."""
 
-WITHOUT_REPLACES = (400, 404, 409)
-"""Statuses with which a CA may refuse that one certificate replaces another (RFC 9773 §5)."""
+WITHOUT_REPLACES = (400, 401, 403, 404, 409)
+"""Statuses with which a CA may refuse that one certificate replaces another (RFC 9773 §5): it has been replaced
+already, it belongs to another account, or it is not known any more."""
 
 T = TypeVar("T")
 

@@ -42,8 +42,11 @@ SPREAD = 1 / 50
 LATEST_LEFT = 1 / 6
 """Share of a life that is left when a certificate is renewed whatever its CA suggests."""
 
-SHORTEST_USE = 4 * DAY, 1 / 2
-"""A CA that always suggests to renew now is believed once in so many seconds, or this share of a life if it is less."""
+SHORTEST_USE = 1.5 * DAY, 1 / 2
+"""A CA that always suggests to renew now is believed once in so many seconds, or this share of a life if it is less.
+
+When it has revoked a certificate that is older, that is at once.
+"""
 
 ASKED_AGAIN = 6 * HOUR
 """Seconds after which a CA is asked again when it wants a certificate renewed, if it does not say (RFC 9773 §4.3)."""
@@ -182,9 +185,19 @@ def failed(progress: Progress, failures: Sequence[Failure], now: float, chance: 
 
 
 def succeeded(progress: Progress, ca: str, now: float, by_hand: bool) -> Progress:
-    """The certificate has come from `ca`; `by_hand` if the schedule had not asked for it."""
+    """The certificate has come from `ca`; `by_hand` if the schedule had not asked for it.
+
+    The kind of challenge that has worked is the first to be tried the next time.
+    """
     extras = _noted(progress.extras, ca, now, WEEK) if by_hand else progress.extras
-    return Progress(obtained=now, ca=ca, closed=progress.closed, failed=progress.failed, extras=extras)
+    return Progress(
+        authorized=progress.authorized,
+        obtained=now,
+        ca=ca,
+        closed=progress.closed,
+        failed=progress.failed,
+        extras=extras,
+    )
 
 
 def asked_by_hand(progress: Progress, cas: Sequence[str], now: float) -> Progress | str:

@@ -3,7 +3,7 @@
 This is where the pure schedule meets time, the disk and the CAs.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -32,6 +32,9 @@ LOOK = 60.0
 """Seconds between looks at the wall clock and the disk: a machine may have been suspended, and another daemon may
 have got a certificate."""
 
+SOONEST = 5.0
+"""Seconds to the next look where an order is due and cannot begin: another daemon is at it, or the disk is full."""
+
 ORDER_TIME = 300.0
 """Seconds for one order at one CA: authorizations take seconds, and a CA that is overloaded a few minutes."""
 
@@ -51,8 +54,10 @@ class _Held:
     ask_at: float = 0.0
     trouble: str | None = None
 
-    def renew_at(self) -> float:
-        if self.certificate is None:
+    def renew_at(self, cas: Sequence[str]) -> float:
+        """When a certificate is wanted: at once if there is none, or one of a CA that is not wanted any more, as when
+        the settings leave a staging CA."""
+        if self.certificate is None or self.progress.ca not in (None, *cas):
             return 0.0
         window = self.suggestion.window if self.suggestion else None
         return schedule.renewal(self.certificate.life, window, self.chance, self.progress.obtained)
@@ -93,7 +98,7 @@ class Acme(Service):
         self._rounds = 0
         self._due: IDelayedCall | None = None
         self._working: Deferred[None] = succeed(None)
-        self._held = self._read_all()
+        self._held = self._read_all(settings)
 
     def startService(self) -> None:
         Service.startService(self)
@@ -108,9 +113,9 @@ class Acme(Service):
         """Go on by other settings. Certificates that are still wanted are kept. Raises as the constructor does."""
         if settings == self._settings:
             return
-        self._settings = settings
+        held = self._read_all(settings)
+        self._settings, self._held = settings, held
         abandoned = self._abandon()
-        self._held = self._read_all()
         abandoned.addCallback(lambda _: self._look_in(0) if self.running else None)
 
     def current(self) -> Mapping[Names, Certificate]:
@@ -150,7 +155,7 @@ class Acme(Service):
             return
         now = self._wall()
         dues = [at for held in self._held for at in (self._due_at(held), held.ask_at)]
-        self._look_in(min(max(min(dues, default=now + LOOK) - now, 1.0), LOOK))
+        self._look_in(min(max(min(dues, default=now + LOOK) - now, SOONEST), LOOK))
 
     def _went_wrong(self, failure: Any) -> None:
         if not failure.check(CancelledError):
@@ -184,15 +189,15 @@ class Acme(Service):
                 self._go_on(this_round)
 
     def _due_at(self, held: _Held) -> float:
-        return schedule.due(held.progress, held.renew_at(), self._cas(), self._wall())
+        return schedule.due(held.progress, held.renew_at(self._cas()), self._cas(), self._wall())
 
     def _cas(self) -> list[str]:
         return [ca.directory for ca in self._settings.cas]
 
     # What is held
 
-    def _read_all(self) -> list[_Held]:
-        held = [_Held(names, self._random.random(), Progress()) for names in self._settings.domains]
+    def _read_all(self, settings: Settings) -> list[_Held]:
+        held = [_Held(names, self._random.random(), Progress()) for names in dict.fromkeys(settings.domains)]
         for each in held:
             self._read(each)
         return held
@@ -290,7 +295,7 @@ class Acme(Service):
 
     def _obtained(self, held: _Held, certificate: Certificate, ca: Ca, before: Progress) -> None:
         now = self._wall()
-        extra = before.by_hand and held.renew_at() > now
+        extra = before.by_hand and held.renew_at(self._cas()) > now
         held.certificate, held.suggestion, held.ask_at, held.chance = certificate, None, now, self._random.random()
         held.progress = schedule.succeeded(before, ca.directory, now, extra)
         try:
@@ -299,7 +304,7 @@ class Acme(Service):
             self._keep(held, held.progress)
         finally:  # it is good even if it cannot be kept
             self._changed()
-        until, again = moment(certificate.life.ends), moment(held.renew_at())
+        until, again = moment(certificate.life.ends), moment(held.renew_at(self._cas()))
         self._log.info(
             "{names}: a certificate of {issuer} until {until}, to be renewed {again}",
             names=str(held),
@@ -372,7 +377,7 @@ class Acme(Service):
         }
 
     def _trouble(self, held: _Held, words: str) -> None:
-        """What keeps an order from beginning is looked at every minute, and said once."""
+        """What keeps an order from beginning is looked at again and again, and said once."""
         if words != held.trouble:
             held.trouble = words
             self._warn(f"{held}: {words}")

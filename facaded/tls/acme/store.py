@@ -75,7 +75,9 @@ class Store:
             _make_directory(self._directory)
             descriptor = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
         try:
-            yield _lock(descriptor)
+            with self._usable():
+                alone = _lock(descriptor)
+            yield alone
         finally:
             os.close(descriptor)
 

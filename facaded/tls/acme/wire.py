@@ -48,7 +48,9 @@ class UnreachableError(AcmeError):
     """A CA could not be reached."""
 
     def __init__(self, url: str, error: Exception) -> None:
-        super().__init__(f"{url}: {words(error)}: see that this machine can reach the CA", ill=True)
+        said = words(error)
+        remedy = "for a private CA set ca_file in [[tls.acme.ca]]" if "verify" in said else "see that it can be reached"
+        super().__init__(f"{url}: {said}: {remedy}", ill=True)
 
 
 class Wire:

@@ -33,7 +33,7 @@ from facaded.tls.acme.challenges import PrivateKey
 from facaded.tls.acme.issued import Certificate
 from facaded.tls.acme.schedule import DAY
 from facaded.tls.acme.service import Acme
-from facaded.tls.acme.settings import Ca, Kind, Settings
+from facaded.tls.acme.settings import Ca, Settings
 
 EPOCH = 1_800_000_000.0
 NAME = "docker.example.com"
@@ -51,7 +51,7 @@ class Authority:
     `faults` maps a kind of request (directory, nonce, account, order, look, authorization, challenge, finalize,
     certificate, info) to what is answered instead; `lies` changes the document that would be. `refuse` is the problem
     with which authorizations end. `window` is what it suggests for renewals, in seconds from now. `replaced` is
-    whether it takes no certificate for one that can be replaced.
+    the status with which it refuses to have one certificate replace another.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Authority:
     down: bool = False
     hangs: bool = False
     invalid: bool = False
-    replaced: bool = False
+    replaced: int = 0
     asked: list[str] = field(factory=list)
     payloads: list[tuple[str, Any]] = field(factory=list)
     refused: list[float] = field(factory=list)
@@ -122,7 +122,7 @@ class Authority:
             case "account":
                 return 201, {"Location": f"{self.base}/account/{len(self._accounts)}"}, {"status": "valid"}
             case "order" if self.replaced and payload and "replaces" in payload:
-                return self._problem(409, "alreadyReplaced")
+                return self._problem(self.replaced, "alreadyReplaced" if self.replaced == 409 else "unauthorized")
             case "order":
                 return self._order(payload)
             case "look":
@@ -387,7 +387,3 @@ class Serving:
     @property
     def error(self) -> str:
         return str(self.status["error"])
-
-    def use(self, *kinds: Kind) -> None:
-        self.settings = evolve(self.settings, challenges=kinds)
-        self.acme.adopt(self.settings)

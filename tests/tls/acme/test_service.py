@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
@@ -74,15 +75,10 @@ def test_a_contact_is_told_and_told_again_when_it_changes(begin: Begin) -> None:
     serving = begin(email="ops@example.com").start()
     assert serving.ca.last("account")["contact"] == ["mailto:ops@example.com"]
     assert serving.ca.last("account")["termsOfServiceAgreed"] is True
-    serving.settings = type(serving.settings)(**{**_fields(serving.settings), "email": "new@example.com"})
-    serving.acme.adopt(serving.settings)
+    serving.acme.adopt(evolve(serving.settings, email="new@example.com"))
     serving.acme.renew()
     serving.network.pass_time(30)
     assert serving.ca.last("account") == {"contact": ["mailto:new@example.com"]}
-
-
-def _fields(settings: Any) -> dict[str, Any]:
-    return {name: getattr(settings, name) for name in ("domains", "challenges", "email", "cas")}
 
 
 def test_renewals_go_on_for_a_year(begin: Begin) -> None:
@@ -173,6 +169,16 @@ def test_a_challenge_of_one_kind_is_tried_at_a_time_and_they_alternate(begin: Be
     kinds = serving.shown.history
     assert kinds[:4] == ["tls-alpn-01", "http-01", "tls-alpn-01", "http-01"]
     assert len(kinds) == len(serving.ca.refused)
+
+
+def test_the_kind_that_has_worked_is_the_first_at_the_renewal(begin: Begin) -> None:
+    serving = begin()
+    serving.ca.refuse = CLOSED
+    serving.start()
+    serving.ca.refuse = None
+    serving.network.pass_time(HOUR)
+    serving.network.sleep(61 * DAY)
+    assert serving.shown.history == ["tls-alpn-01", "http-01", "http-01"]
 
 
 def test_the_kind_that_a_ca_offers_is_taken_whose_ever_turn_it_is(begin: Begin) -> None:
@@ -272,7 +278,7 @@ def test_a_certificate_is_renewed_when_its_ca_suggests_it_and_says_what_it_repla
     serving.ca.window = (-2 * DAY, -DAY)  # all of a sudden: now
     serving.network.pass_time(7 * HOUR)
     assert serving.certificate == old, "but not at once after the last"
-    serving.network.pass_time(4 * DAY)
+    serving.network.pass_time(2 * DAY)
     assert serving.certificate != old
     assert serving.ca.last("order")["replaces"] == old.identifier
 
@@ -303,13 +309,16 @@ def test_without_good_renewal_information_a_third_of_the_life_counts(begin: Begi
     assert serving.status["next_renewal"] == pytest.approx(EPOCH + 59 * DAY, abs=DAY)
 
 
-def test_a_ca_that_does_not_want_to_hear_what_is_replaced_gives_a_certificate_all_the_same(begin: Begin) -> None:
+@pytest.mark.parametrize("status", [409, 403, 400])
+def test_a_ca_that_does_not_want_to_hear_what_is_replaced_gives_a_certificate_all_the_same(
+    begin: Begin, status: int
+) -> None:
     serving = begin()
     serving.ca.window = (10 * DAY, 11 * DAY)
     serving.start()
     old = serving.certificate
 
-    serving.ca.replaced = True
+    serving.ca.replaced = status
     serving.acme.renew()
     serving.network.pass_time(30)
     assert serving.certificate != old
@@ -455,7 +464,7 @@ def test_what_is_no_answer_is_a_failure(begin: Begin, answer: Documented) -> Non
 def test_nothing_that_a_ca_says_brings_control_characters_or_long_texts(begin: Begin) -> None:
     serving = begin()
     said = {"type": f"{ERROR}dns\x1b[2J", "detail": "evil\r\nline\x07" + "x" * 1000, "identifier": {"value": "a\nb"}}
-    serving.ca.refuse = {"type": f"{ERROR}compound", "subproblems": [said] * 100}
+    serving.ca.refuse = {"type": f"{ERROR}compound", "subproblems": [said] * 20}
     serving.start()
     assert serving.error.startswith("a?b: the CA refuses (dns?[2J) (the CA says: evil??line?xxx")
     assert serving.error.isprintable()
@@ -553,7 +562,7 @@ def test_other_settings_are_adopted_and_what_is_still_wanted_is_kept(begin: Begi
     serving = begin().start()
     old = serving.certificate
     more = ((NAME,), ("b.example.com",))
-    serving.acme.adopt(type(serving.settings)(**{**_fields(serving.settings), "domains": more}))
+    serving.acme.adopt(evolve(serving.settings, domains=more))
     assert serving.certificate == old
     serving.network.pass_time(30)
     assert serving.acme.current()[NAME,] == old
@@ -569,6 +578,18 @@ def test_an_operator_who_renews_too_often_is_told_until_when(begin: Begin) -> No
     assert serving.acme.renew() == (f"{NAME}: the CA's limits allow no attempt before 2027-01-22 08:00 UTC",)
     serving.network.pass_time(MINUTE)
     assert len(serving.ca.made) == 4
+
+
+def test_a_certificate_of_a_ca_that_is_not_wanted_any_more_is_replaced_at_once(begin: Begin) -> None:
+    serving = begin("staging", "production")
+    staging, production = serving.settings.cas
+    serving.acme.adopt(evolve(serving.settings, cas=(staging,)))
+    serving.start()
+    assert serving.status["issuer"] == "staging CA"
+    serving.acme.adopt(evolve(serving.settings, cas=(production,)))
+    assert serving.certificate is not None
+    serving.network.pass_time(30)
+    assert serving.status["issuer"] == "production CA"
 
 
 def test_a_directory_that_cannot_be_written_orders_nothing_and_is_said_once(begin: Begin, log: list[str]) -> None:
