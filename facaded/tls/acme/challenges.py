@@ -1,5 +1,6 @@
 """What a CA is shown so that it believes that a name leads here: http-01 (RFC 8555 §8.3), tls-alpn-01 (RFC 8737)."""
 
+import functools
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol, TypeAlias
@@ -74,8 +75,9 @@ class Answers:
             remove()
 
 
+@functools.cache
 def rsa_key() -> rsa.RSAPrivateKey:
-    """An RSA key for challenges. Made once for a process: it takes some 50 ms, and protects nothing."""
+    """An RSA key for challenges. It is made once, for it takes some 50 ms, and protects nothing."""
     return rsa.generate_private_key(public_exponent=65537, key_size=RSA_BITS)
 
 

@@ -1,5 +1,6 @@
 """When certificates are asked for: tables, properties, and thirty days of whatever a CA may do."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from random import Random
 
@@ -143,10 +144,11 @@ def test_an_operator_may_renew_at_once_but_not_beyond_the_limits() -> None:
 
 
 def most_within(times: Sequence[float], period: float) -> int:
-    return max((sum(1 for other in times if at <= other < at + period) for at in times), default=0)
+    """The most of these times, which are in order, that lie in one period."""
+    return max((bisect_left(times, at + period) - index for index, at in enumerate(times)), default=0)
 
 
-@settings(max_examples=30)
+@settings(max_examples=25)
 @given(
     outcomes=st.lists(st.sampled_from([*Stage, None]), min_size=1, max_size=12),
     life=st.sampled_from([160 * HOUR, 45 * DAY, 90 * DAY]),
