@@ -111,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     compare = add("parity", _parity, "compare what the backends have of an image", settings, machine)
     words = "org/app:tag, org/app@digest, or org/app for all its tags (else the canary, and what was pulled lately)"
     compare.add_argument("images", nargs="*", metavar="IMAGE", help=words)
+    add("renew", _renew, "have the running daemon renew its certificates now", settings, machine)
     add("reload", _reload, "have the running daemon read its settings again", settings)
     add("version", _version, "print the version", machine)
     return parser
@@ -268,6 +269,17 @@ async def _compare(
     backends = sources(settings, Cache(0, 0.0, reactor.seconds), reactor)
     report = await Parity(backends, rules, reactor).compare(images, progress)
     return evolve(report, notes=(*notes, *report.notes))
+
+
+def _renew(options: argparse.Namespace) -> int:
+    document = _ask(options, "POST", "/renew")
+    if options.json:
+        _print_json(document)
+        return GOOD
+    for warning in document["warnings"]:
+        print(f"warning: {warning}")
+    print(f"renewal begun: {'; '.join(document['certificates'])}; `facaded status` shows what comes of it")
+    return GOOD
 
 
 def _reload(options: argparse.Namespace) -> int:

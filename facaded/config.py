@@ -23,6 +23,8 @@ from facaded.oci.requests import Image, parse_image
 from facaded.policy import answers, health, repositories
 from facaded.policy.answers import Mode, Rules, host_name, split_host
 from facaded.policy.repositories import Pattern, Rename
+from facaded.tls.acme import settings as ordering
+from facaded.tls.acme.settings import LETS_ENCRYPT, MOST_NAMES, Kind, refusal
 from facaded.tls.files import OTHERS, Files
 
 DEFAULT_FILE = Path("/etc/facaded/facaded.toml")
@@ -42,7 +44,6 @@ LIST_LENGTH = 1000
 AUTHORITIES = 8
 """Certificate authorities that are tried in turn."""
 
-NAMES = 100
 """Names in one certificate that is ordered: Let's Encrypt allows no more."""
 
 LONGEST = 86400.0
@@ -214,18 +215,11 @@ class Certificate:
     key: KeyFile
 
 
-class Challenge(Enum):
-    """How a certificate authority finds out whose a name is."""
-
-    TLS_ALPN_01 = "tls-alpn-01"
-    HTTP_01 = "http-01"
-
-
 @frozen
 class Ca:
     """[[tls.acme.ca]]: a certificate authority that speaks ACME."""
 
-    directory: DirectoryUrl = DirectoryUrl("https://acme-v02.api.letsencrypt.org/directory")
+    directory: DirectoryUrl = DirectoryUrl(LETS_ENCRYPT)
     profile: KeyId | None = None
     eab_key_id: KeyId | None = None
     eab_hmac_key_file: HmacKeyFile | None = None
@@ -239,7 +233,7 @@ class Acme:
     agree_to_terms: bool = False
     email: Email | None = None
     domains: tuple[tuple[HostName, ...], ...] = ()
-    challenges: tuple[Challenge, ...] = (Challenge.TLS_ALPN_01, Challenge.HTTP_01)
+    challenges: tuple[Kind, ...] = (Kind.TLS_ALPN, Kind.HTTP)
     cas: tuple[Ca, ...] = (Ca(),)
 
 
@@ -298,6 +292,16 @@ class Config:
         if self.tls is None or self.tls.acme is None:
             return ()
         return self.tls.acme.domains or tuple((host,) for host in self.hosts if not answers.is_address(host))
+
+    @property
+    def acme(self) -> ordering.Settings:
+        """The same, and of whom they are got."""
+        acme = (self.tls.acme if self.tls else None) or Acme()
+        cas = tuple(
+            ordering.Ca(each.directory, each.profile, each.eab_key_id, each.eab_hmac_key_file, each.ca_file)
+            for each in acme.cas
+        )
+        return ordering.Settings(self.orders, acme.challenges, acme.email, cas)
 
     @property
     def redirects_http(self) -> bool:
@@ -675,8 +679,7 @@ def _directory_url(value: object) -> str:
     text = _text(value)
     parts = urlsplit(text)
     if parts.scheme != "https" or not parts.hostname or "#" in text or "@" in parts.netloc:
-        example = "https://acme-v02.api.letsencrypt.org/directory"
-        raise ValueError(f'{text!r} is not an ACME directory: write its address, as in "{example}"')
+        raise ValueError(f'{text!r} is not an ACME directory: write its address, as in "{LETS_ENCRYPT}"')
     return text
 
 
@@ -692,29 +695,26 @@ def _port(value: object) -> int:
     return value
 
 
-def _challenge(value: object) -> Challenge:
+def _challenge(value: object) -> Kind:
     try:
-        return Challenge(value)
+        return Kind(value)
     except ValueError:
         raise ValueError(f'{value!r} is not known: write "tls-alpn-01" or "http-01"') from None
 
 
 def _domain(value: object) -> str:
-    if isinstance(value, str) and value.startswith("*."):
-        remedy = "name each host, or bring a certificate in [[tls.certificate]]"
-        raise ValueError(f"{value!r}: a wildcard needs the challenge dns-01, which facaded does not do: {remedy}")
-    name = _host_name(value)
-    if answers.is_address(name):
-        raise ValueError(f"{value!r} is an address: certificates are ordered for names")
-    return name
+    text = host_name(_text(value))
+    if why := refusal(text):
+        raise ValueError(why)
+    return text
 
 
 def _domains(value: object) -> tuple[str, ...]:
     """One certificate: a name, or a list of them."""
     if not isinstance(value, list):
         return (_domain(value),)
-    if not 1 <= len(value) <= NAMES:
-        raise ValueError(f"one certificate has from 1 to {NAMES} names")
+    if not 1 <= len(value) <= MOST_NAMES:
+        raise ValueError(f"one certificate has from 1 to {MOST_NAMES} names")
     return tuple(dict.fromkeys(_domain(each) for each in value))
 
 
@@ -889,7 +889,7 @@ def _converter() -> Converter:
     _register(converter, tuple[Route, ...], lambda value, _: tuple(converter.structure(_tables(value), list[Route])))
     _register(converter, tuple[BackendName, ...], _list_of(_backend_name))
     _register(converter, tuple[tuple[HostName, ...], ...], _list_of(_domains))
-    _register(converter, tuple[Challenge, ...], _list_of(_challenge))
+    _register(converter, tuple[Kind, ...], _list_of(_challenge))
     _register(
         converter,
         tuple[Certificate, ...],
@@ -1006,7 +1006,7 @@ def _bad_acme(config: Config, acme: Acme) -> Iterator[str]:
         yield "tls.acme.domains: there is no name to get a certificate for: list your names in `hosts`, or here"
     if not acme.challenges or len(set(acme.challenges)) != len(acme.challenges):
         yield 'tls.acme.challenges: name each once, and at least one: "tls-alpn-01", "http-01"'
-    elif acme.challenges == (Challenge.HTTP_01,) and not config.listen.http:
+    elif acme.challenges == (Kind.HTTP,) and not config.listen.http:
         yield "tls.acme.challenges: http-01 is asked for on the plain port: set listen.http, or add tls-alpn-01"
     for index, ca in enumerate(acme.cas):
         if (ca.eab_key_id is None) != (ca.eab_hmac_key_file is None):

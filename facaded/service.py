@@ -41,7 +41,10 @@ from facaded.policy.health import Purpose, Quota
 from facaded.policy.overrides import ContradictionError
 from facaded.state import Clocks
 from facaded.tls import plain
-from facaded.tls.certificates import Certificates
+from facaded.tls.acme.service import Acme
+from facaded.tls.acme.store import StoreError
+from facaded.tls.acme.wire import connect
+from facaded.tls.certificates import Certificates, Obtained
 from facaded.tls.challenges import Challenges
 from facaded.tls.listening import Secured
 from facaded.tls.plain import Plain
@@ -150,7 +153,7 @@ class Daemon(MultiService):
             "listen.admin": self._site(Admin(lambda: self.config.listen.admin_hosts, self._not_ready)),
             "listen.control": self._site(Control(self._commands())),
         }
-        # The ACME service's place: it has self._challenges answer, and hands what it gets to self._certificates.
+        self._acme = self._order(loaded.config)
         self._factories = self._secured()
         self._open = self.config.listen.http
         self._listeners = [self._listener(key, endpoint) for key, endpoint in self._endpoints()]
@@ -179,6 +182,8 @@ class Daemon(MultiService):
         self._warn()
         if self._certificates is not None:
             self._certificates.startService()
+        if self._acme is not None:
+            self._acme.startService()
         self.watch.startService()
         self.watch.when_settled().addCallback(self._settled)
 
@@ -207,7 +212,8 @@ class Daemon(MultiService):
 
     def status(self) -> dict[str, Any]:
         """The status document."""
-        certificates = self._certificates.document() if self._certificates is not None else []
+        orders = {tuple(each["names"]): each for each in self._acme.status()} if self._acme is not None else {}
+        certificates = self._certificates.document(orders) if self._certificates is not None else []
         return status.document(
             self.watch,
             self.config.rules,
@@ -227,6 +233,7 @@ class Daemon(MultiService):
             ("GET", "/lately"): lambda _: {"images": list(self._facade.lately.images())},
             ("GET", "/explain"): self._explain,
             ("POST", "/reload"): self._reload,
+            ("POST", "/renew"): self._renew,
             ("POST", "/pin"): self._overriding(lambda asked: self.watch.pin(asked.backend, asked.seconds)),
             ("POST", "/unpin"): self._overriding(lambda _: self.watch.unpin()),
             ("POST", "/drain"): self._overriding(lambda asked: self.watch.drain(asked.backend, asked.seconds)),
@@ -249,6 +256,15 @@ class Daemon(MultiService):
         if problems := self.reload():
             raise RefusedError(*(f"not reloaded: {problem}" for problem in problems))
         return {}
+
+    def _renew(self, _: Asked) -> Document:
+        if self._acme is None:
+            raise RefusedError("no certificate is got here: set [tls.acme], or renew those of [[tls.certificate]]")
+        names = [", ".join(each["names"]) for each in self._acme.status()]
+        refusals = self._acme.renew()
+        if len(refusals) == len(names):
+            raise RefusedError(*refusals)
+        return {"certificates": names, "warnings": list(refusals)}
 
     def _overriding(self, override: Callable[[Asked], None]) -> Callable[[Asked], Document]:
         """A command that changes what the operator says, and tells what has come of it."""
@@ -306,6 +322,30 @@ class Daemon(MultiService):
         in_thread = partial(deferToThreadPool, self._reactor, pool)
         return Certificates(self._challenges, self._reactor, time.time, in_thread, config.tls.files, config.hosts)
 
+    def _order(self, config: Config) -> Acme | None:
+        """What gets certificates; what it has got already is in service from here on. Raises StartError."""
+        if self._certificates is None or not config.orders:
+            return None
+        place, random = self._directory() / "acme", SystemRandom()
+        reached, clock = connect(self._reactor), self._reactor
+        try:
+            acme = Acme(clock, time.time, random, config.acme, place, self._challenges, self._obtained, reached)
+        except StoreError as error:
+            raise StartError(str(error)) from None
+        self._take_over(acme)
+        return acme
+
+    def _obtained(self) -> None:
+        if self._acme is not None:
+            self._take_over(self._acme)
+
+    def _take_over(self, acme: Acme) -> None:
+        """Have in service what was got."""
+        assert self._certificates is not None
+        got = [Obtained(names, each.chain, each.key) for names, each in acme.current().items()]
+        for problem in self._certificates.replace_obtained(got):
+            self._log.error("{problem}", problem=problem)
+
     def _plan(self, config: Config) -> Plan:
         timeout, rules = config.health.timeout, config.rules
         watched: dict[str, Watched] = {}
@@ -344,11 +384,24 @@ class Daemon(MultiService):
         if loaded.config.listen != self.config.listen:
             self._log.warn("listen: changed in the settings; listeners change only at a restart")
         plan, serving = self._plan(loaded.config), self._serve_by(loaded.config)
+        self._adopt_orders(loaded)
         self.loaded, self._serving = loaded, serving
         self.watch.replan(plan)
         if self._certificates is not None and loaded.config.tls is not None:
             self._certificates.configure(loaded.config.tls.files, loaded.config.hosts)
         self._write_state()
+
+    def _adopt_orders(self, loaded: Loaded) -> None:
+        try:
+            if self._acme is not None:
+                self._acme.adopt(loaded.config.acme)
+                self._take_over(self._acme)
+            else:
+                self._acme = self._order(loaded.config)
+                if self._acme is not None and self.running:
+                    self._acme.startService()
+        except (StoreError, StartError) as error:
+            raise SettingsError(loaded.source, (f"state.directory: {error}",)) from None
 
     # While it runs
 
@@ -427,6 +480,8 @@ class Daemon(MultiService):
         self._notify("STOPPING=1")
         await DeferredList([listener.stopService() for listener in self._listeners])
         await DeferredList([site.drain(IN_FLIGHT) for site in self._sites.values()])
+        if self._acme is not None:
+            await self._acme.stopService()
         if self._certificates is not None:
             self._certificates.stopService()
         self.watch.stopService()

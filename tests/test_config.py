@@ -11,7 +11,6 @@ from facaded import config
 from facaded.config import (
     Acme,
     Ca,
-    Challenge,
     Config,
     Loaded,
     SettingsError,
@@ -24,6 +23,7 @@ from facaded.config import (
 from facaded.oci.requests import Image
 from facaded.policy import answers, health, repositories
 from facaded.policy.answers import Mode
+from facaded.tls.acme.settings import Kind
 from facaded.tls.files import Files
 
 SHIPPED = Path(__file__).parent.parent / "conf" / "facaded.toml"
@@ -273,10 +273,10 @@ WRONG = [
     ('hosts = ["192.0.2.1"]\n[tls.acme]\nagree_to_terms = true', "tls.acme.domains: there is no name to get a"),
     (
         '[tls.acme]\ndomains = ["*.a.test"]',
-        "tls.acme.domains: entry 0: '*.a.test': a wildcard needs the challenge dns-01",
+        "tls.acme.domains: entry 0: *.a.test: a wildcard needs a dns-01 challenge",
     ),
-    ('[tls.acme]\ndomains = [["a.test", "*.a.test"]]', "tls.acme.domains: entry 0: '*.a.test': a wildcard needs"),
-    ('[tls.acme]\ndomains = ["192.0.2.1"]', "tls.acme.domains: entry 0: '192.0.2.1' is an address"),
+    ('[tls.acme]\ndomains = [["a.test", "*.a.test"]]', "tls.acme.domains: entry 0: *.a.test: a wildcard needs"),
+    ('[tls.acme]\ndomains = ["192.0.2.1"]', "tls.acme.domains: entry 0: 192.0.2.1: this is an address"),
     ("[tls.acme]\ndomains = [[]]", "tls.acme.domains: entry 0: one certificate has from 1 to 100 names"),
     ('[tls.acme]\ndomains = "a.test"', "tls.acme.domains: expected a list"),
     ('[tls.acme]\nemail = "me"', "tls.acme.email: 'me' is not an address"),
@@ -346,7 +346,7 @@ def test_the_settings_of_tls(tmp_path: Path) -> None:
     assert settings.tls.files == (Files(Path("/nonexistent/chain.pem"), Path("/nonexistent/key.pem")),)
     assert settings.orders == (("docker.example.com",), ("a.example.com", "b.example.com"))
     assert settings.tls.acme is not None
-    assert settings.tls.acme.challenges == (Challenge.HTTP_01,)
+    assert settings.tls.acme.challenges == (Kind.HTTP,)
     assert [(ca.directory, ca.profile, ca.eab_key_id) for ca in settings.tls.acme.cas] == [
         ("https://ca.test:14000/dir", "shortlived", "kid-1")
     ]

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 from attrs import define, field, frozen
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from OpenSSL import SSL
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -19,7 +18,8 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
 
 from facaded.tls import contexts, selfsigned
-from facaded.tls.challenges import ACME_TLS, Challenges
+from facaded.tls.acme.challenges import ACME_TLS
+from facaded.tls.challenges import Challenges
 from facaded.tls.contexts import Pair, UnusableError, check_time, parse
 from facaded.tls.files import Files, Signature, read, sign
 
@@ -178,13 +178,6 @@ class Certificates(Service):
     def chosen(self, name: str | None) -> Certificate:
         """The certificate for a client that asks for `name`."""
         return self._choose(None if name is None else name.encode("ascii"))
-
-    def has_rsa_key(self, name: str) -> bool:
-        """Whether the certificate in service for `name` has an RSA key: then so must have that of a challenge.
-
-        Otherwise a validator that speaks TLS 1.2 is not shown it.
-        """
-        return isinstance(self.chosen(name).pair.key, RSAPrivateKey)
 
     def document(self, orders: Mapping[tuple[str, ...], Mapping[str, Any]] | None = None) -> list[dict[str, Any]]:
         """What is in service, and what should be: as the status document has it.

@@ -28,6 +28,7 @@ def document(*certificates: dict[str, Any]) -> dict[str, Any]:
         "handover_until": None,
         "backends": [],
         "warnings": [],
+        "stale_names": {},
         "certificates": list(certificates),
     }
 

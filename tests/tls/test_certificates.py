@@ -479,8 +479,9 @@ def test_a_validator_is_shown_the_pending_challenge_and_nobody_else(
     key = rsa_key() if site == "RSA" else ec.generate_private_key(ec.SECP256R1())
     files = [] if site == "self-signed" else [authority.write(tmp_path, "docker.lab.test", key=key)]
     service = Service(*files)
-    assert service.certificates.has_rsa_key("docker.lab.test") is (site == "RSA")
-    service.challenges.add_alpn("docker.lab.test", *authority.issue("docker.lab.test", key=key, extension=IDENTIFIER))
+    for challenge_key in (rsa_key(), ec.generate_private_key(ec.SECP256R1())):
+        chain, _ = authority.issue("docker.lab.test", key=challenge_key, extension=IDENTIFIER)
+        service.challenges.add_alpn("docker.lab.test", chain, challenge_key)
     validator = trusting(protocols=("acme-tls/1",), versions=(version, version))
     client = service.client(context=validator)
     assert client.tls.selected_alpn_protocol() == "acme-tls/1"
