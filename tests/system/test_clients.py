@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,7 +52,8 @@ def clients(needs: Callable[..., None], tmp_path_factory: pytest.TempPathFactory
     needs("dockerd", "docker", "containerd", "ctr", "podman", "buildah", "skopeo", root=True)
     docker = Docker(tmp_path_factory.mktemp("docker"))
     try:
-        yield Clients(docker.start(), Podman(tmp_path_factory.mktemp("podman")))
+        with tempfile.TemporaryDirectory() as short:  # podman takes no path of 50 characters
+            yield Clients(docker.start(), Podman(Path(short)))
     finally:
         docker.end()
 
