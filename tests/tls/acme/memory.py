@@ -27,7 +27,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
-from facaded.backends.registry import Registry
+from facaded.backends.registry import Registry, trust_policy
 from facaded.tls.acme import keys
 from facaded.tls.acme.challenges import PrivateKey
 from facaded.tls.acme.issued import Certificate
@@ -51,7 +51,8 @@ class Authority:
     `faults` maps a kind of request (directory, nonce, account, order, look, authorization, challenge, finalize,
     certificate, info) to what is answered instead; `lies` changes the document that would be. `refuse` is the problem
     with which authorizations end. `window` is what it suggests for renewals, in seconds from now. `replaced` is
-    the status with which it refuses to have one certificate replace another.
+    the status with which it refuses to have one certificate replace another. One that `ponders` never comes to an
+    end with an authorization.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Authority:
     down: bool = False
     hangs: bool = False
     invalid: bool = False
+    ponders: bool = False
     replaced: int = 0
     asked: list[str] = field(factory=list)
     payloads: list[tuple[str, Any]] = field(factory=list)
@@ -127,6 +129,8 @@ class Authority:
                 return self._order(payload)
             case "look":
                 return 200, {}, self._orders[number]
+            case "challenge" if self.ponders:
+                return 200, {}, {}
             case "authorization" | "challenge":
                 return self._authorization(kind, number)
             case "finalize":
@@ -260,6 +264,7 @@ class Network(Resource):
         return EPOCH + self._slept + self.clock.seconds()
 
     def connect(self, ca: Ca) -> Registry:
+        trust_policy(ca.ca_file)
         return Registry(ca.directory, self)
 
     def request(
@@ -310,6 +315,7 @@ class Shown:
     http: dict[str, str] = field(factory=dict)
     alpn: dict[str, list[bytes]] = field(factory=dict)
     history: list[str] = field(factory=list)
+    broken: bool = False
 
     def add_http(self, token: str, key_authorization: str) -> None:
         self.http[token] = key_authorization
@@ -319,6 +325,8 @@ class Shown:
         self.http.pop(token, None)
 
     def add_alpn(self, name: str, chain_pem: bytes, key: PrivateKey) -> None:
+        if self.broken:
+            raise RuntimeError("it cannot be shown")
         self.alpn.setdefault(name, []).append(chain_pem)
         if len(self.alpn[name]) == 1:
             self.history.append("tls-alpn-01")

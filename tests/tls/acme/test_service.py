@@ -13,7 +13,7 @@ from zope.interface import implementer
 
 from facaded.tls.acme.schedule import DAY, HOUR, MINUTE, WEEK
 from facaded.tls.acme.settings import Kind
-from facaded.tls.acme.store import StoreError
+from facaded.tls.acme.store import Store, StoreError
 from tests.tls.acme.memory import EPOCH, ERROR, NAME, Documented, Serving
 from tests.tls.acme.test_schedule import most_within
 
@@ -227,6 +227,53 @@ def test_a_ca_under_a_rate_limit_is_not_asked_while_the_next_one_is(begin: Begin
     assert second.asked.count("order") >= 5
     serving.network.pass_time(2 * HOUR)
     assert first.asked.count("order") == 2
+
+
+def test_an_authorization_that_never_ends_is_given_up_and_counts_as_a_failed_one(begin: Begin) -> None:
+    serving = begin()
+    serving.ca.ponders = True
+    serving.start(299)
+    assert serving.status["error"] is None
+    serving.network.pass_time(2)
+    assert serving.status["error"] is not None
+    assert 50 < serving.ca.asked.count("authorization") < 70
+    assert serving.status["next_renewal"] - serving.status["error_at"] >= 5 * MINUTE
+    serving.network.pass_time(HOUR)
+    assert serving.shown.history[:2] == ["tls-alpn-01", "http-01"]
+
+
+def test_a_ca_that_is_ill_for_a_moment_does_not_cost_an_authorization(begin: Begin) -> None:
+    serving = begin()
+    serving.ca.ponders = True
+    serving.start(5)
+    serving.ca.ponders = False
+    serving.ca._orders["1"]["status"] = "ready"
+    serving.ca.faults["authorization"] = 503, {}, b""
+    serving.network.pass_time(10)
+    assert serving.status["error"] is None
+    serving.ca.faults.clear()
+    serving.network.pass_time(30)
+    assert serving.certificate is not None
+
+
+def test_a_ca_that_does_not_say_why_is_quoted_with_that(begin: Begin) -> None:
+    serving = begin()
+    serving.ca.refuse = CLOSED
+    serving.ca.lies["authorization"] = lambda it: [each.pop("error", None) for each in it["challenges"]]
+    serving.start()
+    assert serving.error == f"{NAME}: the CA does not believe that the name leads here, and does not say why"
+
+
+def test_an_error_of_our_own_is_tried_again_as_seldom_as_any_other(
+    begin: Begin, no_errors_are_logged: list[LogEvent]
+) -> None:
+    serving = begin()
+    serving.shown.broken = True
+    serving.start(4 * MINUTE)
+    assert serving.error == "an error of facaded's own: see its log, and report it"
+    assert serving.ca.asked.count("order") == 1
+    assert len(no_errors_are_logged) == 1
+    no_errors_are_logged.clear()
 
 
 # Thirty days
@@ -578,6 +625,34 @@ def test_an_operator_who_renews_too_often_is_told_until_when(begin: Begin) -> No
     assert serving.acme.renew() == (f"{NAME}: the CA's limits allow no attempt before 2027-01-22 08:00 UTC",)
     serving.network.pass_time(MINUTE)
     assert len(serving.ca.made) == 4
+
+
+def test_two_daemons_on_one_directory_share_certificates_and_waits(begin: Begin, log: list[str]) -> None:
+    serving = begin().start()
+    one = serving.acme
+    serving.restart()
+    serving.start()
+    one.renew()
+    serving.network.pass_time(2 * MINUTE)
+    assert len(serving.ca.made) == 2
+    assert serving.certificate == one.current()[NAME,]
+    assert [line for line in log if line == f"{NAME}: another daemon has renewed the certificate"]
+    serving.network.sleep(70 * DAY)
+    assert len(serving.ca.made) == 3
+    assert serving.certificate == one.current()[NAME,]
+    one.stopService()
+
+
+def test_an_order_waits_while_another_daemon_is_at_it(begin: Begin, log: list[str]) -> None:
+    serving = begin()
+    with Store(serving.directory, log.append).locked() as alone:
+        assert alone
+        serving.start()
+        assert serving.error == "another daemon with the same state.directory is ordering certificates"
+        assert serving.ca.asked == []
+    serving.network.pass_time(30)
+    assert serving.certificate is not None
+    assert serving.status["error"] is None
 
 
 def test_a_certificate_of_a_ca_that_is_not_wanted_any_more_is_replaced_at_once(begin: Begin) -> None:
