@@ -416,6 +416,85 @@ def test_a_good_account_is_not_thrown_away_for_a_refusal_that_is_about_something
     assert serving.ca.asked.count("order") == 1
 
 
+def test_an_account_whose_url_is_lost_is_found_by_its_key(begin: Begin) -> None:
+    serving = begin().start()
+    key = next(serving.directory.rglob("account.pem")).read_bytes()
+    next(serving.directory.rglob("account.json")).unlink()
+    serving.acme.renew()
+    serving.network.pass_time(30)
+    assert len(serving.ca.made) == 2
+    assert next(serving.directory.rglob("account.pem")).read_bytes() == key
+    assert serving.ca.asked.count("account") == 2
+
+
+def test_a_key_that_a_ca_does_not_take_any_more_is_replaced(begin: Begin) -> None:
+    serving = begin().start()
+    next(serving.directory.rglob("account.json")).unlink()
+    serving.ca.faults["account"] = problem(403, "unauthorized")
+    serving.acme.renew()
+    serving.network.pass_time(30)
+    assert len(list(serving.directory.rglob("account.pem.retired-*"))) == 1
+    assert serving.error.startswith("the CA does not allow it"), "and one attempt is enough"
+    assert serving.ca.asked.count("account") == 3
+
+
+def test_an_account_that_is_gone_when_its_contact_changes_is_made_anew(begin: Begin) -> None:
+    serving = begin().start()
+    old = serving.certificate
+    serving.ca.forget_accounts()
+    serving.acme.adopt(evolve(serving.settings, email="new@example.com"))
+    serving.acme.renew()
+    serving.network.pass_time(30)
+    assert serving.certificate != old
+
+
+def test_a_ca_that_wants_an_account_of_the_operator_s_says_so_before_it_is_asked(begin: Begin) -> None:
+    serving = begin()
+    serving.ca.meta = {"externalAccountRequired": True}
+    serving.start()
+    assert "set eab_key_id and eab_hmac_key_file" in serving.error
+    assert "account" not in serving.ca.asked
+
+
+@pytest.mark.parametrize("text", [None, "nothing"])
+def test_trust_roots_that_cannot_be_used_are_said(begin: Begin, tmp_path: Path, text: str | None) -> None:
+    serving = begin()
+    if text is not None:
+        (tmp_path / "root.pem").write_text(text)
+    serving.change_ca(ca_file=tmp_path / "root.pem")
+    serving.start()
+    assert serving.error.startswith(f"ca_file: {tmp_path}/root.pem cannot be used (")
+
+
+@pytest.mark.parametrize(
+    ("place", "answer", "said"),
+    [
+        ("finalize", problem(403, "badCSR"), "the CA refuses the request's key or names"),
+        ("look", (200, {}, {"status": "invalid", "error": {"type": f"{ERROR}caa"}}), "a CAA record forbids this CA"),
+        ("look", (200, {}, {"status": "valid"}), "cannot be right"),
+    ],
+)
+def test_a_certificate_that_was_not_made_does_not_count_as_one(
+    begin: Begin, place: str, answer: Documented, said: str
+) -> None:
+    serving = begin()
+    if isinstance(answer[2], dict) and "status" in answer[2] and place == "look":
+        rest = {"authorizations": ["https://ca.test/authorization/1-0"], "finalize": "https://ca.test/finalize/1"}
+        answer = (*answer[:2], {**rest, **answer[2]})
+    serving.ca.faults[place] = answer
+    serving.start(6 * HOUR)
+    assert said in serving.error
+    assert serving.ca.asked.count("order") >= 6, "three would be the limit of certificates that never came"
+
+
+def test_an_authorization_that_is_no_good_from_the_beginning_is_said(begin: Begin) -> None:
+    serving = begin()
+    serving.ca.lies["authorization"] = lambda it: it.update(status="deactivated")
+    serving.start()
+    assert "the CA does not believe that the name leads here" in serving.error
+    assert "challenge" not in serving.ca.asked
+
+
 @pytest.mark.parametrize(
     ("text", "said"), [(None, "cannot be read"), ("not+base64url!", "base64url"), ("", "base64url")]
 )
