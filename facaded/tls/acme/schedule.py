@@ -179,9 +179,22 @@ def failed(progress: Progress, failures: Sequence[Failure], now: float, chance: 
         by_hand=False,
     )
     for failure in failures:
-        after = _count(after, failure, now)
+        after = counted(after, failure, now)
     wait = _wait(after, slow)
     return evolve(after, not_before=now + wait * (1 + JITTER * chance))
+
+
+def counted(progress: Progress, failure: Failure, now: float) -> Progress:
+    """Take down what a failure means for the limits of its CA, and nothing else."""
+    if failure.retry_after > 0:
+        until = now + min(failure.retry_after, LONGEST_WAIT)
+        progress = evolve(progress, closed={**progress.closed, failure.ca: until})
+    match failure.stage:
+        case Stage.AUTHORIZING:
+            return evolve(progress, failed=_noted(progress.failed, failure.ca, now, HOUR))
+        case Stage.MADE:
+            return evolve(progress, extras=_noted(progress.extras, failure.ca, now, WEEK))
+    return progress
 
 
 def succeeded(progress: Progress, ca: str, now: float, by_hand: bool) -> Progress:
@@ -211,19 +224,6 @@ def asked_by_hand(progress: Progress, cas: Sequence[str], now: float) -> Progres
 def moment(at: float) -> str:
     """A time as it is said in a sentence."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def _count(progress: Progress, failure: Failure, now: float) -> Progress:
-    """Take down what a failure means for its CA."""
-    if failure.retry_after > 0:
-        until = now + min(failure.retry_after, LONGEST_WAIT)
-        progress = evolve(progress, closed={**progress.closed, failure.ca: until})
-    match failure.stage:
-        case Stage.AUTHORIZING:
-            return evolve(progress, failed=_noted(progress.failed, failure.ca, now, HOUR))
-        case Stage.MADE:
-            return evolve(progress, extras=_noted(progress.extras, failure.ca, now, WEEK))
-    return progress
 
 
 def _wait(progress: Progress, slow: bool) -> float:

@@ -247,12 +247,12 @@ class Acme(Service):
             if schedule.opens_at(before, ca.directory, self._wall()) > self._wall():
                 continue
             outcome = await self._ask(held, ca, before)
-            if self._rounds != this_round:
-                self._keep(held, before)
-            self._go_on(this_round)
             if isinstance(outcome, Certificate):
                 self._obtained(held, outcome, ca, before)
                 return
+            if self._rounds != this_round:  # no failure, but what it has cost at the CA is not forgotten
+                self._keep(held, schedule.counted(before, outcome, self._wall()))
+            self._go_on(this_round)
             failures.append(outcome)
         self._failed(held, before, failures)
 

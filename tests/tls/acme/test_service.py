@@ -676,6 +676,18 @@ def test_an_order_that_a_stop_interrupts_is_begun_anew_at_the_next_start(begin: 
     assert serving.start().certificate is not None
 
 
+def test_restarts_in_the_middle_of_authorizations_stay_within_the_limits(begin: Begin) -> None:
+    serving = begin()
+    serving.ca.ponders = True
+    for _ in range(50):
+        serving.start(61)
+        serving.acme.stopService()
+        serving.network.settle()
+        assert serving.shown.alpn == {}
+        serving.restart()
+    assert serving.ca.asked.count("order") == 5
+
+
 def test_an_order_of_which_a_killed_daemon_has_left_nothing_is_not_begun_at_once(begin: Begin) -> None:
     serving = begin()
     serving.ca.hangs = True
