@@ -31,7 +31,7 @@ from tests.system.pebble import EAB, Pebble, Responder
 HOST = "127.3.0.1"
 NAME = "docker.example.com"
 WAIT = 30.0
-STRICT = {"PEBBLE_WFE_NONCEREJECT": "40", "PEBBLE_AUTHZREUSE": "0"}
+STRICT = {"PEBBLE_WFE_NONCEREJECT": "20", "PEBBLE_AUTHZREUSE": "0"}
 
 Start = Callable[..., Pebble]
 
@@ -367,7 +367,7 @@ async def test_two_daemons_on_one_directory_order_once(pebble: Start, run: Calla
 async def test_a_ca_with_random_delays_and_many_refused_nonces_still_gives_a_certificate(
     pebble: Start, run: Callable[..., Running]
 ) -> None:
-    ca = pebble(PEBBLE_VA_NOSLEEP="0", PEBBLE_VA_SLEEPTIME="2", PEBBLE_WFE_NONCEREJECT="60", PEBBLE_AUTHZREUSE="100")
+    ca = pebble(PEBBLE_VA_NOSLEEP="0", PEBBLE_VA_SLEEPTIME="2", PEBBLE_WFE_NONCEREJECT="35", PEBBLE_AUTHZREUSE="100")
     running = run(ca.ca)
     first = await running.certificate()
     running.acme.renew()

@@ -84,6 +84,11 @@ class Stage(Enum):
     MADE = "made"
     """A certificate was made, or may have been, and did not come, or was not what was asked for."""
 
+    @property
+    def or_refused(self) -> "Stage":
+        """The same, where it was not the CA's illness that ended the attempt."""
+        return Stage.REFUSED if self is Stage.REACHING else self
+
 
 @frozen
 class Failure:

@@ -259,19 +259,14 @@ class Acme(Service):
     async def _ask(self, held: _Held, ca: Ca, before: Progress) -> Certificate | Failure:
         """What one CA gives."""
         try:
-            wire = Wire(ca.directory, self._connect(ca), self._clock, self._wall)
+            ordering = self._ordering(held, ca, before)
         except (OSError, crypto.Error) as error:
             why = error.strerror if isinstance(error, OSError) else "no certificate in PEM form"
             return Failure(ca.directory, f"ca_file: {ca.ca_file} cannot be used ({why})", Stage.REFUSED)
-        accounts = Accounts(ca, self._settings.email, wire, self._store, self._warn)
-        replaces = held.certificate.identifier if held.certificate and before.ca == ca.directory else None
-        wanted = Wanted(held.names, self._kinds(before), replaces)
-        ordering = Ordering(wanted, ca, wire, accounts, self._answers, self._clock, self._wall)
         try:
             return await Deferred.fromCoroutine(ordering.run()).addTimeout(ORDER_TIME, self._clock)
         except AcmeError as error:
-            refused = ordering.stage is Stage.REACHING and not error.ill
-            stage = Stage.REFUSED if refused else ordering.stage
+            stage = ordering.stage if error.ill else ordering.stage.or_refused
             return Failure(ca.directory, self._of(ca, str(error)), stage, error.retry_after)
         except (TimeoutError, CancelledError):
             return Failure(ca.directory, self._of(ca, f"no end within {ORDER_TIME:g} s"), ordering.stage)
@@ -279,8 +274,16 @@ class Acme(Service):
             raise
         except Exception:  # or it would be tried again and again beyond all limits
             self._log.failure("{names}: this should not happen", names=str(held))
-            stage = Stage.REFUSED if ordering.stage is Stage.REACHING else ordering.stage
-            return Failure(ca.directory, self._of(ca, "an error of facaded's own: see its log, and report it"), stage)
+            words = self._of(ca, "an error of facaded's own: see its log, and report it")
+            return Failure(ca.directory, words, ordering.stage.or_refused)
+
+    def _ordering(self, held: _Held, ca: Ca, before: Progress) -> Ordering:
+        """Raises OSError or OpenSSL.crypto.Error if the CA's `ca_file` cannot be used."""
+        wire = Wire(ca.directory, self._connect(ca), self._clock, self._wall)
+        accounts = Accounts(ca, self._settings.email, wire, self._store, self._warn)
+        replaces = held.certificate.identifier if held.certificate and before.ca == ca.directory else None
+        wanted = Wanted(held.names, self._kinds(before), replaces)
+        return Ordering(wanted, ca, wire, accounts, self._answers, self._clock, self._wall)
 
     def _kinds(self, progress: Progress) -> tuple[Kind, ...]:
         """All kinds of challenge, beginning with the one whose turn it is."""
