@@ -258,9 +258,9 @@ class Daemon(MultiService):
         return {}
 
     def _renew(self, _: Asked) -> Document:
-        if self._acme is None:
+        names = [", ".join(each["names"]) for each in self._acme.status()] if self._acme is not None else []
+        if self._acme is None or not names:
             raise RefusedError("no certificate is got here: set [tls.acme], or renew those of [[tls.certificate]]")
-        names = [", ".join(each["names"]) for each in self._acme.status()]
         refusals = self._acme.renew()
         if len(refusals) == len(names):
             raise RefusedError(*refusals)

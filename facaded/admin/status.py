@@ -69,9 +69,9 @@ def table(status: Mapping[str, Any]) -> str:
 
 
 def is_bad_news(status: Mapping[str, Any]) -> bool:
-    """Whether a backend that may be in charge is down, or a certificate has expired."""
+    """Whether a backend that may be in charge is down, or a certificate is missing or has expired."""
     down = any(backend["state"] == State.DOWN.value for backend in status["backends"])
-    return down or any(certificate["expired"] for certificate in status["certificates"])
+    return down or any(each["expired"] or each["until"] is None for each in status["certificates"])
 
 
 def _charges(watch: Watch, rules: Rules, wall: Wall) -> Iterator[dict[str, Any]]:

@@ -113,13 +113,14 @@ class Certificates(Service):
         self._hosts: tuple[str, ...] | None = None
         self._watched: list[_Watched] = []
         self._obtained: dict[tuple[str, ...], Certificate] = {}
+        self._refused: dict[tuple[str, ...], str] = {}
         self._expired: set[Certificate] = set()
         self._looking = LoopingCall(self.look)
         self._looking.clock = clock
         self.configure(files, hosts)
 
     def configure(self, files: Iterable[Files], hosts: tuple[str, ...]) -> None:
-        """Go by these settings: read every pair now, in this thread.
+        """Go by these settings: read every pair that has changed now, in this thread.
 
         A pair that cannot be used keeps what is in service of it. `hosts` are the names of the self-signed one.
         """
@@ -128,7 +129,8 @@ class Certificates(Service):
             self._self_signed = self._certificate(selfsigned.make(hosts, self._now()), SELF_SIGNED)
         known = {each.files: each for each in self._watched}
         self._watched = [known.get(each) or _Watched(each) for each in dict.fromkeys(files)]
-        for found in self._read(self._watched):
+        unread = [each for each in self._watched if sign(each.files) != each.signature or each.problem]
+        for found in self._read(unread):
             self._found(found, say=True)
         self._arrange()
 
@@ -138,7 +140,7 @@ class Certificates(Service):
         Gives a sentence for each that cannot be used; then what was in service for its order stays. Expired ones are
         taken: nothing better may be there.
         """
-        problems, made = [], {}
+        problems, made = {}, {}
         for each in obtained:
             old = self._obtained.get(each.names)
             try:
@@ -147,12 +149,12 @@ class Certificates(Service):
                     old = self._certificate(pair, each.source)
                     self._log.info("certificate for {what}", what=old.what)
             except UnusableError as error:
-                problems.append(f"{', '.join(each.names)}: {error}")
+                problems[each.names] = str(error)
             if old is not None:
                 made[each.names] = old
-        self._obtained = made
+        self._obtained, self._refused = made, problems
         self._arrange()
-        return tuple(problems)
+        return tuple(f"{', '.join(names)}: {problem}" for names, problem in problems.items())
 
     def startService(self) -> None:
         Service.startService(self)
@@ -189,7 +191,9 @@ class Certificates(Service):
         for names in dict.fromkeys([*self._obtained, *(orders or {})]):
             certificate = self._obtained.get(names)
             entry = _shown(certificate, certificate.source if certificate else "ACME", None, now)
-            shown.append({**entry, "names": list(names), **(orders or {}).get(names, {})})
+            more = (orders or {}).get(names, {})
+            error = more.get("error") or self._refused.get(names)
+            shown.append({**entry, "names": list(names), **more, "error": error})
         if self._self_signed is self._default or self._self_signed in self._by_name.values():
             shown.append(_shown(self._self_signed, SELF_SIGNED, None, now))
         return shown
@@ -267,7 +271,8 @@ class Certificates(Service):
         for each_found in found:
             self._found(each_found, say=False)
         now = self._now()
-        expired = {each.certificate for each in watched if each.certificate and each.certificate.pair.ends <= now}
+        held = [*(each.certificate for each in watched if each.certificate), *self._obtained.values()]
+        expired = {each for each in held if each.pair.ends <= now}
         for certificate in expired - self._expired:
             self._log.warn("expired, and there is no other: certificate for {what}", what=certificate.what)
         if found or expired != self._expired:

@@ -3,6 +3,7 @@
 A Context must not change after its first connection: for a new certificate there is always a new one.
 """
 
+import contextlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TypeAlias
@@ -10,7 +11,7 @@ from typing import TypeAlias
 from attrs import field, frozen
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
@@ -23,7 +24,11 @@ CHAIN_LENGTH = 16
 SUITES = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 """Of TLS 1.2: forward secrecy and authenticated encryption alone, as in TLS 1.3. Every client since 2014 has it."""
 
-Key: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
+Key: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+"""Of the keys that TLS knows, those that every client can do with."""
+
+TURNS = 10
+"""Exchanges in which a handshake in memory is over; TLS 1.2 needs three."""
 
 SelectProtocol: TypeAlias = Callable[[SSL.Connection, list[bytes]], bytes]
 """Chooses among the protocols that a client offers (ALPN), or raises SSL.Error."""
@@ -97,7 +102,7 @@ def parse(chain_pem: bytes, key_pem: bytes) -> Pair:
             "the key is not a private key in PEM form: write the key of the certificate there"
         ) from None
     if not isinstance(key, Key):
-        raise UnusableError("the key is of a kind that TLS has no use for: make an ECDSA or an RSA key")
+        raise UnusableError("the key is of a kind that clients have no use for: make an ECDSA or an RSA key")
     if key.public_key() != chain[0].public_key():
         raise UnusableError(
             "the key is not that of the first certificate in the chain: install both from the same renewal"
@@ -114,7 +119,21 @@ def check_time(pair: Pair, now: float) -> None:
 
 
 def make(pair: Pair, select: SelectProtocol, switch: SwitchName) -> SSL.Context:
-    """A new Context that speaks with this pair. Raises UnusableError if OpenSSL does not accept it."""
+    """A new Context that speaks with this pair. Raises UnusableError if OpenSSL does not."""
+    try:
+        _try(_context(pair))
+    except SSL.Error as error:
+        reason = error.args[0][-1][-1] if error.args and error.args[0] else "no reason given"
+        remedy = "get one whose chain has ECDSA keys, or RSA keys of 2048 bits or more, and SHA-256"
+        raise UnusableError(f"OpenSSL does not accept the certificate ({reason}): {remedy}") from None
+    context = _context(pair)
+    context.set_alpn_select_callback(select)
+    context.set_tlsext_servername_callback(switch)
+    return context
+
+
+def _context(pair: Pair) -> SSL.Context:
+    """Raises SSL.Error if OpenSSL refuses the pair itself."""
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
     context.set_options(SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION | SSL.OP_CIPHER_SERVER_PREFERENCE)
@@ -124,19 +143,25 @@ def make(pair: Pair, select: SelectProtocol, switch: SwitchName) -> SSL.Context:
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     context.set_cipher_list(SUITES)
-    try:
-        context.use_certificate(pair.chain[0])
-        for certificate in pair.chain[1:]:
-            context.add_extra_chain_cert(certificate)
-        context.use_privatekey(pair.key)
-        context.check_privatekey()
-    except SSL.Error as error:
-        reason = error.args[0][-1][-1] if error.args and error.args[0] else "no reason given"
-        remedy = "get one with an ECDSA key, or an RSA key of 2048 bits or more, and SHA-256"
-        raise UnusableError(f"OpenSSL does not accept the certificate ({reason}): {remedy}") from None
-    context.set_alpn_select_callback(select)
-    context.set_tlsext_servername_callback(switch)
+    context.use_certificate(pair.chain[0])
+    for certificate in pair.chain[1:]:
+        context.add_extra_chain_cert(certificate)
+    context.use_privatekey(pair.key)
+    context.check_privatekey()
     return context
+
+
+def _try(context: SSL.Context) -> None:
+    """Shake hands in memory: OpenSSL looks at the rest of a chain only then. Raises SSL.Error."""
+    server, client = SSL.Connection(context), SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD))
+    server.set_accept_state()
+    client.set_connect_state()
+    for _ in range(TURNS):
+        for here, there in ((client, server), (server, client)):
+            with contextlib.suppress(SSL.WantReadError):
+                here.do_handshake()
+            with contextlib.suppress(SSL.WantReadError):
+                there.bio_write(here.bio_read(1 << 18))
 
 
 def _day(wall: float) -> str:

@@ -69,6 +69,9 @@ class Plain(Resource):
         if not rules.redirects:
             rendered: int = self._facade.render(request)
             return rendered
+        if not rules.hosts:  # a reload has taken them out
+            respond(request, 421, TEXT, b"this registry has no name to send you to: ask it over https\n")
+            return NOT_DONE_YET
         host = request.requestHeaders.getRawHeaders(b"Host", [b""])[0].decode("latin-1")
         respond(request, 307, {"Location": location(host, request.uri, rules), **NO_STORE}, b"")
         return NOT_DONE_YET
