@@ -63,6 +63,7 @@ def test_the_next_renewal_is_told() -> None:
     assert ", renewed on 2027-01-0" in status.table(document(GOOD | {"next_renewal": UNTIL - 1e6}))
 
 
-def test_an_expired_certificate_is_bad_news() -> None:
+def test_a_certificate_that_is_missing_or_has_expired_is_bad_news() -> None:
     assert not status.is_bad_news(document(GOOD, GOOD | {"expires_soon": True}))
     assert status.is_bad_news(document(GOOD, GOOD | {"expired": True}))
+    assert status.is_bad_news(document(GOOD | {"until": None, "error": "the CA cannot be reached"}))

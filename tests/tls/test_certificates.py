@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
@@ -511,3 +512,36 @@ def logged() -> Iterator[list[str]]:
     globalLogPublisher.addObserver(observe)
     yield lines
     globalLogPublisher.removeObserver(observe)
+
+
+def test_a_chain_that_openssl_would_refuse_in_a_handshake_is_not_taken(authority: Authority) -> None:
+    """The certificate itself is good; OpenSSL looks at the others of a chain only when it sends them."""
+    service = Service()
+    service.certificates.replace_obtained([Obtained(ORDER, *authority.issue("docker.lab.test"))])
+    before = service.client().certificate
+    leaf, key = authority.issue("docker.lab.test")
+    weak, _ = Authority().issue("weak.lab.test", key=rsa_key(1024))
+    first = leaf.partition(b"-----END CERTIFICATE-----\n")
+    said = service.certificates.replace_obtained([Obtained(ORDER, b"".join(first[:2]) + weak, key)])
+    assert len(said) == 1
+    assert "OpenSSL does not accept the certificate" in said[0]
+    assert service.client().certificate == before
+    shown = next(each for each in service.certificates.document() if each["names"] == list(ORDER))
+    assert "OpenSSL does not accept" in shown["error"]
+
+
+def test_a_key_that_many_clients_cannot_use_is_refused(authority: Authority) -> None:
+    key = ed25519.Ed25519PrivateKey.generate()
+    key_pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    said = Service().certificates.replace_obtained([Obtained(ORDER, authority.issue("docker.lab.test")[0], key_pem)])
+    assert "make an ECDSA or an RSA key" in said[0]
+
+
+def test_an_obtained_certificate_that_expires_gives_way_to_another_for_its_name(authority: Authority) -> None:
+    service = Service()
+    short = authority.issue("docker.lab.test", ends=NOW + timedelta(seconds=5))
+    other = Obtained(("docker.lab.test", "b.lab.test"), *authority.issue("docker.lab.test", "b.lab.test"))
+    service.certificates.replace_obtained([Obtained(ORDER, *short), other])
+    assert service.client().names == {"docker.lab.test"}
+    service.pass_time(8)
+    assert service.client().names == {"docker.lab.test", "b.lab.test"}

@@ -174,3 +174,8 @@ def test_what_is_not_a_small_file_below_the_webroot_is_not_found(
     descriptors = len(os.listdir("/proc/self/fd"))
     assert ask("/.well-known/acme-challenge/token", rules=rules).startswith(b"HTTP/1.1 404 ")
     assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+def test_without_a_name_there_is_nowhere_to_send_anybody(ask: Ask) -> None:
+    """A reload may have taken the names out while the listener is still open."""
+    assert ask("/v2/", "docker.lab.test", Rules(redirects=True)).startswith(b"HTTP/1.1 421 ")
