@@ -25,6 +25,9 @@ from tests.tls.test_service import NAME, ask, shown
 
 HOST, CA_HOST, MAIN_HOST = "127.4.1.1", "127.4.1.2", "127.4.1.3"
 
+PATIENT = {**STRICT, "PEBBLE_WFE_NONCEREJECT": "0"}
+"""certbot tries a refused nonce once more, and no more."""
+
 IN_SERVICE = 2.0
 """Seconds from the end of certbot, whose hook has installed the files, until they are in service."""
 
@@ -103,7 +106,7 @@ def test_what_certbot_gets_and_renews_through_a_daemon_that_is_not_root_is_in_se
     environ = {"HOME": str(directory)}
     daemon = Daemon(directory / "run", settings, HOST, environ, [*program, "--config"], port=free_port(HOST))
     daemon.https = free_port(HOST)
-    ca = Pebble(directory / "pebble", CA_HOST, daemon.port, daemon.https, HOST, dict(STRICT))
+    ca = Pebble(directory / "pebble", CA_HOST, daemon.port, daemon.https, HOST, PATIENT)
     certbot = Certbot(directory, ca)
     with running(daemon, main):
         try:
