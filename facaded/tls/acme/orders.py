@@ -50,7 +50,8 @@ class Wanted:
 class Ordering:
     """An order under way. `stage` is how far it has come, and so what a failure costs.
 
-    `wall` gives seconds since the epoch.
+    `wall` gives seconds since the epoch. `reached` is called with the stage that is about to begin, before anything
+    is asked that counts against a limit of the CA; it may raise StoreError, and then nothing is asked.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Ordering:
         answers: Answers,
         clock: IReactorTime,
         wall: Callable[[], float],
+        reached: Callable[[Stage], None],
     ) -> None:
         self.stage = Stage.REACHING
         self._wanted = wanted
@@ -71,6 +73,7 @@ class Ordering:
         self._answers = answers
         self._clock = clock
         self._wall = wall
+        self._reached = reached
 
     async def run(self) -> Certificate:
         """The certificate. Raises AcmeError or StoreError."""
@@ -82,6 +85,10 @@ class Ordering:
             self._answers.withdraw()
         self.stage = Stage.ISSUING
         return await self._certificate(signer, url)
+
+    def _enter(self, stage: Stage) -> None:
+        self._reached(stage)
+        self.stage = stage
 
     # The order
 
@@ -141,8 +148,9 @@ class Ordering:
                 answered.append((url, challenge))
             elif found.status != "valid":
                 raise self._unauthorized(found)
+        if answered:
+            self._enter(Stage.AUTHORIZING)
         for _, challenge in answered:
-            self.stage = Stage.AUTHORIZING
             await self._wire.post(signer, challenge.url, {})
         for url, challenge in answered:
             found = await self._poll(signer, url, documents.read_authorization, lambda it: it.status != "pending")
@@ -173,7 +181,7 @@ class Ordering:
             raise self._not_issued(order)
         key = keys.new()
         request = {"csr": keys.encoded(issued.request(self._wanted.names, key))}
-        self.stage = Stage.MADE
+        self._enter(Stage.MADE)
         try:
             await self._wire.post(signer, order.finalize, request)
         except RefusedError as error:

@@ -171,6 +171,20 @@ def begun(progress: Progress, now: float) -> Progress:
     return evolve(progress, not_before=now + INTERRUPTED, by_hand=False)
 
 
+def reached(progress: Progress, ca: str, stage: Stage, now: float) -> Progress:
+    """An attempt is about to cost something at a CA; this is what is known if nothing is heard of it again."""
+    return counted(begun(progress, now), Failure(ca, "", stage), now)
+
+
+def interrupted(progress: Progress, failure: Failure, now: float) -> Progress:
+    """An attempt was given up at will: no failure, but what it has cost at the CA is not forgotten.
+
+    Whoever restarts a daemon again and again must not hammer a CA either.
+    """
+    counts = counted(progress, failure, now)
+    return evolve(counts, not_before=max(counts.not_before, now + INTERRUPTED))
+
+
 def failed(progress: Progress, failures: Sequence[Failure], now: float, chance: float) -> Progress:
     """An attempt has failed at each CA that was asked. `chance` is from 0 to 1."""
     slow = any(failure.stage is not Stage.REACHING for failure in failures)

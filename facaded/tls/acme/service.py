@@ -98,6 +98,7 @@ class Acme(Service):
         self._rounds = 0
         self._due: IDelayedCall | None = None
         self._working: Deferred[None] = succeed(None)
+        self._held: list[_Held] = []
         self._held = self._read_all(settings)
 
     def startService(self) -> None:
@@ -113,8 +114,7 @@ class Acme(Service):
         """Go on by other settings. Certificates that are still wanted are kept. Raises as the constructor does."""
         if settings == self._settings:
             return
-        held = self._read_all(settings)
-        self._settings, self._held = settings, held
+        self._held, self._settings = self._read_all(settings), settings
         abandoned = self._abandon()
         abandoned.addCallback(lambda _: self._look_in(0) if self.running else None)
 
@@ -197,9 +197,16 @@ class Acme(Service):
     # What is held
 
     def _read_all(self, settings: Settings) -> list[_Held]:
-        held = [_Held(names, self._random.random(), Progress()) for names in dict.fromkeys(settings.domains)]
-        for each in held:
-            self._read(each)
+        """What is wanted by these settings: what is held already as it is, the rest from the disk."""
+        known = {frozenset(held.names): held for held in self._held}
+        found = [(names, known.get(frozenset(names)) or self._find(names)) for names in dict.fromkeys(settings.domains)]
+        for names, held in found:  # in their new order
+            held.names = names
+        return [held for _, held in found]
+
+    def _find(self, names: Names) -> _Held:
+        held = _Held(names, self._random.random(), Progress())
+        self._read(held)
         return held
 
     def _read(self, held: _Held) -> bool:
@@ -240,20 +247,22 @@ class Acme(Service):
             self._trouble(held, str(error))
 
     async def _order(self, held: _Held, before: Progress) -> None:
+        """Ask one CA after the other. `counts` is what they must not forget whatever comes of it."""
         self._keep(held, schedule.begun(before, self._wall()))
         failures: list[Failure] = []
-        this_round = self._rounds
+        this_round, counts = self._rounds, before
         for ca in self._settings.cas:
             if schedule.opens_at(before, ca.directory, self._wall()) > self._wall():
                 continue
-            outcome = await self._ask(held, ca, before)
+            outcome = await self._ask(held, ca, counts)
             if isinstance(outcome, Certificate):
-                self._obtained(held, outcome, ca, before)
+                self._obtained(held, outcome, ca, counts)
                 return
-            if self._rounds != this_round:  # no failure, but what it has cost at the CA is not forgotten
-                self._keep(held, schedule.counted(before, outcome, self._wall()))
+            if self._rounds != this_round:
+                self._keep(held, schedule.interrupted(counts, outcome, self._wall()))
             self._go_on(this_round)
             failures.append(outcome)
+            counts = schedule.counted(counts, outcome, self._wall())
         self._failed(held, before, failures)
 
     async def _ask(self, held: _Held, ca: Ca, before: Progress) -> Certificate | Failure:
@@ -283,7 +292,11 @@ class Acme(Service):
         accounts = Accounts(ca, self._settings.email, wire, self._store, self._warn)
         replaces = held.certificate.identifier if held.certificate and before.ca == ca.directory else None
         wanted = Wanted(held.names, self._kinds(before), replaces)
-        return Ordering(wanted, ca, wire, accounts, self._answers, self._clock, self._wall)
+
+        def reached(stage: Stage) -> None:  # on the disk before it happens: a daemon that is killed cannot say it later
+            self._keep(held, schedule.reached(before, ca.directory, stage, self._wall()))
+
+        return Ordering(wanted, ca, wire, accounts, self._answers, self._clock, self._wall, reached)
 
     def _kinds(self, progress: Progress) -> tuple[Kind, ...]:
         """All kinds of challenge, beginning with the one whose turn it is."""
@@ -323,8 +336,8 @@ class Acme(Service):
         self._keep(held, held.progress)
 
     def _keep(self, held: _Held, progress: Progress) -> None:
-        held.progress = progress
         self._store.keep_progress(held.names, progress)
+        held.progress = progress
 
     # Renewal information
 

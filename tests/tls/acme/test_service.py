@@ -2,6 +2,7 @@
 
 import email.utils
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from attrs import evolve
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
-from facaded.tls.acme.schedule import DAY, HOUR, MINUTE, WEEK
+from facaded.tls.acme.schedule import DAY, HOUR, MINUTE, WEEK, Stage
 from facaded.tls.acme.settings import Kind
 from facaded.tls.acme.store import Store, StoreError
 from tests.tls.acme.memory import EPOCH, ERROR, NAME, Documented, Serving
@@ -673,7 +674,9 @@ def test_an_order_that_a_stop_interrupts_is_begun_anew_at_the_next_start(begin: 
     serving.ca.hangs = False
     serving.restart()
     assert serving.status["error"] is None
-    assert serving.start().certificate is not None
+    assert serving.start(30).certificate is None, "whoever restarts again and again must not hammer a CA"
+    serving.network.pass_time(60)
+    assert serving.certificate is not None
 
 
 def test_restarts_in_the_middle_of_authorizations_stay_within_the_limits(begin: Begin) -> None:
@@ -686,6 +689,60 @@ def test_restarts_in_the_middle_of_authorizations_stay_within_the_limits(begin: 
         assert serving.shown.alpn == {}
         serving.restart()
     assert serving.ca.asked.count("order") == 5
+
+
+def stuck(serving: Serving, stage: Stage) -> None:
+    """The CA lets an order come to this stage, and not to an end."""
+    serving.ca.ponders = stage is Stage.AUTHORIZING
+    if stage is Stage.MADE:
+        serving.ca.lies["look"] = lambda it: it.update(status="processing") if "certificate" in it else None
+
+
+def kill(serving: Serving) -> None:
+    """A new service on what the old one has left on the disk so far: nothing that it does as it stops is seen."""
+    left = serving.directory.with_name(serving.directory.name + "x")
+    shutil.copytree(serving.directory, left)
+    serving.directory = left
+    serving.acme.stopService()
+    serving.network.settle()
+    serving.restart()
+
+
+@pytest.mark.parametrize("end", ["stop", "kill", "reload"])
+@pytest.mark.parametrize(("stage", "limit"), [(Stage.AUTHORIZING, 5), (Stage.MADE, 3)])
+def test_orders_that_are_interrupted_stay_within_the_limits(begin: Begin, end: str, stage: Stage, limit: int) -> None:
+    serving = begin()
+    stuck(serving, stage)
+    serving.start(2)
+    for count in range(12):
+        match end:
+            case "stop":
+                serving.acme.stopService()
+                serving.network.settle()
+                serving.restart()
+                serving.acme.startService()
+            case "kill":
+                kill(serving)
+                serving.acme.startService()
+            case "reload":
+                serving.acme.adopt(evolve(serving.settings, email=f"{count}@example.com"))
+        serving.network.pass_time(63)
+    assert serving.ca.asked.count("challenge" if stage is Stage.AUTHORIZING else "finalize") == limit
+    assert serving.status["next_renewal"] > serving.network.now() + 40 * MINUTE
+
+
+def test_what_was_taken_down_before_an_order_is_taken_back_when_it_ends_well(begin: Begin) -> None:
+    serving = begin().start()
+    progress = Store(serving.directory, print).progress([NAME])
+    assert (progress.failed, progress.extras) == ({}, {})
+
+
+def test_what_the_first_ca_has_refused_counts_though_the_second_gives_a_certificate(begin: Begin) -> None:
+    serving = begin("first", "second")
+    serving.network.authorities["first"].refuse = CLOSED
+    serving.start()
+    assert serving.certificate is not None
+    assert list(Store(serving.directory, print).progress([NAME]).failed) == ["https://first.test/directory"]
 
 
 def test_an_order_of_which_a_killed_daemon_has_left_nothing_is_not_begun_at_once(begin: Begin) -> None:
