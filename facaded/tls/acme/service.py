@@ -38,6 +38,9 @@ SOONEST = 5.0
 ORDER_TIME = 300.0
 """Seconds for one order at one CA: authorizations take seconds, and a CA that is overloaded a few minutes."""
 
+UNREAD = object()
+"""The stamp of a certificate whose file could not be read."""
+
 Names = tuple[str, ...]
 
 
@@ -211,21 +214,28 @@ class Acme(Service):
 
     def _read(self, held: _Held) -> bool:
         """Take what is on the disk; says whether there is another certificate."""
-        held.progress = self._store.progress(held.names)
-        held.stamp = self._store.stamp(held.names)
+        progress, stamp = self._store.progress(held.names), self._store.stamp(held.names)
         found = self._store.certificate(held.names)
+        held.progress, held.stamp = progress, stamp
         if found is None or found == held.certificate:
             return False
         held.certificate, held.suggestion, held.ask_at = found, None, self._wall()
         return True
 
     def _refresh(self, held: _Held) -> None:
-        """Another daemon with the same directory may have got a certificate."""
+        """Another daemon with the same directory may have got a certificate.
+
+        What cannot be read now is read at the next look, and what is in memory holds until then.
+        """
+        if self._store.stamp(held.names) == held.stamp:
+            return
         try:
-            if self._store.stamp(held.names) != held.stamp and self._read(held):
+            if self._read(held):
                 self._log.info("{names}: another daemon has renewed the certificate", names=str(held))
                 self._changed()
+            held.trouble = None
         except StoreError as error:
+            held.stamp = UNREAD
             self._trouble(held, str(error))
 
     # Ordering

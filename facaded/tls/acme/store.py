@@ -7,7 +7,8 @@
     DIRECTORY/certificates/NAME/progress.json
 
 Every file is for its owner alone from its first byte, and written whole: a reader sees the old one or the new one,
-whenever the machine stops. What cannot be read is set aside under another name, and never overwritten.
+whenever the machine stops. What was read and cannot be understood is set aside under another name, and never
+overwritten; what cannot be read, as when there are too many open files, stays where it is.
 """
 
 import contextlib
@@ -142,14 +143,14 @@ class Store:
         with self._usable():
             try:
                 with path.open("rb") as file:
-                    return understand(file.read(FILE_SIZE))
+                    text = file.read(FILE_SIZE)
             except FileNotFoundError:
                 return None
+            try:
+                return understand(text)
             except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-                why = "does not hold what it should"
-            except OSError as error:
-                why = f"cannot be read ({error.strerror})"
-            self._warn(f"{path} {why}: set aside as {_set_aside(path, 'unreadable').name}")
+                aside = _set_aside(path, "unreadable")
+            self._warn(f"{path} does not hold what it should: set aside as {aside.name}")
             return None
 
     def _write(self, path: Path, text: bytes) -> None:

@@ -828,6 +828,25 @@ def test_a_directory_that_cannot_be_written_orders_nothing_and_is_said_once(begi
     assert serving.status["error"] is None
 
 
+def test_a_certificate_whose_file_cannot_be_read_for_a_while_stays_in_service(begin: Begin, log: list[str]) -> None:
+    serving = begin().start()
+    old = serving.certificate
+    place = next(serving.directory.rglob("certificate.pem"))
+    text = place.read_bytes()
+    place.unlink()
+    place.mkdir()  # even root cannot read that
+    serving.acme.adopt(evolve(serving.settings, email="new@example.com"))
+    serving.network.pass_time(5 * MINUTE)
+    assert serving.certificate == old
+    assert "Is a directory" in serving.error
+    assert sum("Is a directory" in line for line in log) == 1
+    assert len(serving.ca.made) == 1
+    place.rmdir()
+    place.write_bytes(text)
+    serving.network.pass_time(2 * MINUTE)
+    assert (serving.certificate, serving.status["error"]) == (old, None)
+
+
 def test_a_daemon_cannot_begin_over_a_directory_that_is_none(begin: Begin, tmp_path: Path) -> None:
     tmp_path.joinpath("acme").write_text("")
     with pytest.raises(StoreError, match="cannot be kept"):

@@ -1,10 +1,13 @@
 """What is kept: whole, for its owner alone from the first byte, and never overwritten when it cannot be read."""
 
+import contextlib
 import json
 import os
+import resource
 import stat
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +109,45 @@ def test_a_key_that_cannot_be_read_is_set_aside_and_a_new_account_made(
     assert store.account(CA) is None
     assert len(warnings) == 1
     assert [each.read_text() for each in tmp_path.rglob("account.pem.unreadable-*")] == [text]
+
+
+def test_what_cannot_be_read_for_want_of_open_files_is_not_set_aside(
+    tmp_path: Path, store: Store, warnings: list[str]
+) -> None:
+    serving = Serving.begin(tmp_path / "state").start()
+    uses: list[Callable[[], object]] = [
+        lambda: store.certificate([NAME]),
+        lambda: store.progress([NAME]),
+        lambda: store.account(CA),
+    ]
+    before = sorted(serving.directory.rglob("*"))
+    with no_more_files():
+        for use in uses:
+            with pytest.raises(StoreError, match="Too many open files"):
+                use()
+        serving.network.pass_time(60)
+        assert serving.certificate is not None
+    assert sorted(serving.directory.rglob("*")) == before
+    assert all(use() is not None for use in uses)
+    assert warnings == []
+    serving.acme.stopService()
+
+
+@contextlib.contextmanager
+def no_more_files() -> Iterator[None]:
+    """Every file that this process may have open is."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+    taken: list[int] = []
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.dup(0))
+        yield
+    finally:
+        for each in taken:
+            os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_an_account_whose_url_is_no_url_is_found_again_by_its_key(tmp_path: Path, store: Store) -> None:
