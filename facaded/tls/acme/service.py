@@ -46,7 +46,10 @@ Names = tuple[str, ...]
 
 @define
 class _Held:
-    """One certificate that is wanted: what there is of it, and when its CA is asked again about its renewal."""
+    """One certificate that is wanted: what there is of it, and when its CA is asked again about its renewal.
+
+    The certificate is `new`, its progress `untold`, until they are on the disk: it may be full.
+    """
 
     names: Names
     chance: float
@@ -56,6 +59,8 @@ class _Held:
     suggestion: Suggestion | None = None
     ask_at: float = 0.0
     trouble: str | None = None
+    new: bool = False
+    untold: bool = False
 
     def renew_at(self, cas: Sequence[str]) -> float:
         """When a certificate is wanted: at once if there is none, or one of a CA that is not wanted any more, as when
@@ -131,16 +136,18 @@ class Acme(Service):
 
     def renew(self) -> tuple[str, ...]:
         """Renew all certificates now. Gives a sentence for each that cannot be."""
-        refusals = []
-        for held in self._held:
-            asked = schedule.asked_by_hand(held.progress, self._cas(), self._wall())
-            if isinstance(asked, Progress):
-                held.progress = asked
-            else:
-                refusals.append(f"{held}: {asked}")
+        refusals = [refusal for held in self._held if (refusal := self._ask_by_hand(held))]
         if self.running and self._working.called:
             self._look_in(0)
         return tuple(refusals)
+
+    def _ask_by_hand(self, held: _Held) -> str | None:
+        """Note that an operator wants a renewal; a sentence if that would be too much for the CAs."""
+        asked = schedule.asked_by_hand(held.progress, self._cas(), self._wall())
+        if isinstance(asked, Progress):
+            held.progress = asked
+            return None
+        return f"{held}: {asked}"
 
     # Looking
 
@@ -227,15 +234,21 @@ class Acme(Service):
 
         What cannot be read now is read at the next look, and what is in memory holds until then.
         """
-        if self._store.stamp(held.names) == held.stamp:
-            return
         try:
+            if held.new or held.untold:
+                with self._store.locked() as alone:
+                    if alone:
+                        self._save(held)
+                        held.trouble = None
+                return
+            if self._store.stamp(held.names) == held.stamp:
+                return
             if self._read(held):
                 self._log.info("{names}: another daemon has renewed the certificate", names=str(held))
                 self._changed()
             held.trouble = None
         except StoreError as error:
-            held.stamp = UNREAD
+            held.stamp = UNREAD if not held.new else held.stamp
             self._trouble(held, str(error))
 
     # Ordering
@@ -248,8 +261,11 @@ class Acme(Service):
                 if not alone:
                     self._trouble(held, "another daemon with the same state.directory is ordering certificates")
                     return
+                self._save(held)
                 self._refresh(held)
-                held.progress = self._store.progress(held.names) if not by_hand else held.progress
+                held.progress = self._store.progress(held.names)
+                if by_hand:
+                    self._ask_by_hand(held)
                 if self._due_at(held) <= self._wall():
                     await self._order(held, held.progress)
                 held.trouble = None
@@ -269,7 +285,8 @@ class Acme(Service):
                 self._obtained(held, outcome, ca, counts)
                 return
             if self._rounds != this_round:
-                self._keep(held, schedule.interrupted(counts, outcome, self._wall()))
+                held.progress, held.untold = schedule.interrupted(counts, outcome, self._wall()), True
+                self._save(held)
             self._go_on(this_round)
             failures.append(outcome)
             counts = schedule.counted(counts, outcome, self._wall())
@@ -324,10 +341,9 @@ class Acme(Service):
         extra = before.by_hand and held.renew_at(self._cas()) > now
         held.certificate, held.suggestion, held.ask_at, held.chance = certificate, None, now, self._random.random()
         held.progress = schedule.succeeded(before, ca.directory, now, extra)
+        held.new = held.untold = True
         try:
-            self._store.keep_certificate(held.names, certificate)
-            held.stamp = self._store.stamp(held.names)
-            self._keep(held, held.progress)
+            self._save(held)
         finally:  # it is good even if it cannot be kept
             self._changed()
         until, again = moment(certificate.life.ends), moment(held.renew_at(self._cas()))
@@ -342,10 +358,21 @@ class Acme(Service):
     def _failed(self, held: _Held, before: Progress, failures: list[Failure]) -> None:
         now = self._wall()
         held.progress = schedule.failed(before, failures, now, self._random.random())
+        held.untold = True
         self._warn(f"{held}: no certificate: {held.progress.error}; tried again {moment(self._due_at(held))}")
-        self._keep(held, held.progress)
+        self._save(held)
+
+    def _save(self, held: _Held) -> None:
+        """Write what has come of an order and is not on the disk yet; it has happened, and so memory comes first."""
+        if held.new and held.certificate is not None:
+            self._store.keep_certificate(held.names, held.certificate)
+            held.stamp, held.new = self._store.stamp(held.names), False
+        if held.untold:
+            self._store.keep_progress(held.names, held.progress)
+            held.untold = False
 
     def _keep(self, held: _Held, progress: Progress) -> None:
+        """Take down what is about to happen; it must not if that cannot be done."""
         self._store.keep_progress(held.names, progress)
         held.progress = progress
 

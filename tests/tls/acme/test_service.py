@@ -1,5 +1,6 @@
 """The service over CAs in memory: what pebble cannot be made to show."""
 
+import contextlib
 import email.utils
 import json
 import shutil
@@ -12,7 +13,7 @@ from attrs import evolve
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
-from facaded.tls.acme.schedule import DAY, HOUR, MINUTE, WEEK, Stage
+from facaded.tls.acme.schedule import DAY, FAILURES_AN_HOUR, HOUR, MINUTE, WEEK, Stage
 from facaded.tls.acme.settings import Kind
 from facaded.tls.acme.store import Store, StoreError
 from tests.tls.acme.memory import EPOCH, ERROR, NAME, Documented, Serving
@@ -791,6 +792,21 @@ def test_two_daemons_on_one_directory_share_certificates_and_waits(begin: Begin,
     one.stopService()
 
 
+def test_two_daemons_whose_operators_renew_again_and_again_stay_within_the_limits_of_one(begin: Begin) -> None:
+    serving = begin()
+    serving.ca.refuse = CLOSED
+    serving.start()
+    one = serving.acme
+    serving.restart()
+    serving.start()
+    for _ in range(20):
+        for acme in (one, serving.acme):
+            acme.renew()
+            serving.network.pass_time(MINUTE / 2)
+    assert len(serving.ca.refused) == FAILURES_AN_HOUR
+    one.stopService()
+
+
 def test_an_order_waits_while_another_daemon_is_at_it(begin: Begin, log: list[str]) -> None:
     serving = begin()
     with Store(serving.directory, log.append).locked() as alone:
@@ -845,6 +861,51 @@ def test_a_certificate_whose_file_cannot_be_read_for_a_while_stays_in_service(be
     place.write_bytes(text)
     serving.network.pass_time(2 * MINUTE)
     assert (serving.certificate, serving.status["error"]) == (old, None)
+
+
+@contextlib.contextmanager
+def full(place: Path) -> Iterator[None]:
+    """A file cannot be written in this place: not even root can write where a directory is."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    new = place.with_name(f"{place.name}.new")
+    new.mkdir()
+    yield
+    new.rmdir()
+
+
+def test_a_certificate_that_cannot_be_written_is_in_service_and_written_as_soon_as_there_is_room(
+    begin: Begin, log: list[str]
+) -> None:
+    serving = begin()
+    place = serving.directory / "certificates" / NAME / "certificate.pem"
+    with full(place):
+        serving.start(5 * MINUTE)
+        first = serving.certificate
+        assert first is not None
+        assert "cannot be kept" in serving.error
+        serving.acme.adopt(evolve(serving.settings, email="new@example.com"))
+        assert serving.certificate == first, "a reload does not lose it"
+        serving.network.pass_time(HOUR)
+        assert len(serving.ca.made) == 1
+        assert sum("cannot be kept" in line for line in log) == 1
+    serving.network.pass_time(2 * MINUTE)
+    assert Store(serving.directory, print).certificate([NAME]) == first
+    assert Store(serving.directory, print).progress([NAME]).ca == serving.ca.ca.directory
+    assert serving.status["error"] is None
+
+
+def test_a_failure_that_cannot_be_written_is_not_forgotten(begin: Begin) -> None:
+    serving = begin()
+    place = serving.directory / "certificates" / NAME / "progress.json"
+    serving.ca.refuse = CLOSED
+    room = contextlib.ExitStack()
+    serving.ca.lies["challenge"] = lambda _: room.enter_context(full(place))  # from when the order is under way
+    serving.start(10 * MINUTE)
+    assert (serving.status["attempts"], len(serving.ca.refused)) == (1, 1)
+    room.close()
+    serving.ca.lies.clear()
+    serving.network.pass_time(2 * MINUTE)
+    assert Store(serving.directory, print).progress([NAME]).slow >= 1
 
 
 def test_a_daemon_cannot_begin_over_a_directory_that_is_none(begin: Begin, tmp_path: Path) -> None:
