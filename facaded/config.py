@@ -1004,6 +1004,14 @@ def _bad_acme(config: Config, acme: Acme) -> Iterator[str]:
         )
     if not config.orders:
         yield "tls.acme.domains: there is no name to get a certificate for: list your names in `hosts`, or here"
+    named: set[str] = set()
+    for index, names in enumerate(acme.domains):
+        for name in sorted(named & set(names)):
+            yield (
+                f"tls.acme.domains: entry {index}: {name} is in another entry too, and authorities count failures by "
+                "name: have each name in one entry alone"
+            )
+        named |= set(names)
     if not acme.challenges or len(set(acme.challenges)) != len(acme.challenges):
         yield 'tls.acme.challenges: name each once, and at least one: "tls-alpn-01", "http-01"'
     elif acme.challenges == (Kind.HTTP,) and not config.listen.http:

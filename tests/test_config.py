@@ -277,6 +277,10 @@ WRONG = [
     ),
     ('[tls.acme]\ndomains = [["a.test", "*.a.test"]]', "tls.acme.domains: entry 0: *.a.test: a wildcard needs"),
     ('[tls.acme]\ndomains = ["192.0.2.1"]', "tls.acme.domains: entry 0: 192.0.2.1: this is an address"),
+    (
+        '[tls.acme]\ndomains = ["a.test", ["b.test", "a.test"]]',
+        "tls.acme.domains: entry 1: a.test is in another entry too",
+    ),
     ("[tls.acme]\ndomains = [[]]", "tls.acme.domains: entry 0: one certificate has from 1 to 100 names"),
     ('[tls.acme]\ndomains = "a.test"', "tls.acme.domains: expected a list"),
     ('[tls.acme]\nemail = "me"', "tls.acme.email: 'me' is not an address"),

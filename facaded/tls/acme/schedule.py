@@ -216,12 +216,22 @@ def counted(progress: Progress, failure: Failure, now: float) -> Progress:
     return progress
 
 
-def succeeded(progress: Progress, ca: str, now: float, by_hand: bool) -> Progress:
-    """The certificate has come from `ca`; `by_hand` if the schedule had not asked for it.
+def shared(progress: Progress, other: Progress) -> Progress:
+    """Take over the failures of another certificate that has a name in common."""
+    both = {
+        ca: tuple(sorted({*progress.failed.get(ca, ()), *other.failed.get(ca, ())}))
+        for ca in {*progress.failed, *other.failed}
+    }
+    return evolve(progress, failed=both)
+
+
+def succeeded(progress: Progress, ca: str, now: float, extra: bool) -> Progress:
+    """The certificate has come from `ca`; `extra` if the one before was still good: an operator has asked for it, or
+    has changed the CA.
 
     The kind of challenge that has worked is the first to be tried the next time.
     """
-    extras = _noted(progress.extras, ca, now, WEEK) if by_hand else progress.extras
+    extras = _noted(progress.extras, ca, now, WEEK) if extra else progress.extras
     return Progress(
         authorized=progress.authorized,
         obtained=now,

@@ -67,6 +67,12 @@ class _Held:
         the settings leave a staging CA."""
         if self.certificate is None or self.progress.ca not in (None, *cas):
             return 0.0
+        return self.scheduled()
+
+    def scheduled(self) -> float:
+        """When it is to be renewed whoever made it."""
+        if self.certificate is None:
+            return 0.0
         window = self.suggestion.window if self.suggestion else None
         return schedule.renewal(self.certificate.life, window, self.chance, self.progress.obtained)
 
@@ -217,6 +223,9 @@ class Acme(Service):
     def _find(self, names: Names) -> _Held:
         held = _Held(names, self._random.random(), Progress())
         self._read(held)
+        for other in self._held:  # a CA counts failures by name, in whatever certificate it is
+            if set(names) & set(other.names) and other.progress.failed:
+                held.progress, held.untold = schedule.shared(held.progress, other.progress), True
         return held
 
     def _read(self, held: _Held) -> bool:
@@ -338,7 +347,7 @@ class Acme(Service):
 
     def _obtained(self, held: _Held, certificate: Certificate, ca: Ca, before: Progress) -> None:
         now = self._wall()
-        extra = before.by_hand and held.renew_at(self._cas()) > now
+        extra = held.scheduled() > now
         held.certificate, held.suggestion, held.ask_at, held.chance = certificate, None, now, self._random.random()
         held.progress = schedule.succeeded(before, ca.directory, now, extra)
         held.new = held.untold = True

@@ -50,7 +50,7 @@ def test_a_wait_is_lengthened_at_random_and_never_shortened() -> None:
 
 
 def test_success_begins_anew_and_keeps_what_counts_against_limits() -> None:
-    progress = schedule.succeeded(fail(fail(Progress(), Stage.AUTHORIZING), Stage.MADE), FIRST, NOW, by_hand=False)
+    progress = schedule.succeeded(fail(fail(Progress(), Stage.AUTHORIZING), Stage.MADE), FIRST, NOW, extra=False)
     assert (progress.attempts, progress.error, progress.not_before) == (0, None, 0)
     assert progress.authorized == 1, "the kind of challenge that has worked"
     assert len(progress.failed[FIRST]) == 1
@@ -135,7 +135,7 @@ def test_an_operator_may_renew_at_once_but_not_beyond_the_limits() -> None:
         progress = schedule.asked_by_hand(progress, [FIRST], NOW)
         assert isinstance(progress, Progress)
         assert schedule.due(progress, NOW + 60 * DAY, [FIRST], NOW) == NOW
-        progress = schedule.succeeded(progress, FIRST, NOW, by_hand=True)
+        progress = schedule.succeeded(progress, FIRST, NOW, extra=True)
     assert isinstance(progress, Progress)
     assert schedule.asked_by_hand(progress, [FIRST], NOW) == (
         "the CA's limits allow no attempt before 2027-01-22 08:00 UTC"

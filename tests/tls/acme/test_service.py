@@ -831,6 +831,24 @@ def test_a_certificate_of_a_ca_that_is_not_wanted_any_more_is_replaced_at_once(b
     assert serving.status["issuer"] == "production CA"
 
 
+def test_going_back_and_forth_between_cas_stays_within_the_limits(begin: Begin) -> None:
+    serving = begin("first", "second").start()
+    for count in range(12):
+        serving.acme.adopt(evolve(serving.settings, cas=(serving.settings.cas[count % 2 - 1],)))
+        serving.network.pass_time(70)
+    assert [len(ca.made) for ca in serving.network.authorities.values()] == [4, 3], "the first without a limit"
+
+
+def test_failures_count_for_a_name_in_whatever_entry_it_is(begin: Begin) -> None:
+    serving = begin()
+    serving.ca.refuse = CLOSED
+    serving.start()
+    for count in range(12):
+        serving.acme.adopt(evolve(serving.settings, domains=((NAME, f"{count}.example.com"),)))
+        serving.network.pass_time(70)
+    assert serving.ca.asked.count("order") == FAILURES_AN_HOUR
+
+
 def test_a_directory_that_cannot_be_written_orders_nothing_and_is_said_once(begin: Begin, log: list[str]) -> None:
     serving = begin()
     serving.directory.parent.joinpath("acme").write_text("not a directory")

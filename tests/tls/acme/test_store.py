@@ -48,8 +48,8 @@ def test_progress_is_kept(store: Store) -> None:
     progress = evolve(failed(Progress(), failures, EPOCH, 0.5), by_hand=True)
     store.keep_progress([NAME], progress)
     assert store.progress([NAME]) == progress
-    store.keep_progress([NAME], succeeded(progress, CA, EPOCH, by_hand=True))
-    assert store.progress([NAME]) == succeeded(progress, CA, EPOCH, by_hand=True)
+    store.keep_progress([NAME], succeeded(progress, CA, EPOCH, extra=True))
+    assert store.progress([NAME]) == succeeded(progress, CA, EPOCH, extra=True)
 
 
 def test_certificates_are_kept_by_all_their_names_in_any_order(tmp_path: Path, store: Store) -> None:
