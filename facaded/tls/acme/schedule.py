@@ -147,7 +147,7 @@ def due(progress: Progress, renew_at: float, cas: Sequence[str], now: float) -> 
     """When the next attempt begins: when the certificate wants renewal, no wait is left, and a CA may be asked."""
     opens = min((opens_at(progress, ca, now) for ca in cas), default=now)
     wanted = 0.0 if progress.by_hand else renew_at
-    return max(wanted, _believed(progress.not_before, now), opens)
+    return max(wanted, _believed(progress.not_before, now, AFTER_AUTHORIZATION[-1]), opens)
 
 
 def opens_at(progress: Progress, ca: str, now: float) -> float:
@@ -155,7 +155,7 @@ def opens_at(progress: Progress, ca: str, now: float) -> float:
     failed = _within(progress.failed.get(ca, ()), now, HOUR)
     extras = _within(progress.extras.get(ca, ()), now, WEEK)
     return max(
-        _believed(progress.closed.get(ca, 0.0), now),
+        _believed(progress.closed.get(ca, 0.0), now, LONGEST_WAIT),
         failed[-FAILURES_AN_HOUR] + HOUR if len(failed) >= FAILURES_AN_HOUR else 0.0,
         extras[-EXTRAS_A_WEEK] + WEEK if len(extras) >= EXTRAS_A_WEEK else 0.0,
     )
@@ -273,6 +273,6 @@ def _within(events: Sequence[float], now: float, period: float) -> tuple[float, 
     return tuple(sorted(at for at in events if now - period < at <= now))
 
 
-def _believed(until: float, now: float) -> float:
+def _believed(until: float, now: float, longest: float) -> float:
     """The end of a wait, unless a clock that was wrong has put it further than any wait can be."""
-    return until if until <= now + LONGEST_WAIT * (1 + JITTER) else 0.0
+    return until if until <= now + longest * (1 + JITTER) else 0.0

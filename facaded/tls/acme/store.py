@@ -39,6 +39,9 @@ SET_ASIDE = 100
 ERROR_LENGTH = 2000
 """Characters of the last error that are read: a sentence for each CA."""
 
+NAME_LENGTH = 200
+"""Characters of a certificate's first name that its directory has: with the rest it must stay below 255."""
+
 PRIVATE_DIRECTORY, PRIVATE_FILE = 0o700, 0o600
 
 _KEY_END = b"-----END PRIVATE KEY-----\n"
@@ -135,8 +138,9 @@ class Store:
     def _certificate(self, names: Sequence[str]) -> Path:
         """A directory for each set of names; no name has an underscore, so that none is taken for another."""
         ordered = sorted(names)
-        more = f"_{_digest(' '.join(ordered))}" if len(ordered) > 1 else ""
-        return self._directory / "certificates" / f"{ordered[0][:200]}{more}"
+        whole = len(ordered) == 1 and len(ordered[0]) <= NAME_LENGTH
+        more = "" if whole else f"_{_digest(' '.join(ordered))}"
+        return self._directory / "certificates" / f"{ordered[0][:NAME_LENGTH]}{more}"
 
     def _read(self, path: Path, understand: Callable[[bytes], T]) -> T | None:
         """What a file holds, or None if there is none, or none that can be understood."""

@@ -28,6 +28,7 @@ def certificate(
     serial: int = 0x87654321,
     authority: bytes | None = bytes.fromhex("69885B6B87468647E185E47AC0A1F1A1B5DD8ACE"),
     ca: bool = False,
+    hours: float = 1,
 ) -> bytes:
     at = datetime.fromtimestamp(NOW, UTC)
     builder = (
@@ -37,7 +38,7 @@ def certificate(
         .public_key(key.public_key())
         .serial_number(serial)
         .not_valid_before(at)
-        .not_valid_after(at + timedelta(hours=1))
+        .not_valid_after(at + timedelta(hours=hours))
         .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
     )
     if names:
@@ -48,6 +49,18 @@ def certificate(
 
 
 ROOT = certificate(key=ISSUER, names=(), ca=True)
+
+
+def test_a_chain_is_not_taken_when_one_of_its_certificates_has_ended() -> None:
+    found = issued.read(certificate(hours=2) + ROOT, keys.pem(KEY))
+    issued.check(found, NAMES, NOW)
+    with pytest.raises(ValueError, match="a chain with a certificate that is not valid now"):
+        issued.check(found, NAMES, NOW + 1.5 * HOUR)
+
+
+def test_a_certificate_for_less_than_an_hour_is_not_taken() -> None:
+    with pytest.raises(ValueError, match="for less than an hour"):
+        issued.check(issued.read(certificate(hours=0.9), keys.pem(KEY)), NAMES, NOW)
 
 
 def test_a_chain_is_read() -> None:

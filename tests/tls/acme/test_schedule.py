@@ -102,6 +102,11 @@ def test_a_suggested_window_is_followed_within_bounds(begins: float, ends: float
     assert schedule.renewal(LIFE, suggested, chance) == NOW + at * DAY
 
 
+def test_a_wait_of_days_is_not_believed_for_no_failure_asks_for_one() -> None:
+    progress = fail(Progress(), Stage.AUTHORIZING, NOW + 5 * DAY)
+    assert schedule.due(progress, 0, [FIRST], NOW) == 0
+
+
 @given(
     st.floats(HOUR, 400 * DAY),
     st.none() | st.builds(Window, st.floats(0, 2 * NOW), st.floats(0, 2 * NOW)),

@@ -638,6 +638,17 @@ def test_a_certificate_that_has_ended_already_is_not_used(begin: Begin) -> None:
     assert "a certificate that is not valid now: see that this machine's clock is right" in serving.error
 
 
+def test_a_certificate_for_a_moment_is_not_used_and_does_not_make_orders_follow_one_another(begin: Begin) -> None:
+    serving = begin().start()
+    old = serving.certificate
+    serving.ca.life = 30
+    serving.acme.renew()
+    serving.network.pass_time(HOUR)
+    assert serving.certificate == old
+    assert "a certificate for less than an hour" in serving.error
+    assert len(serving.ca.made) == 2
+
+
 # Starts and stops
 
 

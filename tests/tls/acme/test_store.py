@@ -111,6 +111,12 @@ def test_a_key_that_cannot_be_read_is_set_aside_and_a_new_account_made(
     assert [each.read_text() for each in tmp_path.rglob("account.pem.unreadable-*")] == [text]
 
 
+def test_long_names_that_begin_alike_have_each_a_place(store: Store) -> None:
+    begin = ".".join(each * 60 for each in "abcd")
+    store.keep_progress([f"{begin}.one.test"], Progress(slow=1))
+    assert store.progress([f"{begin}.two.test"]) == Progress()
+
+
 def test_what_cannot_be_read_for_want_of_open_files_is_not_set_aside(
     tmp_path: Path, store: Store, warnings: list[str]
 ) -> None:
