@@ -33,6 +33,9 @@ EXTRAS_A_WEEK = 3
 With the renewals themselves, two a week even for certificates of six days, that is five.
 """
 
+MOST_NOTED = 20
+"""Events that are kept for a CA: several times what its limits count."""
+
 LIFE_LEFT = 1 / 3
 """Share of a certificate's life that is left when its renewal begins."""
 
@@ -210,9 +213,9 @@ def counted(progress: Progress, failure: Failure, now: float) -> Progress:
         progress = evolve(progress, closed={**progress.closed, failure.ca: until})
     match failure.stage:
         case Stage.AUTHORIZING:
-            return evolve(progress, failed=_noted(progress.failed, failure.ca, now, HOUR))
+            return evolve(progress, failed=_noted(progress.failed, failure.ca, now))
         case Stage.MADE:
-            return evolve(progress, extras=_noted(progress.extras, failure.ca, now, WEEK))
+            return evolve(progress, extras=_noted(progress.extras, failure.ca, now))
     return progress
 
 
@@ -231,7 +234,7 @@ def succeeded(progress: Progress, ca: str, now: float, extra: bool) -> Progress:
 
     The kind of challenge that has worked is the first to be tried the next time.
     """
-    extras = _noted(progress.extras, ca, now, WEEK) if extra else progress.extras
+    extras = _noted(progress.extras, ca, now) if extra else progress.extras
     return Progress(
         authorized=progress.authorized,
         obtained=now,
@@ -262,10 +265,9 @@ def _wait(progress: Progress, slow: bool) -> float:
     return waits[min(progress.early, len(waits)) - 1]
 
 
-def _noted(
-    events: Mapping[str, tuple[float, ...]], ca: str, now: float, period: float
-) -> Mapping[str, tuple[float, ...]]:
-    return {**events, ca: (*_within(events.get(ca, ()), now, period), now)}
+def _noted(events: Mapping[str, tuple[float, ...]], ca: str, now: float) -> Mapping[str, tuple[float, ...]]:
+    """With one more event. Old ones go by their number alone: by time, a clock that is ahead would forget them."""
+    return {**events, ca: (*events.get(ca, ()), now)[-MOST_NOTED:]}
 
 
 def _within(events: Sequence[float], now: float, period: float) -> tuple[float, ...]:

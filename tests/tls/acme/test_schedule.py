@@ -102,6 +102,14 @@ def test_a_suggested_window_is_followed_within_bounds(begins: float, ends: float
     assert schedule.renewal(LIFE, suggested, chance) == NOW + at * DAY
 
 
+def test_what_has_happened_is_not_forgotten_by_a_clock_that_is_ahead_for_a_while() -> None:
+    progress = Progress()
+    for _ in range(5):
+        progress = fail(progress, Stage.AUTHORIZING)
+    progress = fail(progress, Stage.AUTHORIZING, NOW + 365 * DAY)
+    assert schedule.opens_at(progress, FIRST, NOW + MINUTE) == NOW + HOUR
+
+
 def test_a_wait_of_days_is_not_believed_for_no_failure_asks_for_one() -> None:
     progress = fail(Progress(), Stage.AUTHORIZING, NOW + 5 * DAY)
     assert schedule.due(progress, 0, [FIRST], NOW) == 0
