@@ -169,6 +169,11 @@ def asked_again(retry_after: float) -> float:
     return min(max(retry_after or ASKED_AGAIN, LEAST_ASKED), MOST_ASKED)
 
 
+def may_ask(ask_at: float, now: float) -> bool:
+    """Whether it is time to ask a CA again. A time further off than any was set by a clock that was wrong."""
+    return not now < ask_at <= now + MOST_ASKED
+
+
 def begun(progress: Progress, now: float) -> Progress:
     """An attempt begins; this is what is known if nothing is heard of it again."""
     return evolve(progress, not_before=now + INTERRUPTED, by_hand=False)

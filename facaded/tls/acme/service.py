@@ -191,17 +191,17 @@ class Acme(Service):
             raise CancelledError
 
     async def _round(self) -> None:
-        """Order what is due, and ask about renewals."""
+        """Ask about renewals, and order what is due: what a CA suggests decides when that is."""
         this_round = self._rounds
         for held in self._held:
             self._refresh(held)
+        for held in self._held:
+            if schedule.may_ask(held.ask_at, self._wall()):
+                await self._ask_about(held)
+                self._go_on(this_round)
         for held in sorted(self._held, key=self._due_at):
             if self._due_at(held) <= self._wall():
                 await self._attempt(held)
-                self._go_on(this_round)
-        for held in self._held:
-            if held.ask_at <= self._wall():
-                await self._ask_about(held)
                 self._go_on(this_round)
 
     def _due_at(self, held: _Held) -> float:

@@ -198,3 +198,10 @@ def test_thirty_days_of_whatever_a_ca_does_stay_within_its_limits(
             progress = schedule.failed(progress, [Failure(FIRST, "no", outcome)], now, random.random())
     assert most_within(refused, HOUR) <= 5
     assert most_within(made, WEEK) <= 5
+
+
+@pytest.mark.parametrize(
+    ("ahead", "may"), [(-1, True), (0, True), (1, False), (DAY, False), (DAY + 1, True), (30 * DAY, True)]
+)
+def test_a_time_to_ask_that_a_wrong_clock_has_set_is_not_waited_for(ahead: float, may: bool) -> None:
+    assert schedule.may_ask(NOW + ahead, NOW) is may
