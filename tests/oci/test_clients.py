@@ -50,3 +50,8 @@ def test_the_table_of_families(user_agent: str, family: Family, proven: bool, pi
 @given(st.text())
 def test_any_user_agent_is_somebody(user_agent: str) -> None:
     assert isinstance(identify(user_agent), Client)
+
+
+@pytest.mark.parametrize(("user_agent", "requests"), [("docker/28.0.0", 1), ("containerd/2.0.0", 2), ("buildkit/1", 2)])
+def test_who_does_not_ping_asks_for_a_manifest_twice(user_agent: str, requests: int) -> None:
+    assert identify(user_agent).requests_of_manifest == requests

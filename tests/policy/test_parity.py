@@ -148,6 +148,7 @@ def test_where_one_backend_alone_is_asked_there_is_nothing_to_compare(rules: Rul
 def test_what_was_not_compared_is_not_called_equal() -> None:
     alone = Row("org/app", "latest", {"main": Side(Outcome.SAME), "second": Side(Outcome.NOT_ASKED)})
     both = evolve(alone, sides={"main": Side(Outcome.SAME), "second": Side(Outcome.SAME)})
-    reports = [Report(("main", "second"), rows) for rows in ((), (alone,), (alone, both))]
-    assert [report.equal for report in reports] == [None, None, True]
-    assert not any(report.is_bad_news for report in reports)
+    gone = evolve(both, sides={"main": Side(Outcome.SAME), "second": Side(Outcome.NOT_THERE)})
+    reports = [Report(("main", "second"), rows) for rows in ((), (alone,), (alone, both), (both, gone))]
+    assert [report.equal for report in reports] == [None, None, True, False]
+    assert [report.is_bad_news for report in reports] == [False, False, False, True]
