@@ -1,12 +1,16 @@
 """What every test is held to."""
 
 import gc
-from collections.abc import Iterator
+import os
+import shutil
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import settings
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
 from zope.interface import implementer
+
+REQUIRE_ALL = "FACADED_REQUIRE_ALL"
 
 settings.register_profile("facaded", deadline=None)  # a busy machine is not a failure
 settings.load_profile("facaded")
@@ -36,3 +40,25 @@ def no_errors_are_logged() -> Iterator[list[LogEvent]]:
     gc.collect()
     globalLogPublisher.removeObserver(observe)
     assert [formatEvent(event) for event in errors] == []
+
+
+@pytest.fixture(scope="session")
+def needs() -> Callable[..., None]:
+    """Call it with the programs that a test runs, `root=True` if only root can run them, and what else is lacking.
+
+    Then the test is skipped with the reason; with FACADED_REQUIRE_ALL set it fails.
+    """
+
+    def check(*programs: str, root: bool = False, lacking: str = "") -> None:
+        missing = [f"{program} is not installed" for program in programs if shutil.which(program) is None]
+        if lacking:
+            missing.append(lacking)
+        if root and os.geteuid() != 0:
+            missing.append("only root can run it")
+        if not missing:
+            return
+        if os.environ.get(REQUIRE_ALL):
+            pytest.fail(f"required by {REQUIRE_ALL}: {'; '.join(missing)}")
+        pytest.skip("; ".join(missing))
+
+    return check

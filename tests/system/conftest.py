@@ -1,15 +1,8 @@
-"""What the system tests need of the machine.
+"""What the system tests print when all have run: tables of pulls and of outages."""
 
-Where it is missing they skip and say so; with FACADED_REQUIRE_ALL set they fail.
-"""
-
-import os
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pytest
-
-REQUIRE_ALL = "FACADED_REQUIRE_ALL"
 
 OUTAGE_CLIENTS = ("docker", "ctr", "podman", "skopeo")
 """The clients that pull through outages."""
@@ -45,20 +38,3 @@ def columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
     """Rows as lines, each column as wide as its widest cell."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-@pytest.fixture(scope="session")
-def needs() -> Callable[..., None]:
-    """Call it with the programs that a test runs, and `root=True` if only root can run them."""
-
-    def check(*programs: str, root: bool = False) -> None:
-        missing = [f"{program} is not installed" for program in programs if shutil.which(program) is None]
-        if root and os.geteuid() != 0:
-            missing.append("only root can run it")
-        if not missing:
-            return
-        if os.environ.get(REQUIRE_ALL):
-            pytest.fail(f"required by {REQUIRE_ALL}: {'; '.join(missing)}")
-        pytest.skip("; ".join(missing))
-
-    return check

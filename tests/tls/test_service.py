@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import shutil
 import signal
 import socket
 import ssl
@@ -139,9 +138,10 @@ def test_tls_cannot_be_taken_out_by_a_reload(daemon: Daemon, authority: Authorit
     assert daemon.get("/v2/", headers={"Host": NAME})[1]["X-Facaded-Backend"] == "main"
 
 
-def test_curl_verifies_the_chain(daemon: Daemon, authority: Authority, files: Files, tmp_path: Path) -> None:
-    if shutil.which("curl") is None:
-        pytest.skip("curl is not installed")
+def test_curl_verifies_the_chain(
+    needs: Callable[..., None], daemon: Daemon, authority: Authority, files: Files, tmp_path: Path
+) -> None:
+    needs("curl")
     (tmp_path / "root.pem").write_bytes(pem(authority.root))
     daemon.start()
     place = ["--resolve", f"{NAME}:{daemon.https}:{daemon.host}", "--cacert", f"{tmp_path}/root.pem"]
