@@ -17,8 +17,10 @@ from OpenSSL import crypto
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IReactorCore
 
-from facaded.backends.registry import printable, trust_policy
 from facaded.backends.tokens import Credentials
+from facaded.net.addresses import is_address
+from facaded.net.connections import trust_policy
+from facaded.net.text import printable
 from facaded.oci.requests import Image, parse_image
 from facaded.policy import answers, health, repositories
 from facaded.policy.answers import Mode, Rules, host_name, split_host
@@ -291,7 +293,7 @@ class Config:
         """The certificates that are to be got by ACME: those of the settings, or one for each of the hosts."""
         if self.tls is None or self.tls.acme is None:
             return ()
-        return self.tls.acme.domains or tuple((host,) for host in self.hosts if not answers.is_address(host))
+        return self.tls.acme.domains or tuple((host,) for host in self.hosts if not is_address(host))
 
     @property
     def acme(self) -> ordering.Settings:

@@ -27,14 +27,14 @@ from facaded.admin import explanation, status
 from facaded.admin.control import Asked, Commands, Control, Document, RefusedError
 from facaded.admin.site import Admin
 from facaded.backends.manifests import Cache
-from facaded.backends.names import Names
 from facaded.backends.probes import Probe, prober_of
-from facaded.backends.registry import serving_registry
 from facaded.backends.serving import Serving
 from facaded.backends.source import Source
 from facaded.backends.tokens import Tokens
 from facaded.backends.watch import Plan, Watch, Watched
 from facaded.config import Backend, Config, Loaded, SettingsError, control_endpoint, control_path, state_directory
+from facaded.net.connections import pooled_client
+from facaded.net.resolver import Resolver
 from facaded.policy import failover
 from facaded.policy.answers import Mode, Situation, ping_leads_to
 from facaded.policy.health import Purpose, Quota
@@ -76,13 +76,13 @@ def use_monotonic_time(reactor: Any) -> None:
 
 def use_own_resolver(reactor: Any) -> None:
     """Have names looked up in threads of our own, so that none that hangs holds up another, or the end."""
-    reactor.installNameResolver(Names(reactor, reactor.callFromThread))
+    reactor.installNameResolver(Resolver(reactor, reactor.callFromThread))
 
 
 def stale_names(reactor: Any) -> Mapping[str, float]:
     """The names that do not resolve, and since when their last addresses are used, in the reactor's seconds."""
     resolver = reactor.nameResolver
-    return resolver.stale() if isinstance(resolver, Names) else {}
+    return resolver.stale() if isinstance(resolver, Resolver) else {}
 
 
 def makeService(loaded: Loaded, reactor: Any, reread: Callable[[], Loaded], environ: Mapping[str, str]) -> "Daemon":
@@ -110,7 +110,7 @@ def sources(
     """
     made: dict[str, Source] = {}
     for backend in config.backends:
-        registry = serving_registry(reactor, backend.url, backend.ca_file)
+        registry = pooled_client(reactor, backend.url, backend.ca_file)
         tokens = Tokens(registry, reactor.seconds, backend.credentials, backend.publish_private)
         made[backend.name] = Source(
             backend.name,

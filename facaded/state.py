@@ -13,8 +13,8 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from facaded.backends.registry import printable
 from facaded.backends.watch import FORGOTTEN, Standing
+from facaded.net.text import printable
 from facaded.policy.failover import Charge
 from facaded.policy.health import MOST_RELAPSES, Health, Purpose, Result, State, Step, Verdict, remembered
 from facaded.policy.overrides import LONGEST, Override, Overrides

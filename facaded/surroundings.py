@@ -10,8 +10,8 @@ from twisted.internet.protocol import Factory
 
 from facaded.admin import control
 from facaded.admin.control import ControlError
-from facaded.backends.inward import resolver
 from facaded.config import Config
+from facaded.net.private_addresses import lookup
 from facaded.service import why_no_listener
 from facaded.tls.contexts import UnusableError, check_time
 from facaded.tls.files import read
@@ -73,7 +73,7 @@ def _addresses(name: str, reactor: Any) -> Deferred[list[str]]:
     """The addresses of a name; none if they are not found in time."""
 
     async def found() -> list[str]:
-        return await resolver(reactor)(name)
+        return await lookup(reactor)(name)
 
     return Deferred.fromCoroutine(found()).addTimeout(NAMES_TIME, reactor).addErrback(lambda _: [])
 

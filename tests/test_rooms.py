@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "facaded"
-FLOORS = ["oci", "policy", "backends", "web", "tls", "admin", "top"]
+FLOORS = ["net", "oci", "policy", "backends", "web", "tls", "admin", "top"]
 """Imports point to the left, or stay on the floor. `admin` stands on `web`: both answer over HTTP."""
 
 PURE = ("oci", "policy")

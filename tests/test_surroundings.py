@@ -9,8 +9,8 @@ from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
 
-from facaded.backends.names import Names
 from facaded.config import Acme, Config, HostName, Tls
+from facaded.net.resolver import Resolver
 from facaded.surroundings import NAMES_TIME, unknown_names
 
 HOSTS = tuple(HostName(name) for name in ("known.test", "unknown.test", "192.0.2.1"))
@@ -21,7 +21,7 @@ class Reactor(MemoryReactorClock):
 
     def __init__(self) -> None:
         super().__init__()
-        self.installNameResolver(Names(self, lambda work, *given: work(*given), self._addresses, self._start))
+        self.installNameResolver(Resolver(self, lambda work, *given: work(*given), self._addresses, self._start))
 
     def _addresses(self, name: str, *_: Any, **__: Any) -> list[Any]:
         if name != "known.test":
@@ -48,7 +48,7 @@ async def test_so_is_one_that_only_a_certificate_is_ordered_for() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_resolver_that_does_not_answer_is_not_waited_for() -> None:
     reactor = Reactor()
-    reactor.installNameResolver(Names(reactor, lambda work: work(), start=lambda _: None))
+    reactor.installNameResolver(Resolver(reactor, lambda work: work(), start=lambda _: None))
     waiting = Deferred.fromCoroutine(unknown_names(Config(hosts=HOSTS[:1]), reactor))
     reactor.advance(NAMES_TIME)
     assert len(await waiting) == 1

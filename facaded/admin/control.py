@@ -21,7 +21,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
-from facaded.backends.registry import Registry
+from facaded.net.client import BoundedClient
 from facaded.web.site import respond
 
 ANSWER_SIZE = 4 << 20
@@ -120,7 +120,7 @@ async def ask(reactor: Any, path: Path, method: str, resource: str) -> Document:
     Raises ControlError if there is no daemon, or none that answers, and RefusedError if it refuses.
     """
     agent = Agent.usingEndpointFactory(reactor, _Socket(reactor, path))
-    daemon = Registry("http://localhost", agent)
+    daemon = BoundedClient("http://localhost", agent)
     asked = Deferred.fromCoroutine(daemon.ask(method, f"http://localhost{resource}", headers={}, limit=ANSWER_SIZE))
     clock: IReactorTime = reactor
     try:

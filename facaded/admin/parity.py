@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any, TextIO
 
-from facaded.backends.registry import printable
+from facaded.net.text import printable
 from facaded.oci.requests import is_digest
 from facaded.policy.parity import ALL_TAGS, Outcome, Report, Row, Side
 

@@ -7,13 +7,12 @@ types, for registries pick a platform for who accepts no index.
 """
 
 import hashlib
-import json
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from attrs import frozen
 
+from facaded.net.expiring import ExpiringMap
+from facaded.net.json_objects import read_object
 from facaded.oci.indexes import MANIFEST_TYPES
 from facaded.oci.requests import is_digest
 
@@ -72,63 +71,41 @@ class Cache:
     """Keeps manifests. `size` is in bytes, 0 keeps none; `tag_ttl` in seconds; `seconds` gives monotonic time."""
 
     def __init__(self, size: int, tag_ttl: float, seconds: Callable[[], float]) -> None:
-        self._size = size
         self._tag_ttl = tag_ttl
         self._seconds = seconds
-        self._held = 0
-        self._manifests: OrderedDict[tuple[str, str], tuple[Manifest, float]] = OrderedDict()
-        self._tags: OrderedDict[tuple[str, str, str, bytes], tuple[str, float]] = OrderedDict()
+        self._manifests: ExpiringMap[tuple[str, str], Manifest] = ExpiringMap(size, _cost)
+        self._tags: ExpiringMap[tuple[str, str, str, bytes], str] = ExpiringMap(TAGS if size else 0)
 
     def manifest(self, repository: str, digest: str, accept: Accept) -> Manifest | None:
         """A manifest of the facade's `repository`, if it is kept and of a type that is accepted by name."""
-        kept = self._manifests.get((repository, digest))
-        if kept is None or kept[0].media_type not in accept.types:
-            return None
-        if kept[1] <= self._seconds():
-            self._forget((repository, digest))
-            return None
-        self._manifests.move_to_end((repository, digest))
-        return kept[0]
+        kept = self._manifests.get((repository, digest), self._seconds())
+        return kept if kept is not None and kept.media_type in accept.types else None
 
     def keep(self, repository: str, manifest: Manifest) -> None:
         """Keep a manifest that was checked against its digest, and make room for it."""
-        cost = manifest.length + OVERHEAD
-        if manifest.body is None or cost > self._size:
-            return
-        self._forget((repository, manifest.digest))
-        self._manifests[repository, manifest.digest] = manifest, self._seconds() + MANIFEST_LIFE
-        self._held += cost
-        while self._held > self._size:
-            self._forget(next(iter(self._manifests)))
+        if manifest.body is not None:
+            self._manifests.put((repository, manifest.digest), manifest, self._seconds() + MANIFEST_LIFE)
 
     def tag(self, backend: str, name: str, tag: str, accept: Accept) -> str | None:
         """The digest of a tag at a backend, if it was asked with these types within `tag_ttl`."""
-        digest, until = self._tags.get((backend, name, tag, accept.key), ("", 0.0))
-        return digest if until > self._seconds() else None
+        return self._tags.get((backend, name, tag, accept.key), self._seconds())
 
     def keep_tag(self, backend: str, name: str, tag: str, accept: Accept, digest: str) -> None:
         """Keep the digest of a tag."""
-        if not self._size:
-            return
-        key = backend, name, tag, accept.key
-        self._tags[key] = digest, self._seconds() + self._tag_ttl
-        self._tags.move_to_end(key)
-        if len(self._tags) > TAGS:
-            self._tags.popitem(last=False)
+        self._tags.put((backend, name, tag, accept.key), digest, self._seconds() + self._tag_ttl)
 
     def blob_size(self, repository: str, digest: str) -> int | None:
         """The size of a blob, from the descriptor in a manifest of the same repository."""
-        for (owner, _), (manifest, _) in reversed(self._manifests.items()):
+        for (owner, _), manifest in self._manifests.items(self._seconds()):
             if owner == repository and manifest.body is not None and digest.encode() in manifest.body:
                 size = _described_size(manifest.body, digest)
                 if size is not None:
                     return size
         return None
 
-    def _forget(self, key: tuple[str, str]) -> None:
-        kept = self._manifests.pop(key, None)
-        if kept is not None:
-            self._held -= kept[0].length + OVERHEAD
+
+def _cost(manifest: Manifest) -> int:
+    return manifest.length + OVERHEAD
 
 
 def digest_of(body: bytes, algorithm: str = "sha256") -> str:
@@ -138,23 +115,15 @@ def digest_of(body: bytes, algorithm: str = "sha256") -> str:
 
 def smallest_blob(body: bytes) -> str | None:
     """The digest of the smallest blob with any bytes that a manifest names, its config included."""
-    manifest = _object(body)
+    manifest = read_object(body) or {}
     described = [*_descriptors([manifest.get("config")]), *_descriptors(manifest.get("layers"))]
     return min(((size, digest) for digest, size in described if size), default=(0, None))[1]
 
 
 def _described_size(body: bytes, digest: str) -> int | None:
-    manifest = _object(body)
+    manifest = read_object(body) or {}
     described = [*_descriptors([manifest.get("config")]), *_descriptors(manifest.get("layers"))]
     return next((size for each, size in described if each == digest), None)
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        manifest = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return manifest if isinstance(manifest, dict) else {}
 
 
 def _descriptors(listed: object) -> Iterator[tuple[str, int]]:

@@ -14,10 +14,10 @@ from twisted.internet.defer import Deferred, TimeoutError, gatherResults
 from twisted.internet.interfaces import IReactorTime
 
 from facaded.backends.manifests import EVERY_TYPE, Accept, Manifest
-from facaded.backends.registry import words
 from facaded.backends.serving import NOT_THERE
-from facaded.backends.shared import Shared
 from facaded.backends.source import FailingError, Listing, NoListError, NotThereError, Source
+from facaded.net.client import reason
+from facaded.net.single_flight import SingleFlight
 from facaded.oci import indexes
 from facaded.oci.indexes import INDEX_TYPES, Entry
 from facaded.oci.requests import Manifest as ManifestRead
@@ -351,7 +351,7 @@ class _Peer:
         except FailingError as error:
             raise self._failed(error) from None
         except Exception as error:  # what a stranger says must not end the comparison
-            raise FailingError(words(error), whole=False) from None
+            raise FailingError(reason(error), whole=False) from None
         self._failures = 0
         return found
 
@@ -371,7 +371,7 @@ class _Once(Generic[Key, T]):
 
     def __init__(self) -> None:
         self._done: dict[Key, T] = {}
-        self._under_way: Shared[Key, T] = Shared()
+        self._under_way: SingleFlight[Key, T] = SingleFlight()
 
     async def get(self, key: Key, begin: Callable[[], Coroutine[Deferred[Any], Any, T]]) -> T:
         """The result of the work for `key`, which `begin` starts."""

@@ -20,18 +20,11 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from facaded.backends.manifests import EVERY_TYPE, MANIFEST_SIZE, digest_of, smallest_blob
-from facaded.backends.registry import (
-    REDIRECTS,
-    Answer,
-    Head,
-    LocationError,
-    Opened,
-    Registry,
-    printable,
-    probed_registry,
-    words,
-)
+from facaded.backends.quotas import read_quota
 from facaded.backends.tokens import RealmError, read_token, token_url
+from facaded.net.client import REDIRECTS, BoundedClient, LocationError, Response, ResponseHead, StreamedResponse, reason
+from facaded.net.connections import fresh_client
+from facaded.net.text import printable
 from facaded.oci import challenge, indexes
 from facaded.oci.challenge import Challenge
 from facaded.oci.requests import Blob, Image, Manifest, is_digest
@@ -96,7 +89,7 @@ class Probed:
     pulls of this machine's address are used up.
     """
 
-    registry: Registry
+    registry: BoundedClient
     canary: Image | None
     timeout: float
     has_account: bool = False
@@ -107,7 +100,7 @@ def prober_of(
     reactor: Any, url: str, ca_file: Path | None, canary: Image | None, timeout: float, has_account: bool
 ) -> Probe:
     """A function that makes one probe of the registry at `url`. Raises as `registry.trust_policy` does."""
-    probed = Probed(probed_registry(reactor, url, ca_file, timeout), canary, timeout, has_account)
+    probed = Probed(fresh_client(reactor, url, ca_file, timeout), canary, timeout, has_account)
     return lambda climb: Deferred.fromCoroutine(probe(probed, climb, reactor))
 
 
@@ -132,7 +125,7 @@ async def probe(probed: Probed, climb: Climb, clock: IReactorTime) -> Result:
     except StepFailed as failed:
         verdict, found, retry_after = failed.verdict, failed.words, failed.retry_after
     except Exception as error:
-        verdict, found = Verdict.BAD, words(error)
+        verdict, found = Verdict.BAD, reason(error)
     step, quota = ladder.step, ladder.quota
     if verdict is Verdict.GOOD and quota is not None and quota.remaining == 0 and not probed.has_account:
         verdict, step, found = Verdict.LIMITED, Step.MANIFEST, "no pulls left"
@@ -144,7 +137,7 @@ async def probe(probed: Probed, climb: Climb, clock: IReactorTime) -> Result:
 class _Ladder:
     """One climb; `step` is where it has got to, and the rest what it has learned."""
 
-    registry: Registry
+    registry: BoundedClient
     canary: Image | None
     how: Climb
     known: Known
@@ -220,7 +213,7 @@ class _Ladder:
         self.found = True
         digest = answer.value("Docker-Content-Digest")
         self.digest = digest if is_digest(digest) else ""
-        self.quota = answer.quota()
+        self.quota = read_quota(answer)
         return "manifest found"
 
     async def _learn_blob(self, canary: Image) -> None:
@@ -244,7 +237,7 @@ class _Ladder:
             raise StepFailed(Verdict.BAD, "a manifest with a wrong digest")
         return answer.body
 
-    async def _follow(self, url: str, opened: Opened) -> Opened:
+    async def _follow(self, url: str, opened: StreamedResponse) -> StreamedResponse:
         """Go where a blob is redirected to, as clients do."""
         for _ in range(HOPS):
             try:
@@ -256,7 +249,7 @@ class _Ladder:
                 break
         return opened
 
-    async def _open(self, url: str) -> Opened:
+    async def _open(self, url: str) -> StreamedResponse:
         """The head of an answer to a request for one byte; with the token on the registry's own host alone."""
         self.requests += 1
         opened = await self.registry.open("GET", url, self._own(ONE_BYTE) if self.registry.is_own(url) else ONE_BYTE)
@@ -272,7 +265,7 @@ class _Ladder:
         headers: dict[str, str],
         accept: Callable[[int], bool],
         limit: int = BODY_SIZE,
-    ) -> Answer:
+    ) -> Response:
         self.requests += 1
         answer = await self.registry.ask(method, url, headers=headers, limit=limit)
         if answer.status == 429 or not accept(answer.status):
@@ -293,7 +286,7 @@ class _Ladder:
         return StepFailed(Verdict.BAD, f"{who} {status} for the canary, which it has had")
 
 
-def _failed(head: Head, who: str) -> StepFailed:
+def _failed(head: ResponseHead, who: str) -> StepFailed:
     if head.status == 429:
         return StepFailed(Verdict.LIMITED, "429, asks for patience", head.retry_after())
     return StepFailed(Verdict.BAD, f"{who} {head.status}", head.retry_after())

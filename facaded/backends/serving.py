@@ -6,7 +6,7 @@ Source of the numbers: clients give a ping and a token 15 s each, and a pull is 
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Generic, TypeAlias, TypeVar
+from typing import TypeAlias
 
 from attrs import evolve, frozen
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
@@ -14,13 +14,12 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from facaded.backends.manifests import Accept, Manifest
-from facaded.backends.registry import Opened
-from facaded.backends.shared import Shared
 from facaded.backends.source import NOT_RANGED, FailingError, Listing, NoRedirectError, NotThereError, Ranged, Source
+from facaded.net.client import StreamedResponse
+from facaded.net.expiring import ExpiringMap
+from facaded.net.single_flight import detached
 from facaded.oci.requests import Blob, Ping, Read, Referrers, Tags
 from facaded.oci.requests import Manifest as ManifestRead
-
-T = TypeVar("T")
 
 BUDGET = 12.0
 """Seconds for one request over all backends: clients give up at 15."""
@@ -65,7 +64,7 @@ class BlobAt:
 class BlobBytes:
     """A blob's bytes, or a part of them, that are to be relayed: status, headers, and a body that has not been read."""
 
-    opened: Opened
+    opened: StreamedResponse
 
 
 @frozen
@@ -124,10 +123,8 @@ class Serving:
         self._sources = sources
         self._clock = clock
         self._failed = failed
-        self._attempts: Shared[object, Found] = Shared()
-        self._forwards: Shared[object, Served | NotServed | Unauthorized | Welcome] = Shared()
-        self._suspects: _Remembered[tuple[str, str | None]] = _Remembered(clock, SUSPECT_TIME)
-        self._missing: _Remembered[bytes] = _Remembered(clock, NOT_THERE_TIME)
+        self._suspects: ExpiringMap[tuple[str, str | None], bool] = ExpiringMap(REMEMBERED)
+        self._missing: ExpiringMap[bytes, bool] = ExpiringMap(REMEMBERED)
 
     async def serve(self, read: Read, backends: Sequence[str], wanted: Wanted) -> Served | NotServed:
         """Ask `backends` in turn, suspects last, until one has it. Cancelling this cancels what is under way."""
@@ -135,9 +132,9 @@ class Serving:
         failures: dict[str, str] = {}
         refused = False
         handing_out: dict[str, str | None] = {}
-        order = sorted(backends, key=lambda name: (name, None) in self._suspects or (name, read.name) in self._suspects)
+        order = sorted(backends, key=lambda name: self._is_suspect(name, read.name))
         for index, name in enumerate(order):
-            if _key(name, read, wanted.accept) in self._missing:
+            if self._missing.get(_key(name, read, wanted.accept), self._clock.seconds()):
                 continue
             share = (deadline - self._clock.seconds()) / (len(order) - index)
             try:
@@ -147,7 +144,7 @@ class Serving:
                 if error.status not in NOT_THERE:
                     refused = True
                     continue
-                self._missing.add(_key(name, read, wanted.accept))
+                self._missing.put(_key(name, read, wanted.accept), True, self._clock.seconds() + NOT_THERE_TIME)
                 if isinstance(read, Referrers):
                     break  # clients look for the tag that the digest makes: another's empty list would hide it
             except NoRedirectError as error:
@@ -166,7 +163,7 @@ class Serving:
         self, request: Ping | Read, name: str, authorization: str | None, wanted: Wanted
     ) -> Served | NotServed | Unauthorized | Welcome:
         """Ask the backend `name` alone with the client's own Authorization. Nothing of the answer is kept or shared."""
-        work = self._forwards.get(object(), lambda: self._forward(request, name, authorization, wanted))
+        work = detached(self._forward(request, name, authorization, wanted))
         try:
             return await work.addTimeout(BUDGET, self._clock)
         except TimeoutError:
@@ -198,16 +195,12 @@ class Serving:
         return Served(theirs.name, await self._find(theirs, request, wanted), {})
 
     def _attempt(self, source: Source, read: Read, wanted: Wanted, seconds: float) -> Deferred[Found]:
-        """One backend's try.
-
-        An attempt is work of its own, so that a client that goes away is not taken for a failure.
-        """
+        """One backend's try, `seconds` at most."""
 
         def overdue(outcome: object, _: float) -> Found:
             raise FailingError("time-out", whole=True)
 
-        work = self._attempts.get(object(), lambda: self._find(source, read, wanted))
-        return work.addTimeout(seconds, self._clock, overdue)
+        return detached(self._find(source, read, wanted)).addTimeout(seconds, self._clock, overdue)
 
     async def _find(self, source: Source, read: Read, wanted: Wanted) -> Found:
         """One backend's try, in which an error of our own counts as the backend's: the next one may do better."""
@@ -219,8 +212,12 @@ class Serving:
             self._log.failure("an error while {name} was asked", name=source.name)
             raise FailingError("an error in facaded: its log says more", whole=False) from None
 
+    def _is_suspect(self, name: str, repository: str) -> bool:
+        now = self._clock.seconds()
+        return any(self._suspects.get((name, each), now) for each in (None, repository))
+
     def _suspect(self, name: str, repository: str | None) -> None:
-        self._suspects.add((name, repository))
+        self._suspects.put((name, repository), True, self._clock.seconds() + SUSPECT_TIME)
         self._failed(name)
 
 
@@ -241,24 +238,3 @@ async def _find(source: Source, read: Read, wanted: Wanted) -> Found:
                 return BlobSize(await source.blob_size(read))
             where = await source.blob(read, wanted.ranged)
             return BlobAt(where) if isinstance(where, str) else BlobBytes(where)
-
-
-Key = TypeVar("Key")
-
-
-class _Remembered(Generic[Key]):
-    """Things that are so for some time; of too many, the oldest are forgotten."""
-
-    def __init__(self, clock: IReactorTime, seconds: float) -> None:
-        self._clock = clock
-        self._life = seconds
-        self._until: dict[Key, float] = {}
-
-    def add(self, key: Key) -> None:
-        self._until.pop(key, None)
-        self._until[key] = self._clock.seconds() + self._life
-        if len(self._until) > REMEMBERED:
-            del self._until[next(iter(self._until))]
-
-    def __contains__(self, key: Key) -> bool:
-        return self._until.get(key, 0.0) > self._clock.seconds()

@@ -14,9 +14,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from facaded.backends.manifests import MANIFEST_SIZE, Accept, Cache, Manifest, digest_of
-from facaded.backends.registry import REDIRECTS, LocationError, Opened, Registry, TooLargeError, count, printable, words
-from facaded.backends.shared import Shared
+from facaded.backends.quotas import read_quota
 from facaded.backends.tokens import Authorization, Given, RealmError, TokenError, TokenRefusedError
+from facaded.net.client import REDIRECTS, BoundedClient, LocationError, StreamedResponse, TooLargeError, reason
+from facaded.net.json_objects import read_object
+from facaded.net.single_flight import SingleFlight
+from facaded.net.text import printable, whole_number
 from facaded.oci.requests import Blob, Referrers, Tags, is_digest, is_query
 from facaded.oci.requests import Manifest as ManifestRead
 from facaded.policy.health import Quota
@@ -129,7 +132,7 @@ class Source:
     def __init__(
         self,
         name: str,
-        registry: Registry,
+        registry: BoundedClient,
         tokens: Authorizer,
         renames: tuple[Rename, ...],
         cache: Cache,
@@ -146,7 +149,7 @@ class Source:
         self._relay_blobs = relay_blobs
         self._note_quota = note_quota
         self.quota: Quota | None = None
-        self._manifests: Shared[object, Manifest] = Shared()
+        self._manifests: SingleFlight[object, Manifest] = SingleFlight()
 
     async def manifest(self, read: ManifestRead, accept: Accept, with_body: bool) -> Manifest:
         """A manifest, or with `with_body` false what is known of it. Raises NotThereError or FailingError."""
@@ -168,14 +171,16 @@ class Source:
             opened.abandon()
             raise NoListError(f"answered {opened.status} to a list", whole=False)
         body = await self._read(opened, LIST_SIZE)
-        listed = _object(body)
+        listed = read_object(body)
+        if listed is None:
+            raise FailingError("lists in no JSON that can be read", whole=False)
         if isinstance(read, Tags):
             body = json.dumps({**listed, "name": read.name}).encode()
         filters = printable(opened.value("OCI-Filters-Applied"))
         kind = _media_type(opened) or "application/json"
         return Listing(kind, body, _next_query(opened.value("Link"), path), filters)
 
-    async def blob(self, read: Blob, ranged: Ranged = NOT_RANGED) -> str | Opened:
+    async def blob(self, read: Blob, ranged: Ranged = NOT_RANGED) -> str | StreamedResponse:
         """The address that the backend redirects a blob to, or its bytes if it is to be relayed.
 
         Raises NotThereError or FailingError.
@@ -203,7 +208,7 @@ class Source:
             return kept
         name = self._their_name(read.name)
         head = await self._fetch("HEAD", _their_path(read, name), name, Accept("", frozenset()))
-        size = count(head.value("Content-Length")) if head.status == 200 else None
+        size = whole_number(head.value("Content-Length")) if head.status == 200 else None
         if size is not None:
             return size
         where = await self.blob(read)
@@ -260,7 +265,7 @@ class Source:
         head = await self._fetch("HEAD", _their_path(ManifestRead(name, reference), name), name, accept)
         if head.status != 200:
             raise FailingError(f"answered {head.status} to the HEAD of a manifest", whole=False)
-        digest, length = head.value("Docker-Content-Digest"), count(head.value("Content-Length"))
+        digest, length = head.value("Docker-Content-Digest"), whole_number(head.value("Content-Length"))
         if is_digest(reference):
             if digest not in ("", reference):
                 raise FailingError("names a manifest by another digest", whole=False)
@@ -291,7 +296,9 @@ class Source:
         opened.abandon()
         return url if opened.status == 200 else None
 
-    async def _fetch(self, method: str, target: str, name: str, accept: Accept, ranged: Ranged = NOT_RANGED) -> Opened:
+    async def _fetch(
+        self, method: str, target: str, name: str, accept: Accept, ranged: Ranged = NOT_RANGED
+    ) -> StreamedResponse:
         """Ask with a token, and once more with a new one if it is refused. Gives 200, 206 or a redirect."""
         url = target if target.startswith("http") else f"{self._registry.url}{target}"
         headers = ranged.headers | ({"Accept": accept.value} if accept.value else {})
@@ -302,7 +309,7 @@ class Source:
             opened = await self._guarded(self._registry.open(method, url, sent))
             if opened.status == 200 and anonymous:
                 self._tokens.is_public(name)
-            if (quota := opened.quota()) is not None:
+            if (quota := read_quota(opened)) is not None:
                 self.quota = quota
                 self._note_quota("address" if anonymous else "account", quota)
             if opened.status == 200 or opened.status in REDIRECTS or (ranged.range and opened.status in (206, 416)):
@@ -322,21 +329,21 @@ class Source:
         except (TokenError, RealmError) as error:
             raise FailingError(str(error), whole=True) from None
         except Exception as error:
-            raise FailingError(words(error), whole=True) from None
+            raise FailingError(reason(error), whole=True) from None
 
-    async def _read(self, opened: Opened, limit: int) -> bytes:
+    async def _read(self, opened: StreamedResponse, limit: int) -> bytes:
         try:
             return await Deferred.fromCoroutine(opened.read(limit)).addTimeout(ANSWER_TIME, self._clock)
         except TooLargeError as error:
             raise FailingError(str(error), whole=False) from None
         except Exception as error:
-            raise FailingError(words(error), whole=True) from None
+            raise FailingError(reason(error), whole=True) from None
 
     async def _size_at_cdn(self, url: str) -> int:
         opened = await self._guarded(self._registry.open("GET", url, {"Range": "bytes=0-0"}))
         opened.abandon()
         total = opened.value("Content-Range").rpartition("/")[2]
-        size = {200: opened.length, 206: count(total)}.get(opened.status)
+        size = {200: opened.length, 206: whole_number(total)}.get(opened.status)
         if size is None:
             raise FailingError(f"its CDN answered {opened.status} to a Range", whole=False)
         return size
@@ -354,7 +361,7 @@ class Source:
         return theirs
 
 
-def _problem(head: Opened) -> NotThereError | FailingError:
+def _problem(head: StreamedResponse) -> NotThereError | FailingError:
     if 400 <= head.status < 500 and head.status not in (408, 429):
         return NotThereError(f"answered {head.status}", head.status, head.values("WWW-Authenticate"))
     return FailingError(f"answered {head.status}", whole=head.status == 429)
@@ -364,32 +371,13 @@ def _their_path(read: ManifestRead | Blob | Tags | Referrers, name: str) -> str:
     return read.path.replace(f"/v2/{read.name}/", f"/v2/{name}/", 1)
 
 
-def _media_type(head: Opened) -> str:
+def _media_type(head: StreamedResponse) -> str:
     return printable(head.value("Content-Type"))[:MEDIA_TYPE_LENGTH]
 
 
 def _own_media_type(body: bytes) -> str:
-    try:
-        manifest = json.loads(body)
-    except (ValueError, RecursionError):
-        manifest = {}
-    kind = manifest.get("mediaType") if isinstance(manifest, dict) else None
+    kind = (read_object(body) or {}).get("mediaType")
     return printable(kind)[:MEDIA_TYPE_LENGTH] if isinstance(kind, str) else "application/octet-stream"
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    """A list's JSON object. Raises FailingError if it is none, or has what JSON has not."""
-    try:
-        listed = json.loads(body, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        listed = None
-    if not isinstance(listed, dict):
-        raise FailingError("lists in no JSON that can be read", whole=False)
-    return listed
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _next_query(link: str, path: str) -> str | None:

@@ -5,8 +5,6 @@ credentials), and RFC 9110 §11 for registries that want Basic alone.
 """
 
 import base64
-import json
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -14,8 +12,11 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from attrs import frozen
 from publicsuffixlist import PublicSuffixList
 
-from facaded.backends.registry import Answer, Registry
-from facaded.backends.shared import Shared
+from facaded.net import urls
+from facaded.net.client import BoundedClient, Response
+from facaded.net.expiring import ExpiringMap
+from facaded.net.json_objects import read_object
+from facaded.net.single_flight import SingleFlight
 from facaded.oci import challenge
 from facaded.oci.challenge import Challenge
 
@@ -78,12 +79,6 @@ class Authorization:
     fresh: bool
 
 
-@frozen
-class _Token:
-    value: str
-    until: float
-
-
 class Tokens:
     """The tokens of one backend. `seconds` gives monotonic time.
 
@@ -92,7 +87,7 @@ class Tokens:
 
     def __init__(
         self,
-        registry: Registry,
+        registry: BoundedClient,
         seconds: Callable[[], float],
         credentials: Credentials | None = None,
         publish_private: bool = False,
@@ -103,9 +98,9 @@ class Tokens:
         self._publish_private = publish_private
         self._challenge: Challenge | None = None
         self._challenged = False
-        self._tokens: OrderedDict[tuple[str, bool], _Token] = OrderedDict()
-        self._public: OrderedDict[str, float] = OrderedDict()
-        self._asking: Shared[object, Authorization] = Shared()
+        self._tokens: ExpiringMap[tuple[str, bool], str] = ExpiringMap(TOKENS)
+        self._public: ExpiringMap[str, bool] = ExpiringMap(TOKENS)
+        self._asking: SingleFlight[object, Authorization] = SingleFlight()
 
     async def authorize(self, name: str) -> Authorization:
         """What to send with a read of the backend's repository `name`.
@@ -125,10 +120,9 @@ class Tokens:
                 else None
             )
             return Authorization(value, fresh=False)
-        kept = self._tokens.get((name, own))
-        if kept is not None and kept.until > self._seconds():
-            self._tokens.move_to_end((name, own))
-            return Authorization(f"Bearer {kept.value}", fresh=False)
+        kept = self._tokens.get((name, own), self._seconds())
+        if kept is not None:
+            return Authorization(f"Bearer {kept}", fresh=False)
         return await self._asking.get((name, own), lambda: self._ask_as_may_be(found, name, own))
 
     async def challenge(self, name: str | None) -> str | None:
@@ -155,15 +149,12 @@ class Tokens:
         The next request gets a new one, by the new challenge.
         """
         for own in (False, True):
-            self._tokens.pop((name, own), None)
+            self._tokens.discard((name, own))
         self._adopt(challenged)
 
     def is_public(self, name: str) -> None:
         """An anonymous request for the repository `name` was answered well."""
-        self._public[name] = self._seconds() + PUBLIC_TIME
-        self._public.move_to_end(name)
-        if len(self._public) > TOKENS:
-            self._public.popitem(last=False)
+        self._public.put(name, True, self._seconds() + PUBLIC_TIME)
 
     def is_anonymous(self, name: str) -> bool:
         """Whether the next request for `name` goes without the facade's credentials."""
@@ -207,15 +198,13 @@ class Tokens:
         token = read_token(answer)
         if token is None:
             raise TokenError("token server: 200 without a token")
-        self._tokens[name, own] = _Token(token[0], self._seconds() + token[1] * (1 - MARGIN))
-        if len(self._tokens) > TOKENS:
-            self._tokens.popitem(last=False)
+        self._tokens.put((name, own), token[0], self._seconds() + token[1] * (1 - MARGIN))
         return Authorization(f"Bearer {token[0]}", fresh=True)
 
     def _may_use_credentials(self, name: str) -> bool:
         if self._credentials is None:
             return False
-        return self._publish_private or self._public.get(name, 0.0) > self._seconds()
+        return self._publish_private or self._public.get(name, self._seconds()) is not None
 
     def _may_receive(self, url: str) -> bool:
         """Credentials go to the backend's host, under its registrable domain, or to the realm that the settings
@@ -261,15 +250,9 @@ def token_url(bearer: Challenge, registry_url: str, scope: str | None) -> str:
     """
     realm = bearer.parameters.get("realm", "")
     try:
-        parts = urlsplit(realm)
-        lawful = parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
-        lawful = lawful and realm.isascii() and realm.isprintable() and " " not in realm and parts.port != 0
-    except ValueError:
-        lawful = False
-    if not lawful:
-        raise RealmError("the challenge's realm is not a URL")
-    if parts.scheme == "http" and registry_url.startswith("https:"):
-        raise RealmError("the challenge's realm is plain http although the registry is https")
+        parts = urls.check(realm, secure=registry_url.startswith("https:"))
+    except urls.UrlError as error:
+        raise RealmError(f"the challenge's realm is {error}") from None
     query = parse_qsl(parts.query, keep_blank_values=True)
     if service := bearer.parameters.get("service"):
         query.append(("service", service))
@@ -278,13 +261,10 @@ def token_url(bearer: Challenge, registry_url: str, scope: str | None) -> str:
     return parts._replace(query=urlencode(query), fragment="").geturl()
 
 
-def read_token(answer: Answer) -> tuple[str, float] | None:
+def read_token(answer: Response) -> tuple[str, float] | None:
     """The token of a token server's answer, and its life in seconds; None if there is none that a header can carry."""
-    try:
-        grant = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(grant, dict):
+    grant = read_object(answer.body)
+    if grant is None:
         return None
     token = next((grant[key] for key in ("token", "access_token") if isinstance(grant.get(key), str)), "")
     if not token or not token.isascii() or not token.isprintable() or " " in token:

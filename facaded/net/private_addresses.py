@@ -1,11 +1,9 @@
-"""Inward addresses: what a public registry says must not lead this machine, or a client, into somebody's private
-network.
+"""Private addresses: what a public server says must not lead this machine, or a client, into a private network.
 
-A backend that is itself on a private or loopback address may name such addresses as it likes: then it is inside,
-and so is what it names.
+A server that is itself on a private or loopback address may name such addresses: then it is inside, and so is what it
+names.
 """
 
-import ipaddress
 from collections.abc import Awaitable, Callable
 
 from twisted.internet.defer import Deferred
@@ -21,19 +19,19 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
-from facaded.policy.answers import is_address
+from facaded.net.addresses import is_address, is_public
 
 Resolve = Callable[[str], Awaitable[list[str]]]
 
 
-class InwardError(Exception):
-    """A public backend named a host whose address is private, loopback or link-local."""
+class PrivateAddressError(Exception):
+    """A public server named a host whose address is private, loopback or link-local."""
 
 
-class Reach:
-    """How far a backend's word reaches. `host` is the backend's own; `resolve` gives a name's addresses.
+class Boundary:
+    """What one server may lead to. `host` is the server's own; `resolve` gives a name's addresses.
 
-    Whether the backend is public is learned from the address that a connection to it was made to.
+    Whether the server is public is learned from the address that a connection to it was made to.
     """
 
     def __init__(self, host: str, resolve: Resolve) -> None:
@@ -42,14 +40,14 @@ class Reach:
         self._public = False
 
     def check(self, host: str, address: str) -> None:
-        """A connection to `host` was made to this address. Raises InwardError if it must not be used."""
+        """A connection to `host` was made to this address. Raises PrivateAddressError if it must not be used."""
         if host == self._host:
             self._public = is_public(address)
         elif self._public and not is_public(address):
-            raise InwardError(f"{host} is at the inward address {address}")
+            raise PrivateAddressError(f"{host} is at the inward address {address}")
 
     async def check_name(self, host: str) -> None:
-        """A client is about to be sent to `host`. Raises InwardError if it must not be."""
+        """A client is about to be sent to `host`. Raises PrivateAddressError if it must not be."""
         if not self._public or host == self._host:
             return
         for address in [host] if is_address(host) else await self._resolve(host):
@@ -57,13 +55,13 @@ class Reach:
 
 
 @implementer(IStreamClientEndpoint)
-class Checked:
+class CheckedEndpoint:
     """An endpoint whose connections are checked before anything is sent on them."""
 
-    def __init__(self, endpoint: IStreamClientEndpoint, host: str, reach: Reach) -> None:
+    def __init__(self, endpoint: IStreamClientEndpoint, host: str, boundary: Boundary) -> None:
         self._endpoint = endpoint
         self._host = host
-        self._reach = reach
+        self._boundary = boundary
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         return self._endpoint.connect(protocolFactory).addCallback(self._check)
@@ -71,24 +69,14 @@ class Checked:
     def _check(self, protocol: IProtocol) -> IProtocol:
         transport = ITCPTransport(protocol.transport)  # type: ignore[attr-defined]  # every Protocol has one
         try:
-            self._reach.check(self._host, getattr(transport.getPeer(), "host", ""))
-        except InwardError:
+            self._boundary.check(self._host, getattr(transport.getPeer(), "host", ""))
+        except PrivateAddressError:
             transport.abortConnection()
             raise
         return protocol
 
 
-def is_public(address: str) -> bool:
-    """Whether an address is one of the public internet's. What is no address is not."""
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-    return (mapped or found).is_global
-
-
-def resolver(reactor: IReactorPluggableNameResolver) -> Resolve:
+def lookup(reactor: IReactorPluggableNameResolver) -> Resolve:
     """A function that gives the addresses of a name as the reactor's own resolver finds them; none if it finds none."""
 
     def resolve(host: str) -> Deferred[list[str]]:

@@ -27,7 +27,8 @@ from twisted.internet.interfaces import (
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from facaded.policy.answers import is_address
+from facaded.net.addresses import is_address
+from facaded.net.expiring import ExpiringMap
 
 LOOKUPS = 16
 """Look-ups at once. A backend has a name, a token server's and a CDN's or two, so that a few backends whose zones are
@@ -111,12 +112,60 @@ class _Known:
     """The last addresses of a name. `old_since` is set while askers are given them instead of new ones."""
 
     addresses: tuple[Address, ...]
-    got: float
     old_since: float | None = None
 
 
+class _LastAddresses:
+    """The last good addresses of each name, for when they cannot be looked up, or not in time."""
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._known: ExpiringMap[str, _Known] = ExpiringMap(KEPT_NAMES)
+
+    def stale(self) -> Mapping[str, float]:
+        """The names that are answered with old addresses, and the clock's seconds when that began."""
+        known = self._known.items(self._clock.seconds())
+        return {name: each.old_since for name, each in known if each.old_since is not None}
+
+    def get(self, name: str) -> tuple[Address, ...]:
+        """The last good addresses, if they may still be used."""
+        known = self._known.get(name, self._clock.seconds())
+        return known.addresses if known else ()
+
+    def keep(self, name: str, addresses: tuple[Address, ...], late: bool) -> None:
+        """Keep new addresses in the place of those before.
+
+        `late` ones do not end the use of old ones: the next may be late as well, and each would be a line in the log.
+        """
+        now = self._clock.seconds()
+        before = self._known.get(name, now)
+        old_since = before.old_since if before else None
+        if old_since is not None and not late:
+            self._log.info("{name} resolves again", name=name)
+            old_since = None
+        self._known.put(name, _Known(addresses, old_since), now + KEPT_TIME)
+
+    def use(self, name: str, why: str) -> tuple[Address, ...]:
+        """Return the last good addresses, to answer somebody with, and write a line in the log when that begins."""
+        now = self._clock.seconds()
+        known = self._known.get(name, now)
+        if known is None:
+            return ()
+        if known.old_since is None:
+            self._known.replace(name, evolve(known, old_since=now))
+            self._log.warn(
+                "{name} does not resolve ({why}): its last addresses are used, for {minutes:.0f} min at most",
+                name=name,
+                why=why,
+                minutes=KEPT_TIME / 60,
+            )
+        return known.addresses
+
+
 @implementer(IHostnameResolver)
-class Names:
+class Resolver:
     """The resolver that facaded installs in its reactor.
 
     Each name is looked up when it is asked for, once for all who ask meanwhile. Where that fails, or takes more than
@@ -140,7 +189,7 @@ class Names:
         self._lookups: dict[str, _Lookup] = {}
         self._queue: deque[_Lookup] = deque()
         self._running = 0
-        self._known: dict[str, _Known] = {}
+        self._last = _LastAddresses(clock)
         self._crowded = False
 
     def resolveHostName(
@@ -169,11 +218,7 @@ class Names:
 
     def stale(self) -> Mapping[str, float]:
         """The names that are answered with old addresses, and the clock's seconds when that began."""
-        return {
-            name: known.old_since
-            for name, known in self._known.items()
-            if known.old_since is not None and self._old(name)
-        }
+        return self._last.stale()
 
     # In the reactor's thread
 
@@ -183,15 +228,15 @@ class Names:
             self._enqueue(_Lookup(name, [asker]))
         elif lookup is None or len(lookup.askers) >= ASKERS:
             self._say_crowded(name)
-            self._tell([asker], self._use_old(name, "too many wait for name servers"))
-        elif lookup.late and self._old(name):
-            self._tell([asker], self._use_old(name, "the look-up takes long"))
+            self._tell([asker], self._last.use(name, "too many wait for name servers"))
+        elif lookup.late and self._last.get(name):
+            self._tell([asker], self._last.use(name, "the look-up takes long"))
         else:
             lookup.askers.append(asker)
 
     def _enqueue(self, lookup: _Lookup) -> None:
         self._lookups[lookup.name] = lookup
-        if self._old(lookup.name):
+        if self._last.get(lookup.name):
             lookup.impatience = self._clock.callLater(PATIENCE, self._too_slow, lookup)
         self._queue.append(lookup)
         self._begin_next()
@@ -210,9 +255,9 @@ class Names:
 
     def _too_slow(self, lookup: _Lookup) -> None:
         lookup.late = True
-        if lookup.askers and self._old(lookup.name):
+        if lookup.askers and self._last.get(lookup.name):
             askers, lookup.askers = lookup.askers, []
-            self._tell(askers, self._use_old(lookup.name, f"the look-up takes over {PATIENCE:.0f} s"))
+            self._tell(askers, self._last.use(lookup.name, f"the look-up takes over {PATIENCE:.0f} s"))
 
     def _ended(self, lookup: _Lookup, addresses: tuple[Address, ...], why: str) -> None:
         """A look-up has ended: with addresses, or with words that say why there are none."""
@@ -220,9 +265,9 @@ class Names:
         self._forget(lookup)
         self._begin_next()
         if addresses:
-            self._keep(lookup, addresses)
+            self._last.keep(lookup.name, addresses, lookup.late)
         elif lookup.askers:
-            addresses = self._use_old(lookup.name, why)
+            addresses = self._last.use(lookup.name, why)
         self._tell(lookup.askers, addresses)
 
     def _leave(self, asker: _Asker) -> None:
@@ -244,39 +289,6 @@ class Names:
         for asker in askers:
             with self._log.failureHandler("one who asked for a name failed when it was told the addresses"):
                 asker.tell(addresses)
-
-    # What is kept
-
-    def _keep(self, lookup: _Lookup, addresses: tuple[Address, ...]) -> None:
-        """Addresses replace those before. One that came late does not end the use of old ones: the next may as well,
-        and each would be a line in the log.
-        """
-        name, before = lookup.name, self._known.pop(lookup.name, None)
-        old_since = before.old_since if before else None
-        if old_since is not None and not lookup.late:
-            self._log.info("{name} resolves again", name=name)
-            old_since = None
-        self._known[name] = _Known(addresses, self._clock.seconds(), old_since)
-        if len(self._known) > KEPT_NAMES:
-            del self._known[next(iter(self._known))]
-
-    def _old(self, name: str) -> tuple[Address, ...]:
-        """The last good addresses, if they may still be used."""
-        known = self._known.get(name)
-        return known.addresses if known and self._clock.seconds() - known.got < KEPT_TIME else ()
-
-    def _use_old(self, name: str, why: str) -> tuple[Address, ...]:
-        """The last good addresses, to be told to somebody, and a line in the log when that begins."""
-        addresses = self._old(name)
-        if addresses and self._known[name].old_since is None:
-            self._known[name] = evolve(self._known[name], old_since=self._clock.seconds())
-            self._log.warn(
-                "{name} does not resolve ({why}): its last addresses are used, for {minutes:.0f} min at most",
-                name=name,
-                why=why,
-                minutes=KEPT_TIME / 60,
-            )
-        return addresses
 
     def _say_crowded(self, name: str) -> None:
         """One line in the log each time that there comes to be no room, not one for each name."""

@@ -17,7 +17,7 @@ class _Work(Generic[Value]):
     waiting: list[Deferred[Value]] = field(factory=list)
 
 
-class Shared(Generic[Key, Value]):
+class SingleFlight(Generic[Key, Value]):
     """Work that is under way, by its key. Who asks for a key that is under way gets the same result or the same error.
 
     An asker that is cancelled leaves the others alone; when the last one is, the work is.
@@ -55,3 +55,26 @@ class Shared(Generic[Key, Value]):
         if not work.waiting and work.running is not None:
             del self._works[key]
             work.running.cancel()
+
+
+def detached(work: Coroutine[Deferred[Any], Any, Value]) -> Deferred[Value]:
+    """Run `work` apart from whoever waits for it.
+
+    Cancelling the Deferred ends the work, and the Deferred fails with CancelledError whatever the work makes of that:
+    so a client that goes away is not taken for an error of the server that was being asked.
+    """
+    left = False
+
+    def leave(_: Deferred[Value]) -> None:
+        nonlocal left
+        left = True
+        running.cancel()
+
+    def finish(outcome: Value | Failure) -> None:
+        if not left:
+            waiting.callback(outcome)  # a Failure becomes the Deferred's own
+
+    waiting: Deferred[Value] = Deferred(leave)
+    running = Deferred.fromCoroutine(work)
+    running.addBoth(finish)
+    return waiting

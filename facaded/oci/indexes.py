@@ -3,11 +3,11 @@
 Source: OCI image-spec v1.1, "Image Index"; Docker's manifest list has the same form.
 """
 
-import json
 import re
 
 from attrs import frozen
 
+from facaded.net.json_objects import read_object
 from facaded.oci.requests import is_digest
 
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -35,11 +35,7 @@ class Entry:
 
 def read(body: bytes) -> tuple[Entry, ...] | None:
     """The entries of an index that have a digest, in its order; None if the body is no index. Never raises."""
-    try:
-        index = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    described = index.get("manifests") if isinstance(index, dict) else None
+    described = (read_object(body) or {}).get("manifests")
     if not isinstance(described, list):
         return None
     return tuple(

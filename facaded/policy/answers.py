@@ -5,7 +5,6 @@ clients that are proven to authenticate where a redirect leads. To *serve* is to
 and is safe for every client.
 """
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from enum import Enum
@@ -13,6 +12,7 @@ from typing import TypeAlias
 
 from attrs import field, frozen
 
+from facaded.net.addresses import is_address
 from facaded.oci.clients import Client, Family
 from facaded.oci.errors import Code, Refusal
 from facaded.oci.requests import Home, Ping, Read, Request
@@ -271,12 +271,3 @@ def _public_host(name: str, port: str, rules: Rules) -> str:
         return ""
     shown = f"[{name}]" if ":" in name else name
     return f"{shown}:{port}" if port else shown
-
-
-def is_address(name: str) -> bool:
-    """Whether a host is an IP address, without brackets."""
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True

@@ -6,6 +6,8 @@ It may as well be two machines behind one address, or a person in a hurry: a hin
 
 import hashlib
 
+from facaded.net.expiring import ExpiringMap
+
 HINT_TIME = 10.0
 """Seconds after a redirect in which the same request again is a hint: clients that retry by themselves do so sooner."""
 
@@ -17,7 +19,7 @@ class Hints:
     """Remembers redirects of manifests."""
 
     def __init__(self) -> None:
-        self._redirected: dict[bytes, tuple[float, int]] = {}
+        self._redirected: ExpiringMap[bytes, int] = ExpiringMap(REMEMBERED)
 
     def repeated(self, client: str, method: str, path: str, now: float, usual: int = 1) -> bool:
         """Note that `client`, by its address, is redirected; says whether it has been just before for the same request.
@@ -25,9 +27,6 @@ class Hints:
         `usual` is how often it asks when all is well.
         """
         key = hashlib.sha256("\n".join((client, method, path)).encode()).digest()
-        before, times = self._redirected.pop(key, (-HINT_TIME, 0))
-        times = times + 1 if now - before < HINT_TIME else 1
-        self._redirected[key] = now, times
-        if len(self._redirected) > REMEMBERED:
-            del self._redirected[next(iter(self._redirected))]
+        times = (self._redirected.get(key, now) or 0) + 1
+        self._redirected.put(key, times, now + HINT_TIME)
         return times > usual

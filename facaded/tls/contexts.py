@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
 
-from facaded.backends.registry import printable
+from facaded.net.text import printable
 
 CHAIN_LENGTH = 16
 """Certificates in a chain: real ones have two to four, and all are sent in every handshake."""

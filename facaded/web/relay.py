@@ -9,14 +9,14 @@ from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
 from twisted.web.server import Request
 
-from facaded.backends.registry import Opened
+from facaded.net.client import StreamedResponse
 from facaded.web.site import BoundedSite, head
 
 STALL_TIME = 60.0
 """Seconds without a byte, from a backend or to a client, after which a relay is given up."""
 
 
-def relay(request: Request, status: int, headers: Mapping[str, str], opened: Opened) -> None:
+def relay(request: Request, status: int, headers: Mapping[str, str], opened: StreamedResponse) -> None:
     """Write an answer whose body is `opened`'s.
 
     A body that breaks off ends the client's connection: it is told no other way.

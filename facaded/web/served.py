@@ -3,9 +3,10 @@
 from attrs import evolve, frozen
 
 from facaded.backends.manifests import Manifest
-from facaded.backends.registry import Opened, printable
 from facaded.backends.serving import BlobAt, BlobBytes, BlobSize, NotServed, Served, Unauthorized, Welcome
 from facaded.backends.source import Listing
+from facaded.net.client import StreamedResponse
+from facaded.net.text import printable
 from facaded.oci import errors
 from facaded.oci.errors import Code
 from facaded.oci.requests import Blob, Ping, Read
@@ -28,7 +29,7 @@ class Rendered:
     headers: dict[str, str]
     body: bytes = b""
     length: int | None = None
-    relayed: Opened | None = None
+    relayed: StreamedResponse | None = None
 
 
 def render_forwarded(

@@ -13,10 +13,10 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from facaded.backends.manifests import Cache, digest_of
-from facaded.backends.registry import Registry
 from facaded.backends.serving import Serving
 from facaded.backends.source import Source
 from facaded.backends.tokens import Credentials, Tokens
+from facaded.net.client import BoundedClient
 from facaded.policy.repositories import Rename
 
 T = TypeVar("T")
@@ -200,7 +200,7 @@ class Network(Resource):
         """All of these registries; the credentials are those of the first one."""
         sources: dict[str, Source] = {}
         for name in self.fakes:
-            registry = Registry(f"https://{name}.test", self.agent)
+            registry = BoundedClient(f"https://{name}.test", self.agent)
             own = credentials if not sources else None
             tokens = Tokens(registry, self.clock.seconds, own, publish_private)
             sources[name] = Source(name, registry, tokens, (renames or {}).get(name, ()), cache, self.clock)

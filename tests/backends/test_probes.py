@@ -26,7 +26,7 @@ from facaded.backends.probes import (
     Prober,
     probe,
 )
-from facaded.backends.registry import Registry
+from facaded.net.client import BoundedClient
 from facaded.oci.requests import Image
 from facaded.policy.health import Canary, Climb, Quota, Result, Step, Verdict
 
@@ -75,7 +75,7 @@ def climb(
 ) -> tuple[Result, Registries]:
     registries, clock, found = Registries(table), Clock(), list[Result]()
     agent = RequestTraversalAgent(registries)
-    probed = Probed(Registry("http://registry.test", agent), canary, timeout=3.0, **of)
+    probed = Probed(BoundedClient("http://registry.test", agent), canary, timeout=3.0, **of)
     done = Deferred.fromCoroutine(probe(probed, how, clock))
     done.addCallback(found.append)
     for _ in range(10):
@@ -115,7 +115,7 @@ TABLE: list[tuple[dict[str, Answer], Verdict, Step, str]] = [
         {"/v2/": unauthorized('Bearer realm="file:///etc/passwd"')},
         BAD,
         Step.TOKEN,
-        "the challenge's realm is not a URL",
+        "the challenge's realm is an invalid URL",
     ),
     ({"/v2/": (401, {}, b"")}, BAD, Step.PING, "401 without a challenge"),
     ({"/v2/": (429, {}, b"")}, LIMITED, Step.PING, "429, asks for patience"),
@@ -239,7 +239,7 @@ CANARY_TABLE: list[tuple[dict[str, Answer], Climb, Verdict, Step, str, str]] = [
         "answered 401 for the canary, which it has had",
         "",
     ),
-    ({**WHOLE, BLOB: (307, {}, b"")}, DEEP, BAD, Step.BLOB, "redirects a blob to what is no address", ""),
+    ({**WHOLE, BLOB: (307, {}, b"")}, DEEP, BAD, Step.BLOB, "redirects a blob to an invalid URL", ""),
     (
         {**WHOLE, BLOB: (404, {}, b"")},
         DEEP,

@@ -240,12 +240,12 @@ def test_a_blob_is_where_the_backend_says() -> None:
 @pytest.mark.parametrize(
     ("location", "said"),
     [
-        ("", "redirects a blob to what is no address"),
-        ("ftp://cdn.test/a", "redirects a blob to what is no address"),
-        ("javascript:alert(1)", "redirects a blob to what is no address"),
-        ("https://u:p@cdn.test/a", "redirects a blob to what is no address"),
-        ("https://cdn.test/" + "a" * 9000, "redirects a blob to what is no address"),
-        ("https://cdn.test/a b", "redirects a blob to what is no address"),
+        ("", "redirects a blob to an invalid URL"),
+        ("ftp://cdn.test/a", "redirects a blob to an invalid URL"),
+        ("javascript:alert(1)", "redirects a blob to an invalid URL"),
+        ("https://u:p@cdn.test/a", "redirects a blob to an invalid URL"),
+        ("https://cdn.test/" + "a" * 9000, "redirects a blob to an invalid URL"),
+        ("https://cdn.test/a b", "redirects a blob to an invalid URL"),
         ("http://cdn.test/a", "redirects a blob to plain http"),
         ("/elsewhere", None),
     ],

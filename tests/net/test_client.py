@@ -23,7 +23,10 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseNeverReceived
 
 from facaded.backends.probes import prober_of
-from facaded.backends.registry import WORDS_LENGTH, printable, serving_registry, trust_policy, words
+from facaded.net.client import reason
+from facaded.net.connections import pooled_client, trust_policy
+from facaded.net.reactor import installed
+from facaded.net.text import TEXT_LENGTH, printable
 from facaded.policy.health import Climb, Step, Verdict
 
 
@@ -47,11 +50,11 @@ from facaded.policy.health import Climb, Step, Verdict
     ],
 )
 def test_what_went_wrong_is_said_in_a_few_plain_words(problem: Exception, said: str) -> None:
-    assert words(problem) == said
+    assert reason(problem) == said
 
 
 def test_a_stranger_s_text_is_made_fit_for_a_log_line() -> None:
-    assert len(printable("x" * 1000)) == WORDS_LENGTH
+    assert len(printable("x" * 1000)) == TEXT_LENGTH
 
 
 def test_trust_roots_are_read_or_the_reason_is_raised(tmp_path: Path) -> None:
@@ -217,7 +220,7 @@ async def test_a_backend_s_certificate_is_verified_against_its_own_roots_or_the_
 @pytest_twisted.ensureDeferred
 async def test_a_served_request_uses_tls_and_keeps_its_connection(secure: tuple[str, Path]) -> None:
     url, roots = secure
-    registry = serving_registry(reactor, url, roots)
+    registry = pooled_client(installed(), url, roots)
     for _ in range(2):
         answer = await registry.ask("GET", f"{url}/v2/", headers={}, limit=100)
         assert (answer.status, answer.body) == (200, b"{}")

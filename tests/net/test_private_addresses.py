@@ -8,10 +8,11 @@ from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClie
 from twisted.internet.protocol import Factory, Protocol
 from zope.interface import implementer
 
-from facaded.backends.inward import Checked, InwardError, Reach, is_public
 from facaded.backends.manifests import Accept
-from facaded.backends.registry import Registry
 from facaded.backends.serving import Served, Wanted
+from facaded.net.addresses import is_public
+from facaded.net.client import BoundedClient
+from facaded.net.private_addresses import Boundary, CheckedEndpoint, PrivateAddressError
 from facaded.oci.requests import Blob
 from tests.backends.memory import BLOB
 from tests.backends.test_serving import backend, network
@@ -44,8 +45,8 @@ def test_which_addresses_are_public(address: str, public: bool) -> None:
     assert is_public(address) == public
 
 
-def reach(own: str, **names: str) -> Reach:
-    made = Reach("hub.test", lambda host: succeed([names[host.partition(".")[0]]]))
+def reach(own: str, **names: str) -> Boundary:
+    made = Boundary("hub.test", lambda host: succeed([names[host.partition(".")[0]]]))
     made.check("hub.test", own)
     return made
 
@@ -68,7 +69,7 @@ class Endpoint:
 def test_a_connection_is_checked_by_the_address_it_was_made_to() -> None:
     public, endpoint = reach(PUBLIC), Endpoint(PRIVATE)
     failures: list[object] = []
-    Checked(endpoint, "auth.test", public).connect(Factory()).addBoth(failures.append)
+    CheckedEndpoint(endpoint, "auth.test", public).connect(Factory()).addBoth(failures.append)
     assert [str(getattr(failure, "value", "")) for failure in failures] == [
         "auth.test is at the inward address 10.0.0.1"
     ]
@@ -79,7 +80,7 @@ def test_a_connection_is_checked_by_the_address_it_was_made_to() -> None:
 @pytest.mark.parametrize(("own", "other"), [(PUBLIC, PUBLIC), (PRIVATE, PRIVATE), (PRIVATE, PUBLIC)])
 def test_what_a_private_backend_names_and_what_is_public_is_connected_to(own: str, other: str) -> None:
     connected: list[object] = []
-    Checked(Endpoint(other), "auth.test", reach(own)).connect(Factory()).addCallback(connected.append)
+    CheckedEndpoint(Endpoint(other), "auth.test", reach(own)).connect(Factory()).addCallback(connected.append)
     assert len(connected) == 1
 
 
@@ -102,17 +103,17 @@ async def checks(own: str, host: str, **names: str) -> None:
 def test_a_client_is_not_sent_to_an_inward_address_by_a_public_backend(own: str, host: str, refused: bool) -> None:
     outcome: list[object] = []
     Deferred.fromCoroutine(checks(own, host, cdn=PRIVATE)).addBoth(outcome.append)
-    assert [type(getattr(each, "value", None)) for each in outcome] == [InwardError if refused else type(None)]
+    assert [type(getattr(each, "value", None)) for each in outcome] == [PrivateAddressError if refused else type(None)]
 
 
 def test_a_blob_at_an_inward_address_is_had_from_the_next_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     made = network()
     serving = made.serving()
 
-    async def check_name(self: Registry, host: str) -> None:
+    async def check_name(self: BoundedClient, host: str) -> None:
         await checks(PUBLIC, host, cdn=PRIVATE if host == "cdn.hub.test" else PUBLIC)
 
-    monkeypatch.setattr(Registry, "check_name", check_name)
+    monkeypatch.setattr(BoundedClient, "check_name", check_name)
     served = made.finish(
         Deferred.fromCoroutine(serving.serve(Blob("org/app", BLOB), ("hub", "ghcr"), Wanted(Accept.read(()))))
     )

@@ -25,19 +25,28 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, global
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from facaded.backends import names
-from facaded.backends.inward import resolver
-from facaded.backends.names import ASKERS, KEPT_ADDRESSES, KEPT_NAMES, KEPT_TIME, LOOKUPS, PATIENCE, QUEUE, Names
+from facaded.net.private_addresses import lookup
+from facaded.net.resolver import (
+    ASKERS,
+    KEPT_ADDRESSES,
+    KEPT_NAMES,
+    KEPT_TIME,
+    LOOKUPS,
+    PATIENCE,
+    QUEUE,
+    Resolver,
+    SocketAddress,
+)
 from tests.daemon import WAIT, Daemon, Registry, running
 
 ONE, TWO, SIX = "192.0.2.1", "192.0.2.2", "2001:db8::1"
 
-Found = tuple[int, int, int, str, names.SocketAddress]
+Found = tuple[int, int, int, str, SocketAddress]
 
 
 def found(address: str, scope: int = 0) -> Found:
     """An address as getaddrinfo gives it."""
-    place: names.SocketAddress = (address, 0, 0, scope) if ":" in address else (address, 0)
+    place: SocketAddress = (address, 0, 0, scope) if ":" in address else (address, 0)
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     return family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", place
 
@@ -95,7 +104,7 @@ class System:
         self.most = 0
         self._answer: Sequence[Found] | Exception = ()
         self._later: list[Callable[[], object]] = []
-        self.names = Names(self.clock, self._from_thread, self._getaddrinfo, self._start)
+        self.names = Resolver(self.clock, self._from_thread, self._getaddrinfo, self._start)
 
     def ask(self, name: str, asker: Asker | None = None, **more: object) -> Asker:
         asker = Asker() if asker is None else asker
@@ -608,7 +617,7 @@ def test_the_check_of_inward_addresses_asks_the_resolver_that_is_installed(syste
     reactor = MemoryReactorClock()
     reactor.installNameResolver(system.names)
     addresses: list[object] = []
-    asked = resolver(reactor)("cdn.test")
+    asked = lookup(reactor)("cdn.test")
     asked.addCallback(addresses.append)  # type: ignore[attr-defined]  # a Deferred
     system.answer("cdn.test", ONE, SIX)
     assert addresses == [[ONE, SIX]]
@@ -699,7 +708,7 @@ def test_in_real_threads_names_that_hang_leave_room_for_one_that_does_not() -> N
             end.wait(WAIT)
         return [found(ONE)]
 
-    made = Names(Clock(), lambda call, *arguments: calls.put(partial(call, *arguments)), getaddrinfo)
+    made = Resolver(Clock(), lambda call, *arguments: calls.put(partial(call, *arguments)), getaddrinfo)
     dead, good = [Asker() for _ in range(LOOKUPS - 1)], Asker()
     for number, asker in enumerate(dead):
         made.resolveHostName(asker, f"dead{number}.test")

@@ -11,7 +11,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from facaded.backends.registry import Opened
+from facaded.net.client import StreamedResponse
 from facaded.web.relay import STALL_TIME, relay
 from facaded.web.site import BoundedSite
 from tests.web.raw import Connection
@@ -36,7 +36,7 @@ class Relaying(Resource):
         self.response = Response()
 
     def render(self, request: Request) -> int:
-        opened = Opened(206, Headers(), self.response)  # type: ignore[arg-type]  # no more than deliverBody is asked
+        opened = StreamedResponse(206, Headers(), self.response)  # type: ignore[arg-type]  # no more than deliverBody is asked
         relay(request, 206, {"Content-Length": "6", "Content-Range": "bytes 0-5/9"}, opened)
         return NOT_DONE_YET
 

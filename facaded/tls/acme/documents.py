@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 
-from facaded.backends.registry import printable
+from facaded.net.text import printable
 from facaded.tls.acme.problems import AcmeError, Problem, read
 from facaded.tls.acme.schedule import Window
 from facaded.tls.acme.settings import MOST_NAMES, Kind

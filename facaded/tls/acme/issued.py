@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
-from facaded.backends.registry import printable
+from facaded.net.text import printable
 from facaded.tls.acme import keys
 from facaded.tls.acme.keys import Key
 from facaded.tls.acme.schedule import Window

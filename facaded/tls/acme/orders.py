@@ -7,7 +7,8 @@ from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from facaded.backends.registry import Answer, printable
+from facaded.net.client import Response
+from facaded.net.text import printable
 from facaded.tls.acme import documents, issued, keys, problems
 from facaded.tls.acme.accounts import GONE, Accounts
 from facaded.tls.acme.challenges import Answers
@@ -117,7 +118,7 @@ class Ordering:
             raise DocumentError("more authorizations than names")
         return documents.lawful(answer.value("Location"), "an order"), order
 
-    async def _ask_for_order(self, signer: Signer, replaces: str | None) -> Answer:
+    async def _ask_for_order(self, signer: Signer, replaces: str | None) -> Response:
         directory = await self._wire.directory()
         wanted: dict[str, Any] = {"identifiers": [{"type": "dns", "value": name} for name in self._wanted.names]}
         if self._ca.profile is not None:
@@ -135,7 +136,7 @@ class Ordering:
     # Authorizations
 
     async def _authorize(self, signer: Signer, order: Order) -> None:
-        """Answer a challenge for each name that the CA does not know yet, and wait until it believes them all."""
+        """Response a challenge for each name that the CA does not know yet, and wait until it believes them all."""
         answered: list[tuple[str, Challenge]] = []
         for url in order.authorizations:
             found = await self._look(signer, url, documents.read_authorization)

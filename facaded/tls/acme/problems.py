@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from attrs import frozen
 
-from facaded.backends.registry import printable
+from facaded.net.text import printable
 from facaded.tls.acme.settings import Kind
 
 PREFIX = "urn:ietf:params:acme:error:"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from facaded.policy.answers import is_address
+from facaded.net.addresses import is_address
 
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 

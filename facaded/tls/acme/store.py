@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from attrs import asdict, frozen
 
-from facaded.backends.registry import printable
+from facaded.net.text import printable
 from facaded.tls.acme import documents, issued
 from facaded.tls.acme.issued import Certificate
 from facaded.tls.acme.keys import AccountKey

@@ -9,7 +9,9 @@ from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from facaded.backends.registry import Answer, Registry, count, printable, probed_registry, words
+from facaded.net.client import BoundedClient, Response, reason
+from facaded.net.connections import fresh_client
+from facaded.net.text import printable, whole_number
 from facaded.tls.acme import documents, problems
 from facaded.tls.acme.documents import Directory, DocumentError
 from facaded.tls.acme.keys import AccountKey
@@ -32,7 +34,7 @@ JOSE = "application/jose+json"
 JSON = "application/json"
 CHAIN = "application/pem-certificate-chain"
 
-Connect = Callable[[Ca], Registry]
+Connect = Callable[[Ca], BoundedClient]
 """Gives what reaches a CA. Raises OSError or OpenSSL.crypto.Error if its `ca_file` cannot be used."""
 
 
@@ -48,7 +50,7 @@ class UnreachableError(AcmeError):
     """A CA could not be reached."""
 
     def __init__(self, url: str, error: Exception) -> None:
-        said = words(error)
+        said = reason(error)
         remedy = "for a private CA set ca_file in [[tls.acme.ca]]" if "verify" in said else "see that it can be reached"
         super().__init__(f"{url}: {said}: {remedy}", ill=True)
 
@@ -56,7 +58,7 @@ class UnreachableError(AcmeError):
 class Wire:
     """One CA at `directory`, asked through `registry`; `wall` gives seconds since the epoch."""
 
-    def __init__(self, directory: str, registry: Registry, clock: IReactorTime, wall: Callable[[], float]) -> None:
+    def __init__(self, directory: str, registry: BoundedClient, clock: IReactorTime, wall: Callable[[], float]) -> None:
         self.url = directory
         self._registry = registry
         self._clock = clock
@@ -71,13 +73,13 @@ class Wire:
             self._directory = documents.read_directory(documents.parse((await self.get(self.url)).body))
         return self._directory
 
-    async def get(self, url: str) -> Answer:
+    async def get(self, url: str) -> Response:
         """What anybody may ask. Raises AcmeError if there is no answer, or one that is not good."""
         answer = await self._ask("GET", url, {"Accept": JSON})
         self._check(answer)
         return answer
 
-    async def post(self, signer: Signer, url: str, document: Mapping[str, Any] | None, accept: str = JSON) -> Answer:
+    async def post(self, signer: Signer, url: str, document: Mapping[str, Any] | None, accept: str = JSON) -> Response:
         """A signed request with a document, or without one a signed GET (§6.3). Raises as `get` does.
 
         It is sent again with a new nonce while its nonce is all that is wrong with it (§6.5).
@@ -95,10 +97,10 @@ class Wire:
                     raise
         raise AssertionError("the last try returns or raises")
 
-    def retry_after(self, answer: Answer) -> float:
+    def retry_after(self, answer: Response) -> float:
         """Seconds of an answer's Retry-After, which may be a date; 0 if there is none."""
         said = answer.value("Retry-After")
-        if (seconds := count(said)) is not None:
+        if (seconds := whole_number(said)) is not None:
             return float(seconds)
         try:
             return max(email.utils.parsedate_to_datetime(said[:40]).timestamp() - self._wall(), 0.0)
@@ -114,7 +116,7 @@ class Wire:
             raise DocumentError("no nonce")
         return nonce
 
-    async def _ask(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> Answer:
+    async def _ask(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> Response:
         asking = Deferred.fromCoroutine(self._registry.ask(method, url, headers=headers, limit=BODY_SIZE, body=body))
         try:
             answer = await asking.addTimeout(REQUEST_TIME, self._clock)
@@ -126,7 +128,7 @@ class Wire:
         self._nonce = nonce if documents.is_nonce(nonce) else None
         return answer
 
-    def _check(self, answer: Answer) -> None:
+    def _check(self, answer: Response) -> None:
         """Raises RefusedError if the answer is not a good one; a redirect is none (§6.1)."""
         if not 200 <= answer.status < 300:
             raise RefusedError(problems.parse(answer.body, answer.status), answer.status, self.retry_after(answer))
@@ -137,7 +139,7 @@ def connect(reactor: Any) -> Connect:
 
     Each request has a connection of its own, for a POST on a kept one that the CA has just closed would fail.
     """
-    return lambda ca: probed_registry(reactor, ca.directory, ca.ca_file, CONNECT_TIME)
+    return lambda ca: fresh_client(reactor, ca.directory, ca.ca_file, CONNECT_TIME)
 
 
 def _place(url: str) -> str:

@@ -27,7 +27,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
-from facaded.backends.registry import Registry, trust_policy
+from facaded.net.client import BoundedClient
+from facaded.net.connections import trust_policy
 from facaded.tls.acme import keys
 from facaded.tls.acme.challenges import PrivateKey
 from facaded.tls.acme.issued import Certificate
@@ -263,9 +264,9 @@ class Network(Resource):
     def now(self) -> float:
         return EPOCH + self._slept + self.clock.seconds()
 
-    def connect(self, ca: Ca) -> Registry:
+    def connect(self, ca: Ca) -> BoundedClient:
         trust_policy(ca.ca_file)
-        return Registry(ca.directory, self)
+        return BoundedClient(ca.directory, self)
 
     def request(
         self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: IBodyProducer | None = None

@@ -1,0 +1,20 @@
+"""JSON from strangers."""
+
+import json
+from typing import Any
+
+
+def read_object(body: bytes | str) -> dict[str, Any] | None:
+    """Return the JSON object in `body`, or None if there is none. Never raises.
+
+    NaN and Infinity, which Python reads but RFC 8259 does not have, make it none. The caller bounds the size.
+    """
+    try:
+        document = json.loads(body, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")

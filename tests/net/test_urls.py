@@ -1,0 +1,79 @@
+"""The one check that decides which URLs of strangers are used."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from facaded.net.urls import URL_LENGTH, UrlError, check, origin, resolve
+
+REFUSED = [
+    ("", "an invalid URL"),
+    ("/path", "an invalid URL"),
+    ("//host/path", "an invalid URL"),
+    ("ftp://host/", "an invalid URL"),
+    ("javascript:alert(1)", "an invalid URL"),
+    ("https://", "an invalid URL"),
+    ("https://user@host/", "an invalid URL"),
+    ("https://user:password@host/", "an invalid URL"),
+    ("https://host:0/", "an invalid URL"),
+    ("https://host:99999/", "an invalid URL"),
+    ("https://host:port/", "an invalid URL"),
+    ("https://[::1/", "an invalid URL"),
+    ("https://host/a b", "an invalid URL"),
+    ("https://host/a\r\nSet-Cookie: x", "an invalid URL"),
+    ("https://host/\x00", "an invalid URL"),
+    ("https://hóst/", "an invalid URL"),
+    ("https://host/" + "a" * URL_LENGTH, "an invalid URL"),
+    ("http://host/", "plain http"),
+]
+
+
+@pytest.mark.parametrize(("url", "why"), REFUSED)
+def test_what_is_refused_and_why(url: str, why: str) -> None:
+    with pytest.raises(UrlError, match=f"^{why}$"):
+        check(url, secure=True)
+
+
+@pytest.mark.parametrize("url", ["https://host", "https://host:8443/a?b=c#d", "https://[::1]:5000/", "HTTPS://Host/"])
+def test_what_is_used(url: str) -> None:
+    assert check(url, secure=True).scheme == "https"
+
+
+def test_plain_http_may_be_allowed() -> None:
+    assert check("http://host/", secure=False).hostname == "host"
+
+
+@pytest.mark.parametrize(
+    ("location", "url"),
+    [
+        ("/b?c", "https://host/b?c"),
+        ("b", "https://host/a/b"),
+        ("//cdn/b", "https://cdn/b"),
+        ("https://cdn/b?sig=%2F+", "https://cdn/b?sig=%2F+"),
+    ],
+)
+def test_a_location_is_made_absolute_and_otherwise_left_alone(location: str, url: str) -> None:
+    assert resolve("https://host/a/", location, secure=True) == url
+
+
+@pytest.mark.parametrize("location", ["", "http://cdn/", "https://[x", "javascript:x"])
+def test_a_location_that_leads_nowhere_is_refused(location: str) -> None:
+    with pytest.raises(UrlError):
+        resolve("https://host/a/", location, secure=True)
+
+
+@given(st.text())
+def test_no_text_makes_it_raise_anything_else(text: str) -> None:
+    for url in (text, f"https://{text}"):
+        try:
+            parts = check(url, secure=True)
+        except UrlError:
+            continue
+        assert parts.hostname
+        assert url.isascii()
+        assert url.isprintable()
+
+
+def test_an_origin_is_host_and_port() -> None:
+    assert origin("https://Host/a") == ("host", 443)
+    assert origin("http://host:5000/") == ("host", 5000)
