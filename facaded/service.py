@@ -26,11 +26,11 @@ from facaded import __version__, state
 from facaded.admin import explanation, status
 from facaded.admin.control import Asked, Commands, Control, Document, RefusedError
 from facaded.admin.site import Admin
+from facaded.backends.fetcher import Fetcher
 from facaded.backends.manifests import Cache
 from facaded.backends.probes import Probe, prober_of
-from facaded.backends.serving import Serving
-from facaded.backends.source import Source
-from facaded.backends.tokens import Tokens
+from facaded.backends.registry import Registry
+from facaded.backends.tokens import AuthorizedClient, Tokens
 from facaded.backends.watch import Plan, Watch, Watched
 from facaded.config import Backend, Config, Loaded, SettingsError, control_endpoint, control_path, state_directory
 from facaded.net.connections import pooled_client
@@ -103,25 +103,17 @@ def prober(reactor: Any, config: Config, backend: Backend) -> Probe:
 
 def sources(
     config: Config, cache: Cache, reactor: Any, note_quota: Callable[[str, str, Quota], None] = lambda *_: None
-) -> dict[str, Source]:
+) -> dict[str, Registry]:
     """Every backend of these settings as a source of what is served, by its name.
 
-    `note_quota` is called with that name, and as `Source` has it. Raises as `trust_policy` does.
+    `note_quota` is called with that name, and as `Registry` has it. Raises as `trust_policy` does.
     """
-    made: dict[str, Source] = {}
+    made: dict[str, Registry] = {}
     for backend in config.backends:
-        registry = pooled_client(reactor, backend.url, backend.ca_file)
-        tokens = Tokens(registry, reactor.seconds, backend.credentials, backend.publish_private)
-        made[backend.name] = Source(
-            backend.name,
-            registry,
-            tokens,
-            backend.rename or (),
-            cache,
-            reactor,
-            backend.relay_blobs,
-            partial(note_quota, backend.name),
-        )
+        client = pooled_client(reactor, backend.url, backend.ca_file)
+        tokens = Tokens(client, reactor.seconds, backend.credentials, backend.publish_private)
+        authorized = AuthorizedClient(client, tokens, reactor, partial(note_quota, backend.name))
+        made[backend.name] = Registry(backend.name, authorized, backend.rename or (), cache, backend.relay_blobs)
     return made
 
 
@@ -365,11 +357,11 @@ class Daemon(MultiService):
         handover = config.health.handover if rules.mode is Mode.AUTO else 0.0  # the others answer all in one way
         return Plan(watched, routes, config.health.machine, handover, pinged)
 
-    def _serve_by(self, config: Config) -> Serving:
+    def _serve_by(self, config: Config) -> Fetcher:
         """Sources and cache for these settings: after a reload nothing is known of what the old ones served."""
         cache = Cache(config.cache.manifests, config.cache.tag_ttl, self._reactor.seconds)
         found = sources(config, cache, self._reactor, self.watch.note_quota)
-        return Serving(found, self._reactor, self.watch.probe_soon)
+        return Fetcher(found, self._reactor, self.watch.probe_soon)
 
     def _adopt(self, loaded: Loaded) -> None:
         if (loaded.config.tls is None) != (self.config.tls is None):

@@ -13,9 +13,9 @@ from attrs import evolve, frozen
 from twisted.internet.defer import Deferred, TimeoutError, gatherResults
 from twisted.internet.interfaces import IReactorTime
 
+from facaded.backends.failures import NOT_THERE, FailingError, NoListError, NotThereError
 from facaded.backends.manifests import EVERY_TYPE, Accept, Manifest
-from facaded.backends.serving import NOT_THERE
-from facaded.backends.source import FailingError, Listing, NoListError, NotThereError, Source
+from facaded.backends.registry import Listing, Registry
 from facaded.net.client import reason
 from facaded.net.single_flight import SingleFlight
 from facaded.oci import indexes
@@ -90,7 +90,7 @@ class _Listed:
 class Parity:
     """Compares what the `sources`, by backend, have. They must keep no manifests: each has to answer for itself."""
 
-    def __init__(self, sources: Mapping[str, Source], rules: Rules, clock: IReactorTime) -> None:
+    def __init__(self, sources: Mapping[str, Registry], rules: Rules, clock: IReactorTime) -> None:
         self._peers = {name: _Peer(source, clock) for name, source in sources.items()}
         self._rules = rules
         self._notes: dict[str, None] = {}
@@ -232,7 +232,7 @@ class Parity:
 class _Peer:
     """One backend as it is asked here: each question bounded in time, its errors sides of the comparison."""
 
-    def __init__(self, source: Source, clock: IReactorTime) -> None:
+    def __init__(self, source: Registry, clock: IReactorTime) -> None:
         self._source = source
         self._clock = clock
         self._failures = 0

@@ -20,8 +20,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from facaded.backends.manifests import EVERY_TYPE, MANIFEST_SIZE, digest_of, smallest_blob
-from facaded.backends.quotas import read_quota
-from facaded.backends.tokens import RealmError, read_token, token_url
+from facaded.backends.tokens import RealmError, read_quota, read_token, token_url
 from facaded.net.client import REDIRECTS, BoundedClient, LocationError, Response, ResponseHead, StreamedResponse, reason
 from facaded.net.connections import fresh_client
 from facaded.net.text import printable

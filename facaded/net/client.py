@@ -5,6 +5,7 @@ body's included.
 """
 
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from attrs import frozen
 from OpenSSL import SSL
@@ -129,10 +130,10 @@ class BoundedClient:
         self._agent = _Verbatim(agent)
         self._boundary = boundary
 
-    async def check_name(self, host: str) -> None:
-        """A client is about to be sent to `host`. Raises PrivateAddressError if this server must not send it there."""
+    async def check_target(self, url: str) -> None:
+        """A client is about to be sent to `url`. Raises PrivateAddressError if this server must not send it there."""
         if self._boundary is not None:
-            await self._boundary.check_name(host)
+            await self._boundary.check_name(urlsplit(url).hostname or "")
 
     def location(self, base: str, location: str) -> str:
         """A Location made absolute from `base`, where this server sent it, and otherwise unchanged.

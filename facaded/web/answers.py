@@ -8,9 +8,9 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
+from facaded.backends.fetcher import Fetcher, ReadOptions
 from facaded.backends.manifests import Accept
-from facaded.backends.serving import Serving, Wanted
-from facaded.backends.source import Ranged
+from facaded.backends.registry import Ranged
 from facaded.backends.watch import Watch
 from facaded.oci import errors, requests
 from facaded.oci.clients import identify
@@ -43,7 +43,7 @@ class Facade(Resource):
     _log = Logger()
 
     def __init__(
-        self, rules: Callable[[], Rules], watch: Watch, serving: Callable[[], Serving], seconds: Callable[[], float]
+        self, rules: Callable[[], Rules], watch: Watch, serving: Callable[[], Fetcher], seconds: Callable[[], float]
     ) -> None:
         Resource.__init__(self)
         self._rules = rules
@@ -135,11 +135,11 @@ class Facade(Resource):
             self._write(request, self._rendered(refusal))
 
 
-def _wanted(request: Request) -> Wanted:
+def _wanted(request: Request) -> ReadOptions:
     lines = request.requestHeaders.getRawHeaders(b"Accept", [])
     accept = Accept.read(tuple(line.decode("latin-1") for line in lines))
     ranged = Ranged(_header(request, "Range"), _header(request, "If-Range"))
-    return Wanted(accept, request.method != b"HEAD", ranged)
+    return ReadOptions(accept, request.method != b"HEAD", ranged)
 
 
 def _host(request: Request) -> bytes:

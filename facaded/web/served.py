@@ -2,9 +2,9 @@
 
 from attrs import evolve, frozen
 
+from facaded.backends.fetcher import BlobAt, BlobBytes, BlobSize, NotServed, Served, Unauthorized, Welcome
 from facaded.backends.manifests import Manifest
-from facaded.backends.serving import BlobAt, BlobBytes, BlobSize, NotServed, Served, Unauthorized, Welcome
-from facaded.backends.source import Listing
+from facaded.backends.registry import Listing
 from facaded.net.client import StreamedResponse
 from facaded.net.text import printable
 from facaded.oci import errors

@@ -12,11 +12,12 @@ from twisted.internet.task import Clock
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
+from facaded.backends.fetcher import Fetcher
 from facaded.backends.manifests import Cache, digest_of
-from facaded.backends.serving import Serving
-from facaded.backends.source import Source
-from facaded.backends.tokens import Credentials, Tokens
+from facaded.backends.registry import Registry
+from facaded.backends.tokens import AuthorizedClient, Credentials, Tokens
 from facaded.net.client import BoundedClient
+from facaded.net.private_addresses import Boundary
 from facaded.policy.repositories import Rename
 
 T = TypeVar("T")
@@ -169,6 +170,7 @@ class Network(Resource):
         self.clock = Clock()
         self.agent = RequestTraversalAgent(self)
         self.failed: list[str] = []
+        self.boundaries: dict[str, Boundary] = {}
 
     def render(self, request: Request) -> Any:
         host = (request.getHeader(b"Host") or b"").decode()
@@ -184,11 +186,11 @@ class Network(Resource):
         credentials: Credentials | None = None,
         size: int = 1 << 20,
         publish_private: bool = False,
-    ) -> Serving:
+    ) -> Fetcher:
         """What serves from all of these registries; the credentials are those of the first one."""
         cache = Cache(size, 10, self.clock.seconds)
         sources = self.sources(cache, renames, credentials, publish_private)
-        return Serving(sources, self.clock, self.failed.append)
+        return Fetcher(sources, self.clock, self.failed.append)
 
     def sources(
         self,
@@ -196,14 +198,15 @@ class Network(Resource):
         renames: Mapping[str, tuple[Rename, ...]] | None = None,
         credentials: Credentials | None = None,
         publish_private: bool = False,
-    ) -> dict[str, Source]:
+    ) -> dict[str, Registry]:
         """All of these registries; the credentials are those of the first one."""
-        sources: dict[str, Source] = {}
+        sources: dict[str, Registry] = {}
         for name in self.fakes:
-            registry = BoundedClient(f"https://{name}.test", self.agent)
+            client = BoundedClient(f"https://{name}.test", self.agent, self.boundaries.get(name))
             own = credentials if not sources else None
-            tokens = Tokens(registry, self.clock.seconds, own, publish_private)
-            sources[name] = Source(name, registry, tokens, (renames or {}).get(name, ()), cache, self.clock)
+            tokens = Tokens(client, self.clock.seconds, own, publish_private)
+            authorized = AuthorizedClient(client, tokens, self.clock)
+            sources[name] = Registry(name, authorized, (renames or {}).get(name, ()), cache)
         return sources
 
     def finish(self, work: Deferred[T], seconds: float = 0) -> T:

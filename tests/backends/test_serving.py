@@ -1,4 +1,4 @@
-"""Serving over registries in memory: manifests, blobs, lists, tokens, the cache, and failing registries."""
+"""Fetcher over registries in memory: manifests, blobs, lists, tokens, the cache, and failing registries."""
 
 import json
 import os
@@ -9,9 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 
+from facaded.backends.fetcher import (
+    BUDGET,
+    BlobAt,
+    BlobSize,
+    Fetcher,
+    NotServed,
+    ReadOptions,
+    Served,
+    Unauthorized,
+    Welcome,
+)
 from facaded.backends.manifests import Accept, Cache, Manifest, digest_of
-from facaded.backends.serving import BUDGET, BlobAt, BlobSize, NotServed, Served, Serving, Unauthorized, Wanted, Welcome
-from facaded.backends.source import Listing
+from facaded.backends.registry import Listing
 from facaded.backends.tokens import Credentials
 from facaded.oci.requests import Blob, Ping, Read, Referrers, Tags
 from facaded.oci.requests import Manifest as ManifestRead
@@ -32,9 +42,11 @@ def network(fault: str = "", *others: str) -> Network:
 
 
 def ask(
-    made: Network, serving: Serving, read: Read = LATEST, accept: Accept = WIDE, body: bool = True, seconds: float = 0
+    made: Network, serving: Fetcher, read: Read = LATEST, accept: Accept = WIDE, body: bool = True, seconds: float = 0
 ) -> Served | NotServed:
-    return made.finish(Deferred.fromCoroutine(serving.serve(read, tuple(made.fakes), Wanted(accept, body))), seconds)
+    return made.finish(
+        Deferred.fromCoroutine(serving.serve(read, tuple(made.fakes), ReadOptions(accept, body))), seconds
+    )
 
 
 def manifest(served: Served | NotServed) -> Manifest:
@@ -65,7 +77,7 @@ def test_a_tag_asked_a_hundred_times_costs_one_head_and_one_get(together: bool) 
     serving, hub = made.serving(), made.fakes["hub"]
     works = []
     for _ in range(100):
-        works.append(Deferred.fromCoroutine(serving.serve(LATEST, ("hub", "ghcr"), Wanted(WIDE))))
+        works.append(Deferred.fromCoroutine(serving.serve(LATEST, ("hub", "ghcr"), ReadOptions(WIDE))))
         if not together:
             made.finish(works.pop())
     for work in works:
@@ -320,7 +332,7 @@ def test_a_client_that_goes_away_is_no_failure_and_cancels_the_work_behind_it() 
     serving = made.serving()
     gone: list[object] = []
     for read in (LATEST, Blob("org/app", BLOB), Tags("org/app")):
-        work = Deferred.fromCoroutine(serving.serve(read, ("hub", "ghcr"), Wanted(WIDE)))
+        work = Deferred.fromCoroutine(serving.serve(read, ("hub", "ghcr"), ReadOptions(WIDE)))
         work.addErrback(lambda failure: gone.append(failure.check(CancelledError)))
         made.agent.flush()
         work.cancel()
@@ -334,8 +346,8 @@ def test_a_client_that_goes_away_is_no_failure_and_cancels_the_work_behind_it() 
 def test_one_of_two_askers_that_goes_away_leaves_the_other_its_answer() -> None:
     made = network()
     serving = made.serving()
-    first = Deferred.fromCoroutine(serving.serve(LATEST, ("hub",), Wanted(WIDE)))
-    second = Deferred.fromCoroutine(serving.serve(LATEST, ("hub",), Wanted(WIDE)))
+    first = Deferred.fromCoroutine(serving.serve(LATEST, ("hub",), ReadOptions(WIDE)))
+    second = Deferred.fromCoroutine(serving.serve(LATEST, ("hub",), ReadOptions(WIDE)))
     first.addErrback(lambda _: None)
     first.cancel()
     assert backend(made.finish(second)) == "hub"
@@ -427,9 +439,11 @@ def test_any_accept_header_is_read(lines: list[str]) -> None:
 
 
 def forward(
-    made: Network, serving: Serving, request: Ping | Read, authorization: str | None
+    made: Network, serving: Fetcher, request: Ping | Read, authorization: str | None
 ) -> Served | NotServed | Unauthorized | Welcome:
-    return made.finish(Deferred.fromCoroutine(serving.forward(request, "hub", authorization, Wanted(WIDE))), BUDGET)
+    return made.finish(
+        Deferred.fromCoroutine(serving.forward(request, "hub", authorization, ReadOptions(WIDE))), BUDGET
+    )
 
 
 def test_a_client_without_credentials_is_told_to_authenticate_as_the_backend_wants_it() -> None:
@@ -464,9 +478,9 @@ def test_an_anonymous_request_is_not_joined_to_an_authorised_one() -> None:
     made = network()
     serving = made.serving()
     made.fakes["hub"].valid.add("client-token")
-    authorised = Deferred.fromCoroutine(serving.forward(LATEST, "hub", "Bearer client-token", Wanted(WIDE)))
-    other = Deferred.fromCoroutine(serving.forward(LATEST, "hub", "Bearer another", Wanted(WIDE)))
-    anonymous = Deferred.fromCoroutine(serving.forward(LATEST, "hub", None, Wanted(WIDE)))
+    authorised = Deferred.fromCoroutine(serving.forward(LATEST, "hub", "Bearer client-token", ReadOptions(WIDE)))
+    other = Deferred.fromCoroutine(serving.forward(LATEST, "hub", "Bearer another", ReadOptions(WIDE)))
+    anonymous = Deferred.fromCoroutine(serving.forward(LATEST, "hub", None, ReadOptions(WIDE)))
     assert isinstance(made.finish(authorised), Served)
     assert isinstance(made.finish(other), Unauthorized)
     assert isinstance(made.finish(anonymous), Unauthorized)

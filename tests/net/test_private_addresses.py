@@ -8,10 +8,9 @@ from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClie
 from twisted.internet.protocol import Factory, Protocol
 from zope.interface import implementer
 
+from facaded.backends.fetcher import ReadOptions, Served
 from facaded.backends.manifests import Accept
-from facaded.backends.serving import Served, Wanted
 from facaded.net.addresses import is_public
-from facaded.net.client import BoundedClient
 from facaded.net.private_addresses import Boundary, CheckedEndpoint, PrivateAddressError
 from facaded.oci.requests import Blob
 from tests.backends.memory import BLOB
@@ -106,16 +105,14 @@ def test_a_client_is_not_sent_to_an_inward_address_by_a_public_backend(own: str,
     assert [type(getattr(each, "value", None)) for each in outcome] == [PrivateAddressError if refused else type(None)]
 
 
-def test_a_blob_at_an_inward_address_is_had_from_the_next_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_blob_at_an_inward_address_comes_from_the_next_backend() -> None:
     made = network()
+    for name, cdn in (("hub", PRIVATE), ("ghcr", PUBLIC)):
+        made.boundaries[name] = Boundary(f"{name}.test", lambda _, cdn=cdn: succeed([cdn]))  # type: ignore[misc]
+        made.boundaries[name].check(f"{name}.test", PUBLIC)
     serving = made.serving()
-
-    async def check_name(self: BoundedClient, host: str) -> None:
-        await checks(PUBLIC, host, cdn=PRIVATE if host == "cdn.hub.test" else PUBLIC)
-
-    monkeypatch.setattr(BoundedClient, "check_name", check_name)
     served = made.finish(
-        Deferred.fromCoroutine(serving.serve(Blob("org/app", BLOB), ("hub", "ghcr"), Wanted(Accept.read(()))))
+        Deferred.fromCoroutine(serving.serve(Blob("org/app", BLOB), ("hub", "ghcr"), ReadOptions(Accept.read(()))))
     )
     assert backend(served) == "ghcr"
     assert isinstance(served, Served)

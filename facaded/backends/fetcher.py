@@ -1,4 +1,4 @@
-"""Serving that survives a failing backend: each request tries the backends of its route in turn, inside one budget
+"""Fetching that survives a failing backend: each request tries the backends of its route in turn, inside one budget
 of time.
 
 Source of the numbers: clients give a ping and a token 15 s each, and a pull is given up after that.
@@ -13,8 +13,9 @@ from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from facaded.backends.failures import NOT_THERE, FailingError, NoRedirectError, NotThereError
 from facaded.backends.manifests import Accept, Manifest
-from facaded.backends.source import NOT_RANGED, FailingError, Listing, NoRedirectError, NotThereError, Ranged, Source
+from facaded.backends.registry import NOT_RANGED, Listing, Ranged, Registry
 from facaded.net.client import StreamedResponse
 from facaded.net.expiring import ExpiringMap
 from facaded.net.single_flight import detached
@@ -34,15 +35,12 @@ By the types accepted too: registries say 404 of a manifest whose type is not na
 others.
 """
 
-NOT_THERE = (401, 403, 404)
-"""What a registry answers for what it does not have, or not for this asker."""
-
 REMEMBERED = 10_000
 """Suspects, and things that are not there, that are remembered."""
 
 
 @frozen
-class Wanted:
+class ReadOptions:
     """How a client wants what it reads:
 
     the types it accepts, the body or only what is known of it, and which part of a blob.
@@ -111,22 +109,22 @@ class NotServed:
     refused: bool = False
 
 
-class Serving:
-    """Asks the sources.
+class Fetcher:
+    """Asks the registries.
 
     `failed` is called with a backend's name when it failed a request in a way that says something of all of it.
     """
 
     _log = Logger()
 
-    def __init__(self, sources: Mapping[str, Source], clock: IReactorTime, failed: Callable[[str], None]) -> None:
-        self._sources = sources
+    def __init__(self, registries: Mapping[str, Registry], clock: IReactorTime, failed: Callable[[str], None]) -> None:
+        self._registries = registries
         self._clock = clock
         self._failed = failed
         self._suspects: ExpiringMap[tuple[str, str | None], bool] = ExpiringMap(REMEMBERED)
         self._missing: ExpiringMap[bytes, bool] = ExpiringMap(REMEMBERED)
 
-    async def serve(self, read: Read, backends: Sequence[str], wanted: Wanted) -> Served | NotServed:
+    async def serve(self, read: Read, backends: Sequence[str], options: ReadOptions) -> Served | NotServed:
         """Ask `backends` in turn, suspects last, until one has it. Cancelling this cancels what is under way."""
         deadline = self._clock.seconds() + BUDGET
         failures: dict[str, str] = {}
@@ -134,17 +132,17 @@ class Serving:
         handing_out: dict[str, str | None] = {}
         order = sorted(backends, key=lambda name: self._is_suspect(name, read.name))
         for index, name in enumerate(order):
-            if self._missing.get(_key(name, read, wanted.accept), self._clock.seconds()):
+            if self._missing.get(_key(name, read, options.accept), self._clock.seconds()):
                 continue
             share = (deadline - self._clock.seconds()) / (len(order) - index)
             try:
-                found = await self._attempt(self._sources[name], read, wanted, max(share, 0.1))
+                found = await self._attempt(self._registries[name], read, options, max(share, 0.1))
                 return Served(name, found, failures)
             except NotThereError as error:
                 if error.status not in NOT_THERE:
                     refused = True
                     continue
-                self._missing.put(_key(name, read, wanted.accept), True, self._clock.seconds() + NOT_THERE_TIME)
+                self._missing.put(_key(name, read, options.accept), True, self._clock.seconds() + NOT_THERE_TIME)
                 if isinstance(read, Referrers):
                     break  # clients look for the tag that the digest makes: another's empty list would hide it
             except NoRedirectError as error:
@@ -160,56 +158,56 @@ class Serving:
         return NotServed(failures, without, next(iter(handing_out), None), refused)
 
     async def forward(
-        self, request: Ping | Read, name: str, authorization: str | None, wanted: Wanted
+        self, request: Ping | Read, name: str, authorization: str | None, options: ReadOptions
     ) -> Served | NotServed | Unauthorized | Welcome:
         """Ask the backend `name` alone with the client's own Authorization. Nothing of the answer is kept or shared."""
-        work = detached(self._forward(request, name, authorization, wanted))
+        work = detached(self._forward(request, name, authorization, options))
         try:
             return await work.addTimeout(BUDGET, self._clock)
         except TimeoutError:
             return NotServed({name: "time-out"}, ())
 
     async def _forward(
-        self, request: Ping | Read, name: str, authorization: str | None, wanted: Wanted
+        self, request: Ping | Read, name: str, authorization: str | None, options: ReadOptions
     ) -> Served | NotServed | Unauthorized | Welcome:
-        source, repository = self._sources[name], None if isinstance(request, Ping) else request.name
+        registry, repository = self._registries[name], None if isinstance(request, Ping) else request.name
         try:
-            challenge = await source.challenge(repository)
+            challenge = await registry.challenge(repository)
             if authorization is None and challenge is not None:
                 return Unauthorized(challenge)
             try:
-                return await self._ask_for(source.on_behalf_of(authorization), request, wanted)
+                return await self._ask_for(registry.on_behalf_of(authorization, self._clock), request, options)
             except NotThereError as error:
                 if error.status != 401:
                     return NotServed({}, (name,), refused=error.status not in NOT_THERE)
-                source.learn(error.challenged)
-            challenge = await source.challenge(repository)
+                registry.learn(error.challenged)
+            challenge = await registry.challenge(repository)
             return NotServed({}, (name,)) if challenge is None else Unauthorized(challenge)
         except FailingError as error:
             return NotServed({name: str(error)}, ())
 
-    async def _ask_for(self, theirs: Source, request: Ping | Read, wanted: Wanted) -> Served | Welcome:
+    async def _ask_for(self, theirs: Registry, request: Ping | Read, options: ReadOptions) -> Served | Welcome:
         if isinstance(request, Ping):
             await theirs.ping()
             return Welcome()
-        return Served(theirs.name, await self._find(theirs, request, wanted), {})
+        return Served(theirs.name, await self._find(theirs, request, options), {})
 
-    def _attempt(self, source: Source, read: Read, wanted: Wanted, seconds: float) -> Deferred[Found]:
+    def _attempt(self, registry: Registry, read: Read, options: ReadOptions, seconds: float) -> Deferred[Found]:
         """One backend's try, `seconds` at most."""
 
         def overdue(outcome: object, _: float) -> Found:
             raise FailingError("time-out", whole=True)
 
-        return detached(self._find(source, read, wanted)).addTimeout(seconds, self._clock, overdue)
+        return detached(self._find(registry, read, options)).addTimeout(seconds, self._clock, overdue)
 
-    async def _find(self, source: Source, read: Read, wanted: Wanted) -> Found:
+    async def _find(self, registry: Registry, read: Read, options: ReadOptions) -> Found:
         """One backend's try, in which an error of our own counts as the backend's: the next one may do better."""
         try:
-            return await _find(source, read, wanted)
+            return await _ask(registry, read, options)
         except (NotThereError, FailingError, CancelledError):
             raise
         except Exception:
-            self._log.failure("an error while {name} was asked", name=source.name)
+            self._log.failure("an error while {name} was asked", name=registry.name)
             raise FailingError("an error in facaded: its log says more", whole=False) from None
 
     def _is_suspect(self, name: str, repository: str) -> bool:
@@ -227,14 +225,14 @@ def _key(name: str, read: Read, accept: Accept) -> bytes:
     return hashlib.sha256(repr((name, bare)).encode() + accept.key).digest()
 
 
-async def _find(source: Source, read: Read, wanted: Wanted) -> Found:
+async def _ask(registry: Registry, read: Read, options: ReadOptions) -> Found:
     match read:
         case ManifestRead():
-            return await source.manifest(read, wanted.accept, wanted.with_body)
+            return await registry.manifest(read, options.accept, options.with_body)
         case Tags() | Referrers():
-            return await source.listing(read, wanted.accept)
+            return await registry.listing(read, options.accept)
         case Blob():
-            if not wanted.with_body:
-                return BlobSize(await source.blob_size(read))
-            where = await source.blob(read, wanted.ranged)
+            if not options.with_body:
+                return BlobSize(await registry.blob_size(read))
+            where = await registry.blob(read, options.ranged)
             return BlobAt(where) if isinstance(where, str) else BlobBytes(where)
