@@ -49,8 +49,8 @@ from facaded.tls.challenges import Challenges
 from facaded.tls.listening import Secured
 from facaded.tls.plain import Plain
 from facaded.web import accesslog
-from facaded.web.answers import Facade
-from facaded.web.site import BoundedSite, SecureSite
+from facaded.web.facade import Facade
+from facaded.web.server import BoundedSite, SecureSite
 
 IN_FLIGHT = 5.0
 """Seconds that requests in flight are given at a stop."""

@@ -22,7 +22,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
 from facaded.net.client import BoundedClient
-from facaded.web.site import respond
+from facaded.web.server import respond
 
 ANSWER_SIZE = 4 << 20
 """Bytes of an answer that a command reads."""

@@ -8,6 +8,7 @@ and is safe for every client.
 import re
 from collections.abc import Mapping
 from enum import Enum
+from functools import cached_property
 from typing import TypeAlias
 
 from attrs import field, frozen
@@ -16,7 +17,7 @@ from facaded.net.addresses import is_address
 from facaded.oci.clients import Client, Family
 from facaded.oci.errors import Code, Refusal
 from facaded.oci.requests import Home, Ping, Read, Request
-from facaded.policy.repositories import Pattern, Rename, listed, renamed
+from facaded.policy.repositories import Pattern, Rename, matcher, renamed
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(?::(\d{0,5}))?")
 
@@ -51,7 +52,7 @@ class Route:
 
 @frozen
 class Rules:
-    """The settings that decide answers.
+    """The settings that decide answers, made once for each reload; what follows from them is computed once.
 
     `hosts` are the names answered for, normalised by `host_name`; empty: any. `repositories` are the listed ones;
     empty: all. `named_routes` are those of the settings; the first that matches a repository is its route.
@@ -63,7 +64,7 @@ class Rules:
     named_routes: tuple[Route, ...] = ()
     mode: Mode = Mode.AUTO
 
-    @property
+    @cached_property
     def routes(self) -> tuple[Route, ...]:
         """All routes; the last one is that of every repository which no other names.
 
@@ -75,9 +76,22 @@ class Rules:
 
     def route(self, name: str) -> int:
         """The index of the route of a repository."""
-        return next(index for index, route in enumerate(self.routes) if listed(route.repositories, name))
+        matchers = self._route_matchers
+        return next(index for index, each in enumerate(matchers) if each is None or each.fullmatch(name))
 
-    @property
+    def lists(self, name: str) -> bool:
+        """Whether the repository `name` is answered for."""
+        return self._matcher is None or self._matcher.fullmatch(name) is not None
+
+    @cached_property
+    def _matcher(self) -> re.Pattern[str] | None:
+        return matcher(self.repositories)
+
+    @cached_property
+    def _route_matchers(self) -> tuple[re.Pattern[str] | None, ...]:
+        return tuple(matcher(route.repositories) for route in self.routes)
+
+    @cached_property
     def private(self) -> str | None:
         """The backend whose clients bring their own credentials; then every route has it alone."""
         return next((name for name, backend in self.backends.items() if backend.private), None)
@@ -167,8 +181,8 @@ def rule(request: Ping | Read, client: Client, rules: Rules, situation: Situatio
     if not client.proven:
         return Rule.UNPROVEN
     if not isinstance(request, Ping):
-        backend = situation.redirecting[rules.route(request.name)]
-        if renamed(rules.backends[backend].renames, request.name) != request.name:
+        renames = rules.backends[situation.redirecting[rules.route(request.name)]].renames
+        if renames and renamed(renames, request.name) != request.name:
             return Rule.RENAMED
     if client.pings and pinged(rules, situation) is None:
         return Rule.ANOTHER_PING
@@ -196,7 +210,7 @@ def decide(request: Request | Refusal, host: str, client: Client, rules: Rules, 
             return Page(_public_host(name, port, rules))
         case Ping():
             return _ping(request, client, rules, situation)
-        case _ if listed(rules.repositories, request.name):
+        case _ if rules.lists(request.name):
             return _read(request, client, rules, situation)
         case _:
             return Refusal(

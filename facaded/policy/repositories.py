@@ -24,7 +24,7 @@ class Pattern:
 
     def matches(self, name: str) -> bool:
         """Whether the repository `name` is meant."""
-        return self._expression.fullmatch(name) is not None
+        return self.expression.fullmatch(name) is not None
 
     @property
     def wildcard(self) -> str:
@@ -33,11 +33,11 @@ class Pattern:
 
     def parts(self, name: str) -> tuple[str, ...]:
         """What the wildcards stand for in a name that matches."""
-        found = self._expression.fullmatch(name)
+        found = self.expression.fullmatch(name)
         return found.groups() if found else ()
 
     @cached_property
-    def _expression(self) -> re.Pattern[str]:
+    def expression(self) -> re.Pattern[str]:
         parts = re.split(r"(\*\*?)", self.text)
         meaning = {"*": "([^/]+)", "**": "(.+)"}
         return re.compile("".join(meaning.get(part, re.escape(part)) for part in parts))
@@ -96,6 +96,13 @@ def renamed(renames: tuple[Rename, ...], name: str) -> str | None:
             theirs = rename.apply(name)
             return theirs if is_name(theirs) else None
     return name
+
+
+def matcher(patterns: tuple[Pattern, ...]) -> re.Pattern[str] | None:
+    """One expression that fully matches the names on the list; None for an empty list, which has every name on it."""
+    if not patterns:
+        return None
+    return re.compile("|".join(f"(?:{pattern.expression.pattern})" for pattern in patterns))
 
 
 def listed(patterns: tuple[Pattern, ...], name: str) -> bool:

@@ -4,7 +4,7 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 
 from facaded.tls.certificates import Certificates
-from facaded.web.site import SecureSite
+from facaded.web.server import SecureSite
 
 
 class Secured(TLSMemoryBIOFactory):

@@ -14,7 +14,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from facaded.oci.requests import READS
 from facaded.policy.answers import split_host
 from facaded.tls.challenges import Challenges
-from facaded.web.site import respond
+from facaded.web.server import respond
 
 WELL_KNOWN = (".well-known", "acme-challenge")
 """Where a validator of http-01 looks (RFC 8555 §8.3)."""

@@ -10,7 +10,7 @@ from twisted.web.http import PotentialDataLoss
 from twisted.web.server import Request
 
 from facaded.net.client import StreamedResponse
-from facaded.web.site import BoundedSite, head
+from facaded.web.server import BoundedSite, head
 
 STALL_TIME = 60.0
 """Seconds without a byte, from a backend or to a client, after which a relay is given up."""

@@ -170,7 +170,7 @@ class Network(Resource):
         self.clock = Clock()
         self.agent = RequestTraversalAgent(self)
         self.failed: list[str] = []
-        self.boundaries: dict[str, Boundary] = {}
+        self.boundaries = dict[str, Boundary]()
 
     def render(self, request: Request) -> Any:
         host = (request.getHeader(b"Host") or b"").decode()

@@ -14,8 +14,8 @@ from twisted.web.server import NOT_DONE_YET, Request
 from facaded.tls.certificates import Certificates
 from facaded.tls.challenges import Challenges
 from facaded.tls.listening import Secured
-from facaded.web import site as site_module
-from facaded.web.site import HANDSHAKE_TIME, HEAD_TIME, IDLE_TIME, Channel, SecureSite, respond
+from facaded.web import server as site_module
+from facaded.web.server import HANDSHAKE_TIME, HEAD_TIME, IDLE_TIME, Channel, SecureSite, respond
 from tests.tls.authority import NOW, trusting
 from tests.tls.test_certificates import at_once
 from tests.web.raw import Transport
@@ -44,7 +44,7 @@ class Server:
     def __init__(self) -> None:
         self.clock = Clock()
         self.registry = Registry()
-        self.site = SecureSite(self.registry, self.clock, lambda _: None)
+        self.site = SecureSite(self.registry, self.clock)
         certificates = Certificates(Challenges(), self.clock, NOW.timestamp, at_once, (), ("docker.lab.test",))
         self.factory = Secured(self.site, certificates, self.clock)
 

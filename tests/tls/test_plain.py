@@ -13,7 +13,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from facaded.tls.challenges import Challenges
 from facaded.tls.plain import ANSWER_SIZE, Plain, Rules, location
-from facaded.web.site import BoundedSite, respond
+from facaded.web.server import BoundedSite, respond
 from tests.web.raw import Connection
 
 HOSTS = ("docker.lab.test", "second.lab.test", "192.0.2.1", "2001:db8::1")
@@ -42,7 +42,7 @@ def challenges() -> Challenges:
 @pytest.fixture
 def ask(challenges: Challenges) -> Ask:
     def ask(target: str, host: str = "docker.lab.test", rules: Rules = REDIRECTS, method: str = "GET") -> bytes:
-        connection = Connection(BoundedSite(Plain(challenges, lambda: rules, Registry()), Clock(), lambda _: None))
+        connection = Connection(BoundedSite(Plain(challenges, lambda: rules, Registry()), Clock()))
         answer = connection.send(f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode("latin-1"))
         connection.lose()
         return answer

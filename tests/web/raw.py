@@ -7,7 +7,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import alsoProvides
 
-from facaded.web.site import BoundedSite, Channel
+from facaded.web.server import BoundedSite, Channel
 
 
 class Transport(StringTransport):

@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 from facaded.web.accesslog import line
-from facaded.web.answers import Facade
-from facaded.web.site import BoundedSite
+from facaded.web.facade import Facade
+from facaded.web.server import BoundedSite
 from tests.backends.memory import Network
 from tests.watching import GOOD, Watching
 from tests.web.raw import Connection
-from tests.web.test_answers import RULES
+from tests.web.test_facade import RULES
 
 
 def logged(request: bytes) -> list[str]:
@@ -19,8 +19,8 @@ def logged(request: bytes) -> list[str]:
     for name in ("main", "second"):
         watching.backends.answer(name, GOOD)
     lines: list[str] = []
-    facade = Facade(lambda: RULES, watching.watch, Network().serving, watching.clock.seconds)
-    site = BoundedSite(facade, Clock(), lambda answered: lines.append(line(answered)))
+    facade = Facade(watching.watch, RULES, Network().serving())
+    site = BoundedSite(facade, Clock(), [lambda answered: lines.append(line(answered))])
     connection = Connection(site)
     connection.send(request)
     connection.lose()

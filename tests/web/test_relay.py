@@ -13,7 +13,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from facaded.net.client import StreamedResponse
 from facaded.web.relay import STALL_TIME, relay
-from facaded.web.site import BoundedSite
+from facaded.web.server import BoundedSite
 from tests.web.raw import Connection
 
 
@@ -53,7 +53,7 @@ def resource() -> Relaying:
 
 @pytest.fixture
 def connection(resource: Relaying, clock: Clock) -> Connection:
-    connection = Connection(BoundedSite(resource, clock, lambda _: None))
+    connection = Connection(BoundedSite(resource, clock))
     assert connection.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n") == b""
     return connection
 

@@ -9,8 +9,8 @@ from twisted.internet.task import Clock
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from facaded.web import site as site_module
-from facaded.web.site import BAD_REQUEST, BODY_SIZE, BODY_TIME, HEAD_TIME, IDLE_TIME, BoundedSite, Channel, respond
+from facaded.web import server as site_module
+from facaded.web.server import BAD_REQUEST, BODY_SIZE, BODY_TIME, HEAD_TIME, IDLE_TIME, BoundedSite, Channel, respond
 from tests.web.raw import Connection
 
 
@@ -43,7 +43,7 @@ def resource() -> Echo:
 
 @pytest.fixture
 def site(clock: Clock, resource: Echo) -> BoundedSite:
-    return BoundedSite(resource, clock, lambda _: None)
+    return BoundedSite(resource, clock)
 
 
 @pytest.fixture
@@ -279,7 +279,7 @@ def test_a_stop_does_not_wait_for_ever(site: BoundedSite, resource: Echo, clock:
 )
 def test_no_bytes_make_it_raise_or_leave_anything_behind(pieces: list[bytes]) -> None:
     clock = Clock()
-    site = BoundedSite(Echo(), clock, lambda _: None)
+    site = BoundedSite(Echo(), clock)
     connection = Connection(site)
     for piece in pieces:
         answer = connection.send(piece)

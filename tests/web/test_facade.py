@@ -17,12 +17,15 @@ from twisted.web.http_headers import Headers
 from twisted.web.server import Request
 
 from facaded.backends.manifests import digest_of
+from facaded.oci.clients import identify
 from facaded.policy.answers import Backend, Rules
 from facaded.policy.health import State
 from facaded.policy.repositories import parse
-from facaded.web.answers import Facade
+from facaded.web.answered import Answered, Decision, Kind, Outcome
+from facaded.web.facade import Facade
 from facaded.web.page import UNNAMED
-from facaded.web.site import BoundedSite
+from facaded.web.pulls import Pulls
+from facaded.web.server import BoundedSite
 from tests.backends.memory import BLOB, INDEX, Fake, Network
 from tests.watching import BAD, GOOD, Watching
 from tests.web.raw import Connection
@@ -43,8 +46,10 @@ class Client:
         if settled:
             self.watching.backends.answer("main", GOOD)
             self.watching.backends.answer("second", GOOD)
-        serving = self.network.serving()
-        self.resource = Facade(lambda: rules, self.watching.watch, lambda: serving, self.watching.clock.seconds)
+        self.resource = Facade(self.watching.watch, rules, self.network.serving())
+        self.answered: list[Answered] = []
+        self.pulls = Pulls(self.watching.clock.seconds, self.watching.watch.probe_soon)
+        self.site = BoundedSite(self.resource, Clock(), [self.answered.append, self.pulls.follow])
         self._agent = RequestTraversalAgent(self.resource)
 
     def start(
@@ -67,6 +72,17 @@ class Client:
 
     def flush(self) -> None:
         self._agent.flush()
+
+    def send(self, method: str, path: str, headers: dict[str, str] | None = None) -> int:
+        """Ask over a connection to the real site, which tells of what it has answered; gives the status."""
+        connection = Connection(self.site)
+        lines = [f"{name}: {value}" for name, value in ({"User-Agent": "docker/28"} | (headers or {})).items()]
+        answer = connection.send("\r\n".join([f"{method} {path} HTTP/1.1", "Host: x", *lines, "", ""]).encode())
+        for _ in range(12):
+            self.network.agent.flush()
+        answer += connection.received()
+        connection.lose()
+        return int(answer.split()[1])
 
 
 def values(headers: Headers, name: str) -> list[str]:
@@ -125,7 +141,7 @@ def test_another_host_is_misdirected_but_an_address_is_told_that_a_registry_is_h
     client = Client(evolve(RULES, hosts=("facade.test",)))
     assert client.ask("GET", "/v2/", host="Facade.test.:80")[0] == 307
     assert client.ask("GET", "/v2/", host="evil.test")[0] == 421
-    connection = Connection(BoundedSite(client.resource, Clock(), lambda _: None))
+    connection = Connection(BoundedSite(client.resource, Clock()))
     answer = connection.send(b"GET /v2/ HTTP/1.1\r\nHost: evil.test\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 421 Misdirected Request\r\n")
     connection.lose()
@@ -179,7 +195,7 @@ def test_a_request_that_needs_none_does_not_wait() -> None:
 
 def test_a_client_that_goes_away_while_it_waits_leaves_nothing_behind() -> None:
     client = Client(settled=False)
-    connection = Connection(BoundedSite(client.resource, Clock(), lambda _: None))
+    connection = Connection(BoundedSite(client.resource, Clock()))
     connection.send(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n")
     connection.lose()
     client.watching.watch.stopService()
@@ -197,6 +213,7 @@ def test_an_error_of_our_own_is_logged_and_the_client_told(no_errors_are_logged:
 
 PODMAN = {"User-Agent": "containers/5.24.1", "Accept": INDEX}
 LATEST = "/v2/org/app/manifests/latest"
+LENGTH = len(json.dumps({"mediaType": INDEX, "of": ["org/app", "latest"]}))
 
 
 def served(fault: str = "") -> tuple[Client, str]:
@@ -242,7 +259,7 @@ def test_a_manifest_that_a_client_has_is_not_sent_again() -> None:
 
 def test_accept_lines_are_joined_and_forwarded() -> None:
     client, _ = served()
-    connection = Connection(BoundedSite(client.resource, Clock(), lambda _: None))
+    connection = Connection(BoundedSite(client.resource, Clock()))
     answer = connection.send(
         b"GET " + LATEST.encode() + b" HTTP/1.1\r\nHost: x\r\nAccept: a/b\r\nAccept: " + INDEX.encode() + b"\r\n\r\n"
     )
@@ -361,11 +378,11 @@ def test_a_client_that_comes_back_for_what_it_was_redirected_to_is_a_reason_to_p
     method: str, path: str, hastened: bool
 ) -> None:
     client = Client()
-    client.ask("GET", "/v2/")
-    client.ask("GET", "/v2/org/app/manifests/latest")
+    client.send("GET", "/v2/")
+    client.send("GET", "/v2/org/app/manifests/latest")
     client.watching.clock.advance(5)
     asked = len(client.watching.backends.asked)
-    client.ask(method, path)
+    client.send(method, path)
     client.watching.clock.advance(0)
     assert client.watching.backends.asked[asked:] == (["main"] if hastened else [])
     assert client.watching.backends.climbs["main"][-1].deep == hastened
@@ -385,16 +402,85 @@ def test_manifests_by_tag_that_were_served_or_redirected_are_remembered() -> Non
         ("/v2/", {}),
     ]
     for path, headers in asked:
-        client.ask("HEAD", path, headers={"Accept": INDEX, **headers})
-    assert client.resource.lately.images() == ("org/app:redirected", "org/app:served")
+        client.send("HEAD", path, headers={"Accept": INDEX, **headers})
+    assert client.pulls.recent.images() == ("org/app:redirected", "org/app:served")
 
 
 def test_what_clients_read_with_credentials_of_their_own_is_not_remembered() -> None:
     client = Client(Rules(backends={"main": Backend("https://main.test", private=True)}))
     client.network.fakes["main"].put("org/app", "secret")
     client.network.fakes["main"].valid.add("Basic theirs")
-    code, *_ = client.ask(
-        "GET", "/v2/org/app/manifests/secret", headers={"Accept": INDEX, "Authorization": "Basic theirs"}
-    )
-    assert code == 200
-    assert client.resource.lately.images() == ()
+    headers = {"Accept": INDEX, "Authorization": "Basic theirs"}
+    assert client.send("GET", "/v2/org/app/manifests/secret", headers) == 200
+    assert client.pulls.recent.images() == ()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "user_agent", "decision", "status", "length"),
+    [
+        ("GET", "/v2/", "docker/28", Decision(Kind.PING, Outcome.REDIRECTED, "main"), 307, 0),
+        ("GET", "/v2/", "skopeo/1", Decision(Kind.PING), 200, 2),
+        (
+            "GET",
+            "/v2/org/app/manifests/latest?a=b",
+            "docker/28",
+            Decision(Kind.MANIFEST, Outcome.REDIRECTED, "main", "org/app", "latest"),
+            307,
+            0,
+        ),
+        (
+            "GET",
+            "/v2/org/app/manifests/latest",
+            "skopeo/1",
+            Decision(Kind.MANIFEST, Outcome.SERVED, "main", "org/app", "latest"),
+            200,
+            LENGTH,
+        ),
+        (
+            "HEAD",
+            "/v2/org/app/manifests/latest",
+            "skopeo/1",
+            Decision(Kind.MANIFEST, Outcome.SERVED, "main", "org/app", "latest"),
+            200,
+            0,
+        ),
+        (
+            "GET",
+            f"/v2/org/app/blobs/{BLOB}",
+            "skopeo/1",
+            Decision(Kind.BLOB, Outcome.SERVED, "main", "org/app", BLOB),
+            307,
+            0,
+        ),
+        ("GET", "/v2/evil/app/tags/list", "crane/0", Decision(Kind.TAGS, Outcome.REFUSED, None, "evil/app"), 403, None),
+        ("PUT", "/v2/org/app/manifests/1", "docker/28", Decision(Kind.OTHER, Outcome.REFUSED), 405, None),
+        ("GET", "/", "Mozilla/5", Decision(Kind.PAGE), 200, None),
+    ],
+)
+def test_every_answered_request_is_one_value(
+    method: str, path: str, user_agent: str, decision: Decision, status: int, length: int | None
+) -> None:
+    client, _ = served()
+    assert client.send(method, path, {"User-Agent": user_agent, "Accept": INDEX}) == status
+    (answered,) = client.answered
+    assert answered.decision == decision
+    assert (answered.method, answered.path, answered.status) == (method, path.partition("?")[0], status)
+    assert answered.address == "192.0.2.7"
+    assert answered.client == identify(user_agent)
+    assert answered.seconds == 0
+    if length is not None:
+        assert answered.bytes == length
+
+
+def test_an_error_of_one_who_is_told_of_answers_is_logged_and_ends_nothing(
+    no_errors_are_logged: list[LogEvent],
+) -> None:
+    def broken(_: Answered) -> None:
+        raise ValueError("broken")
+
+    client = Client()
+    client.site = BoundedSite(client.resource, Clock(), [broken, client.answered.append])
+    assert client.send("GET", "/v2/") == 307
+    assert len(client.answered) == 1
+    assert len(no_errors_are_logged) == 1
+    no_errors_are_logged.clear()

@@ -1,11 +1,11 @@
 """The HTTP server under everything: what is malformed, too large or too slow ends here, before any resource sees it.
 
-`HTTPChannel` parses; `Channel` adds the bounds that it leaves open: a time for a request's head, a size and a time
-for its body, exactly one Host, and an answer to a TLS hello on a plain port.
+`HTTPChannel` parses; `StrictChannel` and `Channel` add the bounds that it leaves open: a time for a request's head, a
+size and a time for its body, exactly one Host, and an answer to a TLS hello on a plain port.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -19,12 +19,16 @@ from twisted.internet.interfaces import (
     ITCPTransport,
 )
 from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http
 from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 from zope.interface import implementer
+
+from facaded.oci.clients import Client, identify
+from facaded.web.answered import UNDECIDED, Answered, Decision, Subscriber
 
 HEAD_TIME = 10.0
 """Seconds from the first byte of a request to the end of its head: a client that needs longer is stuck, or hostile."""
@@ -44,38 +48,61 @@ BODY_TIME = 2.0
 CONNECTIONS = 10_000
 """Connections to one listener at a time. Each is some 10 KiB; beyond this, new ones are closed at once."""
 
+TARGET_LENGTH = 400
+"""Characters of a request-target that are told to subscribers: the longest lawful path is shorter."""
+
 BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 _LENGTHS = {b"content-length": re.compile(rb"\d{1,18}"), b"transfer-encoding": re.compile(rb"chunked")}
 _TLS_HANDSHAKE = b"\x16"
+_STRANGE = re.compile(r"[^!-~]")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
 
 
-class Channel(HTTPChannel):
-    """One connection. See the module for what it adds to Twisted's."""
+class Deadline:
+    """A time after which `expired` is called, unless it is set anew or cleared before."""
+
+    def __init__(self, clock: IReactorTime, expired: Callable[[], None]) -> None:
+        self._clock = clock
+        self._expired = expired
+        self._call: IDelayedCall | None = None
+
+    @property
+    def is_set(self) -> bool:
+        return self._call is not None
+
+    def set(self, seconds: float) -> None:
+        """Expire in so many seconds from now."""
+        self.clear()
+        self._call = self._clock.callLater(seconds, self._expire)
+
+    def clear(self) -> None:
+        """Do not expire."""
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def _expire(self) -> None:
+        self._call = None
+        self._expired()
+
+
+class StrictChannel(HTTPChannel):
+    """Refuses what is not HTTP as RFC 9112 has it, with a bare 400, and closes its connection once."""
 
     site: "BoundedSite"
+    closed = False
+    expects_continue = False
     _spoken = False
-    _closed = False
-    _draining = False
-    _expects = False
-    _discarding = False
-    _discarded = 0
-    _request_line = b""
-    _deadline: IDelayedCall | None = None
-    _end: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
         HTTPChannel.connectionMade(self)
-        self.site.channels.add(self)
+        self.last_moment = Deadline(self.site.reactor, self.abort)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._set_deadline(None)
-        if self._end is not None and self._end.active():
-            self._end.cancel()
+        self.last_moment.clear()
         HTTPChannel.connectionLost(self, reason)
-        self.site.gone(self)
 
     def dataReceived(self, data: bytes) -> None:
         """Answer a TLS hello at once:
@@ -83,55 +110,100 @@ class Channel(HTTPChannel):
         Docker tries plain HTTP on a loopback address only after an answer that begins with `HTTP/`.
         """
         if not self._spoken and data.startswith(_TLS_HANDSHAKE):
-            self._refuse()
-        if self._closed:
-            return
-        self._spoken = True
-        if self._deadline is None and not self.requests:
-            self._set_deadline(HEAD_TIME)
-        HTTPChannel.dataReceived(self, data)
-
-    def lineReceived(self, line: bytes) -> None:
-        begun = len(self.requests)
-        HTTPChannel.lineReceived(self, line)
-        if len(self.requests) > begun:
-            self._request_line = line
-            if self._deadline is None:
-                self._set_deadline(HEAD_TIME)
+            self.refuse()
+        if not self.closed:
+            self._spoken = True
+            HTTPChannel.dataReceived(self, data)
 
     def lineLengthExceeded(self, line: bytes) -> None:
-        self._refuse()
+        self.refuse()
 
     def headerReceived(self, line: bytes) -> bool:
         """Refuse control characters and bad lengths. Take out Expect: Twisted would ask for the body by it."""
         name, _, value = line.lower().partition(b":")
         length = _LENGTHS.get(name)
         if _CONTROL.search(line) or (length and not length.fullmatch(value.strip(b" \t"))):
-            self._refuse()
+            self.refuse()
             return False
         if name == b"expect":
-            self._expects = True
+            self.expects_continue = True
             return True
         return bool(HTTPChannel.headerReceived(self, line))
 
     def allHeadersReceived(self) -> None:
         hosts = self.requests[-1].requestHeaders.getRawHeaders(b"Host", [])
         if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
-            self._refuse()
+            self.refuse()
         HTTPChannel.allHeadersReceived(self)
-        self._set_deadline(None)
+
+    def refuse(self) -> None:
+        """Answer a bare 400: there is no request to answer."""
+        if not self.closed:
+            assert self.transport is not None
+            self.transport.write(BAD_REQUEST)
+            self.close()
+
+    def close(self) -> None:
+        """Close once: what Twisted or the client does after this must not lead to a second answer.
+
+        What is still unsent is given `abortTimeout`: a client that does not read must not hold the connection.
+        """
+        if not self.closed:
+            self.closed = True
+            self.last_moment.set(self.abortTimeout)
+            HTTPChannel.loseConnection(self)
+
+    def abort(self) -> None:
+        """End the connection whatever is in flight."""
+        ITCPTransport(self.transport).abortConnection()
+
+
+class Channel(StrictChannel):
+    """One connection, with a time for each request's head, and a size and a time for its body."""
+
+    _draining = False
+    _discarding = False
+    _discarded = 0
+    _request_line = b""
+
+    def connectionMade(self) -> None:
+        self.deadline = Deadline(self.site.reactor, self._too_slow)
+        StrictChannel.connectionMade(self)
+        self.site.channels.add(self)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.deadline.clear()
+        StrictChannel.connectionLost(self, reason)
+        self.site.forget(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        if not self.closed and not self.deadline.is_set and not self.requests:
+            self.deadline.set(HEAD_TIME)
+        StrictChannel.dataReceived(self, data)
+
+    def lineReceived(self, line: bytes) -> None:
+        begun = len(self.requests)
+        HTTPChannel.lineReceived(self, line)
+        if len(self.requests) > begun:
+            self._request_line = line
+            if not self.deadline.is_set:
+                self.deadline.set(HEAD_TIME)
+
+    def allHeadersReceived(self) -> None:
+        StrictChannel.allHeadersReceived(self)
+        self.deadline.clear()
         if self._draining:
-            self._last()
-        if self._closed or self.length == 0:
+            self._make_last()
+        if self.closed or self.length == 0:
             return
-        self._set_deadline(BODY_TIME)
-        if self.length is None or self.length > BODY_SIZE or self._expects:
+        self.deadline.set(BODY_TIME)
+        if self.length is None or self.length > BODY_SIZE or self.expects_continue:
             self._answer_early()
 
     def allContentReceived(self) -> None:
-        self._set_deadline(None)
-        self._expects = False
-        if not self._closed:
+        self.deadline.clear()
+        self.expects_continue = False
+        if not self.closed:
             HTTPChannel.allContentReceived(self)
 
     def rawDataReceived(self, data: bytes) -> None:
@@ -140,7 +212,7 @@ class Channel(HTTPChannel):
             return
         self._discarded += len(data)
         if self._discarded > BODY_SIZE:
-            self._close()
+            self.close()
 
     def loseConnection(self) -> None:
         """Called when the answer is written.
@@ -148,14 +220,18 @@ class Channel(HTTPChannel):
         A client that is still sending its body reads the answer only if we go on receiving.
         """
         if not self._discarding:
-            self._close()
+            self.close()
+
+    def close(self) -> None:
+        self.deadline.clear()
+        StrictChannel.close(self)
 
     def finish_up(self) -> None:
         """Close now if nothing is in flight, else when the answer is written."""
         self._draining = True
         self.persistent = False
         if not self.requests:
-            self._close()
+            self.close()
 
     def pauseProducing(self) -> None:
         """The client does not read its answers: read no more of its requests, those that are here already included.
@@ -172,50 +248,21 @@ class Channel(HTTPChannel):
         HTTPChannel.resumeProducing(self)
         HTTPChannel.dataReceived(self, b"")
 
-    def abort(self) -> None:
-        """End the connection whatever is in flight."""
-        ITCPTransport(self.transport).abortConnection()
-
     def _answer_early(self) -> None:
         """Answer before the body has come, throw away what comes of it within the bounds, and close."""
         self._discarding = True
-        self._last()
+        self._make_last()
         self.requests[-1].requestReceived(*self._request_line.split(b" "))
 
-    def _last(self) -> None:
+    def _make_last(self) -> None:
         """The request that is being read is this connection's last."""
         self.persistent = False
         self.requests[-1].responseHeaders.setRawHeaders(b"Connection", [b"close"])
 
-    def _set_deadline(self, seconds: float | None) -> None:
-        if self._deadline is not None and self._deadline.active():
-            self._deadline.cancel()
-        self._deadline = None if seconds is None else self.site.reactor.callLater(seconds, self._too_slow)
-
     def _too_slow(self) -> None:
-        self._deadline = None
         if self.requests and not self._discarding and self.requests[-1].content is not None:
             self._answer_early()
-        self._close()
-
-    def _refuse(self) -> None:
-        """A bare 400: what came is not HTTP as RFC 9112 has it, and there is no request to answer."""
-        if not self._closed:
-            assert self.transport is not None
-            self.transport.write(BAD_REQUEST)
-            self._close()
-
-    def _close(self) -> None:
-        """Once: what Twisted or the client does after this must not lead to a second answer.
-
-        What is still unsent is given `abortTimeout`: a client that does not read must not hold the connection for ever.
-        """
-        self._set_deadline(None)
-        if self._closed:
-            return
-        self._closed = True
-        self._end = self.site.reactor.callLater(self.abortTimeout, self.abort)
-        HTTPChannel.loseConnection(self)
+        self.close()
 
 
 @implementer(IHandshakeListener)
@@ -224,11 +271,11 @@ class SecureChannel(Channel):
 
     def connectionMade(self) -> None:
         Channel.connectionMade(self)
-        self._set_deadline(HANDSHAKE_TIME)
+        self.deadline.set(HANDSHAKE_TIME)
 
     def handshakeCompleted(self) -> None:
         """Part of IHandshakeListener."""
-        self._set_deadline(None)
+        self.deadline.clear()
 
 
 class _Nowhere:
@@ -250,34 +297,53 @@ class _Nowhere:
         pass
 
 
-class _Request(Request):
+class BoundedRequest(Request):
     """A request whose every target is the resource's to judge: Twisted would answer `*` by itself."""
 
     channel: Channel
+    site: "BoundedSite"
+    client_software: Client | None = None
+    decision = UNDECIDED
+    begun = 0.0
 
     def process(self) -> None:
         self.site = self.channel.site
+        self.begun = self.site.reactor.seconds()
         self.responseHeaders.setRawHeaders(b"Date", [http.datetimeToString()])
         try:
-            Request.render(self, self.channel.site.resource)
+            Request.render(self, self.site.resource)
         except Exception:
             Request.processingFailed(self, Failure())
+
+    def answered(self) -> Answered:
+        """This request, once its answer has been written."""
+        return Answered(
+            _address(self),
+            self.method.decode("latin-1"),
+            _shown(self.uri),
+            self.client_software or identify((self.getHeader(b"User-Agent") or b"").decode("latin-1")),
+            self.decision,
+            self.code,
+            self.sentLength,
+            self.site.reactor.seconds() - self.begun,
+        )
 
 
 class BoundedSite(Site):
     """A web site with `Channel`'s bounds, and an end that waits for what is in flight.
 
-    `answered` is called with every request whose answer has been written.
+    Every `subscriber` is called with every request whose answer has been written.
     """
 
     noisy = False
-    requestFactory = _Request
+    requestFactory = BoundedRequest
     protocol = Channel  # type: ignore[assignment]  # Twisted says its own wrapper, which adds HTTP/2; any HTTPChannel works
+    _log = Logger()
 
-    def __init__(self, resource: IResource, reactor: IReactorTime, answered: Callable[[http.Request], None]) -> None:
+    def __init__(self, resource: IResource, reactor: IReactorTime, subscribers: Sequence[Subscriber] = ()) -> None:
         Site.__init__(self, resource, timeout=IDLE_TIME, reactor=reactor, parsePOSTFormSubmission=False)
         self.channels: set[Channel] = set()
-        self._answered = answered
+        self._subscribers = tuple(subscribers)
         self._drained: Deferred[None] | None = None
 
     @property
@@ -300,9 +366,16 @@ class BoundedSite(Site):
 
     def log(self, request: http.Request) -> None:
         """Called by Twisted when an answer has been written."""
-        self._answered(request)
+        if not self._subscribers or not isinstance(request, BoundedRequest):
+            return
+        answered = request.answered()
+        for subscriber in self._subscribers:
+            try:
+                subscriber(answered)
+            except Exception:
+                self._log.failure("an answered request was not taken note of")
 
-    def gone(self, channel: Channel) -> None:
+    def forget(self, channel: Channel) -> None:
         """A connection has ended."""
         self.channels.discard(channel)
         if not self.channels and self._drained is not None and not self._drained.called:
@@ -352,3 +425,19 @@ def respond(request: Request, status: int, headers: Mapping[str, str], body: byt
         request.setHeader("Content-Length", str(len(body) if length is None else length))
     request.write(body)
     request.finish()
+
+
+def note(request: Request, client: Client, decision: Decision) -> None:
+    """Note who has sent a request and what was decided about it, for those who subscribe to answered requests."""
+    if isinstance(request, BoundedRequest):
+        request.client_software, request.decision = client, decision
+
+
+def _address(request: Request) -> str:
+    return getattr(request.getClientAddress(), "host", None) or "-"  # a Unix socket's has none
+
+
+def _shown(target: bytes) -> str:
+    """A request-target without its query, where tokens may travel, in printable ASCII."""
+    path = target.partition(b"?")[0][:TARGET_LENGTH].decode("latin-1")
+    return _STRANGE.sub("?", path)

@@ -1,4 +1,6 @@
-"""What was served, as HTTP has it: manifests with what every client needs of their head, lists, and where blobs are."""
+"""Answers as HTTP has them: redirects, refusals, the page, and what was fetched, with what every client needs of it."""
+
+from collections.abc import Mapping
 
 from attrs import evolve, frozen
 
@@ -8,61 +10,94 @@ from facaded.backends.registry import Listing
 from facaded.net.client import StreamedResponse
 from facaded.net.text import printable
 from facaded.oci import errors
-from facaded.oci.errors import Code
+from facaded.oci.errors import Code, Refusal
 from facaded.oci.requests import Blob, Ping, Read
 from facaded.oci.requests import Manifest as ManifestRead
+from facaded.policy.answers import Page, Pong, Redirect, Rules
+from facaded.web import page
 
 RETRY_AFTER = "5"
 """Seconds after which a client may ask again what failed everywhere: what is not there is remembered as long."""
+
+ALWAYS = {"Cache-Control": "no-store", "Vary": "User-Agent, Accept, Authorization"}
+"""On every answer: nothing may be remembered, because the next answer may be another."""
+
+REGISTRY = {"Docker-Distribution-Api-Version": "registry/2.0", **ALWAYS}
 
 JSON = {"Content-Type": "application/json"}
 
 
 @frozen
 class Rendered:
-    """Status, headers and body of an answer.
+    """An answer as HTTP has it.
 
+    `backend` is the one that it is from, if there is one; `always` are the headers that do not depend on the answer.
     `length` is that of a body which only a GET would have; `relayed` is a body that is handed on as it comes.
     """
 
     status: int
-    headers: dict[str, str]
+    headers: Mapping[str, str]
     body: bytes = b""
+    backend: str | None = None
     length: int | None = None
     relayed: StreamedResponse | None = None
+    always: Mapping[str, str] = REGISTRY
+
+    @property
+    def head(self) -> Mapping[str, str]:
+        """All headers of the answer."""
+        if self.backend is None:
+            return {**self.always, **self.headers}
+        return {**self.always, "X-Facaded-Backend": self.backend, **self.headers}
+
+
+def render(answer: Redirect | Pong | Page | Refusal, rules: Rules) -> Rendered:
+    """An answer that needs no backend to be asked."""
+    match answer:
+        case Redirect():
+            return Rendered(307, {"Location": answer.location}, backend=answer.backend)
+        case Pong():
+            return Rendered(200, JSON, b"{}")
+        case Page():
+            return Rendered(200, page.HEADERS, page.render(answer.host, rules), always=ALWAYS)
+        case Refusal():
+            allow = {"Allow": ", ".join(answer.allow)} if answer.allow else {}
+            return Rendered(answer.status, JSON | allow, errors.document(answer.code, answer.message))
 
 
 def render_forwarded(
     request: Ping | Read, served: Served | NotServed | Unauthorized | Welcome, backend: str, if_none_match: str
 ) -> Rendered:
-    """An answer to a request that was forwarded with the client's own Authorization; see `render`."""
+    """An answer to a request that was forwarded with the client's own Authorization; see `render_served`."""
     match served:
         case Unauthorized(challenge):
             message = "authenticate: docker login, or the like, to this registry's own name"
             return Rendered(401, {**JSON, "WWW-Authenticate": challenge}, errors.document(Code.UNAUTHORIZED, message))
         case Welcome():
-            return Rendered(200, {**JSON, "X-Facaded-Backend": backend}, b"{}")
+            return Rendered(200, JSON, b"{}", backend)
         case NotServed() if isinstance(request, Ping):
             return _failed(served)
         case _:
             assert not isinstance(request, Ping)
-            return render(request, served, backend, None, if_none_match)
+            return render_served(request, served, backend, None, if_none_match)
 
 
-def render(read: Read, served: Served | NotServed, preferred: str, trouble: str | None, if_none_match: str) -> Rendered:
-    """An answer to `read`.
+def render_served(
+    read: Read, served: Served | NotServed, preferred: str, trouble: str | None, if_none_match: str
+) -> Rendered:
+    """An answer to `read` with what the backends said.
 
     `preferred` is the first backend of the route, `trouble` what is wrong with it if something is; `if_none_match` is
     the header's value, empty if there is none.
     """
     if isinstance(served, NotServed):
         return _not_served(read, served)
-    rendered = _found(read, served, if_none_match)
-    headers = {"X-Facaded-Backend": served.backend, **rendered.headers}
+    rendered = evolve(_found(read, served, if_none_match), backend=served.backend)
     trouble = trouble or ("failing" if preferred in served.failures else None)
-    if trouble and served.backend != preferred:
-        headers["Warning"] = f'299 - "{preferred} is {trouble}; served by {served.backend}"'
-    return evolve(rendered, headers=headers)
+    if not trouble or served.backend == preferred:
+        return rendered
+    warning = {"Warning": f'299 - "{preferred} is {trouble}; served by {served.backend}"'}
+    return evolve(rendered, headers={**rendered.headers, **warning})
 
 
 def _found(read: Read, served: Served, if_none_match: str) -> Rendered:
@@ -72,7 +107,7 @@ def _found(read: Read, served: Served, if_none_match: str) -> Rendered:
             headers = {"Docker-Content-Digest": manifest.digest, "ETag": tag, "Content-Type": manifest.media_type}
             if tag in (each.strip().removeprefix("W/") for each in if_none_match.split(",")):
                 return Rendered(304, headers)
-            return Rendered(200, headers, manifest.body or b"", manifest.length)
+            return Rendered(200, headers, manifest.body or b"", length=manifest.length)
         case Listing() as listing:
             headers = {"Content-Type": listing.media_type}
             if listing.next_query is not None:
