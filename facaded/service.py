@@ -26,8 +26,8 @@ from facaded import __version__, state
 from facaded.admin import explanation, status
 from facaded.admin.control import Asked, Commands, Control, Document, RefusedError
 from facaded.admin.site import Admin
+from facaded.backends.ladder import Probe, prober_of
 from facaded.backends.manifests import Cache
-from facaded.backends.probes import Probe, prober_of
 from facaded.backends.serving import Serving
 from facaded.backends.source import Source
 from facaded.backends.tokens import Tokens

@@ -12,7 +12,8 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from facaded.backends.probes import Probe, Prober
+from facaded.backends.ladder import Probe
+from facaded.backends.prober import Prober
 from facaded.policy import failover, health
 from facaded.policy.answers import Situation
 from facaded.policy.failover import Charge, Order, spell
