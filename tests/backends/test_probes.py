@@ -14,18 +14,9 @@ from twisted.logger import LogEvent
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
+from facaded.backends.ladder import BODY_SIZE, Known, Probed, probe
 from facaded.backends.manifests import digest_of
-from facaded.backends.probes import (
-    AFTER_ERROR,
-    BODY_SIZE,
-    HASTE,
-    HASTENED_BURST,
-    HASTENED_EVERY,
-    Known,
-    Probed,
-    Prober,
-    probe,
-)
+from facaded.backends.prober import AFTER_ERROR, HASTE, HASTENED_BURST, HASTENED_EVERY, Prober
 from facaded.net.client import BoundedClient
 from facaded.oci.requests import Image
 from facaded.policy.health import Canary, Climb, Quota, Result, Step, Verdict
