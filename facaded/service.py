@@ -22,7 +22,7 @@ from twisted.logger import Logger
 from twisted.web import http
 from twisted.web.resource import Resource
 
-from facaded import __version__, state
+from facaded import __version__
 from facaded.admin import explanation, status
 from facaded.admin.control import Asked, Commands, Control, Document, RefusedError
 from facaded.admin.site import Admin
@@ -31,15 +31,17 @@ from facaded.backends.manifests import Cache
 from facaded.backends.serving import Serving
 from facaded.backends.source import Source
 from facaded.backends.tokens import Tokens
-from facaded.backends.watch import Plan, Watch, Watched
+from facaded.backends.watch import Watch
 from facaded.config import Backend, Config, Loaded, SettingsError, control_endpoint, control_path, state_directory
 from facaded.net.connections import pooled_client
 from facaded.net.resolver import Resolver
 from facaded.policy import failover
 from facaded.policy.answers import Mode, Situation, ping_leads_to
+from facaded.policy.changes import Change
 from facaded.policy.health import Purpose, Quota
 from facaded.policy.overrides import ContradictionError
-from facaded.state import Clocks
+from facaded.policy.plan import Plan, Watched
+from facaded.state import Clocks, Identity, StateError, StateStore
 from facaded.tls import plain
 from facaded.tls.acme.service import Acme
 from facaded.tls.acme.store import StoreError
@@ -125,6 +127,11 @@ def sources(
     return made
 
 
+def identities(config: Config) -> dict[str, Identity]:
+    """What makes each backend of these settings the one that a state was kept of."""
+    return {each.name: Identity(each.url, str(config.canary(each) or "")) for each in config.backends}
+
+
 class Daemon(MultiService):
     """The whole of facaded as one service."""
 
@@ -137,13 +144,16 @@ class Daemon(MultiService):
         self._reread = reread
         self._environ = environ
         self._notify = Notifier(environ.get("NOTIFY_SOCKET"))
-        self._state_lost = False
-        self._state_kept = True
         self._stopping = False
         self._hangup: Any = signal.SIG_DFL
-        kept = self._read_state()
-        plan = self._plan(loaded.config)
-        self.watch = Watch(reactor, time.time, SystemRandom(), plan, kept.standing, self._changed)
+        self._state = StateStore(reactor, time.time, self._directory(), identities(loaded.config))
+        try:
+            kept = self._state.read()
+        except StateError as error:
+            raise StartError(str(error)) from None
+        self.watch = Watch(reactor, time.time, SystemRandom(), self._plan(loaded.config), kept)
+        self._state.follow(self.watch)
+        self.watch.subscribe(self._changed)
         self._serving = self._serve_by(loaded.config)
         self._facade = Facade(lambda: self.config.rules, self.watch, lambda: self._serving, reactor.seconds)
         self._challenges = Challenges()
@@ -242,13 +252,13 @@ class Daemon(MultiService):
 
     def _explain(self, asked: Asked) -> Document:
         rules = self.config.rules
-        situation = self.watch.situation()
+        now = self.watch.snapshot()
 
         def in_charge(route: tuple[str, ...], purpose: Purpose) -> str:
-            return self.watch.explain((route, purpose))
+            return now.explain((route, purpose))
 
         try:
-            return explanation.document(asked.image, asked.client, rules, situation, in_charge)
+            return explanation.document(asked.image, asked.client, rules, now.situation, in_charge)
         except ValueError as error:
             raise RefusedError(str(error)) from None
 
@@ -274,8 +284,8 @@ class Daemon(MultiService):
                 override(asked)
             except ContradictionError as error:
                 raise RefusedError(str(error)) from None
-            warnings = () if self._state_kept else ("the state cannot be written: this ends with a restart",)
-            return {"why": self.watch.explain(), "warnings": list(warnings)}
+            warnings = () if self._state.kept else ("the state cannot be written: this ends with a restart",)
+            return {"why": self.watch.snapshot().explain(), "warnings": list(warnings)}
 
         return command
 
@@ -368,7 +378,7 @@ class Daemon(MultiService):
     def _serve_by(self, config: Config) -> Serving:
         """Sources and cache for these settings: after a reload nothing is known of what the old ones served."""
         cache = Cache(config.cache.manifests, config.cache.tag_ttl, self._reactor.seconds)
-        found = sources(config, cache, self._reactor, self.watch.note_quota)
+        found = sources(config, cache, self._reactor, self.watch.quotas.note)
         return Serving(found, self._reactor, self.watch.probe_soon)
 
     def _adopt(self, loaded: Loaded) -> None:
@@ -386,10 +396,10 @@ class Daemon(MultiService):
         plan, serving = self._plan(loaded.config), self._serve_by(loaded.config)
         self._adopt_orders(loaded)
         self.loaded, self._serving = loaded, serving
-        self.watch.replan(plan)
+        self._state.reconfigure(self._directory(), identities(loaded.config))
+        self.watch.reconfigure(plan)
         if self._certificates is not None and loaded.config.tls is not None:
             self._certificates.configure(loaded.config.tls.files, loaded.config.hosts)
-        self._write_state()
 
     def _adopt_orders(self, loaded: Loaded) -> None:
         try:
@@ -408,15 +418,13 @@ class Daemon(MultiService):
     def _settled(self, _: None) -> None:
         if self._stopping:
             return
-        self._log.info("{why}", why=self.watch.explain())
-        self._write_state()
+        self._log.info("{why}", why=self.watch.snapshot().explain())
         self._notify(f"READY=1\nSTATUS={self._summary()}")
 
-    def _changed(self, news: str) -> None:
-        if news:
-            self._log.info("{news}", news=news)
+    def _changed(self, change: Change) -> None:
+        if change.news:
+            self._log.info("{news}", news=change.news)
         self._notify(f"STATUS={self._summary()}")
-        self._state_kept = self._write_state()
 
     def _not_ready(self) -> str | None:
         if self._stopping:
@@ -429,8 +437,9 @@ class Daemon(MultiService):
         def written(monotonic: float) -> str:
             return datetime.fromtimestamp(clocks.to_wall(monotonic)).astimezone().strftime("%H:%M")
 
-        healths = self.watch.standing.healths
-        return failover.summarise(tuple(healths), healths, self.watch.charge, self.watch.standing.overrides, written)
+        now = self.watch.snapshot()
+        healths, overrides = now.standing.healths, now.standing.overrides
+        return failover.summarise(tuple(healths), healths, now.charge, overrides, written)
 
     def _warn(self) -> None:
         for warning in self.loaded.warnings:
@@ -442,37 +451,8 @@ class Daemon(MultiService):
     def _clocks(self) -> Clocks:
         return Clocks(time.time(), self._reactor.seconds())
 
-    # State
-
     def _directory(self) -> Path:
         return state_directory(self.config, self._environ)
-
-    def _known(self) -> dict[str, state.Known]:
-        settings = self.config
-        return {each.name: state.Known(each.url, str(settings.canary(each) or "")) for each in settings.backends}
-
-    def _read_state(self) -> state.Kept:
-        directory = self._directory()
-        try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise StartError(f"state.directory: {directory} cannot be made ({error.strerror}): name another") from None
-        kept = state.read(directory, self._known(), self._clocks())
-        if kept.warning:
-            self._log.warn("{warning}", warning=kept.warning)
-        self._state_lost = not kept.writable
-        return kept
-
-    def _write_state(self) -> bool:
-        """Write the state; says whether it was."""
-        if self._state_lost:
-            return False
-        try:
-            state.write(self._directory(), self.watch.standing, self._known(), self._clocks())
-        except OSError as error:
-            self._log.warn("the state cannot be written ({why}); it is kept in memory", why=error.strerror)
-            return False
-        return True
 
     async def _stop(self) -> None:
         """Stop listening, end what is in flight, then the probes; the state is written last."""
@@ -485,7 +465,7 @@ class Daemon(MultiService):
         if self._certificates is not None:
             self._certificates.stopService()
         self.watch.stopService()
-        self._write_state()
+        self._state.stopService()
         signal.signal(signal.SIGHUP, self._hangup)
         self._log.info("stopped")
 

@@ -5,11 +5,13 @@ from datetime import datetime
 from typing import Any
 
 from facaded import __version__
+from facaded.backends.quotas import Quotas
 from facaded.backends.watch import Watch
 from facaded.policy.answers import Rules
 from facaded.policy.failover import spell
 from facaded.policy.health import Health, Purpose, Quota, Result, State
 from facaded.policy.overrides import Override
+from facaded.policy.snapshot import Snapshot
 
 COLUMNS = ("BACKEND", "STATE", "SINCE", "LAST FAILED STEP", "URL")
 
@@ -35,20 +37,21 @@ def document(
     do not resolve, and since when their last addresses are used. All times in the document are seconds since the
     epoch, all durations seconds.
     """
-    charge, overrides, until = watch.charge, watch.standing.overrides, watch.handover_until
+    now = watch.snapshot()
+    charge, overrides, until = now.charge, now.standing.overrides, now.handover_until
     return {
         "version": __version__,
         "settings": source,
         "warnings": list(warnings),
         "in_charge": charge.backend,
         "in_charge_since": wall(charge.since),
-        "why": watch.explain(),
+        "why": now.explain(),
         "pins": {name: _override(each, wall) for name, each in overrides.pins.items()},
         "handover_until": None if until is None else wall(until),
         "stale_names": {name: wall(since) for name, since in stale.items()},
-        "charges": list(_charges(watch, rules, wall)),
+        "charges": list(_charges(now, rules, wall)),
         "backends": [
-            {"name": name, "url": backend.url, **_backend(watch, name, wall)}
+            {"name": name, "url": backend.url, **_backend(now, watch.quotas, name, wall)}
             for name, backend in rules.backends.items()
         ],
         "certificates": list(certificates),
@@ -74,22 +77,22 @@ def is_bad_news(status: Mapping[str, Any]) -> bool:
     return down or any(each["expired"] or each["until"] is None for each in status["certificates"])
 
 
-def _charges(watch: Watch, rules: Rules, wall: Wall) -> Iterator[dict[str, Any]]:
+def _charges(now: Snapshot, rules: Rules, wall: Wall) -> Iterator[dict[str, Any]]:
     """Who is in charge of each route, for redirects and for serving."""
     for route in rules.routes:
         for purpose in Purpose:
-            charge = watch.standing.charges[route.backends, purpose]
+            charge = now.standing.charges[route.backends, purpose]
             yield {
                 "repositories": [pattern.text for pattern in route.repositories],
                 "for": purpose.value,
                 "backend": charge.backend,
                 "since": wall(charge.since),
-                "why": watch.explain((route.backends, purpose)),
+                "why": now.explain((route.backends, purpose)),
             }
 
 
-def _backend(watch: Watch, name: str, wall: Wall) -> dict[str, Any]:
-    health = watch.standing.healths.get(name)
+def _backend(now: Snapshot, quotas: Quotas, name: str, wall: Wall) -> dict[str, Any]:
+    health = now.standing.healths.get(name)
     if health is None:
         return {**dict.fromkeys(_OF_BACKEND), "pulls_left": {}}
     failed_at = None if health.failed_at is None else wall(health.failed_at)
@@ -98,12 +101,12 @@ def _backend(watch: Watch, name: str, wall: Wall) -> dict[str, Any]:
         "since": wall(health.since),
         "last": result(health.last),
         "failed": {**result(health.failed), "at": failed_at} if health.failed else None,
-        "drift": watch.drifts.get(name),
-        "drained": _override(watch.standing.overrides.drains.get(name), wall),
-        "pulls_left": {asker: _quota(*seen, wall) for asker, seen in watch.quotas.get(name, {}).items()},
+        "drift": now.drifts.get(name),
+        "drained": _override(now.standing.overrides.drains.get(name), wall),
+        "pulls_left": {asker: _quota(*seen, wall) for asker, seen in quotas.of(name).items()},
         "limited_until": _limited_until(health, wall),
         "relapses": health.relapses,
-        "failback_after": health.failback_after(watch.plan.settings.failback_after),
+        "failback_after": health.failback_after(now.plan.settings.failback_after),
     }
 
 

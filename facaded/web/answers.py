@@ -91,7 +91,7 @@ class Facade(Resource):
 
     def _decide(self, request: Request, asked: requests.Request | Refusal) -> Answer:
         client = identify(_header(request, "User-Agent"))
-        return decide(asked, _host(request).decode("latin-1"), client, self._rules(), self._watch.situation())
+        return decide(asked, _host(request).decode("latin-1"), client, self._rules(), self._watch.snapshot().situation)
 
     async def _serve(self, request: Request, answer: Serve) -> Rendered:
         found = await self._serving().serve(answer.read, answer.backends, _wanted(request))
