@@ -23,9 +23,11 @@ from twisted.web import http
 from twisted.web.resource import Resource
 
 from facaded import __version__
-from facaded.admin import explanation, status
-from facaded.admin.control import Asked, Commands, Control, Document, RefusedError
+from facaded.admin.commands import Commands
+from facaded.admin.control import Control
+from facaded.admin.reporter import Reporter
 from facaded.admin.site import Admin
+from facaded.admin.status import InForce
 from facaded.backends.ladder import Probe, prober_of
 from facaded.backends.manifests import Cache
 from facaded.backends.serving import Serving
@@ -38,8 +40,7 @@ from facaded.net.resolver import Resolver
 from facaded.policy import failover
 from facaded.policy.answers import Mode, Situation, ping_leads_to
 from facaded.policy.changes import Change
-from facaded.policy.health import Purpose, Quota
-from facaded.policy.overrides import ContradictionError
+from facaded.policy.health import Quota
 from facaded.policy.plan import Plan, Watched
 from facaded.state import Clocks, Identity, StateError, StateStore
 from facaded.tls import plain
@@ -79,12 +80,6 @@ def use_monotonic_time(reactor: Any) -> None:
 def use_own_resolver(reactor: Any) -> None:
     """Have names looked up in threads of our own, so that none that hangs holds up another, or the end."""
     reactor.installNameResolver(Resolver(reactor, reactor.callFromThread))
-
-
-def stale_names(reactor: Any) -> Mapping[str, float]:
-    """The names that do not resolve, and since when their last addresses are used, in the reactor's seconds."""
-    resolver = reactor.nameResolver
-    return resolver.stale() if isinstance(resolver, Resolver) else {}
 
 
 def makeService(loaded: Loaded, reactor: Any, reread: Callable[[], Loaded], environ: Mapping[str, str]) -> "Daemon":
@@ -132,6 +127,11 @@ def identities(config: Config) -> dict[str, Identity]:
     return {each.name: Identity(each.url, str(config.canary(each) or "")) for each in config.backends}
 
 
+def in_force(loaded: Loaded) -> InForce:
+    """What the status document says of these settings."""
+    return InForce(loaded.config.rules, loaded.source, loaded.warnings)
+
+
 class Daemon(MultiService):
     """The whole of facaded as one service."""
 
@@ -158,12 +158,18 @@ class Daemon(MultiService):
         self._facade = Facade(lambda: self.config.rules, self.watch, lambda: self._serving, reactor.seconds)
         self._challenges = Challenges()
         self._certificates = self._read_certificates(loaded.config)
+        self._admin = Admin(loaded.config.listen.admin_hosts, self._not_ready)
+        names, certificates = reactor.nameResolver, self._certificates
+        self._reporter = Reporter(in_force(loaded), self.watch, names, certificates, lambda: self._clocks().to_wall)
+        rules, recent = loaded.config.rules, self._facade.lately
+        self._commands = Commands(rules, self.watch, self._reporter, self, self._state, recent)
         self._sites = {
             "listen.http": self._site(self._plain(), accesslog.write),
-            "listen.admin": self._site(Admin(lambda: self.config.listen.admin_hosts, self._not_ready)),
-            "listen.control": self._site(Control(self._commands())),
+            "listen.admin": self._site(self._admin),
+            "listen.control": self._site(Control(self._commands.table)),
         }
         self._acme = self._order(loaded.config)
+        self._commands.reconfigure(loaded.config.rules, self._acme)
         self._factories = self._secured()
         self._open = self.config.listen.http
         self._listeners = [self._listener(key, endpoint) for key, endpoint in self._endpoints()]
@@ -220,74 +226,7 @@ class Daemon(MultiService):
         self._warn()
         return ()
 
-    def status(self) -> dict[str, Any]:
-        """The status document."""
-        orders = {tuple(each["names"]): each for each in self._acme.status()} if self._acme is not None else {}
-        certificates = self._certificates.document(orders) if self._certificates is not None else []
-        return status.document(
-            self.watch,
-            self.config.rules,
-            self.loaded.source,
-            self.loaded.warnings,
-            stale_names(self._reactor),
-            self._clocks().to_wall,
-            certificates,
-        )
-
     # Putting together
-
-    def _commands(self) -> Commands:
-        """What the control socket does."""
-        return {
-            ("GET", "/status"): lambda _: self.status(),
-            ("GET", "/lately"): lambda _: {"images": list(self._facade.lately.images())},
-            ("GET", "/explain"): self._explain,
-            ("POST", "/reload"): self._reload,
-            ("POST", "/renew"): self._renew,
-            ("POST", "/pin"): self._overriding(lambda asked: self.watch.pin(asked.backend, asked.seconds)),
-            ("POST", "/unpin"): self._overriding(lambda _: self.watch.unpin()),
-            ("POST", "/drain"): self._overriding(lambda asked: self.watch.drain(asked.backend, asked.seconds)),
-            ("POST", "/undrain"): self._overriding(lambda asked: self.watch.undrain(asked.backend)),
-        }
-
-    def _explain(self, asked: Asked) -> Document:
-        rules = self.config.rules
-        now = self.watch.snapshot()
-
-        def in_charge(route: tuple[str, ...], purpose: Purpose) -> str:
-            return now.explain((route, purpose))
-
-        try:
-            return explanation.document(asked.image, asked.client, rules, now.situation, in_charge)
-        except ValueError as error:
-            raise RefusedError(str(error)) from None
-
-    def _reload(self, _: Asked) -> Document:
-        if problems := self.reload():
-            raise RefusedError(*(f"not reloaded: {problem}" for problem in problems))
-        return {}
-
-    def _renew(self, _: Asked) -> Document:
-        names = [", ".join(each["names"]) for each in self._acme.status()] if self._acme is not None else []
-        if self._acme is None or not names:
-            raise RefusedError("no certificate is got here: set [tls.acme], or renew those of [[tls.certificate]]")
-        refusals = self._acme.renew()
-        if len(refusals) == len(names):
-            raise RefusedError(*refusals)
-        return {"certificates": names, "warnings": list(refusals)}
-
-    def _overriding(self, override: Callable[[Asked], None]) -> Callable[[Asked], Document]:
-        """A command that changes what the operator says, and tells what has come of it."""
-
-        def command(asked: Asked) -> Document:
-            try:
-                override(asked)
-            except ContradictionError as error:
-                raise RefusedError(str(error)) from None
-            warnings = () if self._state.kept else ("the state cannot be written: this ends with a restart",)
-            return {"why": self.watch.snapshot().explain(), "warnings": list(warnings)}
-
-        return command
 
     def _endpoints(self) -> list[tuple[str, str]]:
         listen = self.config.listen
@@ -396,6 +335,9 @@ class Daemon(MultiService):
         plan, serving = self._plan(loaded.config), self._serve_by(loaded.config)
         self._adopt_orders(loaded)
         self.loaded, self._serving = loaded, serving
+        self._admin.reconfigure(loaded.config.listen.admin_hosts)
+        self._reporter.reconfigure(in_force(loaded))
+        self._commands.reconfigure(loaded.config.rules, self._acme)
         self._state.reconfigure(self._directory(), identities(loaded.config))
         self.watch.reconfigure(plan)
         if self._certificates is not None and loaded.config.tls is not None:
