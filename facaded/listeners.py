@@ -1,7 +1,8 @@
-"""The listeners: endpoints of the settings as services that are opened together, and closed without losing a request."""
+"""The listeners: endpoints of the settings, opened together, and closed without losing a request."""
 
 import errno
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from attrs import frozen
 from twisted.application import strports
@@ -10,7 +11,7 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IProtocolFactory
 
-from facaded.config import Config, control_endpoint
+from facaded.config import Config, control_endpoint, control_path
 from facaded.net.reactor import IFacadedReactor
 from facaded.web.server import BoundedSite
 
@@ -81,6 +82,11 @@ def endpoints(config: Config, environ: Mapping[str, str]) -> Iterator[tuple[str,
     yield from (("listen.https", endpoint) for endpoint in listen.https if config.tls is not None)
     yield from (("listen.admin", endpoint) for endpoint in listen.admin)
     yield "listen.control", control_endpoint(config, environ)
+
+
+def control_socket(config: Config, environ: Mapping[str, str]) -> Path:
+    """Where a daemon with these settings has its control socket."""
+    return Path(control_path(control_endpoint(config, environ)))
 
 
 def why_no_listener(error: CannotListenError | OSError | OverflowError) -> str:

@@ -7,7 +7,7 @@ it returns; the swap itself does not fail. So a bad file, or a part that cannot 
 import signal
 from collections.abc import Callable
 from types import FrameType
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from twisted.application.service import Service
 from twisted.internet.interfaces import IReactorFromThreads
@@ -80,7 +80,7 @@ class Hangup(Service):
     def __init__(self, reactor: IReactorFromThreads, reload: Callable[[], object]) -> None:
         self._reactor = reactor
         self._reload = reload
-        self._before = signal.SIG_DFL
+        self._before: Any = signal.SIG_DFL
 
     def privilegedStartService(self) -> None:
         Service.privilegedStartService(self)

@@ -11,11 +11,13 @@ from twisted.logger import Logger
 from facaded import __version__, parts
 from facaded.admin.commands import Commands
 from facaded.admin.control import Control
+from facaded.admin.reporter import Reporter
 from facaded.admin.site import Admin
 from facaded.backends.watch import Watch
 from facaded.config import Loaded, state_directory
 from facaded.listeners import Listener, Listeners, StartError, endpoints
-from facaded.net.reactor import IFacadedReactor
+from facaded.net.reactor import IFacadedReactor, use_monotonic_time
+from facaded.net.resolver import install, resolver_of
 from facaded.policy.changes import Change
 from facaded.reload import Hangup, Reloader
 from facaded.state import Clocks, StateError, StateStore
@@ -23,11 +25,16 @@ from facaded.systemd import Notifier, Supervision
 from facaded.tls.acme.store import StoreError
 from facaded.tls.challenges import Challenges
 from facaded.tls.plain import Plain
-from facaded.tls.termination import Termination
 from facaded.web import accesslog
 from facaded.web.facade import Facade
 from facaded.web.pulls import Pulls
 from facaded.web.server import BoundedSite, SecureSite
+
+
+def prepare(reactor: IFacadedReactor) -> None:
+    """Make a reactor fit for facaded. Call it once, before anything is scheduled or looked up."""
+    use_monotonic_time(reactor)
+    install(reactor)
 
 
 def makeService(
@@ -59,8 +66,8 @@ def makeService(
     pulls = Pulls(reactor.seconds, watch.probe_soon)
     plain = Plain(challenges, parts.plain_rules(config), facade)
     admin = Admin(config.listen.admin_hosts, supervision.why_not_ready)
-    commands = Commands(watch, state, pulls.recent, tls, reloader, reactor, clocks)
-    commands.reconfigure(rules)
+    reporter = Reporter(parts.in_force(loaded), watch, resolver_of(reactor), tls.certificates if tls else None, clocks)
+    commands = Commands(rules, watch, reporter, reloader, state, pulls.recent, tls.acme if tls else None)
     subscribers = (accesslog.write, pulls.follow)
     sites = {
         "listen.http": BoundedSite(plain, reactor, subscribers),
@@ -74,8 +81,8 @@ def makeService(
 
     for prepare in (
         parts.prepare_listeners(config),
-        parts.prepare_routing(reactor, environ, state, watch, facade, commands),
-        parts.prepare_edges(plain, admin),
+        parts.prepare_backends(reactor, environ, state, watch, facade),
+        parts.prepare_edges(plain, admin, reporter, commands),
         parts.prepare_tls(tls),
     ):
         reloader.add(prepare)
@@ -95,6 +102,9 @@ def makeService(
 
 class Daemon(MultiService):
     """All parts. Unlike its base class it stops them one after the other, the last one that was started first."""
+
+    def __init__(self) -> None:
+        MultiService.__init__(self)
 
     def stopService(self) -> Deferred[None]:
         Service.stopService(self)
@@ -117,7 +127,8 @@ class Announcer(Service):
 
     def startService(self) -> None:
         Service.startService(self)
-        self._log.info("facaded {version}, settings: {source}", version=__version__, source=self._reloader.loaded.source)
+        source = self._reloader.loaded.source
+        self._log.info("facaded {version}, settings: {source}", version=__version__, source=source)
         self._reloader.warn()
         self._watch.when_settled().addCallback(self._settled)
 

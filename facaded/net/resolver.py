@@ -318,10 +318,11 @@ def install(reactor: IFacadedReactor) -> None:
     reactor.installNameResolver(Resolver(reactor, reactor.callFromThread))
 
 
-def stale_names(reactor: IReactorPluggableNameResolver) -> Mapping[str, float]:
-    """The names that do not resolve, and since when their last addresses are used, in the reactor's seconds."""
+def resolver_of(reactor: IReactorPluggableNameResolver) -> Resolver:
+    """The resolver that `install` has put into a reactor."""
     resolver = reactor.nameResolver
-    return resolver.stale() if isinstance(resolver, Resolver) else {}
+    assert isinstance(resolver, Resolver), "call `install` first"
+    return resolver
 
 
 def start_thread(work: Callable[[], None]) -> None:

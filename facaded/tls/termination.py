@@ -5,9 +5,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from random import SystemRandom
-from typing import Any
 
-from twisted.application.service import MultiService
+from twisted.application.service import MultiService, Service
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
@@ -39,40 +38,31 @@ class Termination(MultiService):
         MultiService.__init__(self)
         in_thread = partial(deferToThreadPool, reactor, reactor.getThreadPool())
         self._reactor = reactor
-        self._certificates = Certificates(challenges, reactor, time.time, in_thread, files, hosts)
-        self._acme = Acme(
+        self.certificates = Certificates(challenges, reactor, time.time, in_thread, files, hosts)
+        self.acme = Acme(
             reactor, time.time, SystemRandom(), orders, directory, challenges, self._take_over, connect(reactor)
         )
-        self._certificates.setServiceParent(self)
-        self._acme.setServiceParent(self)
+        children: tuple[Service, ...] = (self.certificates, self.acme)
+        for child in children:
+            child.setServiceParent(self)
         self._take_over()
 
     def secured(self, site: SecureSite) -> Secured:
         """A factory whose connections speak TLS, with `site` in it."""
-        return Secured(site, self._certificates, self._reactor)
+        return Secured(site, self.certificates, self._reactor)
 
     def prepare(self, files: tuple[Files, ...], hosts: tuple[str, ...], orders: Settings) -> Callable[[], None]:
         """Prepare for other settings, and return the swap. Raises StoreError; then nothing has changed."""
 
         def swap() -> None:
-            self._acme.adopt(orders)
+            self.acme.adopt(orders)
             self._take_over()
-            self._certificates.configure(files, hosts)
+            self.certificates.configure(files, hosts)
 
         return swap
 
-    def document(self) -> list[dict[str, Any]]:
-        """What is in service, and what should be: as the status document has it."""
-        orders = {tuple(each["names"]): each for each in self._acme.status()}
-        return self._certificates.document(orders)
-
-    def renew(self) -> tuple[list[str], tuple[str, ...]]:
-        """Renew all that ACME obtains now. Returns what that is, and a sentence for each that cannot be renewed."""
-        names = [", ".join(each["names"]) for each in self._acme.status()]
-        return names, self._acme.renew() if names else ()
-
     def _take_over(self) -> None:
         """Start serving what ACME has obtained."""
-        obtained = [Obtained(names, each.chain, each.key) for names, each in self._acme.current().items()]
-        for problem in self._certificates.replace_obtained(obtained):
+        obtained = [Obtained(names, each.chain, each.key) for names, each in self.acme.current().items()]
+        for problem in self.certificates.replace_obtained(obtained):
             self._log.error("{problem}", problem=problem)
