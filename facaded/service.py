@@ -160,7 +160,7 @@ class Daemon(MultiService):
         self._certificates = self._read_certificates(loaded.config)
         self._admin = Admin(loaded.config.listen.admin_hosts, self._not_ready)
         names, certificates = reactor.nameResolver, self._certificates
-        self._reporter = Reporter(in_force(loaded), self.watch, names, certificates, lambda: self._clocks().to_wall)
+        self._reporter = Reporter(in_force(loaded), self.watch, names, certificates, self._clocks)
         rules, recent = loaded.config.rules, self._facade.lately
         self._commands = Commands(rules, self.watch, self._reporter, self, self._state, recent)
         self._sites = {

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from facaded.admin.status import CertificateStatus, InForce, Status, Wall, document
+from facaded.admin.status import CertificateStatus, InForce, Status, document
 from facaded.backends.watch import Watch
 from facaded.net.schema import from_object
+from facaded.state import Clocks
 from facaded.tls.certificates import Certificates
 
 
@@ -19,7 +20,7 @@ class Names(Protocol):
 class Reporter:
     """Reports the status of the daemon. `certificates` is None if it does not speak TLS.
 
-    `clock` is called at each report, and returns what turns the monotonic times of it into seconds since the epoch.
+    `clocks` gives the time by both clocks at each report.
     """
 
     def __init__(
@@ -28,13 +29,13 @@ class Reporter:
         watch: Watch,
         names: Names,
         certificates: Certificates | None,
-        clock: Callable[[], Wall],
+        clocks: Callable[[], Clocks],
     ) -> None:
         self._in_force = in_force
         self._watch = watch
         self._names = names
         self._certificates = certificates
-        self._clock = clock
+        self._clocks = clocks
 
     def reconfigure(self, in_force: InForce) -> None:
         """Report on these settings from now on."""
@@ -50,7 +51,7 @@ class Reporter:
             {name: self._watch.quotas.of(name) for name in backends},
             self._names.stale(),
             self._certificate_statuses(orders),
-            self._clock(),
+            self._clocks().to_wall,
         )
 
     def _certificate_statuses(self, orders: Sequence[Mapping[str, Any]]) -> list[CertificateStatus]:

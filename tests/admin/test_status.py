@@ -9,6 +9,7 @@ from facaded.net.schema import from_json, from_object, to_json
 from facaded.policy.answers import Backend, Rules
 from facaded.policy.health import Canary, Quota, Result, Step, Verdict
 from facaded.policy.repositories import parse
+from facaded.state import Clocks
 from tests.watching import BAD, GOOD, Watching
 
 BACKENDS = {name: Backend(f"https://{name}.test") for name in ("main", "second", "spare")}
@@ -156,7 +157,7 @@ class Names:
 
 def test_the_reporter_goes_by_the_settings_in_force() -> None:
     watched = watching()
-    reporter = Reporter(IN_FORCE, watched.watch, Names(), None, lambda: lambda at: 1000.0 + at)
+    reporter = Reporter(IN_FORCE, watched.watch, Names(), None, lambda: Clocks(1000.0, 0.0))
     assert reporter.report() == status(watched)
     reporter.reconfigure(InForce(IN_FORCE.rules, "other.toml"))
     assert (reporter.report().settings, reporter.report().warnings) == ("other.toml", ())
