@@ -17,11 +17,13 @@ from facaded.policy.answers import (
     Pong,
     Redirect,
     Route,
+    Rule,
     Rules,
     Serve,
     Situation,
     decide,
     ping_leads_to,
+    rule,
     split_host,
 )
 from facaded.policy.repositories import parse as pattern
@@ -287,3 +289,9 @@ def test_a_drained_backend_is_not_asked_unless_all_are_drained(drained: set[str]
     served = decide(Manifest("org/app", "latest"), "", identify("podman"), rules, situation)
     assert isinstance(served, Serve)
     assert served.backends == asked
+
+
+def test_with_the_client_s_own_credentials_there_is_one_rule() -> None:
+    rules = Rules(backends={"hub": Backend("https://hub.test", private=True)})
+    for request in (Ping(), Manifest("org/app", "latest")):
+        assert rule(request, identify("docker/28"), rules, Situation(("hub",), ("hub",))) is Rule.CLIENT_S_OWN

@@ -13,6 +13,7 @@ from facaded.policy.standing import Standing, begin, carry_over, follow
 
 ROUTE = ("hub", "ghcr")
 FAILED = Result(Verdict.BAD, Step.TOKEN, "time-out", 0.1)
+GRANTED = Result(Verdict.GOOD, Step.TOKEN, "token granted", 0.1)
 UP, DOWN = Health(State.UP, 0.0, answering_since=0.0), Health(State.DOWN, 0.0, failed=FAILED, failed_at=0.0)
 
 
@@ -105,3 +106,24 @@ def test_what_is_known_of_a_backend_depends_on_what_the_new_plan_makes_of_it() -
         "ghcr": UP,
         "quay": Health(State.UNKNOWN, 9.0),
     }
+
+
+@pytest.mark.parametrize(
+    ("health", "why"),
+    [
+        (Health(State.UNKNOWN, 0.0, last=FAILED), ""),
+        (Health(State.UP, 0.0, last=GRANTED), "token server: token granted"),
+        (Health(State.DOWN, 0.0, failed=FAILED), "token server: time-out"),
+        (Health(State.LIMITED, 0.0), ""),
+    ],
+)
+def test_a_transition_says_what_was_seen(health: Health, why: str) -> None:
+    plan = evolve(PLAN, backends={name: evolve(each, canary="") for name, each in PLAN.backends.items()})
+    before = evolve(WELL, healths={"ghcr": UP})
+    after = evolve(WELL, healths={"ghcr": UP, "hub": health})
+    change = compare(Snapshot(plan, before, 0.0), Snapshot(plan, after, 0.0))
+    assert change.transitions == (Transition("hub", None, health.state, why),)
+
+
+def test_the_backends_that_have_had_the_canary_are_known() -> None:
+    assert evolve(WELL, healths={**WELL.healths, "hub": evolve(UP, proven=True)}).proven == {"hub"}

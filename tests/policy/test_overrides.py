@@ -2,7 +2,7 @@
 
 import pytest
 
-from facaded.policy.overrides import ContradictionError, Override, Overrides
+from facaded.policy.overrides import LONGEST, ContradictionError, Override, Overrides
 
 KNOWN = ("hub", "ghcr")
 NOW = Override(100)
@@ -51,3 +51,9 @@ def test_what_has_changed_is_said() -> None:
     before, after = Overrides({"hub": NOW}, {"ghcr": NOW}), Overrides({"quay": NOW}, {"hub": NOW})
     assert after.news(before) == ["quay pinned", "hub no longer pinned", "hub drained", "ghcr no longer drained"]
     assert before.news(before) == []
+
+
+def test_an_override_lasts_as_long_as_it_is_said_and_not_longer_than_the_settings_should_say() -> None:
+    assert Override.lasting(None, 100) == NOW
+    assert Override.lasting(60, 100) == SOON
+    assert Override.lasting(10 * LONGEST, 100) == Override(100, until=100 + LONGEST)
