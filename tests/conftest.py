@@ -3,7 +3,8 @@
 import gc
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -12,8 +13,20 @@ from zope.interface import implementer
 
 REQUIRE_ALL = "FACADED_REQUIRE_ALL"
 
+TESTS = Path(__file__).parent
+MARKED_FOLDERS = ("process", "system")
+"""The tests in such a folder carry the marker of the same name. No file has to set it, so no file can forget it."""
+
 settings.register_profile("facaded", deadline=None)  # a busy machine is not a failure
 settings.load_profile("facaded")
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    for item in items:
+        for folder in MARKED_FOLDERS:
+            if TESTS / folder in item.path.parents:
+                item.add_marker(folder)
 
 
 def pytest_collection_finish() -> None:

@@ -12,7 +12,7 @@ import dxf
 import pytest
 from attrs import define
 
-from tests.daemon import Daemon, running, wait_until
+from tests.process.daemon import Daemon, running, wait_until
 from tests.system.conftest import TABLE
 from tests.system.parties import INDEX, PUBLISHER, Docker, Faulty, Image, Podman, Registry
 

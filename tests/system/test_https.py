@@ -16,7 +16,7 @@ from socketserver import StreamRequestHandler, ThreadingTCPServer
 
 import pytest
 
-from tests.daemon import Daemon, running
+from tests.process.daemon import Daemon, running
 from tests.system.parties import Docker, Image, Registry
 from tests.tls.authority import Authority, pem
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from attrs import evolve, frozen
 
-from tests.daemon import Daemon, running, wait_until
+from tests.process.daemon import Daemon, running, wait_until
 from tests.system.parties import INDEX, Image, Registry
 
 SETTINGS = """

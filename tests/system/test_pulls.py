@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import Daemon, running
+from tests.process.daemon import Daemon, running
 from tests.system.parties import Docker, Image, Registry
 
 SETTINGS = """

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from attrs import define, field, frozen
 
-from tests.daemon import Daemon, running
+from tests.process.daemon import Daemon, running
 from tests.system.outages.fronts import Authority, Front
 from tests.system.parties import Image, Registry
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import Daemon, wait_until
+from tests.process.daemon import Daemon, wait_until
 from tests.system.conftest import HANDOVERS
 from tests.system.outages.fronts import WORKING, Asked, Failure, Front
 from tests.system.outages.stage import REPOSITORY, Fronted, Names, staged
