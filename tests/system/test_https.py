@@ -17,7 +17,9 @@ from socketserver import StreamRequestHandler, ThreadingTCPServer
 import pytest
 
 from tests.process.daemon import Daemon, running
-from tests.system.parties import Docker, Image, Registry
+from tests.system.clients import Docker
+from tests.system.images import Image
+from tests.system.registries import Registry
 from tests.tls.authority import Authority, pem
 
 NAME = "docker.lab.test"

@@ -13,7 +13,8 @@ import pytest
 from attrs import evolve, frozen
 
 from tests.process.daemon import Daemon, running, wait_until
-from tests.system.parties import INDEX, Image, Registry
+from tests.system.images import INDEX, Image
+from tests.system.registries import Registry
 
 SETTINGS = """
 repositories = ["org/*"]
