@@ -5,19 +5,23 @@ Times are written by the wall clock, for a person and for the next boot, and kep
 """
 
 import json
-import os
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from attrs import evolve, frozen
+from twisted.application.service import Service
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
-from facaded.backends.watch import FORGOTTEN, Standing
+from facaded import files
+from facaded.backends.watch import Watch
 from facaded.net.text import printable
+from facaded.policy.changes import Change
 from facaded.policy.failover import Charge
 from facaded.policy.health import MOST_RELAPSES, Health, Purpose, Result, State, Step, Verdict, remembered
 from facaded.policy.overrides import LONGEST, Override, Overrides
+from facaded.policy.standing import FORGOTTEN, Standing
 
 FILE = "state.json"
 VERSION = 2
@@ -28,11 +32,9 @@ FILE_SIZE = 1 << 20
 LATEST = 253402300799.0
 """Seconds since the epoch at the end of the year 9999: no later time can be shown."""
 
-SET_ASIDE = 100
-"""Unreadable files that are kept beside the state file.
 
-With more than that, something else is wrong and the state is not written.
-"""
+class StateError(Exception):
+    """There is no place for the state. The text is one sentence that says why and what to do."""
 
 
 @frozen
@@ -56,7 +58,7 @@ class Clocks:
 
 
 @frozen
-class Known:
+class Identity:
     """What makes a backend of the settings the one that a state was kept of: its URL, and which canary it was asked."""
 
     url: str
@@ -72,7 +74,80 @@ class Kept:
     writable: bool = True
 
 
-def read(directory: Path, backends: Mapping[str, Known], clocks: Clocks) -> Kept:
+class StateStore(Service):
+    """Keeps the state file: read before there is a watch, then written after every change of it and at the stop.
+
+    `clock` gives monotonic seconds, `wall` those since the epoch. `backends` are those of the settings. `kept` says
+    whether what is known now outlives a restart. Stop it after the watch: it writes the last standing.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, clock: IReactorTime, wall: Callable[[], float], directory: Path, backends: Mapping[str, Identity]
+    ) -> None:
+        self.kept = True
+        self._clock = clock
+        self._wall = wall
+        self._directory = directory
+        self._backends = backends
+        self._writable = True
+        self._watch: Watch | None = None
+
+    def read(self) -> Standing | None:
+        """Return what an earlier run knew, if it left anything. Raises StateError if there is no place for the state.
+
+        A state file that can neither be read nor set aside is never overwritten.
+        """
+        try:
+            files.make_directory(self._directory)
+        except OSError as error:
+            why = f"{self._directory} cannot be made ({error.strerror})"
+            raise StateError(f"state.directory: {why}: name another") from None
+        kept = read(self._directory, self._backends, self._clocks())
+        if kept.warning:
+            self._log.warn("{warning}", warning=kept.warning)
+        self.kept = self._writable = kept.writable
+        return kept.standing
+
+    def follow(self, watch: Watch) -> None:
+        """Write what this watch knows: after every change, after its first round, and at the stop."""
+        self._watch = watch
+        watch.subscribe(self._changed)
+        watch.when_settled().addCallback(lambda _: self._keep(watch.standing))
+
+    def reconfigure(self, directory: Path, backends: Mapping[str, Identity]) -> None:
+        """Go on by other settings. Call it before the watch gets its new plan: that change is the first to be written.
+
+        Until then the standing may have backends that these settings do not have.
+        """
+        self._directory = directory
+        self._backends = backends
+
+    def stopService(self) -> None:
+        Service.stopService(self)
+        if self._watch is not None:
+            self._keep(self._watch.standing)
+
+    def _changed(self, change: Change) -> None:
+        self._keep(change.standing)
+
+    def _keep(self, standing: Standing) -> None:
+        self.kept = False
+        if not self._writable:
+            return
+        try:
+            write(self._directory, standing, self._backends, self._clocks())
+        except OSError as error:
+            self._log.warn("the state cannot be written ({why}); it is kept in memory", why=error.strerror)
+        else:
+            self.kept = True
+
+    def _clocks(self) -> Clocks:
+        return Clocks(self._wall(), self._clock.seconds())
+
+
+def read(directory: Path, backends: Mapping[str, Identity], clocks: Clocks) -> Kept:
     """Read the state of an earlier run, of those backends that still have the same URL. Never raises.
 
     A file that cannot be understood is renamed, never overwritten; if that fails too, `writable` is false. Then it
@@ -91,24 +166,17 @@ def read(directory: Path, backends: Mapping[str, Known], clocks: Clocks) -> Kept
         return _set_aside(path, f"cannot be read ({error.strerror})")
 
 
-def write(directory: Path, standing: Standing, backends: Mapping[str, Known], clocks: Clocks) -> None:
+def write(directory: Path, standing: Standing, backends: Mapping[str, Identity], clocks: Clocks) -> None:
     """Write the state whole: a reader sees the old file or the new one, whenever the machine stops.
 
     Raises OSError if it cannot be written; then the old file is as it was.
     """
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = directory / FILE
-    new = path.with_suffix(".new")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(_document(standing, backends, clocks), file, indent=1)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
+    files.make_directory(directory)
+    content = json.dumps(_document(standing, backends, clocks), indent=1)
+    files.replace(directory / FILE, f"{content}\n".encode())
 
 
-def _document(standing: Standing, backends: Mapping[str, Known], clocks: Clocks) -> dict[str, Any]:
+def _document(standing: Standing, backends: Mapping[str, Identity], clocks: Clocks) -> dict[str, Any]:
     return {
         "version": VERSION,
         "written": clocks.wall,
@@ -162,7 +230,7 @@ def _failed(each: Health, clocks: Clocks) -> dict[str, Any] | None:
     }
 
 
-def _standing(document: Any, backends: Mapping[str, Known], clocks: Clocks) -> Standing:
+def _standing(document: Any, backends: Mapping[str, Identity], clocks: Clocks) -> Standing:
     if document["version"] != VERSION:
         raise ValueError("another version")
     healths = {
@@ -235,16 +303,9 @@ def _time(wall: Any) -> float:
 
 def _set_aside(path: Path, why: str) -> Kept:
     forgotten = Standing({}, {}, pinged=FORGOTTEN)
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    names = [f"{path.name}.unreadable-{stamp}{f'-{count}' if count else ''}" for count in range(SET_ASIDE)]
-    aside = next((path.with_name(name) for name in names if not os.path.lexists(path.with_name(name))), None)
     try:
-        if aside is None:
-            raise OSError("too many such files")
-        path.rename(aside)
+        aside = files.set_aside(path, "unreadable")
     except OSError as error:
-        reason = error.strerror or error
-        return Kept(
-            forgotten, f"{path} {why}, and cannot be set aside ({reason}): the state is not kept", writable=False
-        )
+        unkept = f"{path} {why}, and cannot be set aside ({error.strerror or error}): the state is not kept"
+        return Kept(forgotten, unkept, writable=False)
     return Kept(forgotten, f"{path} {why}: set aside as {aside.name}, and the backends are probed anew")

@@ -1,18 +1,19 @@
 """What a person should know of the machine and the network before the daemon starts: for `facaded check`."""
 
 from pathlib import Path
-from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
 
-from facaded.admin import control
-from facaded.admin.control import ControlError
+from facaded.admin import control_client
+from facaded.admin.control_client import ControlError, NewerDaemonError
+from facaded.admin.status import Status
 from facaded.config import Config
+from facaded.listeners import why_no_listener
 from facaded.net.private_addresses import lookup
-from facaded.service import why_no_listener
+from facaded.net.reactor import IFacadedReactor, INetworkReactor
 from facaded.tls.contexts import UnusableError, check_time
 from facaded.tls.files import read
 
@@ -37,7 +38,7 @@ def unusable_certificates(config: Config, now: float) -> tuple[str, ...]:
     return tuple(found)
 
 
-async def unknown_names(config: Config, reactor: Any) -> tuple[str, ...]:
+async def unknown_names(config: Config, reactor: INetworkReactor) -> tuple[str, ...]:
     """A sentence for each of our names that leads nowhere."""
     ordered = (name for names in config.orders for name in names)
     names = list(dict.fromkeys((*config.hosts, *ordered)))[:NAMES]
@@ -49,11 +50,13 @@ async def unknown_names(config: Config, reactor: Any) -> tuple[str, ...]:
     )
 
 
-async def unbindable_ports(config: Config, socket: Path | None, reactor: Any) -> tuple[str, ...]:
+async def unbindable_ports(config: Config, socket: Path | None, reactor: IFacadedReactor) -> tuple[str, ...]:
     """A sentence for each listener that could not be opened; none if the daemon that has them answers at `socket`."""
     if socket is not None:
         try:
-            await control.ask(reactor, socket, "GET", "/status")
+            await control_client.ask(reactor, socket, "GET", "/status", Status)
+        except NewerDaemonError:
+            return ()
         except ControlError:
             pass
         else:
@@ -69,7 +72,7 @@ async def unbindable_ports(config: Config, socket: Path | None, reactor: Any) ->
     return tuple(found)
 
 
-def _addresses(name: str, reactor: Any) -> Deferred[list[str]]:
+def _addresses(name: str, reactor: INetworkReactor) -> Deferred[list[str]]:
     """The addresses of a name; none if they are not found in time."""
 
     async def found() -> list[str]:
@@ -78,7 +81,7 @@ def _addresses(name: str, reactor: Any) -> Deferred[list[str]]:
     return Deferred.fromCoroutine(found()).addTimeout(NAMES_TIME, reactor).addErrback(lambda _: [])
 
 
-async def _refused(endpoint: str, reactor: Any) -> str:
+async def _refused(endpoint: str, reactor: IFacadedReactor) -> str:
     """Why it cannot be listened on; empty if it can."""
     try:
         port = await serverFromString(reactor, endpoint).listen(Factory())

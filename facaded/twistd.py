@@ -10,7 +10,8 @@ from twisted.python import usage
 
 from facaded import config, service
 from facaded.config import SettingsError
-from facaded.service import StartError
+from facaded.listeners import StartError
+from facaded.net.reactor import installed
 
 
 class Options(usage.Options):
@@ -29,7 +30,7 @@ def makeService(options: usage.Options) -> MultiService:
 
     Settings that cannot be used end the process with exit status 2 and a sentence for each problem.
     """
-    from twisted.internet import reactor
+    reactor = installed()
 
     def read() -> config.Loaded:
         given: dict[str, Any] = options
@@ -52,7 +53,7 @@ class _UnderTwistd(MultiService):
     twistd itself would show a traceback.
     """
 
-    def __init__(self, daemon: service.Daemon) -> None:
+    def __init__(self, daemon: MultiService) -> None:
         MultiService.__init__(self)
         MultiService.addService(self, daemon)
 

@@ -14,16 +14,21 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from twisted.internet.task import Clock
 
 from facaded import state
-from facaded.backends.watch import Plan, Standing, Watch
+from facaded.backends.watch import Watch
+from facaded.policy.answers import Situation
+from facaded.policy.changes import Change
 from facaded.policy.health import Canary, Health, Purpose, Result, State, Step, Verdict
 from facaded.policy.overrides import ContradictionError
-from facaded.state import Clocks
+from facaded.policy.plan import Plan
+from facaded.policy.standing import Standing
+from facaded.state import Clocks, Identity
 from tests.watching import Scripted
 
 NAMES = ("hub", "ghcr", "quay")
 ROUTES = (("ghcr", "hub"), NAMES)
-KNOWN = {name: state.Known(f"https://{name}.test", "org/app:latest") for name in NAMES}
+KNOWN = {name: Identity(f"https://{name}.test", "org/app:latest") for name in NAMES}
 FAILBACK = 60.0
+HANDOVERS = [0.0, 75.0, 3600.0]
 DIGESTS = [f"sha256:{letter * 64}" for letter in "ab"]
 
 RESULTS = st.builds(
@@ -47,6 +52,7 @@ class Machine(RuleBasedStateMachine):
         self.directory = tempfile.TemporaryDirectory()
         self.wall = 1_800_000_000.0
         self.routes: tuple[tuple[str, ...], ...] = ROUTES
+        self.handover = HANDOVERS[1]
 
     def teardown(self) -> None:
         self.watch.stopService()
@@ -60,23 +66,34 @@ class Machine(RuleBasedStateMachine):
     def start(self, kept: Standing | None) -> None:
         self.clock, self.backends = Clock(), Scripted()
         self.boot = self.wall
-        self.watch = Watch(self.clock, lambda: self.now, Random(1), self.plan(), kept, lambda _: None)
+        self.watch = Watch(self.clock, lambda: self.now, Random(1), self.plan(), kept)
+        self.pushed, self.known, self.unread = self.situation, self.watch.standing, list[Change]()
+        self.watch.subscribe(self.hear)
         self.watch.startService()
 
     @property
     def now(self) -> float:
         return self.boot + self.clock.seconds()
 
+    @property
+    def situation(self) -> Situation:
+        return self.watch.snapshot().situation
+
+    def hear(self, change: Change) -> None:
+        self.pushed = change.situation
+        self.unread.append(change)
+
     def plan(self) -> Plan:
-        return evolve(self.backends.plan(*NAMES, failback_after=FAILBACK), routes=self.routes)
+        plan = self.backends.plan(*NAMES, failback_after=FAILBACK)
+        return evolve(plan, routes=self.routes, handover=self.handover)
 
     @rule(name=st.sampled_from(NAMES), result=RESULTS)
     def answer(self, name: str, result: Result) -> None:
         if name not in self.backends.waiting:
             return
-        before, healths = self.watch.situation(), dict(self.watch.standing.healths)
+        before, healths = self.situation, dict(self.watch.standing.healths)
         self.backends.answer(name, result)
-        after = self.watch.situation()
+        after = self.situation
         for purpose, was, now in (
             (Purpose.REDIRECT, before.redirecting, after.redirecting),
             (Purpose.SERVE, before.serving, after.serving),
@@ -96,6 +113,7 @@ class Machine(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         for _ in range(int(seconds / 0.1)):
             self.clock.advance(0.1)
+            assert self.pushed == self.situation
 
     @rule(
         name=st.sampled_from((*NAMES, "nowhere")),
@@ -117,14 +135,15 @@ class Machine(RuleBasedStateMachine):
         except ContradictionError:
             assert self.watch.standing == before
 
-    @rule()
-    def reload(self) -> None:
+    @rule(handover=st.sampled_from(HANDOVERS))
+    def reload(self, handover: float) -> None:
         self.routes = self.routes[::-1] if self.routes == ROUTES else ROUTES
-        overrides, leads = self.watch.standing.overrides, self.watch.situation().redirecting
-        self.watch.replan(self.plan())
+        self.handover = handover
+        overrides, leads = self.watch.standing.overrides, self.situation.redirecting
+        self.watch.reconfigure(self.plan())
         assert self.watch.standing.overrides == overrides
-        if self.watch.settled and self.watch.situation().redirecting != leads:
-            assert self.watch.situation().handover
+        if self.watch.settled and self.situation.redirecting != leads and handover:
+            assert self.situation.handover
 
     @precondition(lambda self: self.watch.settled)
     @rule(away=st.sampled_from([0.1, 20.0, 4000.0]))
@@ -148,8 +167,35 @@ class Machine(RuleBasedStateMachine):
         return self.watch.standing.healths[name].usable(purpose) and not overrides.pins and not overrides.drains
 
     @invariant()
+    def what_was_pushed_is_what_is_so(self) -> None:
+        assert self.pushed == self.situation
+
+    @invariant()
+    def each_change_leads_from_the_one_before_to_the_next(self) -> None:
+        changes, self.unread = self.unread, []
+        for change in changes:
+            before, after, self.known = self.known, change.standing, change.standing
+            states = {name: each.state for name, each in after.healths.items()}
+            moved = {
+                each.backend: (each.before, each.after) for each in change.transitions if each.before is not each.after
+            }
+            assert len(moved) == len(change.transitions)
+            assert moved == {
+                name: (before.healths[name].state, state)
+                for name, state in states.items()
+                if before.healths[name].state is not state
+            }
+            taken = {each.place: (each.before, each.after) for each in change.takeovers}
+            assert taken == {
+                place: (before.charges[place].backend, charge.backend)
+                for place, charge in after.charges.items()
+                if place in before.charges and before.charges[place].backend != charge.backend
+            }
+
+    @invariant()
     def one_is_in_charge_of_each_route_and_answer(self) -> None:
-        situation, overrides = self.watch.situation(), self.watch.standing.overrides
+        now = self.watch.snapshot()
+        situation, overrides = now.situation, now.standing.overrides
         for purpose, in_charge in ((Purpose.REDIRECT, situation.redirecting), (Purpose.SERVE, situation.serving)):
             for route, name in zip(self.routes, in_charge, strict=True):
                 assert name in route
@@ -160,7 +206,7 @@ class Machine(RuleBasedStateMachine):
                 elif not self.watch.standing.healths[name].usable(purpose):
                     others = [each for each in route if each not in overrides.drains]
                     assert not any(self.watch.standing.healths[each].usable(purpose) for each in others)
-                assert name in self.watch.explain((route, purpose))
+                assert name in now.explain((route, purpose))
 
 
 def assert_same(kept: Standing | None, written: Standing) -> None:

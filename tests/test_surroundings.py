@@ -8,14 +8,17 @@ import pytest_twisted
 from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
+from zope.interface import implementer
 
 from facaded.config import Acme, Config, HostName, Tls
+from facaded.net.reactor import INetworkReactor
 from facaded.net.resolver import Resolver
 from facaded.surroundings import NAMES_TIME, unknown_names
 
 HOSTS = tuple(HostName(name) for name in ("known.test", "unknown.test", "192.0.2.1"))
 
 
+@implementer(INetworkReactor)
 class Reactor(MemoryReactorClock):
     """With a resolver that knows one name, and never ends with another."""
 

@@ -7,8 +7,12 @@ from attrs import define, evolve, field
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from facaded.backends.watch import Plan, Standing, Watch, Watched
+from facaded.backends.watch import Watch
+from facaded.policy.answers import Situation
+from facaded.policy.changes import Change
 from facaded.policy.health import Climb, Result, Settings, Step, Verdict
+from facaded.policy.plan import Plan, Watched
+from facaded.policy.standing import Standing
 
 GOOD = Result(Verdict.GOOD, Step.TOKEN, "token granted", 0.1)
 BAD = Result(Verdict.BAD, Step.PING, "connection refused", 0.1)
@@ -43,7 +47,7 @@ class Scripted:
 
 @define
 class Watching:
-    """A running watch, its backends, its clock, and the news it told.
+    """A running watch, its backends, its clock, the changes it pushed, and the news of them.
 
     `step` is what the wall clock is ahead, `kept` how often there was something to keep that is no news.
     """
@@ -53,6 +57,7 @@ class Watching:
     news: list[str]
     step: float = 0.0
     kept: int = 0
+    changes: list[Change] = field(factory=list)
     watch: Watch = field(init=False)
 
     @classmethod
@@ -60,26 +65,25 @@ class Watching:
         clock, backends, news = Clock(), Scripted(), list[str]()
         watching = cls(clock, backends, news)
         plan = backends.plan(*names, failback_after=failback_after)
-        watching.watch = Watch(
-            clock,
-            lambda: clock.seconds() + watching.step,
-            Random(1),
-            plan,
-            kept,
-            watching.hear,
-        )
+        watching.watch = Watch(clock, lambda: clock.seconds() + watching.step, Random(1), plan, kept)
+        watching.watch.subscribe(watching.hear)
         watching.watch.startService()
         return watching
 
-    def hear(self, line: str) -> None:
-        if line:
-            self.news.append(line)
+    def hear(self, change: Change) -> None:
+        self.changes.append(change)
+        if change.news:
+            self.news.append(change.news)
         else:
             self.kept += 1
 
     @property
     def in_charge(self) -> str:
-        return self.watch.charge.backend
+        return self.watch.snapshot().charge.backend
+
+    @property
+    def situation(self) -> Situation:
+        return self.watch.snapshot().situation
 
     def advance(self, seconds: float) -> None:
         """Let time pass in steps small enough that every wait ends in its own."""

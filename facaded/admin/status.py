@@ -1,110 +1,233 @@
-"""The status document, and how a person reads it."""
+"""The status document: what the daemon knows, as the control socket and `--json` have it.
+
+All times in it are seconds since the epoch, all durations seconds.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
-from typing import Any
+
+from attrs import field, frozen
 
 from facaded import __version__
-from facaded.backends.watch import Watch
+from facaded.net.schema import LEFT_OUT, Document, key
 from facaded.policy.answers import Rules
-from facaded.policy.failover import spell
 from facaded.policy.health import Health, Purpose, Quota, Result, State
 from facaded.policy.overrides import Override
-
-COLUMNS = ("BACKEND", "STATE", "SINCE", "LAST FAILED STEP", "URL")
-
-_OF_BACKEND = ("state", "since", "last", "failed", "drift", "drained", "limited_until", "relapses", "failback_after")
-"""What the document says of a backend that may be in charge; of another it is null."""
+from facaded.policy.snapshot import Snapshot
 
 Wall = Callable[[float], float]
 """Turns a monotonic time into seconds since the epoch."""
 
+PullsLeft = Mapping[str, Mapping[str, tuple[Quota, float]]]
+"""The pulls that each backend still grants, by asker, and when it said so in monotonic seconds."""
+
+
+@frozen
+class OverrideStatus:
+    """A pin or a drain. `until` is null if it does not end by itself."""
+
+    since: float
+    until: float | None
+
+
+@frozen
+class ChargeStatus:
+    """Who is in charge of a route, for redirects or for serving. `repositories` are empty for the last route."""
+
+    repositories: tuple[str, ...]
+    purpose: str = field(metadata=key("for"))
+    backend: str
+    since: float
+    why: str
+
+
+@frozen
+class ProbeStatus:
+    """What a probe found; an empty object before the first one has."""
+
+    verdict: str | None = field(default=None, metadata=LEFT_OUT)
+    step: str | None = field(default=None, metadata=LEFT_OUT)
+    words: str | None = field(default=None, metadata=LEFT_OUT)
+    latency: float | None = field(default=None, metadata=LEFT_OUT)
+    drift: str | None = field(default=None, metadata=LEFT_OUT)
+
+
+@frozen
+class FailureStatus:
+    """What the latest probe found that was not good."""
+
+    verdict: str
+    step: str
+    words: str
+    latency: float
+    at: float | None
+    drift: str | None = field(default=None, metadata=LEFT_OUT)
+
+
+@frozen
+class QuotaStatus:
+    """The pulls that a backend still grants: `remaining` of `limit` in `window` seconds, as it said at a time."""
+
+    remaining: int
+    limit: int | None
+    window: float
+    at: float
+
+
+@frozen
+class BackendStatus:
+    """What is known of a backend. All but the first two are null for one that no route uses."""
+
+    name: str
+    url: str
+    pulls_left: Mapping[str, QuotaStatus] = field(factory=dict)
+    state: str | None = None
+    since: float | None = None
+    last: ProbeStatus | None = None
+    failed: FailureStatus | None = None
+    drift: str | None = None
+    drained: OverrideStatus | None = None
+    limited_until: float | None = None
+    relapses: int | None = None
+    failback_after: float | None = None
+
+
+@frozen
+class CertificateStatus:
+    """A certificate in service, or one that should be: then `until` is null. The last five say more of an order."""
+
+    names: tuple[str, ...]
+    issuer: str | None
+    until: float | None
+    expired: bool
+    expires_soon: bool
+    source: str = field(metadata=key("from"))
+    next_renewal: float | None = None
+    error: str | None = None
+    not_after: float | None = None
+    suggested_because: str | None = None
+    error_at: float | None = None
+    attempts: int | None = None
+    ca: str | None = None
+
+
+@frozen
+class Status(Document):
+    """All of it. `version` is facaded's own, not that of the document."""
+
+    version: str
+    settings: str
+    warnings: tuple[str, ...]
+    in_charge: str
+    in_charge_since: float
+    why: str
+    pins: Mapping[str, OverrideStatus]
+    handover_until: float | None
+    stale_names: Mapping[str, float]
+    charges: tuple[ChargeStatus, ...]
+    backends: tuple[BackendStatus, ...]
+    certificates: tuple[CertificateStatus, ...]
+
+    @property
+    def is_bad_news(self) -> bool:
+        """Whether a backend that may be in charge is down, or a certificate is missing or has expired."""
+        down = any(backend.state == State.DOWN.value for backend in self.backends)
+        return down or any(each.expired or each.until is None for each in self.certificates)
+
+
+@frozen
+class InForce:
+    """What the settings in force say: the rules, where they were read, and what to warn of."""
+
+    rules: Rules
+    source: str
+    warnings: tuple[str, ...] = ()
+
 
 def document(
-    watch: Watch,
-    rules: Rules,
-    source: str,
-    warnings: tuple[str, ...],
-    stale: Mapping[str, float],
+    in_force: InForce,
+    now: Snapshot,
+    pulls_left: PullsLeft,
+    stale_names: Mapping[str, float],
+    certificates: Sequence[CertificateStatus],
     wall: Wall,
-    certificates: Sequence[Mapping[str, Any]] = (),
-) -> dict[str, Any]:
-    """What the daemon knows, as JSON has it. `certificates` are as `tls.certificates` has them.
+) -> Status:
+    """Put together what the daemon knows.
 
-    It has all backends of the rules, preferred first, those included that may not stand in; `stale` are the names that
-    do not resolve, and since when their last addresses are used. All times in the document are seconds since the
-    epoch, all durations seconds.
+    It has all backends of the rules, preferred first, those included that no route uses. `stale_names` are the names
+    that do not resolve, and since when their last addresses are used.
     """
-    charge, overrides, until = watch.charge, watch.standing.overrides, watch.handover_until
-    return {
-        "version": __version__,
-        "settings": source,
-        "warnings": list(warnings),
-        "in_charge": charge.backend,
-        "in_charge_since": wall(charge.since),
-        "why": watch.explain(),
-        "pins": {name: _override(each, wall) for name, each in overrides.pins.items()},
-        "handover_until": None if until is None else wall(until),
-        "stale_names": {name: wall(since) for name, since in stale.items()},
-        "charges": list(_charges(watch, rules, wall)),
-        "backends": [
-            {"name": name, "url": backend.url, **_backend(watch, name, wall)}
-            for name, backend in rules.backends.items()
-        ],
-        "certificates": list(certificates),
-    }
+    overrides, until = now.standing.overrides, now.handover_until
+    return Status(
+        version=__version__,
+        settings=in_force.source,
+        warnings=in_force.warnings,
+        in_charge=now.charge.backend,
+        in_charge_since=wall(now.charge.since),
+        why=now.explain(),
+        pins={name: _override(each, wall) for name, each in overrides.pins.items()},
+        handover_until=None if until is None else wall(until),
+        stale_names={name: wall(since) for name, since in stale_names.items()},
+        charges=tuple(_charges(now, in_force.rules, wall)),
+        backends=tuple(
+            _backend(name, backend.url, now, pulls_left.get(name, {}), wall)
+            for name, backend in in_force.rules.backends.items()
+        ),
+        certificates=tuple(certificates),
+    )
 
 
-def table(status: Mapping[str, Any]) -> str:
-    """The status document for a terminal.
-
-    A table of the backends, who is in charge and why, and what there is to know.
-    """
-    rows = [COLUMNS, *(_row(backend) for backend in status["backends"])]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS) - 1)]
-    lines = [
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]) for row in rows
-    ]
-    return "\n".join([*lines, "", *_sentences(status), *(f"warning: {warning}" for warning in status["warnings"])])
+def probe_status(found: Result | None) -> ProbeStatus:
+    """Turn a probe's result into its part of a document."""
+    if found is None:
+        return ProbeStatus()
+    return ProbeStatus(found.verdict.value, found.step.value, found.words, round(found.latency, 4), _drift(found))
 
 
-def is_bad_news(status: Mapping[str, Any]) -> bool:
-    """Whether a backend that may be in charge is down, or a certificate is missing or has expired."""
-    down = any(backend["state"] == State.DOWN.value for backend in status["backends"])
-    return down or any(each["expired"] or each["until"] is None for each in status["certificates"])
-
-
-def _charges(watch: Watch, rules: Rules, wall: Wall) -> Iterator[dict[str, Any]]:
+def _charges(now: Snapshot, rules: Rules, wall: Wall) -> Iterator[ChargeStatus]:
     """Who is in charge of each route, for redirects and for serving."""
     for route in rules.routes:
         for purpose in Purpose:
-            charge = watch.standing.charges[route.backends, purpose]
-            yield {
-                "repositories": [pattern.text for pattern in route.repositories],
-                "for": purpose.value,
-                "backend": charge.backend,
-                "since": wall(charge.since),
-                "why": watch.explain((route.backends, purpose)),
-            }
+            charge = now.standing.charges[route.backends, purpose]
+            repositories = tuple(pattern.text for pattern in route.repositories)
+            why = now.explain((route.backends, purpose))
+            yield ChargeStatus(repositories, purpose.value, charge.backend, wall(charge.since), why)
 
 
-def _backend(watch: Watch, name: str, wall: Wall) -> dict[str, Any]:
-    health = watch.standing.healths.get(name)
+def _backend(
+    name: str, url: str, now: Snapshot, pulls_left: Mapping[str, tuple[Quota, float]], wall: Wall
+) -> BackendStatus:
+    health = now.standing.healths.get(name)
     if health is None:
-        return {**dict.fromkeys(_OF_BACKEND), "pulls_left": {}}
-    failed_at = None if health.failed_at is None else wall(health.failed_at)
-    return {
-        "state": health.state.value,
-        "since": wall(health.since),
-        "last": result(health.last),
-        "failed": {**result(health.failed), "at": failed_at} if health.failed else None,
-        "drift": watch.drifts.get(name),
-        "drained": _override(watch.standing.overrides.drains.get(name), wall),
-        "pulls_left": {asker: _quota(*seen, wall) for asker, seen in watch.quotas.get(name, {}).items()},
-        "limited_until": _limited_until(health, wall),
-        "relapses": health.relapses,
-        "failback_after": health.failback_after(watch.plan.settings.failback_after),
-    }
+        return BackendStatus(name, url)
+    drain = now.standing.overrides.drains.get(name)
+    return BackendStatus(
+        name=name,
+        url=url,
+        pulls_left={asker: _quota(quota, at, wall) for asker, (quota, at) in pulls_left.items()},
+        state=health.state.value,
+        since=wall(health.since),
+        last=probe_status(health.last),
+        failed=_failure(health, wall),
+        drift=now.drifts.get(name),
+        drained=None if drain is None else _override(drain, wall),
+        limited_until=_limited_until(health, wall),
+        relapses=health.relapses,
+        failback_after=health.failback_after(now.plan.settings.failback_after),
+    )
+
+
+def _failure(health: Health, wall: Wall) -> FailureStatus | None:
+    found, at = health.failed, health.failed_at
+    if found is None:
+        return None
+    said = wall(at) if at is not None else None
+    return FailureStatus(
+        found.verdict.value, found.step.value, found.words, round(found.latency, 4), said, _drift(found)
+    )
+
+
+def _drift(found: Result) -> str | None:
+    return (found.canary.drift or None) if found.canary else None
 
 
 def _limited_until(health: Health, wall: Wall) -> float | None:
@@ -116,99 +239,9 @@ def _limited_until(health: Health, wall: Wall) -> float | None:
     return wall(health.failed_at + seconds) if seconds else None
 
 
-def _override(override: Override | None, wall: Wall) -> dict[str, Any] | None:
-    if override is None:
-        return None
-    return {"since": wall(override.since), "until": None if override.until is None else wall(override.until)}
+def _override(override: Override, wall: Wall) -> OverrideStatus:
+    return OverrideStatus(wall(override.since), None if override.until is None else wall(override.until))
 
 
-def _quota(quota: Quota, at: float, wall: Wall) -> dict[str, Any]:
-    return {"remaining": quota.remaining, "limit": quota.limit, "window": quota.window, "at": wall(at)}
-
-
-def result(found: Result | None) -> dict[str, Any]:
-    """A probe's result as JSON has it; empty if there is none."""
-    if found is None:
-        return {}
-    return {
-        "verdict": found.verdict.value,
-        "step": found.step.value,
-        "words": found.words,
-        "latency": round(found.latency, 4),
-        **({"drift": found.canary.drift} if found.canary and found.canary.drift else {}),
-    }
-
-
-def _row(backend: Mapping[str, Any]) -> tuple[str, ...]:
-    if backend["state"] is None:
-        return backend["name"], "not used", "-", "-", backend["url"]
-    failed = backend["failed"]
-    said = f"{failed['step']}: {failed['words']} ({_written(failed['at'])})" if failed else "-"
-    marks = [mark for mark in ("drained", "drift") if backend[mark]]
-    return backend["name"], ", ".join([backend["state"], *marks]), _written(backend["since"]), said, backend["url"]
-
-
-def _sentences(status: Mapping[str, Any]) -> Iterator[str]:
-    """What there is to know besides the table, a line each."""
-    yield status["why"]
-    for charge in status["charges"]:
-        what = f"for {', '.join(charge['repositories'])}: " if charge["repositories"] else ""
-        if charge["for"] == Purpose.SERVE.value and charge["backend"] != _redirecting(status, charge):
-            yield f"{what}for serving, {charge['why']}"
-        elif charge["for"] == Purpose.REDIRECT.value and what:
-            yield f"{what}{charge['why']}"
-    if status["handover_until"] is not None:
-        yield f"handover until {_written(status['handover_until'])}: Docker's manifests and blobs are served"
-    for backend in status["backends"]:
-        yield from _particulars(backend)
-    for name, since in status["stale_names"].items():
-        yield f"{name} does not resolve since {_written(since)}: its last addresses are used"
-    for certificate in status["certificates"]:
-        yield from _certificate(certificate)
-
-
-def _particulars(backend: Mapping[str, Any]) -> Iterator[str]:
-    if backend["state"] is None:
-        return
-    name = backend["name"]
-    if backend["drift"]:
-        yield f"{name} drifts: {backend['drift']}"
-    if backend["drained"] and backend["drained"]["until"] is not None:
-        yield f"{name} is drained until {_written(backend['drained']['until'])}"
-    if backend["limited_until"] is not None:
-        yield f"{name} is limited until {_written(backend['limited_until'])} at the latest"
-    if backend["relapses"]:
-        after = spell(backend["failback_after"])
-        yield f"{name} has relapsed {backend['relapses']} times: it takes over again after it has been up for {after}"
-    for asker, left in backend["pulls_left"].items():
-        of = f" of {left['limit']} in {spell(left['window'])}" if left["limit"] is not None else ""
-        yield f"{name} grants this machine's {asker} {left['remaining']} more pulls{of}"
-
-
-def _certificate(certificate: Mapping[str, Any]) -> Iterator[str]:
-    named = ", ".join(certificate["names"])
-    if certificate["until"] is None:
-        yield f"no certificate{f' for {named}' if named else ''} from {certificate['from']}: {certificate['error']}"
-        return
-    what, until = f"certificate for {named or 'no name'}", _written(certificate["until"])
-    renewal = f", renewed on {_written(certificate['next_renewal'])}" if certificate["next_renewal"] else ""
-    yield f"{what}: by {certificate['issuer']}, until {until}{renewal}, from {certificate['from']}"
-    if certificate["expired"]:
-        yield f"the {what} HAS EXPIRED: renew it"
-    elif certificate["expires_soon"]:
-        yield f"the {what} expires soon, on {until}: it should have been renewed by now"
-    if certificate["error"]:
-        yield f"the {what} is not replaced: {certificate['error']}"
-
-
-def _redirecting(status: Mapping[str, Any], serving: Mapping[str, Any]) -> str:
-    """Who is in charge of redirects where `serving` is for serving."""
-    return next(
-        str(each["backend"])
-        for each in status["charges"]
-        if each["for"] == Purpose.REDIRECT.value and each["repositories"] == serving["repositories"]
-    )
-
-
-def _written(wall: float) -> str:
-    return datetime.fromtimestamp(wall).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+def _quota(quota: Quota, at: float, wall: Wall) -> QuotaStatus:
+    return QuotaStatus(quota.remaining, quota.limit, quota.window, wall(at))

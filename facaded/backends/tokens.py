@@ -7,6 +7,7 @@ credentials), and RFC 9110 §11 for registries that want Basic alone.
 """
 
 import base64
+import functools
 import re
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
@@ -63,8 +64,6 @@ NO_HEADERS: Mapping[str, str] = {}
 T = TypeVar("T")
 
 _RATE = re.compile(r"(\d{1,15})(?:;w=(\d{1,9}))?")
-
-_SUFFIXES = PublicSuffixList()
 
 
 class RealmError(Exception):
@@ -259,8 +258,9 @@ class Tokens:
         theirs, ours = realm.hostname or "", backend.hostname or ""
         if theirs == ours:
             return True
-        domain = _SUFFIXES.privatesuffix(ours)
-        return domain is not None and not ours.replace(".", "").isdigit() and _SUFFIXES.privatesuffix(theirs) == domain
+        suffixes = _public_suffixes()
+        domain = suffixes.privatesuffix(ours)
+        return domain is not None and not ours.replace(".", "").isdigit() and suffixes.privatesuffix(theirs) == domain
 
 
 class ClientAuthorization:
@@ -385,6 +385,12 @@ class AuthorizedClient:
         if (quota := read_quota(response)) is not None:
             self.quota = quota
             self._note_quota("address" if anonymous else "account", quota)
+
+
+@functools.cache
+def _public_suffixes() -> PublicSuffixList:
+    """The public suffix list. It takes 2 MiB, and is needed for accounts alone."""
+    return PublicSuffixList()
 
 
 def token_url(bearer: Challenge, registry_url: str, scope: str | None) -> str:

@@ -16,6 +16,7 @@ from twisted.internet.interfaces import (
     IStreamClientEndpoint,
     ITCPTransport,
 )
+from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 from twisted.web.client import (
     URI,
@@ -150,6 +151,8 @@ class _MeteredEndpoint:
         self._endpoint = endpoint
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        if isinstance(protocolFactory, Factory):
+            protocolFactory.noisy = False  # Twisted would log each connection's start and end
         return self._endpoint.connect(protocolFactory).addCallback(self._meter)
 
     @staticmethod

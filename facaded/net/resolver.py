@@ -21,6 +21,7 @@ from twisted.internet.interfaces import (
     IDelayedCall,
     IHostnameResolver,
     IHostResolution,
+    IReactorPluggableNameResolver,
     IReactorTime,
     IResolutionReceiver,
 )
@@ -29,6 +30,7 @@ from zope.interface import implementer
 
 from facaded.net.addresses import is_address
 from facaded.net.expiring import ExpiringMap
+from facaded.net.reactor import IFacadedReactor
 
 LOOKUPS = 16
 """Look-ups at once. A backend has a name, a token server's and a CDN's or two, so that a few backends whose zones are
@@ -309,6 +311,18 @@ class Resolver:
         except Exception as error:  # whatever it is: those who wait must hear of it
             why = getattr(error, "strerror", None) or type(error).__name__
         self._from_thread(self._ended, lookup, addresses, why)
+
+
+def install(reactor: IFacadedReactor) -> None:
+    """Have a reactor look names up in threads of our own, so that none that hangs holds up another, or the end."""
+    reactor.installNameResolver(Resolver(reactor, reactor.callFromThread))
+
+
+def resolver_of(reactor: IReactorPluggableNameResolver) -> Resolver:
+    """The resolver that `install` has put into a reactor."""
+    resolver = reactor.nameResolver
+    assert isinstance(resolver, Resolver), "call `install` first"
+    return resolver
 
 
 def start_thread(work: Callable[[], None]) -> None:

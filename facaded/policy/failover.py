@@ -4,11 +4,15 @@ Pure: the healths, the order and the time go in, a `Charge` comes out. Times are
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 
 from attrs import field, frozen
 
 from facaded.policy.health import Health, Purpose, State
 from facaded.policy.overrides import Override, Overrides
+
+Place: TypeAlias = tuple[tuple[str, ...], Purpose]
+"""Where a backend may be in charge: a route, by its backends, and what for."""
 
 
 @frozen
@@ -43,7 +47,7 @@ class Order:
 
         With all of them down the first is in charge: it may be this machine's own network that is broken.
         """
-        chosen = self._choose(healths, charge.backend if charge else None, now)
+        chosen = self._chosen(healths, charge.backend if charge else None, now)
         return charge if charge and charge.backend == chosen else Charge(chosen, now)
 
     def failback_at(self, healths: Mapping[str, Health], charge: Charge) -> float | None:
@@ -83,7 +87,7 @@ class Order:
             return f"{name} is drained{_remaining(self.overrides.drains[name], now)}"
         return describe(name, health)
 
-    def _choose(self, healths: Mapping[str, Health], current: str | None, now: float) -> str:
+    def _chosen(self, healths: Mapping[str, Health], current: str | None, now: float) -> str:
         if self._pinned:
             return self._pinned
         if all(name in self.overrides.drains for name in self.backends):

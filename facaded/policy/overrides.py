@@ -23,6 +23,11 @@ class Override:
     since: float
     until: float | None = None
 
+    @classmethod
+    def lasting(cls, seconds: float | None, now: float) -> "Override":
+        """Return one that is in force from now on, for so many seconds or until it is taken back."""
+        return cls(now, None if seconds is None else now + min(seconds, LONGEST))
+
     def ended(self, now: float) -> bool:
         return self.until is not None and now >= self.until
 

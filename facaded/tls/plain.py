@@ -4,7 +4,7 @@ import contextlib
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from attrs import frozen
@@ -50,14 +50,18 @@ class Plain(Resource):
 
     isLeaf = True
 
-    def __init__(self, challenges: Challenges, rules: Callable[[], Rules], facade: Resource) -> None:
+    def __init__(self, challenges: Challenges, rules: Rules, facade: Resource) -> None:
         Resource.__init__(self)
         self._challenges = challenges
-        self._rules = rules
         self._facade = facade
+        self.reconfigure(rules)
+
+    def reconfigure(self, rules: Rules) -> None:
+        """Go by other rules from now on."""
+        self._rules = rules
 
     def render(self, request: Request) -> int:
-        rules = self._rules()
+        rules = self._rules
         if (asked := _PATH.fullmatch(request.uri)) and request.method.decode("latin-1") in READS:
             answer = self._challenge(asked[1].decode("ascii"), rules.webroot)
             if answer is not None:

@@ -15,6 +15,7 @@ from facaded.oci import requests
 from facaded.oci.clients import Client, identify
 from facaded.oci.errors import Code, Refusal
 from facaded.policy.answers import Answer, Forward, Redirect, Rules, Serve, decide
+from facaded.policy.changes import Change
 from facaded.policy.health import State
 from facaded.web import render
 from facaded.web.answered import Decision, Kind, Outcome
@@ -37,7 +38,7 @@ class ClientRequest:
 class Facade(Resource):
     """Answers for the registry, by `rules`, which say how, and with `fetcher`, which asks the backends.
 
-    `watch` knows which backends are in charge.
+    `watch` pushes which backends are in charge.
     """
 
     isLeaf = True
@@ -47,6 +48,9 @@ class Facade(Resource):
         Resource.__init__(self)
         self._watch = watch
         self.reconfigure(rules, fetcher)
+        now = watch.snapshot()
+        self._situation, self._healths = now.situation, now.standing.healths
+        watch.subscribe(self._changed)
 
     def reconfigure(self, rules: Rules, fetcher: Fetcher) -> None:
         """Answer by other rules from now on. Requests that are being served end as they began."""
@@ -81,12 +85,15 @@ class Facade(Resource):
                 rendered = render.render(answer, self._rules)
         self._write(request, asked, answer, rendered)
 
+    def _changed(self, change: Change) -> None:
+        self._situation, self._healths = change.situation, change.standing.healths
+
     def _decide(self, asked: ClientRequest) -> Answer:
-        return decide(asked.target, asked.host, asked.client, self._rules, self._watch.situation())
+        return decide(asked.target, asked.host, asked.client, self._rules, self._situation)
 
     async def _serve(self, request: Request, answer: Serve) -> Rendered:
         fetched = await self._fetcher.serve(answer.read, answer.backends, _options(request))
-        health = self._watch.standing.healths.get(answer.preferred)  # a reload may have taken it away
+        health = self._healths.get(answer.preferred)  # a reload may have taken it away
         trouble = health.state.value if health and health.state in (State.DOWN, State.LIMITED) else None
         return render.render_served(answer.read, fetched, answer.preferred, trouble, _header(request, "If-None-Match"))
 

@@ -12,8 +12,8 @@ from twisted.internet.task import Clock
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
+from facaded.backends.ladder import BODY_SIZE, Known, Probed, probe
 from facaded.backends.manifests import digest_of
-from facaded.backends.probes import BODY_SIZE, Known, Probed, probe
 from facaded.net.client import BoundedClient
 from facaded.oci.requests import Image
 from facaded.policy.health import Canary, Climb, Quota, Result, Step, Verdict

@@ -6,7 +6,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent
 
-from facaded.backends.probes import AFTER_ERROR, HASTE, HASTENED_BURST, HASTENED_EVERY, Prober
+from facaded.backends.prober import AFTER_ERROR, HASTE, HASTENED_BURST, HASTENED_EVERY, Prober
 from facaded.policy.health import Result, Step, Verdict
 
 

@@ -4,12 +4,15 @@ under it.
 
 import pytest
 from attrs import evolve
+from twisted.logger import LogEvent
 
-from facaded.backends.watch import FIRST_ROUND, FORGOTTEN, Standing
+from facaded.backends.watch import FIRST_ROUND
 from facaded.policy.answers import Situation
+from facaded.policy.changes import Change, Takeover, Transition
 from facaded.policy.failover import Charge
 from facaded.policy.health import Canary, Health, Purpose, Quota, Result, State, Step, Verdict, remembered
 from facaded.policy.overrides import ContradictionError, Overrides
+from facaded.policy.standing import FORGOTTEN, Standing
 from tests.watching import BAD, GOOD, Watching
 
 REQUESTS = {Step.PING: 1, Step.TOKEN: 2, Step.MANIFEST: 3, Step.BLOB: 5}
@@ -57,7 +60,7 @@ def test_a_backend_without_a_result_by_the_end_of_the_first_round_is_down_if_ano
     watching.advance(FIRST_ROUND)
     assert watching.watch.settled
     assert watching.in_charge == "ghcr"
-    assert "no answer within 3 s" in watching.watch.explain()
+    assert "no answer within 3 s" in watching.watch.snapshot().explain()
 
 
 def test_without_any_result_the_first_one_is_asked() -> None:
@@ -121,7 +124,7 @@ def test_a_plan_that_keeps_a_backend_keeps_what_is_known_of_it() -> None:
     fail(watching, "hub")
     before = watching.watch.standing.healths["hub"]
     asked = len(watching.backends.asked)
-    watching.watch.replan(watching.backends.plan("hub", "ghcr", "quay"))
+    watching.watch.reconfigure(watching.backends.plan("hub", "ghcr", "quay"))
     assert watching.watch.standing.healths["hub"] == before
     assert watching.backends.asked[asked:] == ["quay"]
     assert watching.in_charge == "ghcr"
@@ -130,7 +133,7 @@ def test_a_plan_that_keeps_a_backend_keeps_what_is_known_of_it() -> None:
 def test_a_plan_with_another_place_for_a_backend_forgets_what_was_known_of_it() -> None:
     watching = up("hub", "ghcr")
     fail(watching, "hub")
-    watching.watch.replan(watching.backends.plan("hub", "ghcr", urls={"hub": "elsewhere"}))
+    watching.watch.reconfigure(watching.backends.plan("hub", "ghcr", urls={"hub": "elsewhere"}))
     assert watching.watch.standing.healths["hub"].state is State.UNKNOWN
     watching.backends.answer("hub", GOOD)
     assert watching.in_charge == "ghcr", "failback still takes its time"
@@ -141,7 +144,7 @@ def test_a_plan_with_other_times_begins_to_go_by_them_at_once() -> None:
     watching.advance(5)
     asked = len(watching.backends.asked)
     plan = watching.backends.plan("hub", "ghcr")
-    watching.watch.replan(evolve(plan, settings=evolve(plan.settings, interval=2)))
+    watching.watch.reconfigure(evolve(plan, settings=evolve(plan.settings, interval=2)))
     assert watching.backends.asked[asked:] == ["hub", "ghcr"]
     assert watching.watch.standing.healths["hub"].state is State.UP
     for name in ("hub", "ghcr"):
@@ -152,7 +155,7 @@ def test_a_plan_with_other_times_begins_to_go_by_them_at_once() -> None:
 
 def test_a_plan_without_the_one_in_charge_puts_another_in_charge_at_once() -> None:
     watching = up("hub", "ghcr")
-    watching.watch.replan(watching.backends.plan("ghcr"))
+    watching.watch.reconfigure(watching.backends.plan("ghcr"))
     assert watching.in_charge == "ghcr"
     assert "hub" not in watching.watch.standing.healths
 
@@ -161,7 +164,7 @@ def test_the_result_of_a_probe_that_the_plan_has_dropped_is_not_heard() -> None:
     watching = up("hub", "ghcr")
     watching.advance(10)
     dropped = watching.backends.waiting["ghcr"]
-    watching.watch.replan(watching.backends.plan("hub"))
+    watching.watch.reconfigure(watching.backends.plan("hub"))
     assert dropped.called, "cancelled"
     assert set(watching.watch.standing.healths) == {"hub"}
 
@@ -177,13 +180,13 @@ def test_a_stop_cancels_the_probes_and_lets_waiting_requests_go() -> None:
 
 def test_a_handover_begins_when_a_redirect_leads_elsewhere_and_ends_in_time() -> None:
     watching = up("hub", "ghcr")
-    assert not watching.watch.situation().handover
+    assert not watching.situation.handover
     fail(watching, "hub")
-    assert watching.watch.situation() == Situation(("ghcr",), ("ghcr",), handover=True)
+    assert watching.situation == Situation(("ghcr",), ("ghcr",), handover=True)
     watching.clock.advance(3599)
-    assert watching.watch.situation().handover
+    assert watching.situation.handover
     watching.clock.advance(1)
-    assert not watching.watch.situation().handover
+    assert not watching.situation.handover
 
 
 def test_a_reload_that_puts_another_in_charge_begins_a_handover() -> None:
@@ -191,22 +194,22 @@ def test_a_reload_that_puts_another_in_charge_begins_a_handover() -> None:
     watching.advance(120)
     watching.backends.answer("hub", GOOD)
     watching.backends.answer("ghcr", GOOD)
-    watching.watch.replan(watching.backends.plan("ghcr", "hub"))
-    assert watching.watch.situation() == Situation(("ghcr",), ("ghcr",), handover=True)
+    watching.watch.reconfigure(watching.backends.plan("ghcr", "hub"))
+    assert watching.situation == Situation(("ghcr",), ("ghcr",), handover=True)
 
 
 def test_the_first_round_is_no_handover() -> None:
     watching = Watching.begin("hub", "ghcr")
     watching.backends.answer("hub", BAD)
     watching.backends.answer("ghcr", GOOD)
-    assert watching.watch.situation() == Situation(("ghcr",), ("ghcr",), handover=False)
+    assert watching.situation == Situation(("ghcr",), ("ghcr",), handover=False)
 
 
 def test_a_limited_backend_keeps_the_redirects_and_loses_the_serving() -> None:
     watching = up("hub", "ghcr")
     watching.advance(10)
     watching.backends.answer("hub", evolve(BAD, verdict=Verdict.LIMITED))
-    assert watching.watch.situation() == Situation(("hub",), ("ghcr",))
+    assert watching.situation == Situation(("hub",), ("ghcr",))
 
 
 def test_a_failed_request_brings_the_next_probe_forward_and_takes_it_to_the_blob() -> None:
@@ -259,7 +262,7 @@ def test_what_is_known_of_a_backend_that_is_asked_in_another_way_is_kept_as_over
     watching.backends.answer("hub", BAD)
     plan = watching.backends.plan("hub", "ghcr")
     slower = {name: evolve(each, manner=("5 s",)) for name, each in plan.backends.items()}
-    watching.watch.replan(evolve(plan, backends=slower))
+    watching.watch.reconfigure(evolve(plan, backends=slower))
     assert watching.in_charge == "ghcr"
     health = watching.watch.standing.healths["hub"]
     assert (health.state, health.proven) == (State.DOWN, True)
@@ -273,7 +276,7 @@ def test_a_route_that_is_new_goes_on_with_who_was_in_charge() -> None:
     watching.backends.answer("hub", GOOD)
     watching.advance(1)
     watching.backends.answer("hub", GOOD)
-    watching.watch.replan(watching.backends.plan("hub", "ghcr", "quay"))
+    watching.watch.reconfigure(watching.backends.plan("hub", "ghcr", "quay"))
     assert watching.in_charge == "ghcr"
     watching.advance(61)
     assert watching.in_charge == "hub"
@@ -281,9 +284,9 @@ def test_a_route_that_is_new_goes_on_with_who_was_in_charge() -> None:
 
 def test_pulls_that_another_registry_grants_are_not_shown_of_a_new_one() -> None:
     watching = up("hub", "ghcr")
-    watching.watch.note_quota("hub", "address", Quota(0))
-    watching.watch.replan(watching.backends.plan("hub", "ghcr", urls={"hub": "https://elsewhere.test"}))
-    assert watching.watch.quotas == {}
+    watching.watch.quotas.note("hub", "address", Quota(0))
+    watching.watch.reconfigure(watching.backends.plan("hub", "ghcr", urls={"hub": "https://elsewhere.test"}))
+    assert watching.watch.quotas.of("hub") == {}
 
 
 def test_a_limited_backend_that_is_up_for_a_moment_keeps_its_time_for_redirects() -> None:
@@ -297,8 +300,8 @@ def test_a_limited_backend_that_is_up_for_a_moment_keeps_its_time_for_redirects(
         watching.advance(10)
         watching.backends.answer("hub", evolve(GOOD, verdict=verdict))
     watching.advance(1)
-    assert watching.watch.situation().redirecting == ("hub",)
-    assert watching.watch.situation().serving == ("ghcr",)
+    assert watching.situation.redirecting == ("hub",)
+    assert watching.situation.serving == ("ghcr",)
 
 
 def test_that_a_backend_has_had_the_canary_is_worth_keeping_though_no_news() -> None:
@@ -342,8 +345,8 @@ def test_a_pin_is_in_force_at_once_and_ends_by_itself() -> None:
     watching.news.clear()
     watching.watch.pin("ghcr", 3)
     assert watching.in_charge == "ghcr"
-    assert watching.watch.situation() == Situation(("ghcr",), ("ghcr",), handover=True)
-    assert watching.watch.explain() == "ghcr is in charge: it is pinned for another 3 s"
+    assert watching.situation == Situation(("ghcr",), ("ghcr",), handover=True)
+    assert watching.watch.snapshot().explain() == "ghcr is in charge: it is pinned for another 3 s"
     watching.advance(3.1)
     assert watching.news == ["ghcr pinned; ghcr in charge", "ghcr no longer pinned; ghcr in charge"]
     watching.advance(60)
@@ -356,13 +359,13 @@ def test_a_pin_stays_when_what_is_pinned_goes_down_and_serving_has_the_others() 
     watching.watch.pin("hub", None)
     fail(watching, "hub")
     assert watching.in_charge == "hub"
-    assert watching.watch.explain() == "hub is in charge: it is pinned, although it is down"
+    assert watching.watch.snapshot().explain() == "hub is in charge: it is pinned, although it is down"
 
 
 def test_a_drained_backend_is_left_and_said_to_be_drained() -> None:
     watching = up("hub", "ghcr")
     watching.watch.drain("hub", None)
-    assert watching.watch.situation() == Situation(("ghcr",), ("ghcr",), handover=True, drained=frozenset({"hub"}))
+    assert watching.situation == Situation(("ghcr",), ("ghcr",), handover=True, drained=frozenset({"hub"}))
     watching.watch.undrain("hub")
     watching.advance(61)
     assert watching.in_charge == "hub"
@@ -382,9 +385,9 @@ def test_a_reload_keeps_pins_and_drains_of_backends_that_there_still_are() -> No
     watching.watch.pin("ghcr", None)
     watching.watch.drain("hub", 60)
     before = watching.watch.standing.overrides
-    watching.watch.replan(watching.backends.plan("hub", "ghcr", "quay"))
+    watching.watch.reconfigure(watching.backends.plan("hub", "ghcr", "quay"))
     assert watching.watch.standing.overrides == before
-    watching.watch.replan(watching.backends.plan("hub", "quay"))
+    watching.watch.reconfigure(watching.backends.plan("hub", "quay"))
     assert watching.watch.standing.overrides == evolve(before, pins={})
     assert "ghcr no longer pinned; quay in charge" in watching.news
 
@@ -410,8 +413,8 @@ def test_the_pulls_that_are_left_are_known() -> None:
     watching = up("hub", "ghcr")
     watching.advance(10)
     watching.backends.answer("hub", evolve(GOOD, quota=Quota(76, 100, 21600)))
-    watching.watch.note_quota("hub", "account", Quota(199, 200, 21600))
-    left = {asker: seen[0].remaining for asker, seen in watching.watch.quotas["hub"].items()}
+    watching.watch.quotas.note("hub", "account", Quota(199, 200, 21600))
+    left = {asker: seen[0].remaining for asker, seen in watching.watch.quotas.of("hub").items()}
     assert left == {"address": 76, "account": 199}
 
 
@@ -426,14 +429,14 @@ def test_a_failover_that_a_restart_finds_begins_a_handover() -> None:
     after = restarted(up("hub", "ghcr"), "hub", "ghcr")
     after.backends.answer("hub", BAD)
     after.backends.answer("ghcr", GOOD)
-    assert after.watch.situation() == Situation(("ghcr",), ("ghcr",), handover=True)
+    assert after.situation == Situation(("ghcr",), ("ghcr",), handover=True)
 
 
 def test_a_restart_that_changes_nothing_begins_none() -> None:
     after = restarted(up("hub", "ghcr"), "hub", "ghcr")
     after.backends.answer("hub", GOOD)
     after.backends.answer("ghcr", GOOD)
-    assert not after.watch.situation().handover
+    assert not after.situation.handover
 
 
 def test_a_restart_with_other_settings_begins_one() -> None:
@@ -442,17 +445,17 @@ def test_a_restart_with_other_settings_begins_one() -> None:
     after.backends.answer("ghcr", GOOD)
     assert after.in_charge == "hub", "the first one has just been found up"
     after.advance(60)
-    assert after.watch.situation() == Situation(("ghcr",), ("ghcr",), handover=True)
+    assert after.situation == Situation(("ghcr",), ("ghcr",), handover=True)
 
 
 def test_a_state_that_cannot_be_read_any_more_begins_one() -> None:
-    assert up("hub", "ghcr", kept=Standing({}, {}, pinged=FORGOTTEN)).watch.situation().handover
+    assert up("hub", "ghcr", kept=Standing({}, {}, pinged=FORGOTTEN)).situation.handover
 
 
 def test_a_reload_after_which_a_ping_leads_elsewhere_begins_one_although_the_same_backend_is_in_charge() -> None:
     watching = up("hub", "ghcr")
-    watching.watch.replan(evolve(watching.backends.plan("hub", "ghcr"), pinged=lambda _: "here"))
-    assert watching.watch.situation().handover
+    watching.watch.reconfigure(evolve(watching.backends.plan("hub", "ghcr"), pinged=lambda _: "here"))
+    assert watching.situation.handover
 
 
 def test_pins_and_drains_outlive_a_restart() -> None:
@@ -462,6 +465,72 @@ def test_pins_and_drains_outlive_a_restart() -> None:
     after = restarted(before, "hub", "ghcr")
     assert after.in_charge == "ghcr"
     assert after.watch.standing.overrides == before.watch.standing.overrides
+
+
+def test_a_change_is_pushed_as_one_value_with_all_that_follows_from_it() -> None:
+    watching = up("hub", "ghcr")
+    fail(watching, "hub")
+    route = ("hub", "ghcr")
+    assert watching.changes[-1] == Change(
+        watching.clock.seconds(),
+        "hub down (GET /v2/: connection refused); ghcr in charge",
+        (Transition("hub", State.UP, State.DOWN, "GET /v2/: connection refused"),),
+        (
+            Takeover((route, Purpose.REDIRECT), "hub", "ghcr"),
+            Takeover((route, Purpose.SERVE), "hub", "ghcr"),
+        ),
+        watching.watch.standing,
+        Situation(("ghcr",), ("ghcr",), handover=True),
+    )
+
+
+def test_the_end_of_a_handover_is_pushed_when_it_comes() -> None:
+    watching = up("hub", "ghcr")
+    watching.watch.drain("hub", None)
+    watching.clock.advance(3599)
+    assert watching.changes[-1].situation.handover
+    watching.clock.advance(1)
+    assert (watching.changes[-1].news, watching.changes[-1].transitions, watching.changes[-1].takeovers) == ("", (), ())
+    assert not watching.changes[-1].situation.handover
+
+
+def test_a_handover_of_an_earlier_run_may_end_before_the_first_round_does() -> None:
+    kept = Standing({}, {}, pinged="hub", changed=-3599.0)
+    watching = Watching.begin("hub", "ghcr", kept=kept)
+    assert watching.situation.handover
+    watching.clock.advance(1)
+    assert not watching.watch.settled
+    assert [change.situation.handover for change in watching.changes] == [False]
+
+
+def test_another_one_that_serves_is_pushed_though_it_is_no_news() -> None:
+    watching = up("hub", "ghcr", failback_after=3)
+    watching.advance(10)
+    watching.backends.answer("hub", evolve(BAD, verdict=Verdict.LIMITED))
+    watching.advance(10)
+    watching.backends.answer("hub", GOOD)
+    watching.advance(10)
+    watching.backends.answer("hub", GOOD)
+    told = len(watching.news)
+    watching.advance(3.1)
+    assert watching.changes[-1].situation.serving == ("hub",)
+    assert [each.place[1] for each in watching.changes[-1].takeovers] == [Purpose.SERVE]
+    assert len(watching.news) == told
+
+
+def fall_over(change: Change) -> None:
+    raise ValueError("fell over")
+
+
+def test_a_subscriber_that_fails_keeps_no_other_from_hearing(no_errors_are_logged: list[LogEvent]) -> None:
+    watching = Watching.begin("hub")
+    heard: list[Change] = []
+    watching.watch.subscribe(fall_over)
+    watching.watch.subscribe(heard.append)
+    watching.backends.answer("hub", GOOD)
+    assert heard == watching.changes != []
+    assert len(no_errors_are_logged) == len(heard)
+    no_errors_are_logged.clear()
 
 
 KINDS = [(Verdict.GOOD, Step.BLOB), (Verdict.LIMITED, Step.MANIFEST), *((Verdict.BAD, step) for step in Step)]

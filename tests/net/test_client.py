@@ -22,7 +22,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseNeverReceived
 
-from facaded.backends.probes import prober_of
+from facaded.backends.ladder import prober_of
 from facaded.net.client import reason
 from facaded.net.connections import pooled_client, trust_policy
 from facaded.net.reactor import installed
@@ -99,7 +99,9 @@ async def test_a_registry_that_hangs_at_any_point_is_a_time_out_and_its_connecti
     gone: Deferred[None] = Deferred()
     factory = Factory.forProtocol(lambda: Hanging(says, gone))
     port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(factory)
-    probe = prober_of(reactor, f"http://127.0.0.1:{port.getHost().port}", None, None, timeout=0.3, has_account=False)
+    probe = prober_of(
+        installed(), f"http://127.0.0.1:{port.getHost().port}", None, None, timeout=0.3, has_account=False
+    )
     result = await probe(Climb())
     assert (result.verdict, result.step, result.words) == (Verdict.BAD, Step.PING, "time-out")
     assert 0.3 <= result.latency < 2
@@ -143,7 +145,7 @@ async def test_a_head_without_an_end_is_cut_off() -> None:
 
     port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(Factory.forProtocol(build))
     result = await prober_of(
-        reactor, f"http://127.0.0.1:{port.getHost().port}", None, None, timeout=10, has_account=False
+        installed(), f"http://127.0.0.1:{port.getHost().port}", None, None, timeout=10, has_account=False
     )(Climb())
     assert result.verdict is Verdict.BAD
     assert result.latency < 5, "cut off by its size and not by the time"
@@ -156,7 +158,9 @@ async def test_a_refused_connection_is_noticed_at_once() -> None:
     port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(Factory.forProtocol(Protocol))
     address = port.getHost().port
     await port.stopListening()
-    result = await prober_of(reactor, f"http://127.0.0.1:{address}", None, None, timeout=3, has_account=False)(Climb())
+    result = await prober_of(installed(), f"http://127.0.0.1:{address}", None, None, timeout=3, has_account=False)(
+        Climb()
+    )
     assert (result.verdict, result.words) == (Verdict.BAD, "connection refused")
     assert result.latency < 1
 
@@ -210,9 +214,9 @@ async def test_a_backend_s_certificate_is_verified_against_its_own_roots_or_the_
     secure: tuple[str, Path],
 ) -> None:
     url, roots = secure
-    trusted = await prober_of(reactor, url, roots, None, timeout=3, has_account=False)(Climb())
+    trusted = await prober_of(installed(), url, roots, None, timeout=3, has_account=False)(Climb())
     assert (trusted.verdict, trusted.words) == (Verdict.GOOD, "answers without a token")
-    stranger = await prober_of(reactor, url, None, None, timeout=3, has_account=False)(Climb())
+    stranger = await prober_of(installed(), url, None, None, timeout=3, has_account=False)(Climb())
     assert stranger.verdict is Verdict.BAD
     assert stranger.words == "TLS: certificate verify failed"
 

@@ -210,7 +210,7 @@ def test_an_image_outside_the_settings_is_a_usage_error(daemon: Daemon) -> None:
             'repositories = ["org/*"]\n[[backend]]\nname = "main"\nurl = "{main}"\nauth = "client"\n',
             'nothing to compare: with auth = "client", main alone is asked',
         ),
-        ("", "nothing to compare: each image is had from one backend alone: name your `repositories`"),
+        ("", "nothing to compare: each image comes from one backend alone: name your `repositories`"),
     ],
 )
 def test_where_there_is_nothing_to_compare_it_is_said(pair: Pair, daemon: Daemon, settings: str, sentence: str) -> None:

@@ -42,7 +42,7 @@ def challenges() -> Challenges:
 @pytest.fixture
 def ask(challenges: Challenges) -> Ask:
     def ask(target: str, host: str = "docker.lab.test", rules: Rules = REDIRECTS, method: str = "GET") -> bytes:
-        connection = Connection(BoundedSite(Plain(challenges, lambda: rules, Registry()), Clock()))
+        connection = Connection(BoundedSite(Plain(challenges, rules, Registry()), Clock()))
         answer = connection.send(f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode("latin-1"))
         connection.lose()
         return answer

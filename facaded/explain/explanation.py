@@ -1,8 +1,11 @@
-"""What a pull would be answered, request by request, and by which rule: the answers' own function is asked."""
+"""What a pull would be answered, request by request, and by which rule: the function that decides answers is asked."""
+
+from collections.abc import Callable
 
 from attrs import frozen
 
-from facaded.oci.clients import Client
+from facaded.net.schema import Document
+from facaded.oci.clients import Client, called
 from facaded.oci.errors import Refusal
 from facaded.oci.requests import Blob, Image, Manifest, Ping, Read, parse_image
 from facaded.policy.answers import Answer, Forward, Page, Pong, Redirect, Rules, Serve, Situation, decide, rule
@@ -16,7 +19,7 @@ ANY_DIGEST = "sha256:" + "0" * 64
 class Explained:
     """One request of a pull: what is asked, what is answered, and why.
 
-    `purpose` is what the backend is in charge for that the answer names; None if it is refused.
+    `purpose` is what the backend in the answer is in charge of; None if the request is refused.
     """
 
     request: str
@@ -25,11 +28,31 @@ class Explained:
     purpose: Purpose | None
 
 
-def split_image(text: str) -> tuple[str, Image]:
-    """A reference as people type it, `docker.example.com/org/img:tag` or without a host; the host is empty then.
+@frozen
+class ExplainedRequest:
+    """One request of a pull, as the control socket and `--json` have it."""
 
-    What comes before the first slash is a host if it has a dot or a colon in it or is localhost, as Docker has it.
-    Raises ValueError.
+    request: str
+    answer: str
+    why: str
+
+
+@frozen
+class Explanation(Document):
+    """What a pull of `image` by `client` is answered. `why` says who is in charge; None if the pull is `refused`."""
+
+    image: str
+    client: str
+    requests: tuple[ExplainedRequest, ...]
+    refused: bool
+    why: str | None
+
+
+def split_image(text: str) -> tuple[str, Image]:
+    """Split a reference as people type it, `docker.example.com/org/img:tag`, into host and image.
+
+    Without a host, the host is empty. As in Docker, what comes before the first slash is a host if it has a dot or a
+    colon in it or is localhost. Raises ValueError.
     """
     host, slash, rest = text.partition("/")
     is_host = bool(slash) and ("." in host or ":" in host or host == "localhost")
@@ -37,7 +60,7 @@ def split_image(text: str) -> tuple[str, Image]:
 
 
 def explain(host: str, image: Image, client: Client, rules: Rules, situation: Situation) -> tuple[Explained, ...]:
-    """Say what each request of a pull is answered. An empty `host` is the first that is answered for."""
+    """Say what each request of a pull is answered. If `host` is empty, the first name of the facade is used."""
     manifest, blob = Manifest(image.name, image.reference), Blob(image.name, ANY_DIGEST)
     asked: tuple[Ping | Read, ...] = (Ping(), manifest, blob) if client.begins_with_ping else (manifest, blob)
     found = []
@@ -48,6 +71,26 @@ def explain(host: str, image: Image, client: Client, rules: Rules, situation: Si
         purpose = None if refused else Purpose.REDIRECT if redirected else Purpose.SERVE
         found.append(Explained(f"GET {_shown(request.path)}", _shown(_words(answer)), why, purpose))
     return tuple(found)
+
+
+def explain_pull(
+    image: str, client: str, rules: Rules, situation: Situation, in_charge: Callable[[tuple[str, ...], Purpose], str]
+) -> Explanation:
+    """Explain a pull as a person names it.
+
+    `in_charge` is called with a route's backends, and says who of them is in charge and why. Raises ValueError with a
+    sentence if there can be no such image or client.
+    """
+    host, parsed = split_image(image)
+    requests = explain(host, parsed, called(client), rules, situation)
+    purpose = requests[-1].purpose
+    return Explanation(
+        image=str(parsed),
+        client=client,
+        requests=tuple(ExplainedRequest(each.request, each.answer, each.why) for each in requests),
+        refused=purpose is None,
+        why=in_charge(rules.routes[rules.route(parsed.name)].backends, purpose) if purpose else None,
+    )
 
 
 def _words(answer: Answer) -> str:

@@ -3,10 +3,10 @@
 import pytest
 from attrs import evolve
 
+from facaded.explain.explanation import explain, split_image
 from facaded.oci.clients import USER_AGENTS, Family, called
 from facaded.oci.requests import Image
 from facaded.policy.answers import Backend, Mode, Route, Rule, Rules, Situation
-from facaded.policy.explain import explain, split_image
 from facaded.policy.health import Purpose
 from facaded.policy.repositories import parse, parse_rename
 

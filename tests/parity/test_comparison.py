@@ -7,15 +7,19 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from facaded.backends.manifests import Cache
-from facaded.backends.parity import CHILDREN, PAGES, PATIENCE, PULLS_SPARED, REFERENCES, RUN_TIME, TAGS, Parity
+from facaded.parity.comparison import REFERENCES, Comparison
+from facaded.parity.findings import Finding, Report, Row, Side
+from facaded.parity.patience import FAILURES, RUN_TIME
+from facaded.parity.peers import CHILDREN, PAGES, PULLS_SPARED
+from facaded.parity.references import TAGS
+from facaded.parity.subjects import Subject
 from facaded.policy.answers import Backend, Route, Rules
-from facaded.policy.parity import Outcome, Report, Row, Side, Wanted
 from facaded.policy.repositories import parse, parse_rename
 from tests.backends.memory import INDEX, MANIFEST, Fake, Network
 
 PLATFORMS = ("linux/amd64", "linux/arm64", "linux/arm/v7", "unknown/unknown")
-LATEST = Wanted("org/app", "latest")
-WHOLE = Wanted("org/app", None)
+LATEST = Subject("org/app", "latest")
+WHOLE = Subject("org/app", None)
 TAGS_LIST = "/v2/org/app/tags/list"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 
@@ -34,14 +38,14 @@ def tagged(fake: Fake, *tags: Any) -> None:
 
 
 def compare(
-    made: Network, *images: Wanted, rules: Rules | None = None, seconds: float = 0, steps: list[Any] | None = None
+    made: Network, *images: Subject, rules: Rules | None = None, seconds: float = 0, steps: list[Any] | None = None
 ) -> Report:
     renames = {name: rules.backends[name].renames for name in made.fakes} if rules else None
     backends = {name: Backend(f"https://{name}.test") for name in made.fakes}
     rules = rules or Rules(repositories=(parse("org/*"),), backends=backends)
-    parity = Parity(made.sources(Cache(0, 0, made.clock.seconds), renames), rules, made.clock)
+    comparison = Comparison(made.sources(Cache(0, 0, made.clock.seconds), renames), rules, made.clock)
     counted: list[Any] = [] if steps is None else steps
-    work = parity.compare(images or (LATEST,), lambda *step: counted.append(step))
+    work = comparison.compare(images or (LATEST,), lambda *step: counted.append(step))
     return made.finish(Deferred.fromCoroutine(work), seconds)
 
 
@@ -52,13 +56,13 @@ def only(report: Report) -> Row:
 
 def told(row: Row, name: str = "ghcr") -> str:
     side = row.sides[name]
-    return f"{side.outcome.value}: {side.words}" if side.words else side.outcome.value
+    return f"{side.finding.value}: {side.words}" if side.words else side.finding.value
 
 
 def test_the_same_image_is_the_same() -> None:
     report = compare(two())
     row = only(report)
-    assert {side.outcome for side in row.sides.values()} == {Outcome.SAME}
+    assert {side.finding for side in row.sides.values()} == {Finding.SAME}
     assert row.sides["hub"].platforms == ("linux/amd64", "linux/arm64", "linux/arm/v7")
     assert not report.is_bad_news
     assert report.notes == ()
@@ -85,7 +89,7 @@ def test_the_last_pulls_are_left_to_clients() -> None:
         fake.headers["ratelimit-remaining"] = f"{PULLS_SPARED - 1};w=21600"
     report = compare(made)
     assert all(fake.count("GET", "/manifests/") == 0 for fake in made.fakes.values())
-    assert only(report).verdict is Outcome.SAME
+    assert only(report).verdict is Finding.SAME
     assert report.notes == (
         f"a backend has fewer than {PULLS_SPARED} pulls left: not all indexes and referrers were compared",
     )
@@ -109,9 +113,9 @@ def test_many_tags_of_one_image_are_looked_into_once() -> None:
 def test_an_image_by_digest_is_compared_too() -> None:
     made = two()
     digest = made.fakes["hub"].put("org/app", "other", MANIFEST)
-    row = only(compare(made, Wanted("org/app", digest)))
+    row = only(compare(made, Subject("org/app", digest)))
     assert (told(row, "hub"), told(row)) == ("same", "not there")
-    assert row.verdict is Outcome.DIFFERS
+    assert row.verdict is Finding.DIFFERS
 
 
 @pytest.mark.parametrize(
@@ -129,7 +133,7 @@ def test_where_digests_differ_the_platforms_say_how(ours: tuple[str, ...], their
     row = only(compare(made))
     assert told(row) == f"differs: {words}"
     assert row.sides["ghcr"].platforms == theirs
-    assert row.sides["hub"].outcome is Outcome.SAME
+    assert row.sides["hub"].finding is Finding.SAME
 
 
 def test_a_copy_of_one_platform_is_told_as_that() -> None:
@@ -228,7 +232,7 @@ def test_a_repository_without_tags_is_told_once() -> None:
         tagged(fake)
         fake.pages[TAGS_LIST] = {"tags": None}, ""
     row = only(compare(made, WHOLE))
-    assert (row.reference, row.verdict) == ("(all tags)", Outcome.NOT_THERE)
+    assert (row.reference, row.verdict) == ("(all tags)", Finding.NOT_THERE)
 
 
 def test_a_backend_that_fails_is_not_one_that_differs() -> None:
@@ -236,7 +240,7 @@ def test_a_backend_that_fails_is_not_one_that_differs() -> None:
     made.fakes["ghcr"].fault = "500"
     report = compare(made)
     assert told(only(report)) == "failing: answered 500"
-    assert only(report).verdict is Outcome.FAILING
+    assert only(report).verdict is Finding.FAILING
     assert report.is_bad_news
 
 
@@ -249,9 +253,9 @@ def test_one_that_hangs_is_asked_no_more_after_some_patience() -> None:
     made.fakes["ghcr"].fault = "hang"
     report = compare(made, WHOLE, seconds=30)
     assert len(report.rows) == 41
-    assert all(row.verdict is Outcome.FAILING for row in report.rows)
+    assert all(row.verdict is Finding.FAILING for row in report.rows)
     assert told(report.rows[-1]) == "failing: time-out; asked no more"
-    assert len(made.fakes["ghcr"].asked) <= PATIENCE + 4
+    assert len(made.fakes["ghcr"].asked) <= FAILURES + 4
     assert made.clock.seconds() < 15
 
 
@@ -263,20 +267,20 @@ def test_every_manifest_refused_with_a_fresh_token_is_told() -> None:
 
 
 def test_what_no_backend_has_is_bad_news_if_a_person_named_it() -> None:
-    report = compare(two(), Wanted("org/app", "typo"))
-    assert only(report).verdict is Outcome.NOT_THERE
+    report = compare(two(), Subject("org/app", "typo"))
+    assert only(report).verdict is Finding.NOT_THERE
     assert report.is_bad_news
 
 
 def test_what_only_a_client_named_is_left_out_if_no_backend_has_it() -> None:
-    report = compare(two(), Wanted("org/app", "typo", lately=True), Wanted("org/app", "latest", lately=True))
+    report = compare(two(), Subject("org/app", "typo", recent=True), Subject("org/app", "latest", recent=True))
     assert only(report).reference == "latest"
     assert not report.is_bad_news
     assert report.notes == ("clients have also asked for images that no backend has: those are left out",)
 
 
 def test_an_image_named_twice_is_compared_once() -> None:
-    assert len(compare(two(), LATEST, Wanted("org/app", "latest", lately=True)).rows) == 1
+    assert len(compare(two(), LATEST, Subject("org/app", "latest", recent=True)).rows) == 1
 
 
 def test_images_are_compared_over_the_backends_of_their_route() -> None:
@@ -286,9 +290,9 @@ def test_images_are_compared_over_the_backends_of_their_route() -> None:
         backends={name: Backend(f"https://{name}.test") for name in made.fakes},
         named_routes=(Route(("ghcr", "third"), (parse("org/app"),)), Route(("hub",), (parse("org/one"),))),
     )
-    report = compare(made, LATEST, Wanted("org/one", "latest"), rules=rules)
+    report = compare(made, LATEST, Subject("org/one", "latest"), rules=rules)
     assert tuple(only(report).sides) == report.backends == ("ghcr", "third")
-    assert report.notes == ("org/one is had from hub alone: nothing to compare",)
+    assert report.notes == ("org/one comes from hub alone: nothing to compare",)
     assert made.fakes["hub"].asked == []
 
 
@@ -303,14 +307,14 @@ def test_a_renamed_repository_is_asked_by_its_name_there() -> None:
     ghcr = made.fakes["ghcr"]
     ghcr.manifests = {("there/app", reference): kept for (_, reference), kept in ghcr.manifests.items()}
     ghcr.pages = {TAGS_LIST.replace("org", "there"): ({"tags": ["latest"]}, "")}
-    assert only(compare(made, WHOLE, rules=renaming(made, "there/*"))).verdict is Outcome.SAME
+    assert only(compare(made, WHOLE, rules=renaming(made, "there/*"))).verdict is Finding.SAME
 
 
 def test_a_backend_where_the_name_cannot_be_is_not_asked() -> None:
     made = two()
     row = only(compare(made, rules=renaming(made, "x" * 253 + "/*")))
-    assert row.sides["ghcr"] == Side(Outcome.NOT_ASKED, "it has no such name there")
-    assert row.verdict is Outcome.NOT_ASKED
+    assert row.sides["ghcr"] == Side(Finding.NOT_ASKED, "it has no such name there")
+    assert row.verdict is Finding.NOT_ASKED
     assert made.fakes["ghcr"].asked == []
 
 
@@ -346,7 +350,7 @@ def test_names_that_are_no_tags_are_not_asked_for() -> None:
     made = two()
     tagged(made.fakes["ghcr"], "latest", "\x1b[2J", "../x", 5, None, {"a": 1}, "x" * 200)
     report = compare(made, WHOLE)
-    assert only(report).verdict is Outcome.SAME
+    assert only(report).verdict is Finding.SAME
     assert report.notes == ("ghcr lists 6 names in org/app that are no tags: they are not compared",)
 
 
@@ -371,13 +375,13 @@ def test_an_index_of_nonsense_is_compared_by_its_digest(entries: Any) -> None:
     made = two()
     for fake in made.fakes.values():
         fake.put("org/app", "latest", INDEX, json.dumps({"manifests": entries}).encode())
-    assert only(compare(made)).verdict is Outcome.SAME
+    assert only(compare(made)).verdict is Finding.SAME
 
 
 def test_a_registry_without_digests_in_its_heads_is_asked_for_the_manifests() -> None:
     made = two()
     made.fakes["ghcr"].fault = "no digest"
-    assert only(compare(made)).verdict is Outcome.SAME
+    assert only(compare(made)).verdict is Finding.SAME
 
 
 class Odd(Fake):
@@ -480,7 +484,7 @@ def test_of_very_many_references_some_are_compared_and_it_is_said() -> None:
     made = two()
     for fake in made.fakes.values():
         fake.fault = "hang"
-    images = [Wanted("org/app", f"t{number}") for number in range(REFERENCES + 1)]
+    images = [Subject("org/app", f"t{number}") for number in range(REFERENCES + 1)]
     report = compare(made, *images, seconds=10)
     assert len(report.rows) == REFERENCES
     assert report.notes == (f"there are more than {REFERENCES} references: the first {REFERENCES} are compared",)

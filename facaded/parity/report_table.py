@@ -1,13 +1,12 @@
-"""What `facaded parity` has found, for programs and for a terminal."""
+"""How a person reads a report of a comparison: a table, notes, and a summary."""
 
 import re
 import textwrap
 from collections.abc import Sequence
-from typing import Any, TextIO
 
 from facaded.net.text import printable
 from facaded.oci.requests import is_digest
-from facaded.policy.parity import ALL_TAGS, Outcome, Report, Row, Side
+from facaded.parity.findings import ALL_TAGS, Finding, Report, Row, Side
 
 COLUMNS = ("IMAGE", "REFERENCE")
 
@@ -22,33 +21,15 @@ NAMED = 3
 
 _DIGEST = re.compile(rf"((?:sha256|sha512)[:-][0-9a-f]{{{DIGEST_DIGITS}}})[0-9a-f]+")
 
-_ORDER = (Outcome.DIFFERS, Outcome.NOT_THERE, Outcome.FAILING, Outcome.NOT_ASKED, Outcome.SAME)
+_ORDER = (Finding.DIFFERS, Finding.NOT_THERE, Finding.FAILING, Finding.NOT_ASKED, Finding.SAME)
 """Of the rows: what a reader wants first."""
 
 _SUMMARY = {
-    Outcome.DIFFERS: "{count} of {all} {differ}: {names}",
-    Outcome.NOT_THERE: "{count} of {all} no backend has: {names}",
-    Outcome.FAILING: "{count} of {all} could not be compared: {names}",
-    Outcome.NOT_ASKED: "{count} of {all} only one backend can have: {names}",
+    Finding.DIFFERS: "{count} of {all} {differ}: {names}",
+    Finding.NOT_THERE: "{count} of {all} no backend has: {names}",
+    Finding.FAILING: "{count} of {all} could not be compared: {names}",
+    Finding.NOT_ASKED: "{count} of {all} only one backend can have: {names}",
 }
-
-
-def document(report: Report) -> dict[str, Any]:
-    """The report as JSON has it."""
-    return {
-        "equal": report.equal,
-        "backends": list(report.backends),
-        "images": [
-            {
-                "image": row.name,
-                "reference": row.reference,
-                "verdict": row.verdict.value,
-                "backends": {backend: _side(side) for backend, side in row.sides.items()},
-            }
-            for row in report.rows
-        ],
-        "notes": list(report.notes),
-    }
 
 
 def table(report: Report, width: int | None) -> str:
@@ -65,45 +46,11 @@ def table(report: Report, width: int | None) -> str:
     return "\n".join([*lines, *([""] if lines else []), *said])
 
 
-class Progress:
-    """How far a comparison has got, on one line of a terminal that is wiped in the end; elsewhere nothing is said."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._shown = 0
-
-    def __call__(self, done: int, of: int) -> None:
-        self._show(f"{done} of {of} …")
-
-    def wipe(self) -> None:
-        """Leave an empty line."""
-        if self._shown:
-            self._show("")
-            self._shown = 0
-
-    def _show(self, text: str) -> None:
-        if self._stream.isatty():
-            wiped = "" if text else "\r"
-            self._stream.write(f"\r{text.ljust(self._shown)}{wiped}")
-            self._stream.flush()
-            self._shown = len(text)
-
-
 def _place(row: Row) -> tuple[object, ...]:
     """What differs first, then by name; 1.9 stands before 1.10."""
     parts = re.split(r"(\d{1,15})", row.reference)
     natural = [(index % 2, int(part) if index % 2 else 0, part) for index, part in enumerate(parts)]
     return _ORDER.index(row.verdict), row.name, natural
-
-
-def _side(side: Side) -> dict[str, Any]:
-    return {
-        "outcome": side.outcome.value,
-        "words": side.words,
-        "digest": side.digest or None,
-        "platforms": list(side.platforms),
-        "referrers": list(side.referrers),
-    }
 
 
 def _cells(row: Row, backends: Sequence[str]) -> tuple[str, ...]:
@@ -114,16 +61,16 @@ def _cell(side: Side | None) -> str:
     if side is None:
         return "-"
     said = printable(side.words)
-    match side.outcome:
-        case Outcome.SAME:
+    match side.finding:
+        case Finding.SAME:
             return _short(side.digest) if side.digest else said
-        case Outcome.NOT_THERE:
+        case Finding.NOT_THERE:
             return f"NOT THERE ({said})" if said else "NOT THERE"
-        case Outcome.DIFFERS:
+        case Finding.DIFFERS:
             return f"{_short(side.digest)} DIFFERS: {said}"
-        case Outcome.FAILING:
+        case Finding.FAILING:
             return f"FAILING: {said}"
-        case Outcome.NOT_ASKED:
+        case Finding.NOT_ASKED:
             return f"not asked: {said}"
 
 
@@ -159,10 +106,10 @@ def _wrapped(sentence: str, width: int | None) -> str:
 def _summary(report: Report) -> list[str]:
     """What to know of all rows, or nothing if there are none."""
     total = len(report.rows)
-    same = report.with_verdict(Outcome.SAME)
+    same = report.with_verdict(Finding.SAME)
     said = []
     if same and not report.is_bad_news:
-        partly = any(side.outcome is Outcome.NOT_ASKED for row in same for side in row.sides.values())
+        partly = any(side.finding is Finding.NOT_ASKED for row in same for side in row.sides.values())
         sentence = f"the same at all backends{' that were asked' if partly else ''}"
         said.append(f"{len(same)} compared: {sentence}" if len(same) > 1 else sentence)
     for verdict, sentence in _SUMMARY.items():

@@ -6,16 +6,19 @@ import json
 import pytest
 from attrs import evolve
 
-from facaded.admin.parity import Progress, document, table
-from facaded.policy.parity import Outcome, Report, Row, Side
+from facaded.net.schema import to_json
+from facaded.parity.findings import Finding, Report, Row, Side
+from facaded.parity.progress_line import ProgressLine
+from facaded.parity.report_document import document
+from facaded.parity.report_table import table
 
 ONE, OTHER = "sha256:" + "1" * 64, "sha256:" + "2" * 64
-SAME, MISSING = Side(Outcome.SAME, "", ONE, ("linux/amd64",)), Side(Outcome.NOT_THERE)
+SAME, MISSING = Side(Finding.SAME, "", ONE, ("linux/amd64",)), Side(Finding.NOT_THERE)
 EQUAL = Row("org/app", "latest", {"main": SAME, "second": SAME})
-OLDER = Row("org/app", "1.2", {"main": SAME, "second": Side(Outcome.DIFFERS, "lacks linux/arm64", OTHER)})
-DOWN = Row("org/b", ONE, {"main": SAME, "second": Side(Outcome.FAILING, "connection refused")})
+OLDER = Row("org/app", "1.2", {"main": SAME, "second": Side(Finding.DIFFERS, "lacks linux/arm64", OTHER)})
+DOWN = Row("org/b", ONE, {"main": SAME, "second": Side(Finding.FAILING, "connection refused")})
 NOWHERE = Row("org/c", "typo", {"main": MISSING, "second": evolve(MISSING, words="answered 401")})
-REPORT = Report(("main", "second"), (EQUAL, OLDER, DOWN, NOWHERE), ("org/d is had from main alone",))
+REPORT = Report(("main", "second"), (EQUAL, OLDER, DOWN, NOWHERE), ("org/d comes from main alone",))
 
 
 def test_what_differs_comes_first_and_a_last_sentence_sums_up() -> None:
@@ -26,7 +29,7 @@ def test_what_differs_comes_first_and_a_last_sentence_sums_up() -> None:
         "org/b    sha256:111111111111  sha256:111111111111  FAILING: connection refused",
         "org/app  latest               sha256:111111111111  sha256:111111111111",
         "",
-        "note: org/d is had from main alone",
+        "note: org/d comes from main alone",
         "1 of 4 differs: org/app:1.2",
         "1 of 4 no backend has: org/c:typo",
         "1 of 4 could not be compared: org/b@sha256:111111111111",
@@ -80,13 +83,13 @@ def test_the_digest_in_a_tag_is_shown_as_short_as_others() -> None:
 
 
 def test_a_stranger_s_words_cannot_write_on_the_terminal() -> None:
-    bad = Row("org/app", "1", {"main": SAME, "second": Side(Outcome.FAILING, "\x1b[2J\r\nall is well\u202e")})
+    bad = Row("org/app", "1", {"main": SAME, "second": Side(Finding.FAILING, "\x1b[2J\r\nall is well\u202e")})
     assert "\x1b" not in table(evolve(REPORT, rows=(bad,), notes=("\x1b[2J",)), 80)
     assert "FAILING: ?[2J??all is well?" in table(evolve(REPORT, rows=(bad,)), None)
 
 
 def test_programs_get_all_of_it() -> None:
-    given = json.loads(json.dumps(document(REPORT)))
+    given = json.loads(json.dumps(to_json(document(REPORT))))
     assert (given["equal"], given["backends"], given["notes"]) == (False, ["main", "second"], list(REPORT.notes))
     assert given["images"][1] == {
         "image": "org/app",
@@ -113,7 +116,7 @@ class Terminal(io.StringIO):
 def test_progress_is_one_line_that_is_wiped() -> None:
     terminal, file = Terminal(), io.StringIO()
     for stream in (terminal, file):
-        progress = Progress(stream)
+        progress = ProgressLine(stream)
         progress(10, 12)
         progress(1, 2)
         progress.wipe()

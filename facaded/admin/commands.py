@@ -1,0 +1,164 @@
+"""What the control socket does: the commands, each as a method that returns a document or refuses."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from facaded.admin.control import CommandRefusedError, CommandTable, Parameters
+from facaded.admin.protocol import Overridden, RecentPulls, Reloaded, RenewalBegun
+from facaded.admin.status import Status
+from facaded.backends.watch import Watch
+from facaded.explain.explanation import Explanation, explain_pull
+from facaded.policy.answers import Rules
+from facaded.policy.health import Purpose
+from facaded.policy.lately import Lately
+from facaded.policy.overrides import ContradictionError
+
+NOT_KEPT = "the state cannot be written: this ends with a restart"
+
+NO_RENEWAL = "facaded manages no certificates: configure [tls.acme], or renew the files in [[tls.certificate]]"
+
+
+class Reports(Protocol):
+    """What knows the status of the daemon."""
+
+    def report(self, orders: Sequence[Mapping[str, Any]]) -> Status:
+        """Return the status. `orders` say more of the certificates that are renewed here."""
+
+
+class Reloads(Protocol):
+    """What reads the settings again."""
+
+    def reload(self) -> Sequence[str]:
+        """Go by new settings; return the problems, and change nothing, if they cannot be used."""
+
+
+class Renews(Protocol):
+    """What renews certificates."""
+
+    def status(self) -> Sequence[Mapping[str, Any]]:
+        """Return what there is to know of each certificate, its `names` among it."""
+
+    def renew(self) -> Sequence[str]:
+        """Begin to renew them all; return a sentence for each that is not renewed."""
+
+
+class KeepsState(Protocol):
+    """What writes the state that outlives a restart."""
+
+    @property
+    def kept(self) -> bool:
+        """Whether the latest state was written."""
+
+
+class Commands:
+    """The commands of the control socket. `recent` has the images that were pulled recently."""
+
+    def __init__(
+        self,
+        rules: Rules,
+        watch: Watch,
+        reporter: Reports,
+        reloader: Reloads,
+        state: KeepsState,
+        recent: Lately,
+        renewer: Renews | None = None,
+    ) -> None:
+        self._rules = rules
+        self._watch = watch
+        self._reporter = reporter
+        self._reloader = reloader
+        self._state = state
+        self._recent = recent
+        self._renewer = renewer
+
+    def reconfigure(self, rules: Rules) -> None:
+        """Explain by these rules from now on."""
+        self._rules = rules
+
+    @property
+    def table(self) -> CommandTable:
+        """Every command, by its method and path."""
+        return {
+            ("GET", "/status"): self.status,
+            ("GET", "/lately"): self.list_recent_pulls,
+            ("GET", "/explain"): self.explain,
+            ("POST", "/reload"): self.reload,
+            ("POST", "/renew"): self.renew,
+            ("POST", "/pin"): self.pin,
+            ("POST", "/unpin"): self.unpin,
+            ("POST", "/drain"): self.drain,
+            ("POST", "/undrain"): self.undrain,
+        }
+
+    def status(self, _: Parameters) -> Status:
+        """Return the status of the daemon."""
+        return self._reporter.report(self._renewer.status() if self._renewer else ())
+
+    def list_recent_pulls(self, _: Parameters) -> RecentPulls:
+        """Return the images that were pulled recently."""
+        return RecentPulls(self._recent.images())
+
+    def explain(self, given: Parameters) -> Explanation:
+        """Explain what a pull of the image is answered now."""
+        now = self._watch.snapshot()
+
+        def in_charge(route: tuple[str, ...], purpose: Purpose) -> str:
+            return now.explain((route, purpose))
+
+        try:
+            return explain_pull(given.image, given.client, self._rules, now.situation, in_charge)
+        except ValueError as error:
+            raise CommandRefusedError(str(error)) from None
+
+    def reload(self, _: Parameters) -> Reloaded:
+        """Read the settings again."""
+        if problems := self._reloader.reload():
+            raise CommandRefusedError(*(f"not reloaded: {problem}" for problem in problems))
+        return Reloaded()
+
+    def renew(self, _: Parameters) -> RenewalBegun:
+        """Begin to renew every certificate. It is refused only if none can be renewed."""
+        names = [", ".join(each["names"]) for each in self._renewer.status()] if self._renewer else []
+        if self._renewer is None or not names:
+            raise CommandRefusedError(NO_RENEWAL)
+        refusals = self._renewer.renew()
+        if len(refusals) == len(names):
+            raise CommandRefusedError(*refusals)
+        return RenewalBegun(tuple(names), tuple(refusals))
+
+    def pin(self, given: Parameters) -> Overridden:
+        """Put a backend in charge."""
+        with _refusing():
+            self._watch.pin(given.backend, given.seconds)
+        return self._overridden()
+
+    def unpin(self, _: Parameters) -> Overridden:
+        """Let health decide again who is in charge."""
+        with _refusing():
+            self._watch.unpin()
+        return self._overridden()
+
+    def drain(self, given: Parameters) -> Overridden:
+        """Take a backend out."""
+        with _refusing():
+            self._watch.drain(given.backend, given.seconds)
+        return self._overridden()
+
+    def undrain(self, given: Parameters) -> Overridden:
+        """Take a drained backend in again."""
+        with _refusing():
+            self._watch.undrain(given.backend)
+        return self._overridden()
+
+    def _overridden(self) -> Overridden:
+        return Overridden(self._watch.snapshot().explain(), () if self._state.kept else (NOT_KEPT,))
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Refuse the command if it contradicts the overrides in force."""
+    try:
+        yield
+    except ContradictionError as error:
+        raise CommandRefusedError(str(error)) from None

@@ -1,0 +1,83 @@
+"""The commands' end of the control socket: asks the running daemon, which may be of another version."""
+
+from pathlib import Path
+from typing import TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.interfaces import IReactorUNIX, IStreamClientEndpoint
+from twisted.web.client import URI, Agent
+from twisted.web.iweb import IAgentEndpointFactory
+from zope.interface import implementer
+
+from facaded.admin.control import CommandRefusedError
+from facaded.admin.protocol import Problems
+from facaded.net.client import BoundedClient, Response
+from facaded.net.reactor import IFacadedReactor
+from facaded.net.schema import Document, NewerSchemaError, StrangeDocumentError, from_json
+
+ANSWER_SIZE = 4 << 20
+"""Bytes of an answer that a command reads: far more than the status of a hundred backends."""
+
+ANSWER_TIME = 10.0
+"""Seconds that a command waits for its answer: a reload reads every certificate file before it answers."""
+
+URL = "http://localhost"
+"""Stands for the socket in a request: HTTP needs a host."""
+
+D = TypeVar("D", bound=Document)
+
+
+class ControlError(Exception):
+    """The daemon could not be asked, or its answer cannot be read. The text is a sentence for the person who asked."""
+
+
+class NoDaemonError(ControlError):
+    """There is no daemon to ask."""
+
+
+class NewerDaemonError(ControlError):
+    """The daemon answers in a newer version of the protocol."""
+
+
+async def ask(reactor: IFacadedReactor, path: Path, method: str, resource: str, kind: type[D]) -> D:
+    """Ask the daemon behind the socket at `path` for a document.
+
+    Raises ControlError if no daemon answers, or not as it should, and CommandRefusedError if it refuses.
+    """
+    client = BoundedClient(URL, Agent.usingEndpointFactory(reactor, _Socket(reactor, path)))
+    asked = Deferred.fromCoroutine(client.ask(method, f"{URL}{resource}", headers={}, limit=ANSWER_SIZE))
+    try:
+        answer = await asked.addTimeout(ANSWER_TIME, reactor)
+    except Exception as error:
+        why = getattr(getattr(error, "osError", None), "strerror", "") or str(error) or type(error).__name__
+        raise ControlError(f"the daemon behind {path} does not answer ({why})") from error
+    return read_answer(answer, path, kind)
+
+
+def read_answer(answer: Response, path: Path, kind: type[D]) -> D:
+    """Read the document in an answer of the daemon behind the socket at `path`. Raises as `ask` does."""
+    try:
+        if answer.status == 200:
+            return from_json(answer.body, kind)
+        raise CommandRefusedError(*from_json(answer.body, Problems).problems)
+    except NewerSchemaError:
+        raise NewerDaemonError(
+            f"the daemon behind {path} speaks a newer version of the control protocol: use the facaded that it runs"
+        ) from None
+    except StrangeDocumentError as error:
+        raise ControlError(
+            f"the daemon behind {path} gives an answer that cannot be read ({error}): use the facaded that it runs"
+        ) from None
+
+
+@implementer(IAgentEndpointFactory)
+class _Socket:
+    """Leads every URL to one Unix socket."""
+
+    def __init__(self, reactor: IReactorUNIX, path: Path) -> None:
+        self._reactor = reactor
+        self._path = path
+
+    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
+        return UNIXClientEndpoint(self._reactor, str(self._path), timeout=ANSWER_TIME)

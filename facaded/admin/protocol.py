@@ -1,0 +1,43 @@
+"""The control protocol: the documents that answer commands, besides the larger ones that have modules of their own.
+
+Their JSON keys are part of the interface between a command and a daemon of another version.
+"""
+
+from attrs import frozen
+
+from facaded.net.schema import Document
+
+
+@frozen
+class RecentPulls(Document):
+    """Answers `GET /lately`: references of the images that were pulled recently, the latest first."""
+
+    images: tuple[str, ...]
+
+
+@frozen
+class Overridden(Document):
+    """Answers `POST /pin`, `/unpin`, `/drain` and `/undrain`: who is in charge now and why, and what to know of it."""
+
+    why: str
+    warnings: tuple[str, ...]
+
+
+@frozen
+class RenewalBegun(Document):
+    """Answers `POST /renew`: the names of each certificate that is renewed, and why others are not."""
+
+    certificates: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+@frozen
+class Reloaded(Document):
+    """Answers `POST /reload`."""
+
+
+@frozen
+class Problems(Document):
+    """Says why a command is refused, in sentences. Nothing has changed then."""
+
+    problems: tuple[str, ...]

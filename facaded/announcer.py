@@ -1,0 +1,39 @@
+"""What the daemon says of itself in the log: how it starts, what changes, that it has stopped."""
+
+from twisted.application.service import Service
+from twisted.logger import Logger
+
+from facaded import __version__
+from facaded.backends.watch import Watch
+from facaded.policy.changes import Change
+from facaded.reload import Reloader
+
+
+class Announcer(Service):
+    """Logs how the daemon starts, what changes while it runs, and that it has stopped."""
+
+    _log = Logger()
+
+    def __init__(self, reloader: Reloader, watch: Watch) -> None:
+        self._reloader = reloader
+        self._watch = watch
+        watch.subscribe(self._changed)
+
+    def startService(self) -> None:
+        Service.startService(self)
+        source = self._reloader.loaded.source
+        self._log.info("facaded {version}, settings: {source}", version=__version__, source=source)
+        self._reloader.warn()
+        self._watch.when_settled().addCallback(self._settled)
+
+    def stopService(self) -> None:
+        Service.stopService(self)
+        self._log.info("stopped")
+
+    def _settled(self, _: None) -> None:
+        if self.running:
+            self._log.info("{why}", why=self._watch.snapshot().explain())
+
+    def _changed(self, change: Change) -> None:
+        if change.news:
+            self._log.info("{news}", news=change.news)

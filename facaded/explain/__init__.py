@@ -1,0 +1,1 @@
+"""Explanations: what each request of a pull is answered, and why."""

@@ -1,0 +1,97 @@
+"""The listeners: endpoints of the settings, opened together, and closed without losing a request."""
+
+import errno
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from attrs import frozen
+from twisted.application import strports
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IProtocolFactory
+
+from facaded.config import Config, control_endpoint, control_path
+from facaded.net.reactor import IFacadedReactor
+from facaded.web.server import BoundedSite
+
+IN_FLIGHT = 5.0
+"""Seconds that requests in flight are given at a stop."""
+
+_REMEDIES = {
+    errno.EADDRINUSE: "something else listens there: stop it, or choose another address",
+    errno.EACCES: "not permitted: choose a port from 1024 up or a directory of your own, or grant CAP_NET_BIND_SERVICE",
+    errno.EADDRNOTAVAIL: "this machine has no such address: choose one that it has",
+    errno.ENOENT: "the directory does not exist: make it, or choose another path",
+}
+
+
+class StartError(Exception):
+    """The daemon cannot start. The text is one sentence that says why and what to do."""
+
+
+@frozen
+class Listener:
+    """What answers on one key of [listen]: its site, and the factory of its connections, TLS included."""
+
+    site: BoundedSite
+    factory: IProtocolFactory
+
+
+class Listeners(Service):
+    """Opens an endpoint for each of `endpoints`, which are pairs of a key and a Twisted endpoint string."""
+
+    def __init__(
+        self, reactor: IFacadedReactor, listeners: Mapping[str, Listener], endpoints: Sequence[tuple[str, str]]
+    ) -> None:
+        self._sites = [each.site for each in listeners.values()]
+        self._open: list[tuple[str, Service]] = [
+            (f"{key}: {endpoint}", strports.service(endpoint, listeners[key].factory, reactor))
+            for key, endpoint in endpoints
+        ]
+
+    def privilegedStartService(self) -> None:
+        """Listen. Raises StartError if one endpoint cannot be opened, with none left open."""
+        for index, (name, service) in enumerate(self._open):
+            try:
+                service.privilegedStartService()
+            except (CannotListenError, OSError, OverflowError) as error:
+                for _, opened in self._open[:index]:
+                    opened.stopService()
+                raise StartError(f"{name}: {why_no_listener(error)}") from None
+
+    def startService(self) -> None:
+        Service.startService(self)
+        for _, service in self._open:
+            service.startService()
+
+    def stopService(self) -> Deferred[None]:
+        """Take no new connections, then end those that there are; those in flight have `IN_FLIGHT` seconds."""
+        Service.stopService(self)
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        await DeferredList([maybeDeferred(service.stopService) for _, service in self._open])
+        await DeferredList([site.drain(IN_FLIGHT) for site in self._sites])
+
+
+def endpoints(config: Config, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Every endpoint of these settings that the daemon listens on, with the key that names it."""
+    listen = config.listen
+    yield from (("listen.http", endpoint) for endpoint in listen.http)
+    yield from (("listen.https", endpoint) for endpoint in listen.https if config.tls is not None)
+    yield from (("listen.admin", endpoint) for endpoint in listen.admin)
+    yield "listen.control", control_endpoint(config, environ)
+
+
+def control_socket(config: Config, environ: Mapping[str, str]) -> Path:
+    """Where a daemon with these settings has its control socket."""
+    return Path(control_path(control_endpoint(config, environ)))
+
+
+def why_no_listener(error: CannotListenError | OSError | OverflowError) -> str:
+    """Why an endpoint cannot be opened, and what to do."""
+    cause = error.socketError if isinstance(error, CannotListenError) else error
+    if isinstance(cause, OSError) and cause.errno is not None:
+        return _REMEDIES.get(cause.errno, str(cause.strerror))
+    return "another facaded is running there" if str(cause) == "Cannot acquire lock" else str(cause)

@@ -1,0 +1,1 @@
+"""Parity: whether the backends of a route have the same images, and how they differ."""

@@ -1,0 +1,94 @@
+"""New settings for a running daemon: every part is prepared from them first, then every part is swapped.
+
+A part joins with one function, which is given the new settings and returns the swap. All that can fail happens before
+it returns; the swap itself does not fail. So a bad file, or a part that cannot be prepared, changes nothing.
+"""
+
+import signal
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, TypeAlias
+
+from twisted.application.service import Service
+from twisted.internet.interfaces import IReactorFromThreads
+from twisted.logger import Logger
+
+from facaded.config import Loaded, SettingsError
+
+Swap: TypeAlias = Callable[[], None]
+"""Has a part go by the settings that it was prepared for. Does not raise."""
+
+Prepare: TypeAlias = Callable[[Loaded], Swap]
+"""Prepares a part for new settings. Raises SettingsError; then nothing has changed."""
+
+
+class Reloader:
+    """Reads the settings again with `reread`, and has every part go by them.
+
+    `loaded` are the settings in force. `begun` and `ended` are called before and after each reload, whatever comes of
+    it.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, loaded: Loaded, reread: Callable[[], Loaded], begun: Callable[[], None], ended: Callable[[], None]
+    ) -> None:
+        self.loaded = loaded
+        self._reread = reread
+        self._begun = begun
+        self._ended = ended
+        self._parts: list[Prepare] = []
+
+    def add(self, prepare: Prepare) -> None:
+        """Have one more part go by new settings. Parts are swapped in the order in which they are added."""
+        self._parts.append(prepare)
+
+    def reload(self) -> tuple[str, ...]:
+        """Read the settings again, and go by them if they are good.
+
+        Returns the problems if they are not; then nothing has changed.
+        """
+        self._begun()
+        try:
+            self._adopt(self._reread())
+        except SettingsError as error:
+            for problem in error.problems:
+                self._log.error("not reloaded: {source}: {problem}", source=error.source, problem=problem)
+            return error.problems
+        finally:
+            self._ended()
+        self._log.info("reloaded, settings: {source}", source=self.loaded.source)
+        self.warn()
+        return ()
+
+    def warn(self) -> None:
+        """Log what a person should know of the settings in force."""
+        for warning in self.loaded.warnings:
+            self._log.warn("{warning}", warning=warning)
+
+    def _adopt(self, loaded: Loaded) -> None:
+        swaps = [prepare(loaded) for prepare in self._parts]
+        self.loaded = loaded
+        for swap in swaps:
+            swap()
+
+
+class Hangup(Service):
+    """Has SIGHUP call `reload` while it runs."""
+
+    def __init__(self, reactor: IReactorFromThreads, reload: Callable[[], object]) -> None:
+        self._reactor = reactor
+        self._reload = reload
+        self._before: Any = signal.SIG_DFL
+
+    def privilegedStartService(self) -> None:
+        Service.privilegedStartService(self)
+        self._before = signal.signal(signal.SIGHUP, self._hung_up)
+
+    def stopService(self) -> None:
+        Service.stopService(self)
+        signal.signal(signal.SIGHUP, self._before)
+
+    def _hung_up(self, _: int, __: FrameType | None) -> None:
+        self._reactor.callFromThread(self._reload)

@@ -1,0 +1,179 @@
+"""What the control socket does, over a watch whose probes are answered by hand."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from attrs import define, evolve, field
+
+from facaded.admin.commands import Commands
+from facaded.admin.control import CommandRefusedError, Parameters
+from facaded.admin.status import InForce, Status, document
+from facaded.net.schema import Document, to_json
+from facaded.policy.answers import Backend, Rules
+from facaded.policy.lately import Lately
+from facaded.policy.repositories import parse
+from tests.watching import GOOD, Watching
+
+BACKENDS = {name: Backend(f"https://{name}.test") for name in ("main", "second")}
+RULES = Rules(repositories=(parse("org/*"),), backends=BACKENDS)
+
+
+@define
+class Daemon:
+    """The collaborators of the commands, which say what they are told to say and note what they are asked."""
+
+    watching: Watching
+    problems: tuple[str, ...] = ()
+    kept: bool = True
+    orders: list[Mapping[str, Any]] = field(factory=list)
+    refusals: tuple[str, ...] = ()
+    asked: list[str] = field(factory=list)
+    reported: Sequence[Mapping[str, Any]] = ()
+    recent: Lately = field(factory=Lately)
+
+    def report(self, orders: Sequence[Mapping[str, Any]]) -> Status:
+        self.reported = orders
+        return document(InForce(RULES, "facaded.toml"), self.watching.watch.snapshot(), {}, {}, (), lambda at: at)
+
+    def reload(self) -> tuple[str, ...]:
+        self.asked.append("reload")
+        return self.problems
+
+    def status(self) -> list[Mapping[str, Any]]:
+        return self.orders
+
+    def renew(self) -> tuple[str, ...]:
+        self.asked.append("renew")
+        return self.refusals
+
+
+@pytest.fixture
+def daemon() -> Daemon:
+    watching = Watching.begin("main", "second")
+    for name in BACKENDS:
+        watching.backends.answer(name, GOOD)
+    return Daemon(watching)
+
+
+@pytest.fixture
+def commands(daemon: Daemon) -> Commands:
+    return Commands(RULES, daemon.watching.watch, daemon, daemon, daemon, daemon.recent, daemon)
+
+
+def ask(commands: Commands, method: str, path: str, given: Parameters | None = None) -> dict[str, Any]:
+    found: Document = commands.table[method, path](given or Parameters())
+    return to_json(found)
+
+
+def test_every_answer_has_a_version(daemon: Daemon, commands: Commands) -> None:
+    daemon.orders = [{"names": ["a.test"]}]
+    parameters = Parameters(backend="main", image="org/app", client="docker")
+    for method, path in commands.table:
+        assert ask(commands, method, path, parameters)["schema"] == 1, path
+
+
+def test_the_status_is_the_reporter_s(daemon: Daemon, commands: Commands) -> None:
+    assert ask(commands, "GET", "/status")["settings"] == "facaded.toml"
+    assert len(daemon.reported) == 0
+    daemon.orders = [{"names": ["a.test"]}]
+    ask(commands, "GET", "/status")
+    assert daemon.reported == daemon.orders
+
+
+def test_recent_pulls_are_listed_with_the_latest_first(daemon: Daemon, commands: Commands) -> None:
+    for tag in ("1", "2"):
+        daemon.recent.add("org/app", tag)
+    assert ask(commands, "GET", "/lately") == {"schema": 1, "images": ["org/app:2", "org/app:1"]}
+
+
+def test_a_pull_is_explained_by_the_rules_in_force(commands: Commands) -> None:
+    given = Parameters(image="org/app:v1", client="ctr")
+    found = ask(commands, "GET", "/explain", given)
+    assert (found["image"], found["client"], found["refused"]) == ("org/app:v1", "ctr", False)
+    assert found["requests"][0].keys() == {"request", "answer", "why"}
+    assert found["requests"][0]["answer"] == "307 to https://main.test/v2/org/app/manifests/v1"
+    assert found["why"] == "main is in charge: it is the first and up"
+    commands.reconfigure(evolve(RULES, repositories=(parse("other/*"),)))
+    found = ask(commands, "GET", "/explain", given)
+    assert (found["refused"], found["why"]) == (True, None)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (Parameters(image="Org/App", client="docker"), "is not a repository name"),
+        (Parameters(image="org/app", client="docket"), "no client called 'docket'"),
+    ],
+)
+def test_what_cannot_be_pulled_is_not_explained(commands: Commands, given: Parameters, words: str) -> None:
+    with pytest.raises(CommandRefusedError, match=words):
+        ask(commands, "GET", "/explain", given)
+
+
+def test_a_reload_answers_only_that_it_is_done(daemon: Daemon, commands: Commands) -> None:
+    assert ask(commands, "POST", "/reload") == {"schema": 1}
+    assert daemon.asked == ["reload"]
+
+
+def test_settings_that_cannot_be_used_refuse_a_reload(daemon: Daemon, commands: Commands) -> None:
+    daemon.problems = ("hosts: expected a list", "bogus: unknown key")
+    with pytest.raises(CommandRefusedError) as refused:
+        ask(commands, "POST", "/reload")
+    assert refused.value.problems == ("not reloaded: hosts: expected a list", "not reloaded: bogus: unknown key")
+
+
+def test_a_renewal_names_the_certificates_and_those_that_are_not_renewed(daemon: Daemon, commands: Commands) -> None:
+    daemon.orders = [{"names": ["a.test", "b.test"]}, {"names": ["c.test"]}]
+    daemon.refusals = ("c.test: asked too often",)
+    assert ask(commands, "POST", "/renew") == {
+        "schema": 1,
+        "certificates": ["a.test, b.test", "c.test"],
+        "warnings": ["c.test: asked too often"],
+    }
+
+
+def test_a_renewal_of_nothing_is_refused(daemon: Daemon, commands: Commands) -> None:
+    without_tls = Commands(RULES, daemon.watching.watch, daemon, daemon, daemon, daemon.recent)
+    for each in (without_tls, commands):
+        with pytest.raises(CommandRefusedError, match=r"configure \[tls\.acme\]"):
+            ask(each, "POST", "/renew")
+    assert daemon.asked == []
+
+
+def test_a_renewal_that_none_can_have_is_refused(daemon: Daemon, commands: Commands) -> None:
+    daemon.orders, daemon.refusals = [{"names": ["c.test"]}], ("c.test: asked too often",)
+    with pytest.raises(CommandRefusedError) as refused:
+        ask(commands, "POST", "/renew")
+    assert refused.value.problems == ("c.test: asked too often",)
+
+
+def test_a_pin_and_a_drain_say_who_is_in_charge_now(commands: Commands) -> None:
+    pinned = ask(commands, "POST", "/pin", Parameters(backend="second", seconds=7200.0))
+    assert pinned == {"schema": 1, "why": "second is in charge: it is pinned for another 2 h", "warnings": []}
+    assert ask(commands, "POST", "/drain", Parameters(backend="main"))["why"] == pinned["why"]
+    assert ask(commands, "POST", "/unpin")["why"] == "second is in charge: main is drained"
+    undrained = ask(commands, "POST", "/undrain", Parameters(backend="main"))
+    assert undrained["why"].startswith(("main is in charge", "second is in charge: main is back"))
+
+
+@pytest.mark.parametrize(
+    ("path", "given", "words"),
+    [
+        ("/pin", Parameters(backend="nobody"), "no route has a backend called nobody: main, second"),
+        ("/drain", Parameters(), "no route has a backend called : main, second"),
+        ("/unpin", Parameters(), "no backend is pinned"),
+        ("/undrain", Parameters(backend="main"), "main is not drained"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(commands: Commands, path: str, given: Parameters, words: str) -> None:
+    with pytest.raises(CommandRefusedError) as refused:
+        ask(commands, "POST", path, given)
+    assert refused.value.problems == (words,)
+
+
+def test_an_override_that_cannot_be_kept_is_warned_of(daemon: Daemon, commands: Commands) -> None:
+    daemon.kept = False
+    assert ask(commands, "POST", "/pin", Parameters(backend="main"))["warnings"] == [
+        "the state cannot be written: this ends with a restart"
+    ]

@@ -1,0 +1,104 @@
+"""Documents with a version, as JSON and back."""
+
+import json
+from collections.abc import Mapping
+
+import pytest
+from attrs import field, frozen
+
+from facaded.net.schema import (
+    LEFT_OUT,
+    SCHEMA,
+    Document,
+    NewerSchemaError,
+    StrangeDocumentError,
+    from_json,
+    key,
+    to_json,
+)
+
+
+@frozen
+class Part:
+    purpose: str = field(metadata=key("for"))
+    seconds: float | None
+    words: str | None = field(default=None, metadata=LEFT_OUT)
+
+
+@frozen
+class Whole(Document):
+    names: tuple[str, ...]
+    parts: Mapping[str, Part]
+    count: int
+    done: bool = False
+
+
+WHOLE = Whole(("a", "b"), {"x": Part("serve", 1.5), "y": Part("redirect", None, "so")}, 2)
+JSON = {
+    "schema": 1,
+    "names": ["a", "b"],
+    "parts": {"x": {"for": "serve", "seconds": 1.5}, "y": {"for": "redirect", "seconds": None, "words": "so"}},
+    "count": 2,
+    "done": False,
+}
+
+
+def test_a_document_is_written_with_its_version() -> None:
+    assert json.loads(json.dumps(to_json(WHOLE))) == JSON
+
+
+@pytest.mark.parametrize("more", [{}, {"new": 5}, {"schema": SCHEMA}])
+def test_what_was_written_is_read_back_whatever_keys_there_are_besides(more: dict[str, object]) -> None:
+    assert from_json(json.dumps(JSON | more).encode(), Whole) == WHOLE
+
+
+def test_a_document_without_a_version_is_of_the_first() -> None:
+    old = {key: value for key, value in JSON.items() if key != "schema"}
+    assert from_json(json.dumps(old).encode(), Whole).schema == 1
+
+
+def test_a_whole_number_is_a_number_too() -> None:
+    read = from_json(json.dumps(JSON | {"parts": {"x": {"for": "serve", "seconds": 2}}}).encode(), Whole)
+    assert read.parts["x"].seconds == 2.0
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"names": "ab"}, "'ab' is no list"),
+        ({"names": ["a", None]}, "None is no str"),
+        ({"names": [["a"]]}, "is no str"),
+        ({"parts": []}, "is no dict"),
+        ({"parts": {"x": 5}}, "5 is no dict"),
+        ({"parts": {"x": {"seconds": 1}}}, "no 'for'"),
+        ({"parts": {"x": {"for": "serve", "seconds": "soon"}}}, "'soon' is no number"),
+        ({"parts": {"x": {"for": "serve", "seconds": True}}}, "True is no number"),
+        ({"count": True}, "True is no int"),
+        ({"count": 2.5}, "2.5 is no int"),
+        ({"done": 0}, "0 is no bool"),
+        ({"schema": None}, "None is no int"),
+        ({"schema": "2"}, "'2' is no int"),
+    ],
+)
+def test_what_is_no_such_document_is_refused_in_a_few_words(change: dict[str, object], words: str) -> None:
+    with pytest.raises(StrangeDocumentError, match=words):
+        from_json(json.dumps(JSON | change).encode(), Whole)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"null", b"\xff", b"{" * 100_000, b'{"schema": NaN}'])
+def test_what_is_no_object_is_refused(body: bytes) -> None:
+    with pytest.raises(StrangeDocumentError, match="not a JSON object"):
+        from_json(body, Whole)
+
+
+@pytest.mark.parametrize("rest", [{}, JSON])
+def test_a_newer_version_is_told_apart_whatever_else_is_in_it(rest: dict[str, object]) -> None:
+    with pytest.raises(NewerSchemaError, match="schema 2"):
+        from_json(json.dumps({**rest, "schema": SCHEMA + 1}).encode(), Whole)
+
+
+def test_the_words_are_fit_for_a_terminal() -> None:
+    with pytest.raises(StrangeDocumentError) as raised:
+        from_json(json.dumps(JSON | {"count": "\x1b[2J" + "x" * 1000}).encode(), Whole)
+    assert "\x1b" not in str(raised.value)
+    assert len(str(raised.value)) <= 200

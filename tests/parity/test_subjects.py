@@ -1,0 +1,62 @@
+"""Which images are compared."""
+
+import pytest
+
+from facaded.oci.requests import parse_image
+from facaded.parity.subjects import Subject, incomparable, read, usual
+from facaded.policy.answers import Backend, Route, Rules
+from facaded.policy.repositories import parse
+
+BACKENDS = {"main": Backend("https://main.test"), "second": Backend("https://second.test")}
+RULES = Rules(repositories=(parse("org/*"),), backends=BACKENDS)
+DIGEST = "sha256:" + "0" * 64
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("org/app", Subject("org/app", None)),
+        ("org/app:1", Subject("org/app", "1")),
+        ("org/app:latest", Subject("org/app", "latest")),
+        (f"org/app@{DIGEST}", Subject("org/app", DIGEST)),
+    ],
+)
+def test_an_image_without_a_tag_means_all_tags(text: str, wanted: Subject) -> None:
+    assert read(text, RULES) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("evil/app", "evil/app is not among the `repositories` of the settings"),
+        ("Org/app", "'Org/app' is not a repository name"),
+        ("org/app:\x1b", "is not a tag"),
+        ("org/app@sha256:1", "is not a digest"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_with_a_sentence(text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words.replace("`", ".")):
+        read(text, RULES)
+
+
+def test_without_an_image_the_canary_and_what_was_pulled_lately_are_compared() -> None:
+    lately = ["org/b:1", "evil/app:1", 5, "org/app:2"]
+    wanted = [Subject("org/app", "2"), Subject("org/b", "1", recent=True), Subject("org/app", "2", recent=True)]
+    assert usual(parse_image("org/app:2"), lately, RULES) == wanted
+    assert usual(None, lately, RULES) == wanted[1:]
+    assert usual(None, {"not": "a list"}, RULES) == []
+
+
+@pytest.mark.parametrize(
+    ("rules", "words"),
+    [
+        (RULES, None),
+        (Rules(backends={"main": Backend("https://main.test")}), "main is the only backend"),
+        (Rules(backends={"main": Backend("https://main.test", private=True)}), "main alone is asked"),
+        (Rules(backends=BACKENDS), "name your `repositories` in the settings"),
+        (Rules(backends=BACKENDS, named_routes=(Route(("main", "second"), (parse("org/*"),)),)), None),
+    ],
+)
+def test_where_one_backend_alone_is_asked_there_is_nothing_to_compare(rules: Rules, words: str | None) -> None:
+    found = incomparable(rules)
+    assert (found is None) if words is None else (found is not None and words in found)

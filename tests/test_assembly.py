@@ -1,0 +1,183 @@
+"""The daemon put together in memory: its parts start and stop in order, and a reload changes all or nothing."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import define, evolve, field
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import LogEvent
+from twisted.python.threadpool import ThreadPool
+
+from facaded import config
+from facaded.backends.watch import Watch
+from facaded.config import Loaded, SettingsError
+from facaded.listeners import Listeners, StartError
+from facaded.net.resolver import Resolver
+from facaded.reload import Reloader, Swap
+from facaded.service import Daemon, makeService
+from facaded.state import StateStore
+from facaded.tls.termination import Termination
+
+SETTINGS = """
+repositories = ["org/*"]
+hosts = ["docker.lab.test"]
+{more}
+[listen]
+http = "tcp:18080:interface=127.0.0.1"
+admin = "tcp:19180:interface=127.0.0.1"
+control = "unix:{directory}/control.sock"
+[state]
+directory = "{directory}/state"
+[[backend]]
+name = "main"
+url = "http://127.0.0.2:5000"
+"""
+
+TLS = """
+[tls]
+[[tls.certificate]]
+chain = "{directory}/chain.pem"
+key = "{directory}/key.pem"
+"""
+
+
+class Reactor(MemoryReactorClock):
+    """A reactor in memory that has threads, though nothing here starts one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.installNameResolver(Resolver(self, lambda work, *given: work(*given)))
+
+    def getThreadPool(self) -> ThreadPool:
+        return ThreadPool(0, 1)
+
+
+@define
+class Part(Service):
+    """Notes when it is started and stopped; a stop may take its time."""
+
+    name: str
+    notes: list[str]
+    ended: Deferred[None] | None = None
+
+    def privilegedStartService(self) -> None:
+        self.notes.append(f"{self.name} listens")
+
+    def startService(self) -> None:
+        self.notes.append(f"{self.name} starts")
+
+    def stopService(self) -> Deferred[None] | None:
+        self.notes.append(f"{self.name} stops")
+        return self.ended
+
+
+def loaded(directory: Path, more: str = "") -> Loaded:
+    path = directory / "facaded.toml"
+    tls = TLS.format(directory=directory) if more == "tls" else ""
+    path.write_text(SETTINGS.format(directory=directory, more="") + tls)
+    return config.load(path, None, {}, MemoryReactorClock())
+
+
+def test_parts_start_in_order_and_stop_one_after_the_other_in_the_reverse_order() -> None:
+    notes: list[str] = []
+    slow: Deferred[None] = Deferred()
+    daemon = Daemon(*(Part(name, notes, slow if name == "b" else None) for name in "abc"))
+    daemon.privilegedStartService()
+    daemon.startService()
+    assert notes == ["a listens", "b listens", "c listens", "a starts", "b starts", "c starts"]
+    notes.clear()
+    stopped = daemon.stopService()
+    assert notes == ["c stops", "b stops"], "a is stopped when b has ended"
+    slow.callback(None)
+    assert notes == ["c stops", "b stops", "a stops"]
+    assert stopped.called
+
+
+@pytest.mark.parametrize("tls", ["", "tls"])
+def test_what_others_need_is_started_before_them_and_stopped_after_them(tmp_path: Path, tls: str) -> None:
+    def never() -> Loaded:
+        raise AssertionError("not reloaded")
+
+    reactor: Any = Reactor()
+    daemon = makeService(loaded(tmp_path, tls), reactor, never, {})
+    kinds = [type(child) for child in daemon]
+    assert [kind.__name__ for kind in kinds if kind in (StateStore, Termination, Watch, Listeners)] == [
+        "StateStore",
+        *(["Termination"] if tls else []),
+        "Watch",
+        "Listeners",
+    ]
+    assert [kind.__name__ for kind in (kinds[0], kinds[-1])] == ["Announcer", "Supervision"]
+
+
+def test_a_listener_that_cannot_be_opened_leaves_none_open(tmp_path: Path) -> None:
+    reactor: Any = Reactor()
+    daemon = makeService(loaded(tmp_path), reactor, lambda: loaded(tmp_path), {})
+    opened: list[str] = []
+
+    @define
+    class Port:
+        name: str
+
+        def stopListening(self) -> None:
+            opened.remove(self.name)
+
+    def listen(name: str, error: Exception | None = None) -> Callable[..., Port]:
+        def listening(*_: Any, **__: Any) -> Port:
+            if error is not None:
+                raise error
+            opened.append(name)
+            return Port(name)
+
+        return listening
+
+    reactor.listenTCP, reactor.listenUNIX = listen("tcp"), listen("unix", OSError(13, "Permission denied"))
+    with pytest.raises(StartError, match=r"^listen\.control: unix:.*: not permitted"):
+        daemon.privilegedStartService()
+    assert opened == []
+
+
+@define
+class Settings:
+    """A part that goes by settings, and can be told to refuse them."""
+
+    current: str = "before"
+    refuses: bool = False
+    swaps: list[str] = field(factory=list)
+
+    def prepare(self, loaded: Loaded) -> Swap:
+        if self.refuses:
+            raise SettingsError(loaded.source, ("state.directory: it cannot be written",))
+
+        def swap() -> None:
+            self.current = loaded.source
+
+        return swap
+
+
+@pytest.mark.parametrize("refusing", [0, 1, 2])
+def test_a_part_that_cannot_be_prepared_leaves_all_as_they_were(
+    tmp_path: Path, refusing: int, no_errors_are_logged: list[LogEvent]
+) -> None:
+    before = loaded(tmp_path)
+    parts = [Settings() for _ in range(3)]
+    told: list[str] = []
+    again = evolve(before, source="after")
+    reloader = Reloader(before, lambda: again, lambda: told.append("begun"), lambda: told.append("ended"))
+    for part in parts:
+        reloader.add(part.prepare)
+    parts[refusing].refuses = True
+    assert reloader.reload() == ("state.directory: it cannot be written",)
+    assert [part.current for part in parts] == ["before"] * 3
+    assert reloader.loaded is before
+    assert told == ["begun", "ended"]
+    assert len(no_errors_are_logged) == 1
+    no_errors_are_logged.clear()
+    parts[refusing].refuses = False
+    assert reloader.reload() == ()
+    assert [part.current for part in parts] == ["after"] * 3
+    assert reloader.loaded is again
