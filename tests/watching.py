@@ -89,3 +89,19 @@ class Watching:
         """Let time pass in steps small enough that every wait ends in its own."""
         for _ in range(int(seconds * 10)):
             self.clock.advance(0.1)
+
+
+def up(*names: str, failback_after: float = 60, kept: Standing | None = None) -> Watching:
+    """A watch whose first round found every backend up."""
+    watching = Watching.begin(*names, failback_after=failback_after, kept=kept)
+    for name in names:
+        watching.backends.answer(name, GOOD)
+    return watching
+
+
+def fail(watching: Watching, name: str) -> None:
+    """Two probes in a row find the backend gone."""
+    watching.advance(10)
+    watching.backends.answer(name, BAD)
+    watching.advance(1)
+    watching.backends.answer(name, BAD)

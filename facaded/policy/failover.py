@@ -39,6 +39,8 @@ class Order:
     @property
     def taking_part(self) -> tuple[str, ...]:
         """The backends that are not drained; with all of them drained, all: somebody has to answer."""
+        if not self.overrides.drains:
+            return self.backends
         undrained = tuple(name for name in self.backends if name not in self.overrides.drains)
         return undrained or self.backends
 

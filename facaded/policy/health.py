@@ -188,7 +188,7 @@ _TRANSITIONS = {
 def observe(health: Health, result: Result, now: float, settings: Settings) -> Health:
     """The health after one more probe result."""
     seen = _noted(health, result, now)
-    if health.state is State.UP and not _is_soon(seen, now, settings):
+    if seen.relapses and health.state is State.UP and not _is_soon(seen, now, settings):
         seen = evolve(seen, relapses=0)
     if (health.state, result.verdict) not in _TRANSITIONS:
         return evolve(seen, streak=0, hurdle=None if health.state is State.UP else seen.hurdle)

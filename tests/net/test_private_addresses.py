@@ -13,8 +13,8 @@ from facaded.backends.manifests import Accept
 from facaded.net.addresses import is_public
 from facaded.net.private_addresses import Boundary, CheckedEndpoint, PrivateAddressError
 from facaded.oci.requests import Blob
+from tests.backends.fetching import backend, network
 from tests.backends.memory import BLOB
-from tests.backends.test_serving import backend, network
 from tests.web.raw import Transport
 
 PUBLIC, PRIVATE = "8.8.8.8", "10.0.0.1"

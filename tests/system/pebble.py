@@ -27,7 +27,7 @@ from zope.interface import implementer
 
 from facaded.tls.acme.challenges import ACME_TLS, PrivateKey, challenge_certificate
 from facaded.tls.acme.settings import Ca
-from tests.daemon import free_port, wait_until
+from tests.process.daemon import free_port, wait_until
 
 EAB = {"kid-1": "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"}
 

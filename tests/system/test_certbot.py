@@ -15,12 +15,12 @@ import pytest
 from attrs import define
 from cryptography import x509
 
-from tests.daemon import Daemon, Registry, free_port, running
+from tests.process.daemon import Daemon, Registry, free_port, running
+from tests.process.handshakes import NAME, ask, shown
 from tests.system.pebble import Pebble
 from tests.system.test_acme import STRICT
 from tests.system.test_deploy_hook import GROUP, HOOK, USER, run_by_another
 from tests.tls.authority import trusting
-from tests.tls.test_service import NAME, ask, shown
 
 HOST, CA_HOST, MAIN_HOST = "127.4.1.1", "127.4.1.2", "127.4.1.3"
 

@@ -12,9 +12,12 @@ import dxf
 import pytest
 from attrs import define
 
-from tests.daemon import Daemon, running, wait_until
+from tests.process.daemon import Daemon, running, wait_until
+from tests.system.clients import Docker, Podman
 from tests.system.conftest import TABLE
-from tests.system.parties import INDEX, PUBLISHER, Docker, Faulty, Image, Podman, Registry
+from tests.system.images import INDEX, Image
+from tests.system.registries import Registry
+from tests.system.servers import PUBLISHER, Faulty
 
 CLIENTS = ("docker", "ctr", "podman", "buildah", "skopeo")
 CREDS = ":".join(PUBLISHER)

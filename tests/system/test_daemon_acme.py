@@ -14,11 +14,11 @@ import pytest
 from attrs import define
 from cryptography import x509
 
-from tests.daemon import Daemon, Registry, free_port, running
+from tests.process.daemon import Daemon, Registry, free_port, running
+from tests.process.handshakes import NAME, ask, connected, shown
 from tests.system.pebble import EAB, Pebble
 from tests.system.test_acme import STRICT
 from tests.tls.authority import trusting
-from tests.tls.test_service import NAME, ask, connected, shown
 
 HOST, CA_HOST, MAIN_HOST = "127.4.0.1", "127.4.0.2", "127.4.0.3"
 

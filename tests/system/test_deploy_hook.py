@@ -15,9 +15,9 @@ import pytest
 from attrs import define
 
 from facaded.tls.files import Files
-from tests.daemon import Daemon, Registry, running
+from tests.process.daemon import Daemon, Registry, running
+from tests.process.handshakes import NAME, ask, shown
 from tests.tls.authority import Authority, put, trusting
-from tests.tls.test_service import NAME, ask, shown
 
 INSTALLED = "/opt/facaded/bin/python"
 """Where README installs it."""

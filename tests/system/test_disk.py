@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import Daemon, Registry, running
-from tests.test_service import FAST
+from tests.process.daemon import FAST, Daemon, Registry, running
 
 
 @pytest.fixture

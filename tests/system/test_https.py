@@ -16,8 +16,10 @@ from socketserver import StreamRequestHandler, ThreadingTCPServer
 
 import pytest
 
-from tests.daemon import Daemon, running
-from tests.system.parties import Docker, Image, Registry
+from tests.process.daemon import Daemon, running
+from tests.system.clients import Docker
+from tests.system.images import Image
+from tests.system.registries import Registry
 from tests.tls.authority import Authority, pem
 
 NAME = "docker.lab.test"

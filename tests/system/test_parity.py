@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from attrs import evolve, frozen
 
-from tests.daemon import Daemon, running, wait_until
-from tests.system.parties import INDEX, Image, Registry
+from tests.process.daemon import Daemon, running, wait_until
+from tests.system.images import INDEX, Image
+from tests.system.registries import Registry
 
 SETTINGS = """
 repositories = ["org/*"]

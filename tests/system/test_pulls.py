@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import Daemon, running
-from tests.system.parties import Docker, Image, Registry
+from tests.process.daemon import Daemon, running
+from tests.system.clients import Docker
+from tests.system.images import Image
+from tests.system.registries import Registry
 
 SETTINGS = """
 repositories = ["org/*"]

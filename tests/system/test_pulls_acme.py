@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.parties import Docker, Image
-from tests.system.parties import Registry as Main
+from tests.system.clients import Docker
+from tests.system.images import Image
+from tests.system.registries import Registry as Main
 from tests.system.test_daemon_acme import FIRST, Lab, lab
 from tests.system.test_https import NAME, OWN_ETC, main, proxy, short_path
 

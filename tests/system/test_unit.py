@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from attrs import define
 
-from tests.daemon import Registry, running, wait_until
+from tests.process.daemon import Registry, running, wait_until
 from tests.tls.authority import Authority, pem, put
 
 UNIT = Path(__file__).parents[2] / "systemd" / "facaded.service"

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.system.clients import Docker
 from tests.system.outages.fronts import Authority
 from tests.system.outages.loops import PULL_TIME
 from tests.system.outages.stage import Names
-from tests.system.parties import Docker
 
 
 @pytest.fixture(scope="package")

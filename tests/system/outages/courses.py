@@ -9,11 +9,11 @@ from tempfile import TemporaryDirectory
 
 from attrs import frozen
 
+from tests.system.clients import Docker
 from tests.system.conftest import OUTAGE_CLIENTS
 from tests.system.outages.faults import Fault, Seen
 from tests.system.outages.loops import REDIRECTED, Loop, Pull, Sentry, View, loops
 from tests.system.outages.stage import PACE, REPOSITORY, Stage
-from tests.system.parties import Docker
 
 ALLOWANCE = 1.5
 """Seconds added to every bound. A bound is a sum of the settings; what happens also takes the looks at the status

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.daemon import free_port
+from tests.process.daemon import free_port
 
 SWITCHING = 10.0
 """Seconds within which a front must have taken up a failure; it takes a few milliseconds."""

@@ -13,9 +13,9 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from tests.daemon import Daemon
+from tests.process.daemon import Daemon
+from tests.system.clients import Docker, Podman
 from tests.system.conftest import OUTAGE_CLIENTS
-from tests.system.parties import Docker, Podman
 
 Done = subprocess.CompletedProcess[str]
 

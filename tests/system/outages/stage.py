@@ -10,9 +10,10 @@ from pathlib import Path
 
 from attrs import define, field, frozen
 
-from tests.daemon import Daemon, running
+from tests.process.daemon import Daemon, running
+from tests.system.images import Image
 from tests.system.outages.fronts import Authority, Front
-from tests.system.parties import Image, Registry
+from tests.system.registries import Registry
 
 ANSWERS = ("serve", "auto")
 REPOSITORY = "org/app"

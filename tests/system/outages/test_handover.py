@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import Daemon, wait_until
+from tests.process.daemon import Daemon, wait_until
+from tests.system.clients import Docker
 from tests.system.conftest import HANDOVERS
+from tests.system.images import INDEX
 from tests.system.outages.fronts import WORKING, Asked, Failure, Front
 from tests.system.outages.stage import REPOSITORY, Fronted, Names, staged
-from tests.system.parties import INDEX, Docker
 
 STAGE = 100
 """A number that no outage has."""

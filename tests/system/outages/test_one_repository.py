@@ -3,9 +3,10 @@
 import time
 from pathlib import Path
 
+from tests.system.clients import Docker
+from tests.system.images import INDEX, Image
 from tests.system.outages.fronts import Asked, Failure
 from tests.system.outages.stage import PACE, REPOSITORY, Names, staged
-from tests.system.parties import INDEX, Docker, Image
 
 STAGE = 101
 """A number that no other has."""

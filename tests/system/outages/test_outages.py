@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
+from tests.system.clients import Docker
 from tests.system.conftest import OUTAGE_CLIENTS, OUTAGES
 from tests.system.outages import courses
 from tests.system.outages.courses import Course
@@ -16,7 +17,6 @@ from tests.system.outages.faults import FAULTS, Fault
 from tests.system.outages.fronts import Authority
 from tests.system.outages.loops import tag
 from tests.system.outages.stage import ANSWERS, Names, staged
-from tests.system.parties import Docker
 
 TAGS = [tag(client, answer) for client in OUTAGE_CLIENTS for answer in ANSWERS]
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from facaded.tls.acme import schedule
@@ -172,6 +172,8 @@ def test_thirty_days_of_whatever_a_ca_does_stay_within_its_limits(
     outcomes: list[Stage | None], life: float, impatient: bool, seed: int
 ) -> None:
     """The outcomes come again and again; None is success. An impatient operator renews by hand every ten minutes."""
+    # Where nothing counts against a limit, there is nothing to see in an impatient operator's half a million attempts.
+    assume(not impatient or {Stage.AUTHORIZING, Stage.MADE, None} & {*outcomes})
     random = Random(seed)
     progress, held = Progress(), Window(NOW - life, NOW)
     refused: list[float] = []

@@ -1,7 +1,6 @@
-"""The ladder: what each answer of a registry means, over treq in memory; and the loop that climbs it."""
+"""The ladder: what each answer of a registry means, over treq in memory."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,13 +9,11 @@ from hypothesis import strategies as st
 from treq.testing import RequestTraversalAgent
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.logger import LogEvent
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from facaded.backends.ladder import BODY_SIZE, Known, Probed, probe
 from facaded.backends.manifests import digest_of
-from facaded.backends.prober import AFTER_ERROR, HASTE, HASTENED_BURST, HASTENED_EVERY, Prober
 from facaded.net.client import BoundedClient
 from facaded.oci.requests import Image
 from facaded.policy.health import Canary, Climb, Quota, Result, Step, Verdict
@@ -34,7 +31,9 @@ def lists_and_objects(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 Answer = tuple[int, dict[str, str], bytes]
+
 SHALLOW = Climb()
+
 DEEP = Climb(deep=True)
 
 
@@ -82,6 +81,7 @@ def unauthorized(challenge: str = CHALLENGE) -> Answer:
 
 
 TOKEN: Answer = (200, {}, b'{"token": "t"}')
+
 GOOD, LIMITED, BAD = Verdict.GOOD, Verdict.LIMITED, Verdict.BAD
 
 TABLE: list[tuple[dict[str, Answer], Verdict, Step, str]] = [
@@ -126,8 +126,11 @@ def test_the_table_of_answers(table: dict[str, Answer], verdict: Verdict, step: 
 
 
 CANARY = Image("org/app")
+
 PROVEN = Climb(proven=True)
+
 MANIFESTS = "/v2/org/app/manifests/"
+
 LATEST = f"{MANIFESTS}latest"
 
 
@@ -137,13 +140,19 @@ def digested(document: dict[str, Any]) -> tuple[str, bytes]:
 
 
 LARGE, SMALL = digest_of(b"large"), digest_of(b"small")
+
 PLATFORM, PLATFORM_BODY = digested(
     {"config": {"digest": LARGE, "size": 9000}, "layers": [{"digest": SMALL, "size": 5}, {"digest": LARGE, "size": 0}]}
 )
+
 INDEX, INDEX_BODY = digested({"manifests": [{"digest": "no", "size": 1}, {"digest": PLATFORM, "size": 200}]})
+
 BLOB = f"/v2/org/app/blobs/{SMALL}"
+
 FOUND: Answer = (200, {"Docker-Content-Digest": INDEX}, b"")
+
 GATE: dict[str, Answer] = {"/v2/": unauthorized(), "/token": TOKEN}
+
 WHOLE: dict[str, Answer] = {
     **GATE,
     LATEST: FOUND,
@@ -380,127 +389,3 @@ def test_a_probe_says_who_it_is_and_keeps_no_cookies() -> None:
 def test_a_compressed_body_is_not_inflated() -> None:
     result, _ = climb({"/v2/": unauthorized(), "/token": (200, {"Content-Encoding": "gzip"}, b"\x1f\x8b not a token")})
     assert (result.verdict, result.words) == (BAD, "200 without a token")
-
-
-def prober(heard: Callable[[Result], float]) -> tuple[Prober, Clock, list[Deferred[Result]]]:
-    clock, probes = Clock(), list[Deferred[Result]]()
-
-    def one() -> Deferred[Result]:
-        probes.append(Deferred(lambda _: None))
-        return probes[-1]
-
-    return Prober(clock, one, heard), clock, probes
-
-
-RESULT = Result(GOOD, Step.PING, "answers without a token", 0.1)
-
-
-def test_a_prober_waits_from_the_end_of_a_probe_to_the_start_of_the_next() -> None:
-    heard: list[Result] = []
-    loop, clock, probes = prober(lambda result: heard.append(result) or 10)  # type: ignore[func-returns-value]
-    loop.start()
-    clock.advance(100)
-    assert len(probes) == 1
-    probes[0].callback(RESULT)
-    assert heard == [RESULT]
-    clock.advance(9.9)
-    assert len(probes) == 1
-    clock.advance(0.1)
-    assert len(probes) == 2
-    loop.stop()
-
-
-def test_a_prober_that_is_stopped_cancels_its_probe_and_hears_nothing_more() -> None:
-    heard: list[Result] = []
-    loop, clock, probes = prober(lambda result: heard.append(result) or 10)  # type: ignore[func-returns-value]
-    loop.start()
-    loop.stop()
-    assert probes[0].called
-    assert heard == []
-    assert clock.getDelayedCalls() == []
-
-
-def test_an_error_in_what_hears_a_result_does_not_end_the_probes(no_errors_are_logged: list[LogEvent]) -> None:
-    def heard(result: Result) -> float:
-        raise ValueError("a bug")
-
-    loop, clock, probes = prober(heard)
-    loop.start()
-    probes[0].callback(RESULT)
-    clock.advance(AFTER_ERROR)
-    assert len(probes) == 2
-    assert len(no_errors_are_logged) == 1
-    no_errors_are_logged.clear()
-    loop.stop()
-
-
-def test_a_prober_that_is_stopped_between_probes_makes_no_more() -> None:
-    loop, clock, probes = prober(lambda _: 10)
-    loop.start()
-    probes[0].callback(RESULT)
-    loop.stop()
-    clock.advance(100)
-    assert len(probes) == 1
-    assert clock.getDelayedCalls() == []
-
-
-def between_probes(seconds: float) -> tuple[Prober, Clock, list[Deferred[Result]]]:
-    """A prober that found its backend well, some seconds ago."""
-    loop, clock, probes = prober(lambda _: 10)
-    loop.start()
-    probes[0].callback(RESULT)
-    clock.advance(seconds)
-    return loop, clock, probes
-
-
-def test_a_hastened_probe_is_made_at_once_and_the_next_one_waits_from_its_end() -> None:
-    loop, clock, probes = between_probes(5)
-    assert loop.hasten()
-    clock.advance(0)
-    assert len(probes) == 2
-    assert not loop.hasten(), "one that is under way is left alone"
-    probes[1].callback(RESULT)
-    clock.advance(9.9)
-    assert len(probes) == 2
-    clock.advance(0.1)
-    assert len(probes) == 3
-    loop.stop()
-
-
-def test_a_probe_hastened_just_after_another_is_delayed_and_not_dropped() -> None:
-    loop, clock, probes = between_probes(0.2)
-    assert loop.hasten()
-    assert not loop.hasten(), "it is on its way"
-    clock.advance(HASTE - 0.3)
-    assert len(probes) == 1
-    clock.advance(0.2)
-    assert len(probes) == 2
-    loop.stop()
-
-
-def test_a_probe_that_comes_sooner_by_itself_is_not_put_off() -> None:
-    loop, clock, probes = between_probes(9.9)
-    assert loop.hasten()
-    clock.advance(0)
-    assert len(probes) == 2
-    loop.stop()
-
-
-def test_requests_that_fail_for_ever_do_not_make_a_load_of_probes() -> None:
-    loop, clock, probes = between_probes(0)
-    for _ in range(3600):
-        clock.advance(1)
-        loop.hasten()
-        clock.advance(0)
-        if not probes[-1].called:
-            probes[-1].callback(RESULT)
-    assert 360 < len(probes) <= 361 + 3600 / HASTENED_EVERY + HASTENED_BURST
-    loop.stop()
-
-
-def test_a_clock_that_has_jumped_is_reason_enough_to_probe() -> None:
-    loop, clock, probes = between_probes(0.1)
-    loop.probe_now()
-    clock.advance(0)
-    assert len(probes) == 2
-    loop.stop()

@@ -23,6 +23,26 @@ SECRETS = ("Bearer", "Basic ", "eyJ", "publisher-secret", "Authorization")
 WAIT = 15.0
 """Seconds after which a test gives up waiting."""
 
+TWISTD = [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile=", "facaded", "--config"]
+"""The arguments of a Daemon that twistd starts."""
+
+FAST = """
+repositories = ["org/*"]
+[health]
+interval = "2s"
+fast_interval = "500ms"
+timeout = "2s"
+fall = 2
+failback_after = "1s"
+[[backend]]
+name = "main"
+url = "{main.url}"
+[[backend]]
+name = "second"
+url = "{second.url}"
+rename = {{}}
+"""
+"""Settings of a daemon with two registries that notices an outage within seconds."""
 
 MANIFEST = json.dumps({"config": {"digest": f"sha256:{'a' * 64}", "size": 2}}).encode()
 """What the registries of this module have for every manifest, and for every blob, which they do not redirect."""
@@ -33,6 +53,14 @@ def free_port(host: str = "127.0.0.1") -> int:
         probe.bind((host, 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def can_connect(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = WAIT) -> float:
@@ -113,6 +141,13 @@ class Registry:
         left = "0" if mode == "used-up" else "76"
         digest = {"Docker-Content-Digest": f"sha256:{hashlib.sha256(MANIFEST).hexdigest()}"}
         return 200, MANIFEST, {**digest, "RateLimit-Limit": "100;w=21600", "RateLimit-Remaining": f"{left};w=21600"}
+
+
+def fail(registry: Registry, how: str) -> None:
+    if how == "refuse":
+        registry.stop()
+    else:
+        registry.mode = how
 
 
 @define

@@ -1,6 +1,5 @@
 """HTTPS from a real daemon: what a client sees of it, and of changes while it runs."""
 
-import http.client
 import json
 import signal
 import socket
@@ -14,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from facaded.tls.files import Files
-from tests.daemon import Daemon, Registry, running, wait_until
+from tests.process.daemon import Daemon, Registry, running, wait_until
+from tests.process.handshakes import NAME, ask, connected, shown
 from tests.tls.authority import Authority, pem, put, trusting
 
-NAME = "docker.lab.test"
 SETTINGS = """
 hosts = ["{name}"]
 repositories = ["org/*"]
@@ -55,27 +54,6 @@ def daemon(tmp_path: Path, main: Registry) -> Iterator[Daemon]:
 @pytest.fixture
 def files(tmp_path: Path, authority: Authority) -> Files:
     return authority.write(tmp_path / "live", NAME)
-
-
-def connected(daemon: Daemon, context: ssl.SSLContext) -> ssl.SSLSocket:
-    return context.wrap_socket(socket.create_connection((daemon.host, daemon.https), 10), server_hostname=NAME)
-
-
-def ask(daemon: Daemon, path: str, context: ssl.SSLContext, host: str = NAME) -> tuple[int, dict[str, str], bytes]:
-    with connected(daemon, context) as tls:
-        tls.sendall(
-            f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: docker/28\r\nConnection: close\r\n\r\n".encode()
-        )
-        answer = http.client.HTTPResponse(tls)
-        answer.begin()
-        return answer.status, dict(answer.getheaders()), answer.read()
-
-
-def shown(daemon: Daemon) -> bytes:
-    with connected(daemon, trusting()) as tls:
-        certificate = tls.getpeercert(binary_form=True)
-        assert certificate is not None
-        return certificate
 
 
 def test_https_answers_and_the_plain_port_leads_there(

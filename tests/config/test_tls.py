@@ -1,0 +1,81 @@
+"""The settings of TLS and of ACME."""
+
+from pathlib import Path
+
+from facaded import config
+from facaded.config import Ca
+from facaded.tls.acme.settings import Kind
+from facaded.tls.files import Files
+from tests.config.reading import TWO, problems, read
+
+
+def test_the_settings_of_tls(tmp_path: Path) -> None:
+    key = tmp_path / "hmac"
+    key.write_text("c2VjcmV0")
+    key.chmod(0o600)
+    settings = read(
+        f"""
+        hosts = ["docker.example.com", "192.0.2.1"]
+        [listen]
+        https = ["tcp:8443", "haproxy:tcp:8444"]
+        [tls]
+        acme_webroot = "/srv/webroot"
+        redirect_http = false
+        public_port = 8443
+        [[tls.certificate]]
+        chain = "/nonexistent/chain.pem"
+        key = "/nonexistent/key.pem"
+        [tls.acme]
+        agree_to_terms = true
+        email = "ops@example.com"
+        domains = ["Docker.Example.com.", ["a.example.com", "b.example.com", "a.example.com"]]
+        challenges = ["http-01"]
+        [[tls.acme.ca]]
+        directory = "https://ca.test:14000/dir"
+        profile = "shortlived"
+        eab_key_id = "kid-1"
+        eab_hmac_key_file = "{key}"
+        """,
+        tmp_path,
+    ).config
+    assert settings.listen.http == config.PLAIN_BESIDE_TLS
+    assert settings.listen.https == ("tcp:8443", "haproxy:tcp:8444")
+    assert settings.tls is not None
+    assert (settings.tls.acme_webroot, settings.tls.public_port) == (Path("/srv/webroot"), 8443)
+    assert not settings.redirects_http
+    assert settings.tls.files == (Files(Path("/nonexistent/chain.pem"), Path("/nonexistent/key.pem")),)
+    assert settings.orders == (("docker.example.com",), ("a.example.com", "b.example.com"))
+    assert settings.tls.acme is not None
+    assert settings.tls.acme.challenges == (Kind.HTTP,)
+    assert [(ca.directory, ca.profile, ca.eab_key_id) for ca in settings.tls.acme.cas] == [
+        ("https://ca.test:14000/dir", "shortlived", "kid-1")
+    ]
+
+
+def test_without_a_list_of_domains_each_host_has_a_certificate_of_its_own(tmp_path: Path) -> None:
+    text = 'hosts = ["a.test", "192.0.2.1", "b.test"]\n[tls.acme]\nagree_to_terms = true'
+    settings = read(text, tmp_path).config
+    assert settings.orders == (("a.test",), ("b.test",))
+    assert settings.tls is not None
+    assert settings.tls.acme is not None
+    assert settings.tls.acme.cas == (Ca(),)
+
+
+def test_the_plain_port_may_be_switched_off_beside_tls(tmp_path: Path) -> None:
+    assert read("[listen]\nhttp = []\n[tls]", tmp_path).config.listen.http == ()
+
+
+def test_tls_without_a_certificate_is_warned_of(tmp_path: Path) -> None:
+    assert read('hosts = ["a.test"]\n[tls]' + TWO, tmp_path).warnings[0].startswith("tls: there is no certificate but")
+
+
+def test_a_certificate_for_a_name_that_is_not_answered_for_is_warned_of(tmp_path: Path) -> None:
+    text = 'hosts = ["a.test"]\n[tls.acme]\nagree_to_terms = true\ndomains = ["a.test", "b.test"]' + TWO
+    assert read(text, tmp_path).warnings[0].startswith("tls.acme.domains: b.test is not among the hosts")
+
+
+def test_clients_credentials_may_pass_where_the_plain_port_sends_everybody_to_https(tmp_path: Path) -> None:
+    private = '[[backend]]\nname = "x"\nurl = "https://x"\nauth = "client"'
+    assert read('hosts = ["a.test"]\n[tls]\n' + private, tmp_path).config.rules.private == "x"
+    found = problems('hosts = ["a.test"]\n[tls]\nredirect_http = false\n' + private, tmp_path)
+    assert found[0].startswith('backend[0].auth: "client" over plain HTTP is for loopback addresses alone')

@@ -1,0 +1,70 @@
+"""New settings in a running daemon."""
+
+import signal
+
+import pytest
+
+from tests.process.daemon import Daemon, Registry, can_connect, wait_until
+
+
+@pytest.mark.parametrize("by", ["signal", "command"])
+def test_a_reload_changes_the_settings_and_a_bad_one_changes_nothing(daemon: Daemon, by: str) -> None:
+    def reload() -> int:
+        if by == "command":
+            return daemon.run("reload").returncode
+        assert daemon.process is not None
+        daemon.process.send_signal(signal.SIGHUP)
+        return 0
+
+    daemon.start()
+    assert daemon.get("/v2/new/app/tags/list")[0] == 403
+    good = daemon.settings
+    daemon.write_settings("repositories = [5]\nbogus = 1")
+    assert reload() == (2 if by == "command" else 0)
+    daemon.wait_until(lambda: daemon.log.count("not reloaded") == 2, "both problems are said")
+    assert daemon.get("/v2/org/app/tags/list")[0] == 307
+    assert daemon.run("status").returncode == 0, "found in spite of the bad file"
+    daemon.write_settings(good.replace('"org/*"', '"new/*"'))
+    assert reload() == 0
+    daemon.wait_until(lambda: daemon.get("/v2/new/app/tags/list")[0] == 307, "reloaded")
+    assert daemon.get("/v2/org/app/tags/list")[0] == 403
+
+
+def test_a_reload_says_that_listeners_stay_as_they_are(daemon: Daemon) -> None:
+    daemon.start()
+    port = daemon.port
+    daemon.port = 1
+    daemon.write_settings()
+    assert daemon.run("reload").returncode == 0
+    daemon.port = port
+    assert "listeners change only at a restart" in daemon.log
+    assert daemon.backend == "main"
+
+
+def test_a_hangup_before_it_is_ready_is_a_reload_too(daemon: Daemon, main: Registry, second: Registry) -> None:
+    main.mode = second.mode = "hang"
+    daemon.spawn()
+    wait_until(lambda: can_connect(daemon.port), "listening")
+    assert daemon.process is not None
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.wait_until(lambda: "reloaded" in daemon.log, "reloaded")
+    daemon.wait_until(lambda: daemon.ready, "ready")
+
+
+def test_a_reload_to_clients_credentials_is_refused_while_another_listener_is_open(
+    daemon: Daemon, main: Registry
+) -> None:
+    daemon.start()
+    port, daemon.port = daemon.port, 1
+    private = f'repositories = ["org/*"]\n[[backend]]\nname = "main"\nurl = "{main.url}"\nauth = "client"\n'
+    daemon.write_settings(private)
+    refused = daemon.run("reload")
+    daemon.port = port
+    assert refused.returncode == 2
+    assert 'with auth = "client" nobody may come by the old one' in refused.stderr
+    assert daemon.backend == "main", "a redirect, as before"
+    daemon.write_settings(private)
+    assert daemon.run("reload").returncode == 0
+    status, headers, _ = daemon.get("/v2/")
+    assert status == 401
+    assert headers["WWW-Authenticate"] == f'Bearer realm="{main.url}/token",service="test"'

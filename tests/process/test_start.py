@@ -1,0 +1,180 @@
+"""A daemon starts, is killed and stops, whatever it finds."""
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.process.daemon import TWISTD, Daemon, Registry, can_connect, wait_until
+
+
+def test_a_request_that_comes_while_it_starts_waits_instead_of_being_refused(
+    daemon: Daemon, main: Registry, second: Registry
+) -> None:
+    main.mode = second.mode = "hang"
+    daemon.spawn()
+    wait_until(lambda: can_connect(daemon.port), "listening")
+    assert not daemon.ready
+    begun = time.monotonic()
+    assert daemon.get("/v2/_catalog")[0] == 404, "an answer that needs no backend comes at once"
+    assert time.monotonic() - begun < 1
+    status, headers, _ = daemon.get("/v2/")
+    assert (status, headers["X-Facaded-Backend"]) == (307, "main"), "all are down: the first one"
+    assert 1 < time.monotonic() - begun < 4
+    assert daemon.ready
+
+
+@pytest.mark.parametrize("garbage", [b"", b"{", b"\x00" * 1000, b'{"version": 1, "charge": 5, "backends": []}'])
+def test_a_state_file_full_of_garbage_does_not_stop_the_start_and_is_set_aside(daemon: Daemon, garbage: bytes) -> None:
+    state = daemon.directory / "state"
+    state.mkdir()
+    (state / "state.json").write_bytes(garbage)
+    daemon.start()
+    assert daemon.backend == "main"
+    aside = next(path for path in state.iterdir() if "unreadable" in path.name)
+    assert aside.read_bytes() == garbage
+    assert f"set aside as {aside.name}" in daemon.log
+
+
+def test_systemd_is_told_what_happens(daemon: Daemon, main: Registry) -> None:
+    told: list[str] = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.bind(str(daemon.directory / "notify"))
+        notify.settimeout(0.2)
+        done = threading.Event()
+
+        def listen() -> None:
+            while not done.is_set():
+                try:
+                    told.append(notify.recv(4096).decode())
+                except TimeoutError:
+                    continue
+
+        listener = threading.Thread(target=listen)
+        listener.start()
+        daemon.environ["NOTIFY_SOCKET"] = str(daemon.directory / "notify")
+        daemon.start()
+        main.mode = "no-token"
+        daemon.wait_until(lambda: daemon.backend == "second", "failover")
+        daemon.run("reload")
+        assert daemon.stop() == 0
+        done.set()
+        listener.join()
+    assert "READY=1\nSTATUS=main in charge" in told
+    changes = [
+        message for message in told if message.startswith("STATUS=main down (token server: answered 500) since ")
+    ]
+    assert changes[0].endswith("; second in charge")
+    reloading = next(message for message in told if message.startswith("RELOADING=1\nMONOTONIC_USEC="))
+    assert told.index(reloading) < len(told) - 1
+    assert told[told.index(reloading) + 1].startswith(("READY=1", "STATUS="))
+    assert told[-1] == "STOPPING=1"
+
+
+def test_a_stop_ends_what_is_in_flight_and_writes_the_state(daemon: Daemon, main: Registry, second: Registry) -> None:
+    main.mode = second.mode = "hang"
+    daemon.spawn()
+    wait_until(lambda: can_connect(daemon.port), "listening")
+    answers: list[int] = []
+    client = threading.Thread(target=lambda: answers.append(daemon.get("/v2/")[0]))
+    client.start()
+    time.sleep(0.3)
+    assert daemon.stop() == 0
+    client.join()
+    assert answers == [307]
+    assert (daemon.directory / "state" / "state.json").exists()
+    assert not (daemon.directory / "control.sock").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [[sys.executable, "-m", "facaded", "serve", "--config"], TWISTD], ids=["serve", "twistd"]
+)
+class TestStarting:
+    """What `facaded serve` and the twistd plugin do alike."""
+
+    def test_it_serves_and_stops(self, daemon: Daemon, arguments: list[str]) -> None:
+        daemon.arguments = arguments
+        daemon.start()
+        assert daemon.backend == "main"
+        assert daemon.run("status").returncode == 0
+        assert daemon.stop() in (0, -signal.SIGTERM), "twistd ends by the signal that it was sent"
+        assert daemon.log.count("stopped") == 1
+
+    def ends(self, daemon: Daemon, sentence: str) -> None:
+        daemon.spawn()
+        assert daemon.process is not None
+        assert daemon.process.wait(15) == 2
+        daemon.process = None
+        assert daemon.log.count(sentence) == 1
+        assert "Traceback" not in daemon.log
+
+    def test_a_port_in_use_ends_it_with_a_sentence(self, daemon: Daemon, arguments: list[str]) -> None:
+        daemon.arguments = arguments
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", daemon.port))
+            taken.listen()
+            self.ends(
+                daemon, f"facaded: listen.http: tcp:{daemon.port}:interface=127.0.0.1: something else listens there"
+            )
+
+    def test_a_bad_file_ends_it_with_a_sentence_for_each_problem(self, daemon: Daemon, arguments: list[str]) -> None:
+        daemon.arguments = arguments
+        daemon.settings = "bogus = 1\nhosts = 5"
+        self.ends(daemon, "facaded: " + str(daemon.config) + ": bogus: unknown key")
+        assert "hosts: expected a list" in daemon.log
+
+    def test_a_socket_that_cannot_be_made_ends_it_with_a_sentence(self, daemon: Daemon, arguments: list[str]) -> None:
+        daemon.arguments = arguments
+        (daemon.directory / "control.sock").mkdir()
+        self.ends(daemon, f"facaded: listen.control: unix:{daemon.directory}/control.sock")
+
+    def test_a_state_directory_that_cannot_be_made_ends_it_with_a_sentence(
+        self, daemon: Daemon, arguments: list[str]
+    ) -> None:
+        daemon.arguments = arguments
+        (daemon.directory / "state").write_text("a file")
+        self.ends(daemon, f"facaded: state.directory: {daemon.directory}/state cannot be made")
+
+    def test_a_second_one_on_the_same_socket_ends_with_a_sentence(
+        self, daemon: Daemon, arguments: list[str], tmp_path: Path
+    ) -> None:
+        daemon.start()
+        other = Daemon(tmp_path, daemon.settings, arguments=arguments)
+        (tmp_path / "log").rename(tmp_path / "log.first")
+        self.ends(other, "another facaded is running there")
+        assert daemon.backend == "main"
+
+
+def test_a_socket_left_by_a_killed_one_is_replaced(daemon: Daemon) -> None:
+    daemon.start()
+    daemon.kill()
+    assert (daemon.directory / "control.sock").exists()
+    daemon.start()
+    assert daemon.run("status").returncode == 0
+    assert os.stat(daemon.directory / "control.sock").st_mode & 0o777 == 0o600
+
+
+def test_killed_at_any_moment_it_starts_again_with_a_whole_state(daemon: Daemon) -> None:
+    """Its state is written again and again while it is killed, each time a little later."""
+    last = ""
+    for round_ in range(8):
+        daemon.start()
+        if last:
+            assert f"{last} pinned" not in daemon.log.rpartition("facaded 0.")[2], "it is no news"
+            assert daemon.backend in (last, {"main": "second", "second": "main"}[last])
+        ended = time.monotonic() + 0.05 * round_
+        while time.monotonic() < ended:
+            for last in ("second", "main"):
+                daemon.control("POST", f"/pin?backend={last}")
+        if not last:
+            daemon.control("POST", f"/pin?backend={(last := 'second')}")
+        daemon.kill()
+        assert daemon.config.parent.joinpath("state", "state.json").exists()
+    daemon.start()
+    assert daemon.status()["pins"]
+    assert "set aside" not in daemon.log

@@ -1,0 +1,79 @@
+"""Images made for one test, so that no client has any of their layers yet."""
+
+import gzip
+import hashlib
+import io
+import json
+import secrets
+import tarfile
+from typing import Any
+
+from attrs import define, field
+
+INDEX = "application/vnd.oci.image.index.v1+json"
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+
+CONFIG = "application/vnd.oci.image.config.v1+json"
+
+LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+
+PLATFORMS = ("amd64", "arm64")
+
+
+@define
+class Image:
+    """A multi-platform image: its blobs by digest, and its manifests in the order in which they can be pushed."""
+
+    blobs: dict[str, bytes] = field(factory=dict)
+    manifests: list[tuple[str, str, bytes]] = field(factory=list)
+
+    @classmethod
+    def make(cls, size: int = 20_000, platforms: tuple[str, ...] = PLATFORMS) -> "Image":
+        """An image with a random layer of some `size` bytes for each platform, so that no client has it yet."""
+        image = cls()
+        entries = []
+        for platform in platforms:
+            layer, diff_id = _layer(size)
+            rootfs = {"type": "layers", "diff_ids": [diff_id]}
+            config = _json({"architecture": platform, "os": "linux", "config": {"Cmd": ["/app"]}, "rootfs": rootfs})
+            manifest = _json(
+                {
+                    "schemaVersion": 2,
+                    "mediaType": MANIFEST,
+                    "config": image._add(CONFIG, config),
+                    "layers": [image._add(LAYER, layer)],
+                }
+            )
+            image.manifests.append((MANIFEST, _digest(manifest), manifest))
+            described = {"mediaType": MANIFEST, "digest": _digest(manifest), "size": len(manifest)}
+            entries.append({**described, "platform": {"architecture": platform, "os": "linux"}})
+        index = _json({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries})
+        image.manifests.append((INDEX, _digest(index), index))
+        return image
+
+    @property
+    def digest(self) -> str:
+        return self.manifests[-1][1]
+
+    def _add(self, kind: str, blob: bytes) -> dict[str, Any]:
+        self.blobs[_digest(blob)] = blob
+        return {"mediaType": kind, "digest": _digest(blob), "size": len(blob)}
+
+
+def _layer(size: int) -> tuple[bytes, str]:
+    tar = io.BytesIO()
+    with tarfile.open(fileobj=tar, mode="w") as archive:
+        content = secrets.token_bytes(size)
+        entry = tarfile.TarInfo("app")
+        entry.size = len(content)
+        archive.addfile(entry, io.BytesIO(content))
+    return gzip.compress(tar.getvalue(), 1), _digest(tar.getvalue())
+
+
+def _json(document: dict[str, Any]) -> bytes:
+    return json.dumps(document).encode()
+
+
+def _digest(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
