@@ -3,15 +3,16 @@
 All `read_` functions take JSON and raise DocumentError if it is not what it must be.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
 
 from attrs import frozen
 
+from facaded.net import urls
+from facaded.net.json_objects import read_object
 from facaded.net.text import printable
+from facaded.net.urls import UrlError
 from facaded.tls.acme.problems import AcmeError, Problem, read
 from facaded.tls.acme.schedule import Window
 from facaded.tls.acme.settings import MOST_NAMES, Kind
@@ -93,11 +94,8 @@ class Suggestion:
 
 def parse(body: bytes) -> Document:
     """A body as a JSON document. Raises DocumentError if it is none."""
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
+    document = read_object(body)
+    if document is None:
         raise DocumentError("it is no JSON document")
     return document
 
@@ -165,12 +163,9 @@ def lawful(url: object, what: str) -> str:
 
 def is_lawful(url: object) -> bool:
     """Whether this is a URL of https that may be asked and shown."""
-    if not isinstance(url, str) or len(url) > URL_LENGTH or not url.isascii() or not url.isprintable() or " " in url:
-        return False
     try:
-        parts = urlsplit(url)
-        return parts.scheme == "https" and bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
-    except ValueError:
+        return isinstance(url, str) and bool(urls.check(url, secure=True, longest=URL_LENGTH))
+    except UrlError:
         return False
 
 

@@ -1,10 +1,10 @@
 """What a CA says is wrong (RFC 8555 §6.7, problem documents of RFC 7807), as sentences that an operator can act on."""
 
-import json
 from collections.abc import Callable, Mapping
 
 from attrs import frozen
 
+from facaded.net.json_objects import read_object
 from facaded.net.text import printable
 from facaded.tls.acme.settings import Kind
 
@@ -54,11 +54,7 @@ class RefusedError(AcmeError):
 
 def parse(body: bytes, status: int) -> Problem:
     """The problem document of an answer's body; one that says the status if there is none."""
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        document = None
-    return read(document) or Problem("", f"it answered {status} without a reason")
+    return read(read_object(body)) or Problem("", f"it answered {status} without a reason")
 
 
 def read(document: object) -> Problem | None:

@@ -17,13 +17,14 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from attrs import asdict, frozen
 
+from facaded.files import PRIVATE_DIRECTORY, PRIVATE_FILE, make_directory, replace, set_aside
+from facaded.net.json_objects import read_object
 from facaded.net.text import printable
 from facaded.tls.acme import documents, issued
 from facaded.tls.acme.issued import Certificate
@@ -33,16 +34,14 @@ from facaded.tls.acme.schedule import Progress
 FILE_SIZE = 1 << 20
 """Bytes of a file that are read: the largest, a chain for a hundred names, has some ten kilobytes."""
 
-SET_ASIDE = 100
-"""Files that are set aside under one name in one second. With more than that, something else is wrong."""
-
 ERROR_LENGTH = 2000
 """Characters of the last error that are read: a sentence for each CA."""
 
 NAME_LENGTH = 200
 """Characters of a certificate's first name that its directory has: with the rest it must stay below 255."""
 
-PRIVATE_DIRECTORY, PRIVATE_FILE = 0o700, 0o600
+OTHERS = 0o077
+"""The bits of a mode that let group and others in."""
 
 _KEY_END = b"-----END PRIVATE KEY-----\n"
 
@@ -76,7 +75,7 @@ class Store:
     def locked(self) -> Iterator[bool]:
         """Gives whether this process alone may order: another daemon may have the same directory."""
         with self._usable():
-            _make_directory(self._directory)
+            _make_private(self._directory)
             descriptor = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
         try:
             with self._usable():
@@ -91,7 +90,7 @@ class Store:
         key = self._read(directory / "account.pem", AccountKey.load)
         if key is None:
             return None
-        return self._read(directory / "account.json", lambda text: _account(key, json.loads(text))) or Account(key)
+        return self._read(directory / "account.json", lambda text: _account(key, _document(text))) or Account(key)
 
     def keep_account(self, ca: str, account: Account) -> None:
         """The key first: an account whose key is lost is of no use, but one can be found by its key."""
@@ -106,7 +105,7 @@ class Store:
             path = self._account(ca) / name
             with self._usable():
                 if os.path.lexists(path):
-                    _set_aside(path, "retired")
+                    set_aside(path, "retired")
 
     def certificate(self, names: Sequence[str]) -> Certificate | None:
         """The certificate that was kept for these names."""
@@ -124,7 +123,7 @@ class Store:
 
     def progress(self, names: Sequence[str]) -> Progress:
         """How far the attempts for these names have come; the beginning if nothing is kept."""
-        found = self._read(self._certificate(names) / "progress.json", lambda text: _progress(json.loads(text)))
+        found = self._read(self._certificate(names) / "progress.json", lambda text: _progress(_document(text)))
         return found or Progress()
 
     def keep_progress(self, names: Sequence[str], progress: Progress) -> None:
@@ -153,15 +152,15 @@ class Store:
             try:
                 return understand(text)
             except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-                aside = _set_aside(path, "unreadable")
+                aside = set_aside(path, "unreadable")
             self._warn(f"{path} does not hold what it should: set aside as {aside.name}")
             return None
 
     def _write(self, path: Path, text: bytes) -> None:
         with self._usable():
             for directory in (self._directory, path.parent.parent, path.parent):
-                _make_directory(directory)
-            _replace(path, text)
+                _make_private(directory)
+            replace(path, text)
 
     @contextlib.contextmanager
     def _usable(self) -> Iterator[None]:
@@ -175,36 +174,11 @@ class Store:
             ) from None
 
 
-def _make_directory(directory: Path) -> None:
-    directory.mkdir(mode=PRIVATE_DIRECTORY, parents=True, exist_ok=True)
-    if directory.stat().st_mode & 0o077:
+def _make_private(directory: Path) -> None:
+    """Make a directory for its owner alone; one that is open to others is closed to them. Raises OSError."""
+    make_directory(directory)
+    if directory.stat().st_mode & OTHERS:
         directory.chmod(PRIVATE_DIRECTORY)
-
-
-def _replace(path: Path, text: bytes) -> None:
-    """Write a file whole, and have the disk keep both the file and its name."""
-    new = path.with_name(f"{path.name}.new")
-    new.unlink(missing_ok=True)  # of a daemon that was killed; and O_EXCL so that no link is followed
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
-def _set_aside(path: Path, why: str) -> Path:
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    for count in range(SET_ASIDE):
-        aside = path.with_name(f"{path.name}.{why}-{stamp}{f'-{count}' if count else ''}")
-        if not os.path.lexists(aside):
-            return path.rename(aside)
-    raise OSError(None, "too many files that were set aside", str(path))
 
 
 def _lock(descriptor: int) -> bool:
@@ -215,7 +189,14 @@ def _lock(descriptor: int) -> bool:
     return True
 
 
-def _account(key: AccountKey, document: Any) -> Account:
+def _document(text: bytes) -> Mapping[str, Any]:
+    document = read_object(text)
+    if document is None:
+        raise ValueError("no JSON object")
+    return document
+
+
+def _account(key: AccountKey, document: Mapping[str, Any]) -> Account:
     url, contact = document["url"], document["contact"]
     if not isinstance(contact, str | None):
         raise TypeError("not a contact")
@@ -230,7 +211,7 @@ def _pair(text: bytes, names: Sequence[str]) -> Certificate:
     return certificate
 
 
-def _progress(document: Any) -> Progress:
+def _progress(document: Mapping[str, Any]) -> Progress:
     return Progress(
         slow=_count(document["slow"]),
         early=_count(document["early"]),
