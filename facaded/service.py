@@ -40,14 +40,13 @@ from facaded.policy.answers import Mode, Situation, ping_leads_to
 from facaded.policy.health import Purpose, Quota
 from facaded.policy.overrides import ContradictionError
 from facaded.state import Clocks
-from facaded.tls import plain
-from facaded.tls.acme.service import Acme
+from facaded.tls.acme.acme_client import AcmeClient
 from facaded.tls.acme.store import StoreError
-from facaded.tls.acme.wire import connect
-from facaded.tls.certificates import Certificates, Obtained
+from facaded.tls.acme.wire import CaNetwork, connect
+from facaded.tls.certificates import Certificates
 from facaded.tls.challenges import Challenges
 from facaded.tls.listening import Secured
-from facaded.tls.plain import Plain
+from facaded.tls.plain import Plain, PlainPortSettings
 from facaded.web import accesslog
 from facaded.web.answers import Facade
 from facaded.web.site import BoundedSite, SecureSite
@@ -148,8 +147,9 @@ class Daemon(MultiService):
         self._facade = Facade(lambda: self.config.rules, self.watch, lambda: self._serving, reactor.seconds)
         self._challenges = Challenges()
         self._certificates = self._read_certificates(loaded.config)
+        self._plain = Plain(self._challenges, self._plain_settings(), self._facade)
         self._sites = {
-            "listen.http": self._site(self._plain(), accesslog.write),
+            "listen.http": self._site(self._plain, accesslog.write),
             "listen.admin": self._site(Admin(lambda: self.config.listen.admin_hosts, self._not_ready)),
             "listen.control": self._site(Control(self._commands())),
         }
@@ -212,7 +212,7 @@ class Daemon(MultiService):
 
     def status(self) -> dict[str, Any]:
         """The status document."""
-        orders = {tuple(each["names"]): each for each in self._acme.status()} if self._acme is not None else {}
+        orders = self._acme.status() if self._acme is not None else ()
         certificates = self._certificates.document(orders) if self._certificates is not None else []
         return status.document(
             self.watch,
@@ -258,7 +258,7 @@ class Daemon(MultiService):
         return {}
 
     def _renew(self, _: Asked) -> Document:
-        names = [", ".join(each["names"]) for each in self._acme.status()] if self._acme is not None else []
+        names = [", ".join(each.names) for each in self._acme.status()] if self._acme is not None else []
         if self._acme is None or not names:
             raise RefusedError("no certificate is got here: set [tls.acme], or renew those of [[tls.certificate]]")
         refusals = self._acme.renew()
@@ -304,16 +304,12 @@ class Daemon(MultiService):
         listener.name = f"{key}: {endpoint}"
         return listener
 
-    def _plain(self) -> Resource:
-        """What answers on the plain port."""
-
-        def rules() -> plain.Rules:
-            tls, hosts = self.config.tls, self.config.hosts
-            if tls is None:
-                return plain.Rules()
-            return plain.Rules(tls.acme_webroot, tls.redirect_http, hosts, tls.public_port)
-
-        return Plain(self._challenges, rules, self._facade)
+    def _plain_settings(self) -> PlainPortSettings:
+        """What the plain port does."""
+        tls, hosts = self.config.tls, self.config.hosts
+        if tls is None:
+            return PlainPortSettings()
+        return PlainPortSettings(tls.acme_webroot, tls.redirect_http, hosts, tls.public_port)
 
     def _read_certificates(self, config: Config) -> Certificates | None:
         if config.tls is None:
@@ -322,14 +318,14 @@ class Daemon(MultiService):
         in_thread = partial(deferToThreadPool, self._reactor, pool)
         return Certificates(self._challenges, self._reactor, time.time, in_thread, config.tls.files, config.hosts)
 
-    def _order(self, config: Config) -> Acme | None:
+    def _order(self, config: Config) -> AcmeClient | None:
         """What gets certificates; what it has got already is in service from here on. Raises StartError."""
         if self._certificates is None or not config.orders:
             return None
         place, random = self._directory() / "acme", SystemRandom()
-        reached, clock = connect(self._reactor), self._reactor
+        network = CaNetwork(connect(self._reactor), self._reactor, time.time)
         try:
-            acme = Acme(clock, time.time, random, config.acme, place, self._challenges, self._obtained, reached)
+            acme = AcmeClient(network, random, config.acme, place, self._challenges, self._obtained)
         except StoreError as error:
             raise StartError(str(error)) from None
         self._take_over(acme)
@@ -339,11 +335,10 @@ class Daemon(MultiService):
         if self._acme is not None:
             self._take_over(self._acme)
 
-    def _take_over(self, acme: Acme) -> None:
-        """Have in service what was got."""
+    def _take_over(self, acme: AcmeClient) -> None:
+        """Have in service what was obtained."""
         assert self._certificates is not None
-        got = [Obtained(names, each.chain, each.key) for names, each in acme.current().items()]
-        for problem in self._certificates.replace_obtained(got):
+        for problem in self._certificates.replace_obtained(acme.current()):
             self._log.error("{problem}", problem=problem)
 
     def _plan(self, config: Config) -> Plan:
@@ -387,14 +382,16 @@ class Daemon(MultiService):
         self._adopt_orders(loaded)
         self.loaded, self._serving = loaded, serving
         self.watch.replan(plan)
+        self._plain.reconfigure(self._plain_settings())
         if self._certificates is not None and loaded.config.tls is not None:
-            self._certificates.configure(loaded.config.tls.files, loaded.config.hosts)
+            prepared = self._certificates.prepare(loaded.config.tls.files, loaded.config.hosts)
+            self._certificates.reconfigure(prepared)
         self._write_state()
 
     def _adopt_orders(self, loaded: Loaded) -> None:
         try:
             if self._acme is not None:
-                self._acme.adopt(loaded.config.acme)
+                self._acme.reconfigure(self._acme.prepare(loaded.config.acme))
                 self._take_over(self._acme)
             else:
                 self._acme = self._order(loaded.config)

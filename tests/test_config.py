@@ -23,8 +23,8 @@ from facaded.config import (
 from facaded.oci.requests import Image
 from facaded.policy import answers, health, repositories
 from facaded.policy.answers import Mode
-from facaded.tls.acme.settings import Kind
-from facaded.tls.files import Files
+from facaded.tls.acme.settings import ChallengeKind
+from facaded.tls.certificate_files import CertificateFiles
 
 SHIPPED = Path(__file__).parent.parent / "conf" / "facaded.toml"
 TWO = """
@@ -77,7 +77,7 @@ def test_every_key_of_tls_in_the_shipped_file_is_known_and_says_its_default(tmp_
     rest = rest.replace("[[tls.acme.ca]]\ndirectory", "[[tls.acme.ca]]\n#directory", 1)
     rest = rest.replace("agree_to_terms = false", "agree_to_terms = true")
     settings = read(f'hosts = ["docker.example.com"]\n[listen]\n{https}\n{tls}{rest}', tmp_path).config
-    files = Files(Path("/etc/facaded/tls/fullchain.pem"), Path("/etc/facaded/tls/privkey.pem"))
+    files = CertificateFiles(Path("/etc/facaded/tls/fullchain.pem"), Path("/etc/facaded/tls/privkey.pem"))
     assert settings.listen == evolve(Config().listen, http=config.PLAIN_BESIDE_TLS)
     assert settings.tls is not None
     assert settings.tls.files == (files,)
@@ -347,10 +347,10 @@ def test_the_settings_of_tls(tmp_path: Path) -> None:
     assert settings.tls is not None
     assert (settings.tls.acme_webroot, settings.tls.public_port) == (Path("/srv/webroot"), 8443)
     assert not settings.redirects_http
-    assert settings.tls.files == (Files(Path("/nonexistent/chain.pem"), Path("/nonexistent/key.pem")),)
+    assert settings.tls.files == (CertificateFiles(Path("/nonexistent/chain.pem"), Path("/nonexistent/key.pem")),)
     assert settings.orders == (("docker.example.com",), ("a.example.com", "b.example.com"))
     assert settings.tls.acme is not None
-    assert settings.tls.acme.challenges == (Kind.HTTP,)
+    assert settings.tls.acme.challenges == (ChallengeKind.HTTP,)
     assert [(ca.directory, ca.profile, ca.eab_key_id) for ca in settings.tls.acme.cas] == [
         ("https://ca.test:14000/dir", "shortlived", "kid-1")
     ]

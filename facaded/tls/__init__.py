@@ -1,1 +1,1 @@
-"""Speaking TLS: certificates, and how they are got."""
+"""Speaking TLS: certificates, where they come from, and which is shown to whom."""

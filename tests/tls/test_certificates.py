@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -17,9 +18,12 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
 from facaded.tls import selfsigned
-from facaded.tls.certificates import LOOK_INTERVAL, RETRY_INTERVAL, Certificates, Obtained
+from facaded.tls.acme.order_status import OrderStatus
+from facaded.tls.certificate_files import CertificateFiles
+from facaded.tls.certificates import LOOK_INTERVAL, Certificates
 from facaded.tls.challenges import Challenges
-from facaded.tls.files import Files
+from facaded.tls.server_certificate import UnusableError, parse
+from facaded.tls.watched_files import RETRY_INTERVAL
 from tests.tls.authority import DAY, NOW, Authority, Client, handshake, put, rsa_key, trusting
 
 ORDER = ("docker.lab.test",)
@@ -34,11 +38,14 @@ def authority() -> Authority:
 class Service:
     """Certificates with a clock that is moved by hand, and threads that are none."""
 
-    def __init__(self, *files: Files, hosts: tuple[str, ...] = HOSTS) -> None:
+    def __init__(self, *files: CertificateFiles, hosts: tuple[str, ...] = HOSTS) -> None:
         self.clock = Clock()
         self.challenges = Challenges()
         self.certificates = Certificates(self.challenges, self.clock, self.now, at_once, files, hosts)
         self.certificates.startService()
+
+    def reconfigure(self, *files: CertificateFiles, hosts: tuple[str, ...] = HOSTS) -> None:
+        self.certificates.reconfigure(self.certificates.prepare(files, hosts))
 
     def now(self) -> float:
         return NOW.timestamp() + self.clock.seconds()
@@ -195,11 +202,11 @@ class counted:  # noqa: N801
         self.calls[name] = self.calls.get(name, 0) + 1
 
 
-def rewritten(files: Files, pair: tuple[bytes, bytes]) -> None:
+def rewritten(files: CertificateFiles, pair: tuple[bytes, bytes]) -> None:
     put(files, *pair)
 
 
-def renamed(files: Files, pair: tuple[bytes, bytes]) -> None:
+def renamed(files: CertificateFiles, pair: tuple[bytes, bytes]) -> None:
     for path, content in zip((files.key, files.chain), reversed(pair), strict=True):
         new = path.with_suffix(".new")
         new.write_bytes(content)
@@ -207,10 +214,10 @@ def renamed(files: Files, pair: tuple[bytes, bytes]) -> None:
         new.replace(path)
 
 
-def swapped_as_certbot_does(files: Files, pair: tuple[bytes, bytes]) -> None:
+def swapped_as_certbot_does(files: CertificateFiles, pair: tuple[bytes, bytes]) -> None:
     archive = files.chain.parent.parent / "archive"
     archive.mkdir(exist_ok=True)
-    new = Files(archive / "fullchain2.pem", archive / "privkey2.pem")
+    new = CertificateFiles(archive / "fullchain2.pem", archive / "privkey2.pem")
     put(new, *pair)
     for link, target in ((files.key, new.key), (files.chain, new.chain)):
         link.unlink()
@@ -219,7 +226,7 @@ def swapped_as_certbot_does(files: Files, pair: tuple[bytes, bytes]) -> None:
 
 @pytest.mark.parametrize("how", [rewritten, renamed, swapped_as_certbot_does])
 def test_files_that_change_are_in_service_after_the_next_look(
-    authority: Authority, tmp_path: Path, how: Callable[[Files, tuple[bytes, bytes]], None]
+    authority: Authority, tmp_path: Path, how: Callable[[CertificateFiles, tuple[bytes, bytes]], None]
 ) -> None:
     files = authority.write(tmp_path / "live", "docker.lab.test")
     service = Service(files)
@@ -240,7 +247,7 @@ def test_a_directory_that_is_swapped_as_kubernetes_does_is_noticed(authority: Au
         authority.write(tmp_path / generation, "docker.lab.test")
     data = tmp_path / "..data"
     data.symlink_to("..1")
-    files = Files(tmp_path / "tls.crt", tmp_path / "tls.key")
+    files = CertificateFiles(tmp_path / "tls.crt", tmp_path / "tls.key")
     files.chain.symlink_to("..data/fullchain.pem")
     files.key.symlink_to("..data/privkey.pem")
     service = Service(files)
@@ -270,25 +277,25 @@ def weak(authority: Authority) -> tuple[bytes, bytes]:
     return authority.issue("docker.lab.test", key=rsa_key(1024))
 
 
-def without(which: str) -> Callable[[Authority, Files], None]:
+def without(which: str) -> Callable[[Authority, CertificateFiles], None]:
     return lambda _, files: getattr(files, which).unlink()
 
 
-def with_pair(make: Callable[[Authority], tuple[bytes, bytes]]) -> Callable[[Authority, Files], None]:
+def with_pair(make: Callable[[Authority], tuple[bytes, bytes]]) -> Callable[[Authority, CertificateFiles], None]:
     return lambda authority, files: put(files, *make(authority))
 
 
-def a_directory(_: Authority, files: Files) -> None:
+def a_directory(_: Authority, files: CertificateFiles) -> None:
     files.key.unlink()
     files.key.mkdir()
 
 
-def a_pipe(_: Authority, files: Files) -> None:
+def a_pipe(_: Authority, files: CertificateFiles) -> None:
     files.key.unlink()
     os.mkfifo(files.key)
 
 
-BAD: dict[str, tuple[Callable[[Authority, Files], None], str]] = {
+BAD: dict[str, tuple[Callable[[Authority, CertificateFiles], None], str]] = {
     "no chain": (without("chain"), "fullchain.pem cannot be read (No such file or directory)"),
     "no key": (without("key"), "privkey.pem cannot be read (No such file or directory)"),
     "a directory": (a_directory, "cannot be read (Is a directory)"),
@@ -312,7 +319,11 @@ BAD: dict[str, tuple[Callable[[Authority, Files], None], str]] = {
 
 @pytest.mark.parametrize(("spoil", "said"), BAD.values(), ids=BAD)
 def test_a_pair_that_cannot_be_used_keeps_the_one_before_and_is_said_once(
-    authority: Authority, tmp_path: Path, logged: list[str], spoil: Callable[[Authority, Files], None], said: str
+    authority: Authority,
+    tmp_path: Path,
+    logged: list[str],
+    spoil: Callable[[Authority, CertificateFiles], None],
+    said: str,
 ) -> None:
     files = authority.write(tmp_path, "docker.lab.test")
     service = Service(files)
@@ -325,7 +336,7 @@ def test_a_pair_that_cannot_be_used_keeps_the_one_before_and_is_said_once(
         line for line in logged if said in line
     ]
     assert len([line for line in logged if said in line]) == 1
-    service.certificates.configure([files], HOSTS)
+    service.reconfigure(files)
     assert service.shown() == before, "after a reload of the settings too"
     if files.key.is_dir():
         files.key.rmdir()
@@ -339,7 +350,7 @@ def test_a_pair_that_cannot_be_used_keeps_the_one_before_and_is_said_once(
 def test_what_cannot_be_used_at_the_start_is_said_and_taken_when_it_can(
     authority: Authority, tmp_path: Path, logged: list[str]
 ) -> None:
-    files = Files(tmp_path / "fullchain.pem", tmp_path / "privkey.pem")
+    files = CertificateFiles(tmp_path / "fullchain.pem", tmp_path / "privkey.pem")
     service = Service(files)
     assert service.client().names == {"docker.lab.test"}, "self-signed"
     assert logged == [
@@ -379,10 +390,10 @@ def test_a_reload_takes_and_leaves_pairs(authority: Authority, tmp_path: Path) -
     first, second = (authority.write(tmp_path / name, f"{name}.lab.test") for name in ("a", "b"))
     service = Service(first)
     context = service.certificates.chosen("a.lab.test").context
-    service.certificates.configure([second, first], HOSTS)
+    service.reconfigure(second, first)
     assert service.client(None).names == {"b.lab.test"}
     assert service.certificates.chosen("a.lab.test").context is context, "what has not changed stays"
-    service.certificates.configure([second], HOSTS)
+    service.reconfigure(second)
     assert service.client("a.lab.test").names == {"b.lab.test"}
 
 
@@ -393,7 +404,7 @@ def test_a_self_signed_one_answers_until_there_is_another(authority: Authority) 
     shown = client.certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert [str(name.value) for name in shown] == list(HOSTS)
     assert [each["from"] for each in service.certificates.document()] == ["self-signed"]
-    assert service.certificates.replace_obtained([Obtained(ORDER, *authority.issue("docker.lab.test"))]) == ()
+    assert service.certificates.replace_obtained({ORDER: authority.certificate("docker.lab.test")}) == ()
     service.client(context=trusting(authority))
     assert [each["from"] for each in service.certificates.document()] == ["ACME"]
     assert service.client(None).names == {"docker.lab.test"}
@@ -412,35 +423,34 @@ def test_without_hosts_the_self_signed_one_answers_too() -> None:
 
 def test_obtained_ones_stand_beside_those_from_files_which_go_first(authority: Authority, tmp_path: Path) -> None:
     service = Service(authority.write(tmp_path, "a.lab.test"))
-    first = Obtained(("a.lab.test", "b.lab.test"), *authority.issue("a.lab.test", "b.lab.test"))
-    service.certificates.replace_obtained([first])
+    names = ("a.lab.test", "b.lab.test")
+    first = authority.certificate(*names)
+    service.certificates.replace_obtained({names: first})
     context = service.certificates.chosen("b.lab.test").context
     assert service.client("a.lab.test").names == {"a.lab.test"}
     assert service.client("b.lab.test").names == {"a.lab.test", "b.lab.test"}
-    service.certificates.replace_obtained([first, Obtained(("c.lab.test",), *authority.issue("c.lab.test"))])
+    service.certificates.replace_obtained({names: first, ("c.lab.test",): authority.certificate("c.lab.test")})
     assert service.certificates.chosen("b.lab.test").context is context
     assert service.client("c.lab.test").names == {"c.lab.test"}
 
 
 def test_an_obtained_one_that_cannot_be_used_leaves_the_one_before(authority: Authority) -> None:
     service = Service()
-    service.certificates.replace_obtained([Obtained(ORDER, *authority.issue("docker.lab.test"))])
+    service.certificates.replace_obtained({ORDER: authority.certificate("docker.lab.test")})
     before = service.shown()
-    bad = Obtained(ORDER, authority.issue("docker.lab.test")[0], authority.issue("docker.lab.test")[1])
-    said = service.certificates.replace_obtained([bad, Obtained(("c.lab.test",), *authority.issue("c.lab.test"))])
+    bad = evolve(authority.certificate("docker.lab.test"), key=authority.certificate("docker.lab.test").key)
+    other = authority.certificate("c.lab.test")
+    said = service.certificates.replace_obtained({ORDER: bad, ("c.lab.test",): other})
     assert len(said) == 1
-    assert said[0].startswith("docker.lab.test: the key is not that of the first certificate")
+    assert said[0].startswith("docker.lab.test: OpenSSL does not accept the certificate (key values mismatch)")
     assert service.shown() == before
     assert service.client("c.lab.test").names == {"c.lab.test"}
 
 
 def test_what_is_known_of_orders_is_shown_with_what_they_got(authority: Authority) -> None:
     service = Service()
-    service.certificates.replace_obtained([Obtained(ORDER, *authority.issue("docker.lab.test"))])
-    more: dict[tuple[str, ...], dict[str, Any]] = {
-        ORDER: {"next_renewal": 5.0, "error": None},
-        ("new.lab.test",): {"error": "the CA is down"},
-    }
+    service.certificates.replace_obtained({ORDER: authority.certificate("docker.lab.test")})
+    more = OrderStatus(ORDER, next_renewal=5.0), OrderStatus(("new.lab.test",), error="the CA is down")
     first, second = service.certificates.document(more)[:2]
     assert (first["names"], first["next_renewal"], first["error"]) == (["docker.lab.test"], 5.0, None)
     assert (second["names"], second["until"], second["error"]) == (["new.lab.test"], None, "the CA is down")
@@ -517,12 +527,12 @@ def logged() -> Iterator[list[str]]:
 def test_a_chain_that_openssl_would_refuse_in_a_handshake_is_not_taken(authority: Authority) -> None:
     """The certificate itself is good; OpenSSL looks at the others of a chain only when it sends them."""
     service = Service()
-    service.certificates.replace_obtained([Obtained(ORDER, *authority.issue("docker.lab.test"))])
+    service.certificates.replace_obtained({ORDER: authority.certificate("docker.lab.test")})
     before = service.client().certificate
     leaf, key = authority.issue("docker.lab.test")
     weak, _ = Authority().issue("weak.lab.test", key=rsa_key(1024))
     first = leaf.partition(b"-----END CERTIFICATE-----\n")
-    said = service.certificates.replace_obtained([Obtained(ORDER, b"".join(first[:2]) + weak, key)])
+    said = service.certificates.replace_obtained({ORDER: parse(b"".join(first[:2]) + weak, key)})
     assert len(said) == 1
     assert "OpenSSL does not accept the certificate" in said[0]
     assert service.client().certificate == before
@@ -533,15 +543,15 @@ def test_a_chain_that_openssl_would_refuse_in_a_handshake_is_not_taken(authority
 def test_a_key_that_many_clients_cannot_use_is_refused(authority: Authority) -> None:
     key = ed25519.Ed25519PrivateKey.generate()
     key_pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    said = Service().certificates.replace_obtained([Obtained(ORDER, authority.issue("docker.lab.test")[0], key_pem)])
-    assert "make an ECDSA or an RSA key" in said[0]
+    with pytest.raises(UnusableError, match="make an ECDSA or an RSA key"):
+        parse(authority.issue("docker.lab.test")[0], key_pem)
 
 
 def test_an_obtained_certificate_that_expires_gives_way_to_another_for_its_name(authority: Authority) -> None:
     service = Service()
-    short = authority.issue("docker.lab.test", ends=NOW + timedelta(seconds=5))
-    other = Obtained(("docker.lab.test", "b.lab.test"), *authority.issue("docker.lab.test", "b.lab.test"))
-    service.certificates.replace_obtained([Obtained(ORDER, *short), other])
+    short = authority.certificate("docker.lab.test", ends=NOW + timedelta(seconds=5))
+    names = ("docker.lab.test", "b.lab.test")
+    service.certificates.replace_obtained({ORDER: short, names: authority.certificate(*names)})
     assert service.client().names == {"docker.lab.test"}
     service.pass_time(8)
     assert service.client().names == {"docker.lab.test", "b.lab.test"}

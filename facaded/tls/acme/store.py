@@ -27,9 +27,9 @@ from facaded.files import PRIVATE_DIRECTORY, PRIVATE_FILE, make_directory, repla
 from facaded.net.json_objects import read_object
 from facaded.net.text import printable
 from facaded.tls.acme import documents, issued
-from facaded.tls.acme.issued import Certificate
 from facaded.tls.acme.keys import AccountKey
-from facaded.tls.acme.schedule import Progress
+from facaded.tls.acme.schedule import OrderProgress
+from facaded.tls.server_certificate import ServerCertificate
 
 FILE_SIZE = 1 << 20
 """Bytes of a file that are read: the largest, a chain for a hundred names, has some ten kilobytes."""
@@ -61,7 +61,7 @@ class Account:
     contact: str | None = None
 
 
-class Store:
+class AcmeStore:
     """What is kept in `directory`. `warn` is called with a sentence when something was set aside.
 
     All methods raise StoreError if the directory cannot be used.
@@ -107,12 +107,12 @@ class Store:
                 if os.path.lexists(path):
                     set_aside(path, "retired")
 
-    def certificate(self, names: Sequence[str]) -> Certificate | None:
+    def certificate(self, names: Sequence[str]) -> ServerCertificate | None:
         """The certificate that was kept for these names."""
-        return self._read(self._certificate(names) / "certificate.pem", lambda text: _pair(text, names))
+        return self._read(self._certificate(names) / "certificate.pem", lambda text: _read_certificate(text, names))
 
-    def keep_certificate(self, names: Sequence[str], certificate: Certificate) -> None:
-        self._write(self._certificate(names) / "certificate.pem", certificate.key + certificate.chain)
+    def keep_certificate(self, names: Sequence[str], certificate: ServerCertificate) -> None:
+        self._write(self._certificate(names) / "certificate.pem", certificate.key_pem + certificate.chain_pem)
 
     def stamp(self, names: Sequence[str]) -> object:
         """What changes when another daemon has kept another certificate for these names."""
@@ -121,12 +121,12 @@ class Store:
             return (found.st_ino, found.st_mtime_ns, found.st_size)
         return None
 
-    def progress(self, names: Sequence[str]) -> Progress:
+    def progress(self, names: Sequence[str]) -> OrderProgress:
         """How far the attempts for these names have come; the beginning if nothing is kept."""
         found = self._read(self._certificate(names) / "progress.json", lambda text: _progress(_document(text)))
-        return found or Progress()
+        return found or OrderProgress()
 
-    def keep_progress(self, names: Sequence[str], progress: Progress) -> None:
+    def keep_progress(self, names: Sequence[str], progress: OrderProgress) -> None:
         self._write(self._certificate(names) / "progress.json", _json(asdict(progress)))
 
     def _account(self, ca: str) -> Path:
@@ -203,16 +203,16 @@ def _account(key: AccountKey, document: Mapping[str, Any]) -> Account:
     return Account(key, url if documents.is_lawful(url) else None, contact)
 
 
-def _pair(text: bytes, names: Sequence[str]) -> Certificate:
+def _read_certificate(text: bytes, names: Sequence[str]) -> ServerCertificate:
     key, end, chain = text.partition(_KEY_END)
     certificate = issued.read(chain, key + end)
-    if certificate.names != frozenset(names):
+    if frozenset(certificate.names) != frozenset(names):
         raise ValueError("for other names")
     return certificate
 
 
-def _progress(document: Mapping[str, Any]) -> Progress:
-    return Progress(
+def _progress(document: Mapping[str, Any]) -> OrderProgress:
+    return OrderProgress(
         slow=_count(document["slow"]),
         early=_count(document["early"]),
         authorized=_count(document["authorized"]),

@@ -14,8 +14,8 @@ from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublish
 from zope.interface import implementer
 
 from facaded.tls.acme.schedule import DAY, FAILURES_AN_HOUR, HOUR, MINUTE, WEEK, Stage
-from facaded.tls.acme.settings import Kind
-from facaded.tls.acme.store import Store, StoreError
+from facaded.tls.acme.settings import ChallengeKind
+from facaded.tls.acme.store import AcmeStore, StoreError
 from tests.tls.acme.memory import EPOCH, ERROR, NAME, Documented, Serving
 from tests.tls.acme.test_schedule import most_within
 
@@ -64,7 +64,7 @@ def problem(status: int, kind: str, **more: Any) -> Documented:
 def test_a_certificate_is_got_and_said(begin: Begin, log: list[str]) -> None:
     serving = begin().start()
     assert serving.certificate is not None
-    assert serving.certificate.names == {NAME}
+    assert serving.certificate.names == (NAME,)
     assert len(serving.changes) == 1
     status = serving.status
     assert (status["issuer"], status["error"], status["attempts"]) == ("ca CA", None, 0)
@@ -77,7 +77,7 @@ def test_a_contact_is_told_and_told_again_when_it_changes(begin: Begin) -> None:
     serving = begin(email="ops@example.com").start()
     assert serving.ca.last("account")["contact"] == ["mailto:ops@example.com"]
     assert serving.ca.last("account")["termsOfServiceAgreed"] is True
-    serving.acme.adopt(evolve(serving.settings, email="new@example.com"))
+    serving.reconfigure(evolve(serving.settings, email="new@example.com"))
     serving.acme.renew()
     serving.network.pass_time(30)
     assert serving.ca.last("account") == {"contact": ["mailto:new@example.com"]}
@@ -191,7 +191,7 @@ def test_the_kind_that_a_ca_offers_is_taken_whose_ever_turn_it_is(begin: Begin) 
 
 
 def test_a_ca_that_offers_no_kind_that_may_be_used_is_said(begin: Begin) -> None:
-    serving = begin(challenges=(Kind.TLS_ALPN,))
+    serving = begin(challenges=(ChallengeKind.TLS_ALPN,))
     serving.ca.kinds = ("dns-01",)
     serving.start()
     assert serving.error == f"{NAME}: the CA offers no challenge of tls-alpn-01: add another to tls.acme.challenges"
@@ -444,7 +444,7 @@ def test_an_account_that_is_gone_when_its_contact_changes_is_made_anew(begin: Be
     serving = begin().start()
     old = serving.certificate
     serving.ca.forget_accounts()
-    serving.acme.adopt(evolve(serving.settings, email="new@example.com"))
+    serving.reconfigure(evolve(serving.settings, email="new@example.com"))
     serving.acme.renew()
     serving.network.pass_time(30)
     assert serving.certificate != old
@@ -614,7 +614,7 @@ def test_subproblems_are_said_each_with_its_name(begin: Begin) -> None:
 
 def test_a_certificate_for_other_names_or_another_key_is_not_used(begin: Begin) -> None:
     other = begin(domains=(("other.example.com",),)).start()
-    chain = next(iter(other.acme.current().values())).chain
+    chain = next(iter(other.acme.current().values())).chain_pem
     serving = begin()
     for given, said in (
         (chain, "a certificate for another key"),
@@ -737,7 +737,7 @@ def test_orders_that_are_interrupted_stay_within_the_limits(begin: Begin, end: s
                 kill(serving)
                 serving.acme.startService()
             case "reload":
-                serving.acme.adopt(evolve(serving.settings, email=f"{count}@example.com"))
+                serving.reconfigure(evolve(serving.settings, email=f"{count}@example.com"))
         serving.network.pass_time(63)
     assert serving.ca.asked.count("challenge" if stage is Stage.AUTHORIZING else "finalize") == limit
     assert serving.status["next_renewal"] > serving.network.now() + 40 * MINUTE
@@ -745,7 +745,7 @@ def test_orders_that_are_interrupted_stay_within_the_limits(begin: Begin, end: s
 
 def test_what_was_taken_down_before_an_order_is_taken_back_when_it_ends_well(begin: Begin) -> None:
     serving = begin().start()
-    progress = Store(serving.directory, print).progress([NAME])
+    progress = AcmeStore(serving.directory, print).progress([NAME])
     assert (progress.failed, progress.extras) == ({}, {})
 
 
@@ -754,7 +754,7 @@ def test_what_the_first_ca_has_refused_counts_though_the_second_gives_a_certific
     serving.network.authorities["first"].refuse = CLOSED
     serving.start()
     assert serving.certificate is not None
-    assert list(Store(serving.directory, print).progress([NAME]).failed) == ["https://first.test/directory"]
+    assert list(AcmeStore(serving.directory, print).progress([NAME]).failed) == ["https://first.test/directory"]
 
 
 def test_an_order_of_which_a_killed_daemon_has_left_nothing_is_not_begun_at_once(begin: Begin) -> None:
@@ -769,11 +769,11 @@ def test_other_settings_are_adopted_and_what_is_still_wanted_is_kept(begin: Begi
     serving = begin().start()
     old = serving.certificate
     more = ((NAME,), ("b.example.com",))
-    serving.acme.adopt(evolve(serving.settings, domains=more))
+    serving.reconfigure(evolve(serving.settings, domains=more))
     assert serving.certificate == old
     serving.network.pass_time(30)
     assert serving.acme.current()[NAME,] == old
-    assert serving.acme.current()["b.example.com",].names == {"b.example.com"}
+    assert serving.acme.current()["b.example.com",].names == ("b.example.com",)
 
 
 def test_an_operator_who_renews_too_often_is_told_until_when(begin: Begin) -> None:
@@ -820,7 +820,7 @@ def test_two_daemons_whose_operators_renew_again_and_again_stay_within_the_limit
 
 def test_an_order_waits_while_another_daemon_is_at_it(begin: Begin, log: list[str]) -> None:
     serving = begin()
-    with Store(serving.directory, log.append).locked() as alone:
+    with AcmeStore(serving.directory, log.append).locked() as alone:
         assert alone
         serving.start()
         assert serving.error == "another daemon with the same state.directory is ordering certificates"
@@ -833,10 +833,10 @@ def test_an_order_waits_while_another_daemon_is_at_it(begin: Begin, log: list[st
 def test_a_certificate_of_a_ca_that_is_not_wanted_any_more_is_replaced_at_once(begin: Begin) -> None:
     serving = begin("staging", "production")
     staging, production = serving.settings.cas
-    serving.acme.adopt(evolve(serving.settings, cas=(staging,)))
+    serving.reconfigure(evolve(serving.settings, cas=(staging,)))
     serving.start()
     assert serving.status["issuer"] == "staging CA"
-    serving.acme.adopt(evolve(serving.settings, cas=(production,)))
+    serving.reconfigure(evolve(serving.settings, cas=(production,)))
     assert serving.certificate is not None
     serving.network.pass_time(30)
     assert serving.status["issuer"] == "production CA"
@@ -845,7 +845,7 @@ def test_a_certificate_of_a_ca_that_is_not_wanted_any_more_is_replaced_at_once(b
 def test_going_back_and_forth_between_cas_stays_within_the_limits(begin: Begin) -> None:
     serving = begin("first", "second").start()
     for count in range(12):
-        serving.acme.adopt(evolve(serving.settings, cas=(serving.settings.cas[count % 2 - 1],)))
+        serving.reconfigure(evolve(serving.settings, cas=(serving.settings.cas[count % 2 - 1],)))
         serving.network.pass_time(70)
     assert [len(ca.made) for ca in serving.network.authorities.values()] == [4, 3], "the first without a limit"
 
@@ -855,7 +855,7 @@ def test_failures_count_for_a_name_in_whatever_entry_it_is(begin: Begin) -> None
     serving.ca.refuse = CLOSED
     serving.start()
     for count in range(12):
-        serving.acme.adopt(evolve(serving.settings, domains=((NAME, f"{count}.example.com"),)))
+        serving.reconfigure(evolve(serving.settings, domains=((NAME, f"{count}.example.com"),)))
         serving.network.pass_time(70)
     assert serving.ca.asked.count("order") == FAILURES_AN_HOUR
 
@@ -880,7 +880,7 @@ def test_a_certificate_whose_file_cannot_be_read_for_a_while_stays_in_service(be
     text = place.read_bytes()
     place.unlink()
     place.mkdir()  # even root cannot read that
-    serving.acme.adopt(evolve(serving.settings, email="new@example.com"))
+    serving.reconfigure(evolve(serving.settings, email="new@example.com"))
     serving.network.pass_time(5 * MINUTE)
     assert serving.certificate == old
     assert "Is a directory" in serving.error
@@ -912,14 +912,14 @@ def test_a_certificate_that_cannot_be_written_is_in_service_and_written_as_soon_
         first = serving.certificate
         assert first is not None
         assert "cannot be kept" in serving.error
-        serving.acme.adopt(evolve(serving.settings, email="new@example.com"))
+        serving.reconfigure(evolve(serving.settings, email="new@example.com"))
         assert serving.certificate == first, "a reload does not lose it"
         serving.network.pass_time(HOUR)
         assert len(serving.ca.made) == 1
         assert sum("cannot be kept" in line for line in log) == 1
     serving.network.pass_time(2 * MINUTE)
-    assert Store(serving.directory, print).certificate([NAME]) == first
-    assert Store(serving.directory, print).progress([NAME]).ca == serving.ca.ca.directory
+    assert AcmeStore(serving.directory, print).certificate([NAME]) == first
+    assert AcmeStore(serving.directory, print).progress([NAME]).ca == serving.ca.ca.directory
     assert serving.status["error"] is None
 
 
@@ -934,7 +934,7 @@ def test_a_failure_that_cannot_be_written_is_not_forgotten(begin: Begin) -> None
     room.close()
     serving.ca.lies.clear()
     serving.network.pass_time(2 * MINUTE)
-    assert Store(serving.directory, print).progress([NAME]).slow >= 1
+    assert AcmeStore(serving.directory, print).progress([NAME]).slow >= 1
 
 
 def test_a_daemon_cannot_begin_over_a_directory_that_is_none(begin: Begin, tmp_path: Path) -> None:
@@ -944,4 +944,4 @@ def test_a_daemon_cannot_begin_over_a_directory_that_is_none(begin: Begin, tmp_p
 
 
 def test_the_status_is_json(begin: Begin) -> None:
-    assert json.loads(json.dumps(begin().start().acme.status()))[0]["names"] == [NAME]
+    assert json.loads(json.dumps(begin().start().status))["names"] == [NAME]
