@@ -181,3 +181,13 @@ def test_what_is_not_a_small_file_below_the_webroot_is_not_found(
 def test_without_a_name_there_is_nowhere_to_send_anybody(ask: Ask) -> None:
     """A reload may have taken the names out while the listener is still open."""
     assert ask("/v2/", "docker.lab.test", PlainPortSettings(redirects=True)).startswith(b"HTTP/1.1 421 ")
+
+
+def test_other_settings_hold_from_the_next_request_on(challenges: Challenges) -> None:
+    plain = Plain(challenges, REDIRECTS, Registry())
+    connection = Connection(BoundedSite(plain, Clock(), lambda _: None))
+    request = b"GET /v2/ HTTP/1.1\r\nHost: docker.lab.test\r\n\r\n"
+    assert connection.send(request).startswith(b"HTTP/1.1 307 ")
+    plain.reconfigure(PlainPortSettings())
+    assert connection.send(request).endswith(b"the registry")
+    connection.lose()

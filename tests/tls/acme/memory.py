@@ -41,6 +41,8 @@ NAME = "docker.example.com"
 SLEEP, AWAKE = 6 * 3600.0, 61.0
 ERROR = "urn:ietf:params:acme:error:"
 
+CLOSED = {"type": f"{ERROR}connection", "detail": "connection refused", "status": 400}
+
 Documented = tuple[int, dict[str, str], Any]
 """Status, headers and document of an answer; bytes are sent as they are."""
 
@@ -398,3 +400,19 @@ class Serving:
     @property
     def error(self) -> str:
         return str(self.status["error"])
+
+
+Begin = Callable[..., Serving]
+"""Puts a client together over CAs of these names; see the fixture `begin`."""
+
+
+def problem(status: int, kind: str, **more: Any) -> Documented:
+    headers = {"Retry-After": str(more.pop("retry_after"))} if "retry_after" in more else {}
+    return status, headers, {"type": ERROR + kind, "detail": "because", **more}
+
+
+def mend(serving: Serving) -> None:
+    for ca in serving.network.authorities.values():
+        ca.down = ca.hangs = ca.invalid = False
+        ca.refuse = None
+        ca.faults.clear()
