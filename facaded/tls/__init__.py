@@ -1,1 +1,1 @@
-"""Speaking TLS: certificates, where they come from, and which is shown to whom."""
+"""Speaking TLS: certificates, where they come from, and which of them a client is shown."""

@@ -146,15 +146,15 @@ class Certificates(Service):
         """Return what is in service, and what should be. `orders` say more of what is ordered, by its names."""
         now = self._now()
         for pair in self._files.pairs:
-            status = _status(pair.active, str(pair.files.chain), now)
+            status = _shown(pair.active, str(pair.files.chain), now)
             yield evolve(status, error=pair.problem)
         by_names = {order.names: order for order in orders}
         for names in dict.fromkeys([*self._obtained, *by_names]):
-            status, order = _status(self._obtained.get(names), ACME, now), by_names.get(names)
+            status, order = _shown(self._obtained.get(names), ACME, now), by_names.get(names)
             error = (order.error if order else None) or self._refused.get(names)
             yield evolve(status, names=names, order=order, error=error)
         if self._self_signed in self._handshakes.certificates:
-            yield _status(self._self_signed, SELF_SIGNED, now)
+            yield _shown(self._self_signed, SELF_SIGNED, now)
 
     def document(self, orders: Iterable[OrderStatus] = ()) -> list[dict[str, Any]]:
         """Return the same as the status document has it."""
@@ -180,5 +180,5 @@ class Certificates(Service):
         self._handshakes.certificates = SniMap([*found, self._self_signed])
 
 
-def _status(active: ActiveCertificate | None, source: str, now: float) -> CertificateStatus:
+def _shown(active: ActiveCertificate | None, source: str, now: float) -> CertificateStatus:
     return CertificateStatus((), source) if active is None else certificate_status.of(active, now)

@@ -75,7 +75,7 @@ class WatchedFiles:
         """Go on with what was prepared."""
         self.pairs = prepared.pairs
         for reading in prepared.readings:
-            self._take(reading, suspicious=False)
+            self._note(reading, suspicious=False)
 
     def read_changed(self, pairs: Sequence[WatchedPair]) -> tuple[Reading, ...]:
         """Read what has changed since the last look. It may run in a thread, and changes nothing."""
@@ -93,7 +93,7 @@ class WatchedFiles:
             if pair.suspected and pair not in changed:
                 self._say(pair, pair.suspected)
         for reading in readings:
-            self._take(reading, suspicious=True)
+            self._note(reading, suspicious=True)
 
     def _read(self, pairs: Iterable[WatchedPair]) -> tuple[Reading, ...]:
         return tuple(Reading(pair, sign(pair.files), self._outcome(pair)) for pair in pairs)
@@ -108,7 +108,7 @@ class WatchedFiles:
         except UnusableError as error:
             return str(error)
 
-    def _take(self, reading: Reading, suspicious: bool) -> None:
+    def _note(self, reading: Reading, suspicious: bool) -> None:
         pair, outcome = reading.pair, reading.outcome
         pair.signature, pair.read_at = reading.signature, self._clock.seconds()
         if isinstance(outcome, str):

@@ -21,7 +21,7 @@ BAD_NONCE = "badNonce"
 
 
 class AcmeError(Exception):
-    """A certificate could not be got. The text is a sentence; `retry_after` is in seconds, 0 if the CA did not say.
+    """No certificate could be obtained. The text is a sentence; `retry_after` is in seconds, 0 if the CA did not say.
 
     `ill` is whether the CA could not be reached, or answered that it has an error of its own.
     """
@@ -59,7 +59,7 @@ def parse(body: bytes, status: int) -> ProblemDocument:
 
 def read(document: object) -> ProblemDocument | None:
     """A problem document, or None if it is none."""
-    return _read(document, SUBPROBLEMS)
+    return _problem(document, SUBPROBLEMS)
 
 
 def sentence(problem: ProblemDocument, name: str | None = None, kind: ChallengeKind | None = None) -> str:
@@ -76,12 +76,12 @@ def sentence(problem: ProblemDocument, name: str | None = None, kind: ChallengeK
     return f"{prefix}{words}{terms}{_said(problem)}"
 
 
-def _read(document: object, subproblems: int) -> ProblemDocument | None:
+def _problem(document: object, subproblems: int) -> ProblemDocument | None:
     if not isinstance(document, dict):
         return None
     parts = document.get("subproblems")
     listed = parts[:subproblems] if isinstance(parts, list) else []
-    inner = (_read(part, 0) for part in listed)
+    inner = (_problem(part, 0) for part in listed)
     return ProblemDocument(
         printable(_text(document, "type").removeprefix(PREFIX))[:TYPE_LENGTH],
         printable(_text(document, "detail")),

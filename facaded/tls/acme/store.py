@@ -86,15 +86,15 @@ class AcmeStore:
 
     def account(self, ca: str) -> Account | None:
         """The account at the CA with this directory, if there is one."""
-        directory = self._account(ca)
+        directory = self._account_directory(ca)
         key = self._read(directory / "account.pem", AccountKey.load)
         if key is None:
             return None
-        return self._read(directory / "account.json", lambda text: _account(key, _document(text))) or Account(key)
+        return self._read(directory / "account.json", lambda text: _read_account(key, _document(text))) or Account(key)
 
     def keep_account(self, ca: str, account: Account) -> None:
         """The key first: an account whose key is lost is of no use, but one can be found by its key."""
-        directory = self._account(ca)
+        directory = self._account_directory(ca)
         self._write(directory / "account.pem", account.key.pem())
         document = {"directory": ca, "url": account.url, "contact": account.contact}
         self._write(directory / "account.json", _json(document))
@@ -102,39 +102,43 @@ class AcmeStore:
     def retire_account(self, ca: str) -> None:
         """The CA does not take this account any more: its files are set aside."""
         for name in ("account.pem", "account.json"):
-            path = self._account(ca) / name
+            path = self._account_directory(ca) / name
             with self._usable():
                 if os.path.lexists(path):
                     set_aside(path, "retired")
 
     def certificate(self, names: Sequence[str]) -> ServerCertificate | None:
         """The certificate that was kept for these names."""
-        return self._read(self._certificate(names) / "certificate.pem", lambda text: _read_certificate(text, names))
+        return self._read(
+            self._certificate_directory(names) / "certificate.pem", lambda text: _read_certificate(text, names)
+        )
 
     def keep_certificate(self, names: Sequence[str], certificate: ServerCertificate) -> None:
-        self._write(self._certificate(names) / "certificate.pem", certificate.key_pem + certificate.chain_pem)
+        self._write(self._certificate_directory(names) / "certificate.pem", certificate.key_pem + certificate.chain_pem)
 
     def stamp(self, names: Sequence[str]) -> object:
         """What changes when another daemon has kept another certificate for these names."""
         with contextlib.suppress(OSError):
-            found = (self._certificate(names) / "certificate.pem").stat()
+            found = (self._certificate_directory(names) / "certificate.pem").stat()
             return (found.st_ino, found.st_mtime_ns, found.st_size)
         return None
 
     def progress(self, names: Sequence[str]) -> OrderProgress:
         """How far the attempts for these names have come; the beginning if nothing is kept."""
-        found = self._read(self._certificate(names) / "progress.json", lambda text: _progress(_document(text)))
+        found = self._read(
+            self._certificate_directory(names) / "progress.json", lambda text: _read_progress(_document(text))
+        )
         return found or OrderProgress()
 
     def keep_progress(self, names: Sequence[str], progress: OrderProgress) -> None:
-        self._write(self._certificate(names) / "progress.json", _json(asdict(progress)))
+        self._write(self._certificate_directory(names) / "progress.json", _json(asdict(progress)))
 
-    def _account(self, ca: str) -> Path:
+    def _account_directory(self, ca: str) -> Path:
         """A directory for each CA; its name begins with the CA's host, for a person who looks."""
         host = "".join(each if each.isalnum() or each in ".-" else "_" for each in urlsplit(ca).hostname or "")
         return self._directory / "accounts" / f"{host[:100]}_{_digest(ca)}"
 
-    def _certificate(self, names: Sequence[str]) -> Path:
+    def _certificate_directory(self, names: Sequence[str]) -> Path:
         """A directory for each set of names; no name has an underscore, so that none is taken for another."""
         ordered = sorted(names)
         whole = len(ordered) == 1 and len(ordered[0]) <= NAME_LENGTH
@@ -196,7 +200,7 @@ def _document(text: bytes) -> Mapping[str, Any]:
     return document
 
 
-def _account(key: AccountKey, document: Mapping[str, Any]) -> Account:
+def _read_account(key: AccountKey, document: Mapping[str, Any]) -> Account:
     url, contact = document["url"], document["contact"]
     if not isinstance(contact, str | None):
         raise TypeError("not a contact")
@@ -211,7 +215,7 @@ def _read_certificate(text: bytes, names: Sequence[str]) -> ServerCertificate:
     return certificate
 
 
-def _progress(document: Mapping[str, Any]) -> OrderProgress:
+def _read_progress(document: Mapping[str, Any]) -> OrderProgress:
     return OrderProgress(
         slow=_count(document["slow"]),
         early=_count(document["early"]),
