@@ -25,9 +25,15 @@ from facaded.oci.requests import Image, parse_image
 from facaded.policy import answers, health, repositories
 from facaded.policy.answers import Mode, Rules, host_name, split_host
 from facaded.policy.repositories import Pattern, Rename
-from facaded.tls.acme import settings as ordering
-from facaded.tls.acme.settings import LETS_ENCRYPT, MOST_NAMES, Kind, refusal
-from facaded.tls.files import OTHERS, Files
+from facaded.tls.acme.settings import (
+    LETS_ENCRYPT,
+    MOST_NAMES,
+    AcmeSettings,
+    CertificateAuthority,
+    ChallengeKind,
+    refusal,
+)
+from facaded.tls.certificate_files import OTHERS, CertificateFiles
 
 DEFAULT_FILE = Path("/etc/facaded/facaded.toml")
 SYSTEM_STATE = Path("/var/lib/facaded")
@@ -235,7 +241,7 @@ class Acme:
     agree_to_terms: bool = False
     email: Email | None = None
     domains: tuple[tuple[HostName, ...], ...] = ()
-    challenges: tuple[Kind, ...] = (Kind.TLS_ALPN, Kind.HTTP)
+    challenges: tuple[ChallengeKind, ...] = (ChallengeKind.TLS_ALPN, ChallengeKind.HTTP)
     cas: tuple[Ca, ...] = (Ca(),)
 
 
@@ -250,9 +256,9 @@ class Tls:
     acme: Acme | None = None
 
     @property
-    def files(self) -> tuple[Files, ...]:
+    def files(self) -> tuple[CertificateFiles, ...]:
         """The pairs of files."""
-        return tuple(Files(each.chain, each.key) for each in self.certificates)
+        return tuple(CertificateFiles(each.chain, each.key) for each in self.certificates)
 
 
 DOCKER_HUB = Backend(BackendName("docker-hub"), Url(f"https://{_HUB}"))
@@ -296,14 +302,14 @@ class Config:
         return self.tls.acme.domains or tuple((host,) for host in self.hosts if not is_address(host))
 
     @property
-    def acme(self) -> ordering.Settings:
+    def acme(self) -> AcmeSettings:
         """The same, and of whom they are got."""
         acme = (self.tls.acme if self.tls else None) or Acme()
         cas = tuple(
-            ordering.Ca(each.directory, each.profile, each.eab_key_id, each.eab_hmac_key_file, each.ca_file)
+            CertificateAuthority(each.directory, each.profile, each.eab_key_id, each.eab_hmac_key_file, each.ca_file)
             for each in acme.cas
         )
-        return ordering.Settings(self.orders, acme.challenges, acme.email, cas)
+        return AcmeSettings(self.orders, acme.challenges, acme.email, cas)
 
     @property
     def redirects_http(self) -> bool:
@@ -697,9 +703,9 @@ def _port(value: object) -> int:
     return value
 
 
-def _challenge(value: object) -> Kind:
+def _challenge(value: object) -> ChallengeKind:
     try:
-        return Kind(value)
+        return ChallengeKind(value)
     except ValueError:
         raise ValueError(f'{value!r} is not known: write "tls-alpn-01" or "http-01"') from None
 
@@ -891,7 +897,7 @@ def _converter() -> Converter:
     _register(converter, tuple[Route, ...], lambda value, _: tuple(converter.structure(_tables(value), list[Route])))
     _register(converter, tuple[BackendName, ...], _list_of(_backend_name))
     _register(converter, tuple[tuple[HostName, ...], ...], _list_of(_domains))
-    _register(converter, tuple[Kind, ...], _list_of(_challenge))
+    _register(converter, tuple[ChallengeKind, ...], _list_of(_challenge))
     _register(
         converter,
         tuple[Certificate, ...],
@@ -1016,7 +1022,7 @@ def _bad_acme(config: Config, acme: Acme) -> Iterator[str]:
         named |= set(names)
     if not acme.challenges or len(set(acme.challenges)) != len(acme.challenges):
         yield 'tls.acme.challenges: name each once, and at least one: "tls-alpn-01", "http-01"'
-    elif acme.challenges == (Kind.HTTP,) and not config.listen.http:
+    elif acme.challenges == (ChallengeKind.HTTP,) and not config.listen.http:
         yield "tls.acme.challenges: http-01 is asked for on the plain port: set listen.http, or add tls-alpn-01"
     for index, ca in enumerate(acme.cas):
         if (ca.eab_key_id is None) != (ca.eab_hmac_key_file is None):

@@ -98,11 +98,13 @@ def identities(config: Config) -> dict[str, Identity]:
     return {each.name: Identity(each.url, str(config.canary(each) or "")) for each in config.backends}
 
 
-def plain_rules(config: Config) -> plain.Rules:
+def plain_rules(config: Config) -> plain.PlainPortSettings:
     """What the plain port does."""
     if config.tls is None:
-        return plain.Rules()
-    return plain.Rules(config.tls.acme_webroot, config.tls.redirect_http, config.hosts, config.tls.public_port)
+        return plain.PlainPortSettings()
+    return plain.PlainPortSettings(
+        config.tls.acme_webroot, config.tls.redirect_http, config.hosts, config.tls.public_port
+    )
 
 
 def in_force(loaded: Loaded) -> InForce:

@@ -14,8 +14,8 @@ from facaded.config import Config
 from facaded.listeners import why_no_listener
 from facaded.net.private_addresses import lookup
 from facaded.net.reactor import IFacadedReactor, INetworkReactor
-from facaded.tls.contexts import UnusableError, check_time
-from facaded.tls.files import read
+from facaded.tls.certificate_files import read
+from facaded.tls.server_certificate import UnusableError, check_time
 
 NAMES_TIME = 5.0
 """Seconds for all names together: a resolver that works needs a part of one."""

@@ -1,8 +1,8 @@
 """What the control socket does: the commands, each as a method that returns a document or refuses."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
 from facaded.admin.control import CommandRefusedError, CommandTable, Parameters
 from facaded.admin.protocol import Overridden, RecentPulls, Reloaded, RenewalBegun
@@ -13,6 +13,7 @@ from facaded.policy.answers import Rules
 from facaded.policy.health import Purpose
 from facaded.policy.lately import Lately
 from facaded.policy.overrides import ContradictionError
+from facaded.tls.acme.order_status import OrderStatus
 
 NOT_KEPT = "the state cannot be written: this ends with a restart"
 
@@ -22,7 +23,7 @@ NO_RENEWAL = "facaded manages no certificates: configure [tls.acme], or renew th
 class Reports(Protocol):
     """What knows the status of the daemon."""
 
-    def report(self, orders: Sequence[Mapping[str, Any]]) -> Status:
+    def report(self, orders: Sequence[OrderStatus]) -> Status:
         """Return the status. `orders` say more of the certificates that are renewed here."""
 
 
@@ -36,7 +37,7 @@ class Reloads(Protocol):
 class Renews(Protocol):
     """What renews certificates."""
 
-    def status(self) -> Sequence[Mapping[str, Any]]:
+    def status(self) -> Sequence[OrderStatus]:
         """Return what there is to know of each certificate, its `names` among it."""
 
     def renew(self) -> Sequence[str]:
@@ -119,7 +120,7 @@ class Commands:
 
     def renew(self, _: Parameters) -> RenewalBegun:
         """Begin to renew every certificate. It is refused only if none can be renewed."""
-        names = [", ".join(each["names"]) for each in self._renewer.status()] if self._renewer else []
+        names = [", ".join(each.names) for each in self._renewer.status()] if self._renewer else []
         if self._renewer is None or not names:
             raise CommandRefusedError(NO_RENEWAL)
         refusals = self._renewer.renew()

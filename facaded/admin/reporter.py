@@ -1,16 +1,17 @@
 """The reporter: collects what the status document says from the parts of the daemon that know it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from facaded.admin.status import CertificateStatus, InForce, Status, document
 from facaded.backends.watch import Watch
 from facaded.net.schema import from_object
 from facaded.state import Clocks
+from facaded.tls.acme.order_status import OrderStatus
 from facaded.tls.certificates import Certificates
 
 
-class Names(Protocol):
+class StaleNames(Protocol):
     """What knows which names do not resolve: the resolver."""
 
     def stale(self) -> Mapping[str, float]:
@@ -27,7 +28,7 @@ class Reporter:
         self,
         in_force: InForce,
         watch: Watch,
-        names: Names,
+        names: StaleNames,
         certificates: Certificates | None,
         clocks: Callable[[], Clocks],
     ) -> None:
@@ -41,7 +42,7 @@ class Reporter:
         """Report on these settings from now on."""
         self._in_force = in_force
 
-    def report(self, orders: Sequence[Mapping[str, Any]] = ()) -> Status:
+    def report(self, orders: Sequence[OrderStatus] = ()) -> Status:
         """Return the status. `orders` say more of the certificates that ACME obtains, as `Acme.status` has it."""
         now = self._watch.snapshot()
         backends = self._in_force.rules.backends
@@ -54,8 +55,7 @@ class Reporter:
             self._clocks().to_wall,
         )
 
-    def _certificate_statuses(self, orders: Sequence[Mapping[str, Any]]) -> list[CertificateStatus]:
+    def _certificate_statuses(self, orders: Sequence[OrderStatus]) -> list[CertificateStatus]:
         if self._certificates is None:
             return []
-        by_names = {tuple(each["names"]): each for each in orders}
-        return [from_object(each, CertificateStatus) for each in self._certificates.document(by_names)]
+        return [from_object(each, CertificateStatus) for each in self._certificates.document(orders)]

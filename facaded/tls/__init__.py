@@ -1,1 +1,1 @@
-"""Speaking TLS: certificates, and how they are got."""
+"""Speaking TLS: certificates, where they come from, and which of them a client is shown."""

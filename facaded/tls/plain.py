@@ -32,8 +32,8 @@ _TARGET = re.compile(rb"/[\x21-\x7e]*")
 
 
 @frozen
-class Rules:
-    """What the plain port does, by the settings.
+class PlainPortSettings:
+    """What the plain port does.
 
     `webroot` is where others leave challenges. With `redirects`, everybody is sent to https: at the host asked for if
     it is among `hosts`, else at the first of them, and at `public_port`.
@@ -50,34 +50,34 @@ class Plain(Resource):
 
     isLeaf = True
 
-    def __init__(self, challenges: Challenges, rules: Rules, facade: Resource) -> None:
+    def __init__(self, challenges: Challenges, settings: PlainPortSettings, facade: Resource) -> None:
         Resource.__init__(self)
         self._challenges = challenges
+        self._settings = settings
         self._facade = facade
-        self.reconfigure(rules)
 
-    def reconfigure(self, rules: Rules) -> None:
-        """Go by other rules from now on."""
-        self._rules = rules
+    def reconfigure(self, settings: PlainPortSettings) -> None:
+        """Go on by other settings. It cannot fail."""
+        self._settings = settings
 
     def render(self, request: Request) -> int:
-        rules = self._rules
+        settings = self._settings
         if (asked := _PATH.fullmatch(request.uri)) and request.method.decode("latin-1") in READS:
-            answer = self._challenge(asked[1].decode("ascii"), rules.webroot)
+            answer = self._challenge(asked[1].decode("ascii"), settings.webroot)
             if answer is not None:
                 respond(request, 200, TEXT, answer)
                 return NOT_DONE_YET
-            if rules.redirects:
+            if settings.redirects:
                 respond(request, 404, TEXT, b"no such challenge is pending here\n")
                 return NOT_DONE_YET
-        if not rules.redirects:
+        if not settings.redirects:
             rendered: int = self._facade.render(request)
             return rendered
-        if not rules.hosts:  # a reload has taken them out
+        if not settings.hosts:  # a reload has taken them out
             respond(request, 421, TEXT, b"this registry has no name to send you to: ask it over https\n")
             return NOT_DONE_YET
         host = request.requestHeaders.getRawHeaders(b"Host", [b""])[0].decode("latin-1")
-        respond(request, 307, {"Location": location(host, request.uri, rules), **NO_STORE}, b"")
+        respond(request, 307, {"Location": location(host, request.uri, settings), **NO_STORE}, b"")
         return NOT_DONE_YET
 
     def _challenge(self, token: str, webroot: Path | None) -> bytes | None:
@@ -87,16 +87,16 @@ class Plain(Resource):
         return answer
 
 
-def location(host: str, target: bytes, rules: Rules) -> str:
+def location(host: str, target: bytes, settings: PlainPortSettings) -> str:
     """Where https answers what was asked for at `host`, the Host header's value.
 
     A target that is not a path of printable ASCII leads to `/`: nothing of it may become a host.
     """
     name, _ = split_host(host)
-    if name not in rules.hosts:
-        name = rules.hosts[0]
+    if name not in settings.hosts:
+        name = settings.hosts[0]
     shown = f"[{name}]" if ":" in name else name
-    port = "" if rules.public_port == HTTPS_PORT else f":{rules.public_port}"
+    port = "" if settings.public_port == HTTPS_PORT else f":{settings.public_port}"
     path = target.decode("ascii") if _TARGET.fullmatch(target) else "/"
     return f"https://{shown}{port}{path}"
 

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from facaded.tls.contexts import Pair
+from facaded.tls.server_certificate import ServerCertificate
 
 NAME = "facaded: self-signed, there is no certificate yet"
 """Its subject and issuer, for whoever looks at it."""
@@ -21,8 +21,8 @@ SKEW = timedelta(days=1)
 """How far a client's clock may be behind."""
 
 
-def make(hosts: tuple[str, ...], now: float) -> Pair:
-    """Make one for these host names and addresses; `now` in seconds since the epoch."""
+def make(hosts: tuple[str, ...], now: float) -> ServerCertificate:
+    """Make a certificate for these host names and addresses; `now` in seconds since the epoch."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, NAME)])
     moment = datetime.fromtimestamp(now, UTC)
@@ -38,7 +38,7 @@ def make(hosts: tuple[str, ...], now: float) -> Pair:
     )
     if hosts:
         builder = builder.add_extension(x509.SubjectAlternativeName(_general(hosts)), critical=False)
-    return Pair((builder.sign(key, hashes.SHA256()),), key)
+    return ServerCertificate.of((builder.sign(key, hashes.SHA256()),), key)
 
 
 def _general(hosts: tuple[str, ...]) -> Iterator[x509.GeneralName]:

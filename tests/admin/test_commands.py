@@ -1,6 +1,6 @@
 """What the control socket does, over a watch whose probes are answered by hand."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from facaded.net.schema import Document, to_json
 from facaded.policy.answers import Backend, Rules
 from facaded.policy.lately import Lately
 from facaded.policy.repositories import parse
+from facaded.tls.acme.order_status import OrderStatus
 from tests.watching import GOOD, Watching
 
 BACKENDS = {name: Backend(f"https://{name}.test") for name in ("main", "second")}
@@ -26,13 +27,13 @@ class Daemon:
     watching: Watching
     problems: tuple[str, ...] = ()
     kept: bool = True
-    orders: list[Mapping[str, Any]] = field(factory=list)
+    orders: list[OrderStatus] = field(factory=list)
     refusals: tuple[str, ...] = ()
     asked: list[str] = field(factory=list)
-    reported: Sequence[Mapping[str, Any]] = ()
+    reported: Sequence[OrderStatus] = ()
     recent: Lately = field(factory=Lately)
 
-    def report(self, orders: Sequence[Mapping[str, Any]]) -> Status:
+    def report(self, orders: Sequence[OrderStatus]) -> Status:
         self.reported = orders
         return document(InForce(RULES, "facaded.toml"), self.watching.watch.snapshot(), {}, {}, (), lambda at: at)
 
@@ -40,7 +41,7 @@ class Daemon:
         self.asked.append("reload")
         return self.problems
 
-    def status(self) -> list[Mapping[str, Any]]:
+    def status(self) -> list[OrderStatus]:
         return self.orders
 
     def renew(self) -> tuple[str, ...]:
@@ -67,7 +68,7 @@ def ask(commands: Commands, method: str, path: str, given: Parameters | None = N
 
 
 def test_every_answer_has_a_version(daemon: Daemon, commands: Commands) -> None:
-    daemon.orders = [{"names": ["a.test"]}]
+    daemon.orders = [OrderStatus(("a.test",))]
     parameters = Parameters(backend="main", image="org/app", client="docker")
     for method, path in commands.table:
         assert ask(commands, method, path, parameters)["schema"] == 1, path
@@ -76,7 +77,7 @@ def test_every_answer_has_a_version(daemon: Daemon, commands: Commands) -> None:
 def test_the_status_is_the_reporter_s(daemon: Daemon, commands: Commands) -> None:
     assert ask(commands, "GET", "/status")["settings"] == "facaded.toml"
     assert len(daemon.reported) == 0
-    daemon.orders = [{"names": ["a.test"]}]
+    daemon.orders = [OrderStatus(("a.test",))]
     ask(commands, "GET", "/status")
     assert daemon.reported == daemon.orders
 
@@ -124,7 +125,15 @@ def test_settings_that_cannot_be_used_refuse_a_reload(daemon: Daemon, commands: 
 
 
 def test_a_renewal_names_the_certificates_and_those_that_are_not_renewed(daemon: Daemon, commands: Commands) -> None:
-    daemon.orders = [{"names": ["a.test", "b.test"]}, {"names": ["c.test"]}]
+    daemon.orders = [
+        OrderStatus(
+            (
+                "a.test",
+                "b.test",
+            )
+        ),
+        OrderStatus(("c.test",)),
+    ]
     daemon.refusals = ("c.test: asked too often",)
     assert ask(commands, "POST", "/renew") == {
         "schema": 1,
@@ -142,7 +151,7 @@ def test_a_renewal_of_nothing_is_refused(daemon: Daemon, commands: Commands) -> 
 
 
 def test_a_renewal_that_none_can_have_is_refused(daemon: Daemon, commands: Commands) -> None:
-    daemon.orders, daemon.refusals = [{"names": ["c.test"]}], ("c.test: asked too often",)
+    daemon.orders, daemon.refusals = [OrderStatus(("c.test",))], ("c.test: asked too often",)
     with pytest.raises(CommandRefusedError) as refused:
         ask(commands, "POST", "/renew")
     assert refused.value.problems == ("c.test: asked too often",)

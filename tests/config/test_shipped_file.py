@@ -7,7 +7,7 @@ from attrs import evolve, fields
 
 from facaded import config
 from facaded.config import Acme, Ca, Config, Tls
-from facaded.tls.files import Files
+from facaded.tls.certificate_files import CertificateFiles
 from tests.config.reading import read
 
 SHIPPED = Path(__file__).parent.parent.parent / "conf" / "facaded.toml"
@@ -36,7 +36,7 @@ def test_every_key_of_tls_in_the_shipped_file_is_known_and_says_its_default(tmp_
     rest = rest.replace("[[tls.acme.ca]]\ndirectory", "[[tls.acme.ca]]\n#directory", 1)
     rest = rest.replace("agree_to_terms = false", "agree_to_terms = true")
     settings = read(f'hosts = ["docker.example.com"]\n[listen]\n{https}\n{tls}{rest}', tmp_path).config
-    files = Files(Path("/etc/facaded/tls/fullchain.pem"), Path("/etc/facaded/tls/privkey.pem"))
+    files = CertificateFiles(Path("/etc/facaded/tls/fullchain.pem"), Path("/etc/facaded/tls/privkey.pem"))
     assert settings.listen == evolve(Config().listen, http=config.PLAIN_BESIDE_TLS)
     assert settings.tls is not None
     assert settings.tls.files == (files,)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from facaded import config
 from facaded.config import Ca
-from facaded.tls.acme.settings import Kind
-from facaded.tls.files import Files
+from facaded.tls.acme.settings import ChallengeKind
+from facaded.tls.certificate_files import CertificateFiles
 from tests.config.reading import TWO, problems, read
 
 
@@ -43,10 +43,10 @@ def test_the_settings_of_tls(tmp_path: Path) -> None:
     assert settings.tls is not None
     assert (settings.tls.acme_webroot, settings.tls.public_port) == (Path("/srv/webroot"), 8443)
     assert not settings.redirects_http
-    assert settings.tls.files == (Files(Path("/nonexistent/chain.pem"), Path("/nonexistent/key.pem")),)
+    assert settings.tls.files == (CertificateFiles(Path("/nonexistent/chain.pem"), Path("/nonexistent/key.pem")),)
     assert settings.orders == (("docker.example.com",), ("a.example.com", "b.example.com"))
     assert settings.tls.acme is not None
-    assert settings.tls.acme.challenges == (Kind.HTTP,)
+    assert settings.tls.acme.challenges == (ChallengeKind.HTTP,)
     assert [(ca.directory, ca.profile, ca.eab_key_id) for ca in settings.tls.acme.cas] == [
         ("https://ca.test:14000/dir", "shortlived", "kid-1")
     ]

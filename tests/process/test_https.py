@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from facaded.tls.files import Files
+from facaded.tls.certificate_files import CertificateFiles
 from tests.process.daemon import Daemon, Registry, running, wait_until
 from tests.process.handshakes import NAME, ask, connected, shown
 from tests.tls.authority import Authority, pem, put, trusting
@@ -52,12 +52,12 @@ def daemon(tmp_path: Path, main: Registry) -> Iterator[Daemon]:
 
 
 @pytest.fixture
-def files(tmp_path: Path, authority: Authority) -> Files:
+def files(tmp_path: Path, authority: Authority) -> CertificateFiles:
     return authority.write(tmp_path / "live", NAME)
 
 
 def test_https_answers_and_the_plain_port_leads_there(
-    daemon: Daemon, main: Registry, authority: Authority, files: Files
+    daemon: Daemon, main: Registry, authority: Authority, files: CertificateFiles
 ) -> None:
     daemon.start()
     status, headers, _ = ask(daemon, "/v2/", trusting(authority, ("h2", "http/1.1")))
@@ -94,7 +94,7 @@ def test_it_starts_without_a_certificate_and_takes_the_one_that_comes(
     assert "self-signed" not in said.stdout
 
 
-def test_a_key_that_others_can_read_is_refused(daemon: Daemon, files: Files) -> None:
+def test_a_key_that_others_can_read_is_refused(daemon: Daemon, files: CertificateFiles) -> None:
     files.key.chmod(0o644)
     daemon.spawn()
     assert daemon.process is not None
@@ -103,7 +103,7 @@ def test_a_key_that_others_can_read_is_refused(daemon: Daemon, files: Files) -> 
     assert f"tls.certificate[0].key: {files.key} can be read by others: chmod o= {files.key}" in daemon.log
 
 
-def test_tls_cannot_be_taken_out_by_a_reload(daemon: Daemon, authority: Authority, files: Files) -> None:
+def test_tls_cannot_be_taken_out_by_a_reload(daemon: Daemon, authority: Authority, files: CertificateFiles) -> None:
     daemon.start()
     good = daemon.settings
     daemon.write_settings(good[: good.index("[tls]")] + good[good.index("[[backend]]") :])
@@ -117,7 +117,7 @@ def test_tls_cannot_be_taken_out_by_a_reload(daemon: Daemon, authority: Authorit
 
 
 def test_curl_verifies_the_chain(
-    needs: Callable[..., None], daemon: Daemon, authority: Authority, files: Files, tmp_path: Path
+    needs: Callable[..., None], daemon: Daemon, authority: Authority, files: CertificateFiles, tmp_path: Path
 ) -> None:
     needs("curl")
     (tmp_path / "root.pem").write_bytes(pem(authority.root))
@@ -129,7 +129,7 @@ def test_curl_verifies_the_chain(
         assert answer.startswith("HTTP/1.1 307 ")
 
 
-def test_it_stops_though_a_client_over_tls_does_not_read(daemon: Daemon, files: Files) -> None:
+def test_it_stops_though_a_client_over_tls_does_not_read(daemon: Daemon, files: CertificateFiles) -> None:
     daemon.start()
     with connected(daemon, trusting()), socket.create_connection((daemon.host, daemon.https)):
         begun = time.monotonic()
@@ -193,14 +193,14 @@ class Load:
             self._done.wait(max(0.0, begun + self.CLIENTS / self.RATE - time.monotonic()))
 
 
-def rewrite(files: Files, pair: tuple[bytes, bytes]) -> None:
+def rewrite(files: CertificateFiles, pair: tuple[bytes, bytes]) -> None:
     files.chain.write_bytes(pair[0])
     time.sleep(0.2)
     files.key.write_bytes(pair[1])
 
 
-def swap(files: Files, pair: tuple[bytes, bytes]) -> None:
-    new = Files(files.chain.with_name("2"), files.key.with_name("3"))
+def swap(files: CertificateFiles, pair: tuple[bytes, bytes]) -> None:
+    new = CertificateFiles(files.chain.with_name("2"), files.key.with_name("3"))
     put(new, *pair)
     new.key.replace(files.key)
     new.chain.replace(files.chain)
@@ -208,7 +208,7 @@ def swap(files: Files, pair: tuple[bytes, bytes]) -> None:
 
 @pytest.mark.parametrize(("how", "told"), [(rewrite, "nothing"), (swap, "SIGHUP"), (swap, "reload")])
 def test_under_load_no_handshake_fails_and_a_new_certificate_is_in_service_within_2_s(
-    daemon: Daemon, authority: Authority, files: Files, how: Callable[..., None], told: str
+    daemon: Daemon, authority: Authority, files: CertificateFiles, how: Callable[..., None], told: str
 ) -> None:
     daemon.start()
     old = shown(daemon)

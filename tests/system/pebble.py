@@ -25,8 +25,9 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 from zope.interface import implementer
 
-from facaded.tls.acme.challenges import ACME_TLS, PrivateKey, challenge_certificate
-from facaded.tls.acme.settings import Ca
+from facaded.tls.acme.settings import CertificateAuthority
+from facaded.tls.challenges import ACME_TLS, challenge_certificate
+from facaded.tls.server_certificate import PrivateKey
 from tests.process.daemon import free_port, wait_until
 
 EAB = {"kid-1": "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"}
@@ -80,8 +81,10 @@ class Pebble:
     processes: list[subprocess.Popen[bytes]] = field(factory=list)
 
     @property
-    def ca(self) -> Ca:
-        return Ca(directory=f"https://{self.host}:{self.port}/dir", ca_file=self.directory / "api.pem")
+    def ca(self) -> CertificateAuthority:
+        return CertificateAuthority(
+            directory=f"https://{self.host}:{self.port}/dir", ca_file=self.directory / "api.pem"
+        )
 
     @property
     def log(self) -> str:

@@ -9,23 +9,24 @@ from typing import Any
 
 import pytest
 import pytest_twisted
-from attrs import define, evolve, field
+from attrs import asdict, define, evolve, field
 from cryptography import x509
-from cryptography.x509.verification import PolicyBuilder
-from cryptography.x509.verification import Store as Roots
+from cryptography.x509.verification import PolicyBuilder, Store
 from OpenSSL import SSL
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
+from facaded.net.reactor import installed
 from facaded.tls.acme import keys, wire
-from facaded.tls.acme.challenges import PrivateKey, rsa_key
-from facaded.tls.acme.issued import Certificate
+from facaded.tls.acme.acme_client import AcmeClient
 from facaded.tls.acme.schedule import DAY
-from facaded.tls.acme.service import Acme
-from facaded.tls.acme.settings import Ca, Kind, Settings
-from facaded.tls.acme.store import Store
+from facaded.tls.acme.settings import AcmeSettings, CertificateAuthority, ChallengeKind
+from facaded.tls.acme.store import AcmeStore
+from facaded.tls.acme.wire import CaNetwork
+from facaded.tls.challenges import rsa_key
+from facaded.tls.server_certificate import PrivateKey, ServerCertificate
 from tests.system.pebble import EAB, Pebble, Responder
 
 HOST = "127.3.0.1"
@@ -87,39 +88,41 @@ class Running:
 
     directory: Path
     responder: Responder
-    settings: Settings
+    settings: AcmeSettings
     ahead: float = 0.0
     changes: list[int] = field(factory=list)
-    acme: Acme = field(init=False)
+    acme: AcmeClient = field(init=False)
 
     def start(self) -> "Running":
-        self.acme = Acme(
-            reactor,
-            lambda: time.time() + self.ahead,
+        self.acme = AcmeClient(
+            CaNetwork(wire.connect(installed()), reactor, lambda: time.time() + self.ahead),
             Random(1),
             self.settings,
             self.directory,
             self.responder,
             lambda: self.changes.append(1),
-            wire.connect(reactor),
         )
         self.acme.startService()
         return self
+
+    @property
+    def status(self) -> dict[str, Any]:
+        return {**asdict(self.acme.status()[0]), "names": list(self.acme.status()[0].names)}
 
     async def until(self, condition: Callable[[], object]) -> None:
         for _ in range(int(WAIT / 0.05)):
             if condition():
                 return
             await deferLater(reactor, 0.05)
-        raise AssertionError(f"not within {WAIT} s: {self.acme.status()}")
+        raise AssertionError(f"not within {WAIT} s: {self.status}")
 
-    async def certificate(self) -> Certificate:
+    async def certificate(self) -> ServerCertificate:
         await self.until(self.acme.current)
         return next(iter(self.acme.current().values()))
 
     async def error(self) -> str:
-        await self.until(lambda: self.acme.status()[0]["error"])
-        return str(self.acme.status()[0]["error"])
+        await self.until(lambda: self.status["error"])
+        return str(self.status["error"])
 
     def secrets(self) -> set[bytes]:
         """All secrets on the disk, as they would look in a log."""
@@ -131,8 +134,8 @@ class Running:
 def run(tmp_path: Path, responder: Responder, log: list[str]) -> Iterator[Callable[..., Running]]:
     started: list[Running] = []
 
-    def start(*cas: Ca, name: str = "acme", **settings: Any) -> Running:
-        wanted = Settings(**{"domains": ((NAME,),), "cas": cas, **settings})
+    def start(*cas: CertificateAuthority, name: str = "acme", **settings: Any) -> Running:
+        wanted = AcmeSettings(**{"domains": ((NAME,),), "cas": cas, **settings})
         started.append(Running(tmp_path / name, responder, wanted).start())
         return started[-1]
 
@@ -145,10 +148,10 @@ def run(tmp_path: Path, responder: Responder, log: list[str]) -> Iterator[Callab
     assert responder.certificates == {}
 
 
-def verified(certificate: Certificate, ca: Pebble, name: str = NAME) -> None:
+def verified(certificate: ServerCertificate, ca: Pebble, name: str = NAME) -> None:
     """The chain leads to the CA's root, for this name."""
-    chain = x509.load_pem_x509_certificates(certificate.chain)
-    store = Roots([x509.load_pem_x509_certificate(ca.root())])
+    chain = list(certificate.chain)
+    store = Store([x509.load_pem_x509_certificate(ca.root())])
     PolicyBuilder().store(store).build_server_verifier(x509.DNSName(name)).verify(chain[0], chain[1:])
 
 
@@ -163,7 +166,7 @@ async def test_a_certificate_is_got_by_tls_alpn_01(
     running = run(ca.ca)
     verified(await running.certificate(), ca)
     assert responder.seen == {"tls-alpn-01"}
-    status = running.acme.status()[0]
+    status = running.status
     assert (status["names"], status["error"], status["attempts"]) == ([NAME], None, 0)
     assert status["issuer"].startswith("Pebble")
     assert running.changes == [1]
@@ -174,7 +177,7 @@ async def test_a_certificate_is_got_by_http_01(
     pebble: Start, responder: Responder, run: Callable[..., Running]
 ) -> None:
     ca = pebble()
-    verified(await run(ca.ca, challenges=(Kind.HTTP,)).certificate(), ca)
+    verified(await run(ca.ca, challenges=(ChallengeKind.HTTP,)).certificate(), ca)
     assert responder.seen == {"http-01"}
 
 
@@ -208,10 +211,10 @@ async def test_a_certificate_outlives_a_restart_and_is_renewed_when_it_is_due(
     again.ahead = (first.life.ends - first.life.begins) * 0.7
     again.acme.stopService()
     again.acme.startService()
-    await again.until(lambda: again.acme.current()[NAME,] != first or again.acme.status()[0]["error"])
+    await again.until(lambda: again.acme.current()[NAME,] != first or again.status["error"])
     # pebble's clock has not gone forward with ours: it makes a certificate that ends too late, and is valid
     second = again.acme.current()[NAME,]
-    assert second.key != first.key, again.acme.status()
+    assert second.key_pem != first.key_pem, again.status
 
 
 @pytest_twisted.ensureDeferred
@@ -219,7 +222,7 @@ async def test_an_operator_renews_at_once(pebble: Start, run: Callable[..., Runn
     ca = pebble()
     running = run(ca.ca)
     first = await running.certificate()
-    await running.until(lambda: running.acme.status()[0]["next_renewal"] > first.life.begins + DAY)
+    await running.until(lambda: running.status["next_renewal"] > first.life.begins + DAY)
     assert running.acme.renew() == ()
     await running.until(lambda: running.acme.current()[NAME,] != first)
     verified(running.acme.current()[NAME,], ca)
@@ -272,10 +275,10 @@ async def test_a_deactivated_account_is_replaced(pebble: Start, run: Callable[..
     ca = pebble()
     running = run(ca.ca)
     first = await running.certificate()
-    account = Store(running.directory, log.append).account(ca.ca.directory)
+    account = AcmeStore(running.directory, log.append).account(ca.ca.directory)
     assert account is not None
     assert account.url is not None
-    asking = wire.Wire(ca.ca.directory, wire.connect(reactor)(ca.ca), reactor, reactor.seconds)
+    asking = wire.Wire(ca.ca.directory, wire.connect(installed())(ca.ca), reactor, reactor.seconds)
     await asking.post(wire.Signer(account.key, account.url), account.url, {"status": "deactivated"})
     running.acme.renew()
     await running.until(lambda: running.acme.current()[NAME,] != first)
@@ -286,19 +289,22 @@ async def test_a_deactivated_account_is_replaced(pebble: Start, run: Callable[..
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        (Kind.TLS_ALPN, f"{NAME}: the CA did not get facaded's answer on port 443: let that port"),  # pebble's word
-        (Kind.HTTP, f"{NAME}: the CA could not reach port 80: open it, or use tls-alpn-01"),
+        (
+            ChallengeKind.TLS_ALPN,
+            f"{NAME}: the CA did not get facaded's answer on port 443: let that port",
+        ),
+        (ChallengeKind.HTTP, f"{NAME}: the CA could not reach port 80: open it, or use tls-alpn-01"),
     ],
 )
 @pytest_twisted.ensureDeferred
 async def test_a_port_that_is_closed_is_named(
-    pebble: Start, responder: Responder, run: Callable[..., Running], kind: Kind, said: str
+    pebble: Start, responder: Responder, run: Callable[..., Running], kind: ChallengeKind, said: str
 ) -> None:
     ca = pebble()
     await responder.stop()
     running = run(ca.ca, challenges=(kind,))
     assert (await running.error()).startswith(said)
-    status = running.acme.status()[0]
+    status = running.status
     assert status["attempts"] == 1
     assert 290 < status["next_renewal"] - status["error_at"] < 340
 
@@ -307,7 +313,7 @@ async def test_a_port_that_is_closed_is_named(
 async def test_a_name_without_an_address_is_said(pebble: Start, run: Callable[..., Running]) -> None:
     ca = pebble()
     ca.set_addresses(NAME)
-    error = await run(ca.ca, challenges=(Kind.HTTP,)).error()
+    error = await run(ca.ca, challenges=(ChallengeKind.HTTP,)).error()
     assert NAME in error
     assert "the CA" in error
 
@@ -318,7 +324,7 @@ async def test_an_answer_of_somebody_else_s_is_said(
 ) -> None:
     ca = pebble()
     monkeypatch.setattr(responder, "add_http", lambda token, _: responder.tokens.update({token: "hello"}))
-    error = await run(ca.ca, challenges=(Kind.HTTP,)).error()
+    error = await run(ca.ca, challenges=(ChallengeKind.HTTP,)).error()
     assert error.startswith(f"{NAME}: the CA did not get facaded's answer on port 80")
 
 
@@ -328,7 +334,7 @@ async def test_a_ca_that_is_down_leaves_the_work_to_the_next_one(pebble: Start, 
     down.stop_pebble()
     running = run(down.ca, up.ca)
     verified(await running.certificate(), up)
-    assert running.acme.status()[0]["ca"] == up.ca.directory
+    assert running.status["ca"] == up.ca.directory
 
 
 @pytest_twisted.ensureDeferred
@@ -337,7 +343,7 @@ async def test_a_ca_that_is_down_is_tried_again_after_a_minute(pebble: Start, ru
     ca.stop_pebble()
     running = run(ca.ca)
     assert "connection refused" in await running.error()
-    status = running.acme.status()[0]
+    status = running.status
     assert 55 < status["next_renewal"] - status["error_at"] < 70
 
 
@@ -354,7 +360,7 @@ async def test_two_daemons_on_one_directory_order_once(pebble: Start, run: Calla
     ca = pebble()
     one, other = run(ca.ca), run(ca.ca)
     first = await one.certificate()
-    await other.until(lambda: other.acme.current() or other.acme.status()[0]["error"])
+    await other.until(lambda: other.acme.current() or other.status["error"])
     assert ca.log.count("Added order") == 1, ca.log
     other.acme.stopService()
     other.acme.startService()  # it would look again within a minute
@@ -372,4 +378,4 @@ async def test_a_ca_with_random_delays_and_many_refused_nonces_still_gives_a_cer
     first = await running.certificate()
     running.acme.renew()
     await running.until(lambda: running.acme.current()[NAME,] != first)
-    assert json.dumps(running.acme.status())
+    assert json.dumps(running.status)

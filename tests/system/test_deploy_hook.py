@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from attrs import define
 
-from facaded.tls.files import Files
+from facaded.tls.certificate_files import CertificateFiles
 from tests.process.daemon import Daemon, Registry, running
 from tests.process.handshakes import NAME, ask, shown
 from tests.tls.authority import Authority, put, trusting
@@ -49,7 +49,7 @@ class Certbot:
         archive, live = self.directory / "archive" / NAME, self.directory / "live" / NAME
         for made in (archive, live):
             made.mkdir(parents=True, exist_ok=True)
-        files = Files(archive / f"fullchain{self.renewals}.pem", archive / f"privkey{self.renewals}.pem")
+        files = CertificateFiles(archive / f"fullchain{self.renewals}.pem", archive / f"privkey{self.renewals}.pem")
         put(files, *self.authority.issue(NAME))
         files.key.chmod(0o600)
         for name, target in (("fullchain.pem", files.chain), ("privkey.pem", files.key)):

@@ -4,6 +4,7 @@ import ssl
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from attrs import define, field
 from cryptography import x509
@@ -12,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
 
-from facaded.tls.contexts import Key
-from facaded.tls.files import Files
+from facaded.tls.certificate_files import CertificateFiles
+from facaded.tls.server_certificate import PrivateKey, ServerCertificate, parse
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 DAY = timedelta(days=1)
@@ -33,7 +34,7 @@ def pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
 
 
-def key_pem(key: Key) -> bytes:
+def key_pem(key: PrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
@@ -55,7 +56,7 @@ class Authority:
     def issue(
         self,
         *names: str,
-        key: Key | None = None,
+        key: PrivateKey | None = None,
         begins: datetime = NOW - DAY,
         ends: datetime = NOW + 90 * DAY,
         extension: x509.ExtensionType | None = None,
@@ -65,10 +66,14 @@ class Authority:
         leaf = self._signed(names[0], "Lab CA", own, self.key, names, begins, ends, extension)
         return pem(leaf) + pem(self.intermediate), key_pem(own)
 
-    def write(self, directory: Path, *names: str, key: Key | None = None) -> Files:
+    def certificate(self, *names: str, **issued: Any) -> ServerCertificate:
+        """The same as one value; `issued` as `issue` has it."""
+        return parse(*self.issue(*names, **issued))
+
+    def write(self, directory: Path, *names: str, key: PrivateKey | None = None) -> CertificateFiles:
         """The same as files."""
         directory.mkdir(parents=True, exist_ok=True)
-        files = Files(directory / "fullchain.pem", directory / "privkey.pem")
+        files = CertificateFiles(directory / "fullchain.pem", directory / "privkey.pem")
         put(files, *self.issue(*names, key=key))
         return files
 
@@ -76,7 +81,7 @@ class Authority:
         self,
         subject: str,
         issuer: str,
-        key: Key,
+        key: PrivateKey,
         by: ec.EllipticCurvePrivateKey,
         names: tuple[str, ...] | None,
         begins: datetime = NOW - DAY,
@@ -101,7 +106,7 @@ class Authority:
         return builder.sign(by, hashes.SHA256())
 
 
-def put(files: Files, chain: bytes, key: bytes) -> None:
+def put(files: CertificateFiles, chain: bytes, key: bytes) -> None:
     """Write a pair in place."""
     files.chain.write_bytes(chain)
     files.key.write_bytes(key)

@@ -17,7 +17,7 @@ from facaded.tls.listening import Secured
 from facaded.web import server as site_module
 from facaded.web.server import HANDSHAKE_TIME, HEAD_TIME, IDLE_TIME, Channel, SecureSite, respond
 from tests.tls.authority import NOW, trusting
-from tests.tls.test_certificates import at_once
+from tests.tls.served import at_once
 from tests.web.raw import Transport
 
 

@@ -12,12 +12,12 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from facaded.tls.challenges import Challenges
-from facaded.tls.plain import ANSWER_SIZE, Plain, Rules, location
+from facaded.tls.plain import ANSWER_SIZE, Plain, PlainPortSettings, location
 from facaded.web.server import BoundedSite, respond
 from tests.web.raw import Connection
 
 HOSTS = ("docker.lab.test", "second.lab.test", "192.0.2.1", "2001:db8::1")
-REDIRECTS = Rules(redirects=True, hosts=HOSTS)
+REDIRECTS = PlainPortSettings(redirects=True, hosts=HOSTS)
 TOKEN = "evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA"
 
 
@@ -41,7 +41,9 @@ def challenges() -> Challenges:
 
 @pytest.fixture
 def ask(challenges: Challenges) -> Ask:
-    def ask(target: str, host: str = "docker.lab.test", rules: Rules = REDIRECTS, method: str = "GET") -> bytes:
+    def ask(
+        target: str, host: str = "docker.lab.test", rules: PlainPortSettings = REDIRECTS, method: str = "GET"
+    ) -> bytes:
         connection = Connection(BoundedSite(Plain(challenges, rules, Registry()), Clock()))
         answer = connection.send(f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode("latin-1"))
         connection.lose()
@@ -75,7 +77,7 @@ def webroot(tmp_path: Path) -> Path:
     ],
 )
 def test_everything_is_sent_to_https(ask: Ask, host: str, target: str, port: int, leads_to: str) -> None:
-    answer = ask(target, host, Rules(redirects=True, hosts=HOSTS, public_port=port))
+    answer = ask(target, host, PlainPortSettings(redirects=True, hosts=HOSTS, public_port=port))
     assert answer.startswith(b"HTTP/1.1 307 ")
     assert f"\r\nLocation: {leads_to}\r\n".encode() in answer
     assert b"\r\nCache-Control: no-store\r\n" in answer
@@ -95,14 +97,14 @@ def test_whatever_is_asked_leads_to_a_host_of_ours(host: str, target: bytes) -> 
 
 
 def test_without_the_redirect_the_registry_answers(ask: Ask) -> None:
-    assert ask("/v2/", rules=Rules()).endswith(b"the registry")
-    assert ask(f"/.well-known/acme-challenge/{TOKEN}", rules=Rules()).endswith(b"the registry")
+    assert ask("/v2/", rules=PlainPortSettings()).endswith(b"the registry")
+    assert ask(f"/.well-known/acme-challenge/{TOKEN}", rules=PlainPortSettings()).endswith(b"the registry")
 
 
-@pytest.mark.parametrize("rules", [REDIRECTS, Rules(hosts=HOSTS)])
+@pytest.mark.parametrize("rules", [REDIRECTS, PlainPortSettings(hosts=HOSTS)])
 @pytest.mark.parametrize("host", ["docker.lab.test", "elsewhere.test"])
 def test_an_own_challenge_is_answered_whatever_the_host(
-    ask: Ask, challenges: Challenges, rules: Rules, host: str
+    ask: Ask, challenges: Challenges, rules: PlainPortSettings, host: str
 ) -> None:
     path = f"/.well-known/acme-challenge/{TOKEN}"
     challenges.add_http(TOKEN, f"{TOKEN}.thumbprint")
@@ -122,7 +124,7 @@ def test_one_that_is_not_pending_is_not_found(ask: Ask) -> None:
 
 def test_a_challenge_that_others_have_left_is_answered(ask: Ask, tmp_path: Path) -> None:
     (webroot(tmp_path) / TOKEN).write_text("from certbot")
-    for rules in (Rules(tmp_path, redirects=True, hosts=HOSTS), Rules(tmp_path)):
+    for rules in (PlainPortSettings(tmp_path, redirects=True, hosts=HOSTS), PlainPortSettings(tmp_path)):
         assert ask(f"/.well-known/acme-challenge/{TOKEN}", "elsewhere.test", rules).endswith(b"\r\n\r\nfrom certbot")
 
 
@@ -131,7 +133,7 @@ def test_what_is_no_token_is_no_challenge(ask: Ask, tmp_path: Path, token: str) 
     directory = webroot(tmp_path)
     (tmp_path / "secret").write_text("secret")
     (directory / "a.b").write_text("secret")
-    answer = ask(f"/.well-known/acme-challenge/{token}", rules=Rules(tmp_path, redirects=True, hosts=HOSTS))
+    answer = ask(f"/.well-known/acme-challenge/{token}", rules=PlainPortSettings(tmp_path, redirects=True, hosts=HOSTS))
     assert answer.startswith(b"HTTP/1.1 307 ")
 
 
@@ -170,7 +172,7 @@ def test_what_is_not_a_small_file_below_the_webroot_is_not_found(
 ) -> None:
     (tmp_path / "secret").write_text("secret")
     what(webroot(tmp_path / "webroot"), tmp_path / "secret")
-    rules = Rules(tmp_path / "webroot", redirects=True, hosts=HOSTS)
+    rules = PlainPortSettings(tmp_path / "webroot", redirects=True, hosts=HOSTS)
     descriptors = len(os.listdir("/proc/self/fd"))
     assert ask("/.well-known/acme-challenge/token", rules=rules).startswith(b"HTTP/1.1 404 ")
     assert len(os.listdir("/proc/self/fd")) == descriptors
@@ -178,4 +180,14 @@ def test_what_is_not_a_small_file_below_the_webroot_is_not_found(
 
 def test_without_a_name_there_is_nowhere_to_send_anybody(ask: Ask) -> None:
     """A reload may have taken the names out while the listener is still open."""
-    assert ask("/v2/", "docker.lab.test", Rules(redirects=True)).startswith(b"HTTP/1.1 421 ")
+    assert ask("/v2/", "docker.lab.test", PlainPortSettings(redirects=True)).startswith(b"HTTP/1.1 421 ")
+
+
+def test_other_settings_hold_from_the_next_request_on(challenges: Challenges) -> None:
+    plain = Plain(challenges, REDIRECTS, Registry())
+    connection = Connection(BoundedSite(plain, Clock()))
+    request = b"GET /v2/ HTTP/1.1\r\nHost: docker.lab.test\r\n\r\n"
+    assert connection.send(request).startswith(b"HTTP/1.1 307 ")
+    plain.reconfigure(PlainPortSettings())
+    assert connection.send(request).endswith(b"the registry")
+    connection.lose()

@@ -5,9 +5,9 @@ from typing import Any
 
 from facaded.tls.acme import documents, keys
 from facaded.tls.acme.keys import AccountKey
-from facaded.tls.acme.problems import AcmeError, RefusedError
-from facaded.tls.acme.settings import Ca
-from facaded.tls.acme.store import Account, Store
+from facaded.tls.acme.problems import AcmeError, AcmeProblemError
+from facaded.tls.acme.settings import CertificateAuthority
+from facaded.tls.acme.store import Account, AcmeStore
 from facaded.tls.acme.wire import Signer, Wire
 
 GONE = ("accountDoesNotExist", "unauthorized")
@@ -20,7 +20,9 @@ SECRET_SIZE = 4096
 class Accounts:
     """The account at one CA. `say` is called with a sentence when another one must be made."""
 
-    def __init__(self, ca: Ca, email: str | None, wire: Wire, store: Store, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, ca: CertificateAuthority, email: str | None, wire: Wire, store: AcmeStore, say: Callable[[str], None]
+    ) -> None:
         self._ca = ca
         self._contact = f"mailto:{email}" if email else None
         self._wire = wire
@@ -52,7 +54,7 @@ class Accounts:
         assert signer.account is not None
         try:
             answer = await self._wire.post(signer, signer.account, None)
-        except RefusedError as error:
+        except AcmeProblemError as error:
             if error.problem.kind in GONE:
                 return False
             raise
@@ -67,7 +69,7 @@ class Accounts:
         """The account of a key: it is found by it, or made (§7.3.1)."""
         try:
             return await self._register(key)
-        except RefusedError as error:
+        except AcmeProblemError as error:
             if error.problem.kind not in GONE:
                 raise
             return await self._replace()
@@ -87,7 +89,7 @@ class Accounts:
         contacts = self._contacts() or {"contact": []}
         try:
             await self._wire.post(signer, signer.account, contacts)
-        except RefusedError as error:
+        except AcmeProblemError as error:
             if error.problem.kind in GONE:  # the order will show whether the account is gone
                 return
             raise

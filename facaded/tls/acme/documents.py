@@ -3,18 +3,19 @@
 All `read_` functions take JSON and raise DocumentError if it is not what it must be.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
 
 from attrs import frozen
 
+from facaded.net import urls
+from facaded.net.json_objects import read_object
 from facaded.net.text import printable
-from facaded.tls.acme.problems import AcmeError, Problem, read
-from facaded.tls.acme.schedule import Window
-from facaded.tls.acme.settings import MOST_NAMES, Kind
+from facaded.net.urls import UrlError
+from facaded.tls.acme.problems import AcmeError, ProblemDocument, read
+from facaded.tls.acme.settings import MOST_NAMES, ChallengeKind
+from facaded.tls.window import Window
 
 Document = Mapping[str, object]
 
@@ -52,34 +53,34 @@ class Directory:
 
 
 @frozen
-class Order:
+class CertificateOrder:
     """An order (§7.1.3). `finalize` is where its request is sent, `certificate` where its certificate is."""
 
     status: str
     authorizations: tuple[str, ...]
     finalize: str
     certificate: str | None = None
-    problem: Problem | None = None
+    problem: ProblemDocument | None = None
 
 
 @frozen
-class Challenge:
+class ValidationChallenge:
     """A challenge of a kind that can be answered here (§8)."""
 
-    kind: Kind
+    kind: ChallengeKind
     url: str
     token: str
     status: str
-    problem: Problem | None = None
+    problem: ProblemDocument | None = None
 
 
 @frozen
-class Authorization:
+class IdentifierAuthorization:
     """An authorization (§7.1.4) for `name`, with those of its challenges that can be answered here."""
 
     status: str
     name: str
-    challenges: tuple[Challenge, ...]
+    challenges: tuple[ValidationChallenge, ...]
     wildcard: bool = False
 
 
@@ -93,11 +94,8 @@ class Suggestion:
 
 def parse(body: bytes) -> Document:
     """A body as a JSON document. Raises DocumentError if it is none."""
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
+    document = read_object(body)
+    if document is None:
         raise DocumentError("it is no JSON document")
     return document
 
@@ -117,12 +115,12 @@ def read_directory(document: Document) -> Directory:
     )
 
 
-def read_order(document: Document) -> Order:
+def read_order(document: Document) -> CertificateOrder:
     listed = document.get("authorizations")
     if not isinstance(listed, list) or not 0 < len(listed) <= MOST_NAMES:
         raise DocumentError("an order without authorizations, or with too many")
     status = _text(document, "status")
-    return Order(
+    return CertificateOrder(
         status,
         tuple(lawful(each, "an authorization") for each in listed),
         _url(document, "finalize"),
@@ -131,11 +129,11 @@ def read_order(document: Document) -> Order:
     )
 
 
-def read_authorization(document: Document) -> Authorization:
+def read_authorization(document: Document) -> IdentifierAuthorization:
     identifier, listed = document.get("identifier"), document.get("challenges")
     if not isinstance(identifier, dict) or identifier.get("type") != "dns" or not isinstance(listed, list):
         raise DocumentError("an authorization that is for no name or has no challenges")
-    return Authorization(
+    return IdentifierAuthorization(
         _text(document, "status"),
         _text(identifier, "value").lower(),
         tuple(_challenge(each) for each in listed[:CHALLENGES] if _kind(each) is not None),
@@ -165,12 +163,9 @@ def lawful(url: object, what: str) -> str:
 
 def is_lawful(url: object) -> bool:
     """Whether this is a URL of https that may be asked and shown."""
-    if not isinstance(url, str) or len(url) > URL_LENGTH or not url.isascii() or not url.isprintable() or " " in url:
-        return False
     try:
-        parts = urlsplit(url)
-        return parts.scheme == "https" and bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
-    except ValueError:
+        return isinstance(url, str) and bool(urls.check(url, secure=True, longest=URL_LENGTH))
+    except UrlError:
         return False
 
 
@@ -179,17 +174,19 @@ def is_nonce(text: str) -> bool:
     return _NONCE.fullmatch(text) is not None
 
 
-def _challenge(document: Document) -> Challenge:
+def _challenge(document: Document) -> ValidationChallenge:
     kind, token = _kind(document), _text(document, "token")
     assert kind is not None
     if not _TOKEN.fullmatch(token):
         raise DocumentError("a challenge whose token is not in base64url")
-    return Challenge(kind, _url(document, "url"), token, _text(document, "status"), read(document.get("error")))
+    return ValidationChallenge(
+        kind, _url(document, "url"), token, _text(document, "status"), read(document.get("error"))
+    )
 
 
-def _kind(document: object) -> Kind | None:
+def _kind(document: object) -> ChallengeKind | None:
     said = document.get("type") if isinstance(document, dict) else None
-    return next((kind for kind in Kind if kind.value == said), None)
+    return next((kind for kind in ChallengeKind if kind.value == said), None)
 
 
 def _text(document: Document, key: str) -> str:

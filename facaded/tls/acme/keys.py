@@ -1,10 +1,9 @@
 """An account's key, and what is signed with it (RFC 8555 §6.2: flattened JSON of RFC 7515, ES256)."""
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from attrs import field, frozen
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -13,7 +12,8 @@ from josepy import b64
 from josepy.jwa import ES256, HS256
 from josepy.jwk import JWKEC
 
-Key = ec.EllipticCurvePrivateKey
+P256Key: TypeAlias = ec.EllipticCurvePrivateKey
+"""The kind of key that every CA takes; `load` and `new` give no other curve."""
 
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+={0,2}")
 
@@ -22,7 +22,7 @@ _BASE64URL = re.compile(r"[A-Za-z0-9_-]+={0,2}")
 class AccountKey:
     """An ECDSA P-256 key: every CA takes it, and it is made and used in no time."""
 
-    key: Key = field(repr=False, eq=False)
+    key: P256Key = field(repr=False, eq=False)
 
     @classmethod
     def generate(cls) -> "AccountKey":
@@ -60,12 +60,12 @@ class AccountKey:
         return public
 
 
-def new() -> Key:
+def new() -> P256Key:
     """A new ECDSA P-256 key."""
     return ec.generate_private_key(ec.SECP256R1())
 
 
-def load(text: bytes) -> Key:
+def load(text: bytes) -> P256Key:
     """The ECDSA P-256 key of a PEM text. Raises ValueError if there is none."""
     try:
         key = load_pem_private_key(text, None)
@@ -76,13 +76,8 @@ def load(text: bytes) -> Key:
     return key
 
 
-def pem(key: Key) -> bytes:
+def pem(key: P256Key) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-def digest(key_authorization: str) -> bytes:
-    """What a tls-alpn-01 certificate shows of a key authorization (RFC 8737 §3)."""
-    return hashlib.sha256(key_authorization.encode("ascii")).digest()
 
 
 def encoded(data: bytes) -> str:

@@ -1,12 +1,12 @@
 """What a CA says is wrong (RFC 8555 §6.7, problem documents of RFC 7807), as sentences that an operator can act on."""
 
-import json
 from collections.abc import Callable, Mapping
 
 from attrs import frozen
 
+from facaded.net.json_objects import read_object
 from facaded.net.text import printable
-from facaded.tls.acme.settings import Kind
+from facaded.tls.acme.settings import ChallengeKind
 
 PREFIX = "urn:ietf:params:acme:error:"
 
@@ -21,7 +21,7 @@ BAD_NONCE = "badNonce"
 
 
 class AcmeError(Exception):
-    """A certificate could not be got. The text is a sentence; `retry_after` is in seconds, 0 if the CA did not say.
+    """No certificate could be obtained. The text is a sentence; `retry_after` is in seconds, 0 if the CA did not say.
 
     `ill` is whether the CA could not be reached, or answered that it has an error of its own.
     """
@@ -33,40 +33,36 @@ class AcmeError(Exception):
 
 
 @frozen
-class Problem:
+class ProblemDocument:
     """A problem document. `kind` is its type without the prefix, `name` the identifier that it is about, if any."""
 
     kind: str
     detail: str = ""
     name: str | None = None
-    subproblems: tuple["Problem", ...] = ()
+    subproblems: tuple["ProblemDocument", ...] = ()
     instance: str | None = None
 
 
-class RefusedError(AcmeError):
+class AcmeProblemError(AcmeError):
     """A CA has answered a request with a problem."""
 
-    def __init__(self, problem: Problem, status: int, retry_after: float = 0.0) -> None:
+    def __init__(self, problem: ProblemDocument, status: int, retry_after: float = 0.0) -> None:
         super().__init__(sentence(problem), retry_after=retry_after, ill=status >= 500)
         self.problem = problem
         self.status = status
 
 
-def parse(body: bytes, status: int) -> Problem:
+def parse(body: bytes, status: int) -> ProblemDocument:
     """The problem document of an answer's body; one that says the status if there is none."""
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        document = None
-    return read(document) or Problem("", f"it answered {status} without a reason")
+    return read(read_object(body)) or ProblemDocument("", f"it answered {status} without a reason")
 
 
-def read(document: object) -> Problem | None:
+def read(document: object) -> ProblemDocument | None:
     """A problem document, or None if it is none."""
-    return _read(document, SUBPROBLEMS)
+    return _problem(document, SUBPROBLEMS)
 
 
-def sentence(problem: Problem, name: str | None = None, kind: Kind | None = None) -> str:
+def sentence(problem: ProblemDocument, name: str | None = None, kind: ChallengeKind | None = None) -> str:
     """What is wrong and what to do; `name` is what was being authorized, with a challenge of `kind`."""
     if problem.subproblems:
         return "; ".join(dict.fromkeys(sentence(each, name, kind) for each in problem.subproblems))
@@ -80,13 +76,13 @@ def sentence(problem: Problem, name: str | None = None, kind: Kind | None = None
     return f"{prefix}{words}{terms}{_said(problem)}"
 
 
-def _read(document: object, subproblems: int) -> Problem | None:
+def _problem(document: object, subproblems: int) -> ProblemDocument | None:
     if not isinstance(document, dict):
         return None
     parts = document.get("subproblems")
     listed = parts[:subproblems] if isinstance(parts, list) else []
-    inner = (_read(part, 0) for part in listed)
-    return Problem(
+    inner = (_problem(part, 0) for part in listed)
+    return ProblemDocument(
         printable(_text(document, "type").removeprefix(PREFIX))[:TYPE_LENGTH],
         printable(_text(document, "detail")),
         _identifier(document),
@@ -106,28 +102,28 @@ def _identifier(document: Mapping[str, object]) -> str | None:
     return printable(value) if isinstance(value, str) and value else None
 
 
-def _said(problem: Problem) -> str:
+def _said(problem: ProblemDocument) -> str:
     return f" (the CA says: {problem.detail})" if problem.detail else ""
 
 
-def _unreached(kind: Kind) -> str:
+def _unreached(kind: ChallengeKind) -> str:
     return f"the CA could not reach port {kind.port}: open it, or use {kind.other.value}"
 
 
-def _wrong_answer(kind: Kind) -> str:
+def _wrong_answer(kind: ChallengeKind) -> str:
     return (
         f"the CA did not get facaded's answer on port {kind.port}: let that port of every address of the name lead to "
         f"facaded, or use {kind.other.value}"
     )
 
 
-def _no_tls(kind: Kind) -> str:
-    if kind is Kind.HTTP:
+def _no_tls(kind: ChallengeKind) -> str:
+    if kind is ChallengeKind.HTTP:
         return "the CA was sent on to a port where TLS fails: let port 80 lead to facaded itself"
     return "the CA reached port 443, but TLS failed: let no proxy end TLS before facaded, or use http-01"
 
 
-_IN_CHALLENGES: Mapping[str, Callable[[Kind], str]] = {
+_IN_CHALLENGES: Mapping[str, Callable[[ChallengeKind], str]] = {
     "connection": _unreached,
     "incorrectResponse": _wrong_answer,
     "unauthorized": _wrong_answer,

@@ -11,6 +11,8 @@ from enum import Enum
 
 from attrs import evolve, field, frozen
 
+from facaded.tls.window import Window
+
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 WEEK = 7 * DAY
 
@@ -61,18 +63,6 @@ LONGEST_WAIT = WEEK
 """Seconds of the longest wait that a CA's Retry-After is believed for."""
 
 
-@frozen
-class Window:
-    """A time from `begins` to `ends`: a certificate's life, or when its CA suggests to renew it."""
-
-    begins: float
-    ends: float
-
-    @property
-    def length(self) -> float:
-        return self.ends - self.begins
-
-
 class Stage(Enum):
     """How far an attempt came before it failed."""
 
@@ -104,7 +94,7 @@ class Failure:
 
 
 @frozen
-class Progress:
+class OrderProgress:
     """What is kept of the attempts for one certificate.
 
     `slow` and `early` count failures in a row since the last success: those after and before an authorization;
@@ -146,14 +136,14 @@ def renewal(life: Window, suggested: Window | None, chance: float, obtained: flo
     return min(max(suggested.begins + chance * suggested.length, earliest), latest)
 
 
-def due(progress: Progress, renew_at: float, cas: Sequence[str], now: float) -> float:
+def due(progress: OrderProgress, renew_at: float, cas: Sequence[str], now: float) -> float:
     """When the next attempt begins: when the certificate wants renewal, no wait is left, and a CA may be asked."""
     opens = min((opens_at(progress, ca, now) for ca in cas), default=now)
     wanted = 0.0 if progress.by_hand else renew_at
     return max(wanted, _believed(progress.not_before, now, AFTER_AUTHORIZATION[-1]), opens)
 
 
-def opens_at(progress: Progress, ca: str, now: float) -> float:
+def opens_at(progress: OrderProgress, ca: str, now: float) -> float:
     """From when on a CA may be asked: 0 if at once. Its Retry-After and its limits are kept."""
     failed = _within(progress.failed.get(ca, ()), now, HOUR)
     extras = _within(progress.extras.get(ca, ()), now, WEEK)
@@ -174,17 +164,17 @@ def may_ask(ask_at: float, now: float) -> bool:
     return not now < ask_at <= now + MOST_ASKED
 
 
-def begun(progress: Progress, now: float) -> Progress:
+def begun(progress: OrderProgress, now: float) -> OrderProgress:
     """An attempt begins; this is what is known if nothing is heard of it again."""
     return evolve(progress, not_before=now + INTERRUPTED, by_hand=False)
 
 
-def reached(progress: Progress, ca: str, stage: Stage, now: float) -> Progress:
+def reached(progress: OrderProgress, ca: str, stage: Stage, now: float) -> OrderProgress:
     """An attempt is about to cost something at a CA; this is what is known if nothing is heard of it again."""
     return counted(begun(progress, now), Failure(ca, "", stage), now)
 
 
-def interrupted(progress: Progress, failure: Failure, now: float) -> Progress:
+def interrupted(progress: OrderProgress, failure: Failure, now: float) -> OrderProgress:
     """An attempt was given up at will: no failure, but what it has cost at the CA is not forgotten.
 
     Whoever restarts a daemon again and again must not hammer a CA either.
@@ -193,7 +183,7 @@ def interrupted(progress: Progress, failure: Failure, now: float) -> Progress:
     return evolve(counts, not_before=max(counts.not_before, now + INTERRUPTED))
 
 
-def failed(progress: Progress, failures: Sequence[Failure], now: float, chance: float) -> Progress:
+def failed(progress: OrderProgress, failures: Sequence[Failure], now: float, chance: float) -> OrderProgress:
     """An attempt has failed at each CA that was asked. `chance` is from 0 to 1."""
     slow = any(failure.stage is not Stage.REACHING for failure in failures)
     after = evolve(
@@ -211,7 +201,7 @@ def failed(progress: Progress, failures: Sequence[Failure], now: float, chance: 
     return evolve(after, not_before=now + wait * (1 + JITTER * chance))
 
 
-def counted(progress: Progress, failure: Failure, now: float) -> Progress:
+def counted(progress: OrderProgress, failure: Failure, now: float) -> OrderProgress:
     """Take down what a failure means for the limits of its CA, and nothing else."""
     if failure.retry_after > 0:
         until = now + min(failure.retry_after, LONGEST_WAIT)
@@ -224,7 +214,7 @@ def counted(progress: Progress, failure: Failure, now: float) -> Progress:
     return progress
 
 
-def shared(progress: Progress, other: Progress) -> Progress:
+def shared(progress: OrderProgress, other: OrderProgress) -> OrderProgress:
     """Take over the failures of another certificate that has a name in common."""
     both = {
         ca: tuple(sorted({*progress.failed.get(ca, ()), *other.failed.get(ca, ())}))
@@ -233,14 +223,14 @@ def shared(progress: Progress, other: Progress) -> Progress:
     return evolve(progress, failed=both)
 
 
-def succeeded(progress: Progress, ca: str, now: float, extra: bool) -> Progress:
+def succeeded(progress: OrderProgress, ca: str, now: float, extra: bool) -> OrderProgress:
     """The certificate has come from `ca`; `extra` if the one before was still good: an operator has asked for it, or
     has changed the CA.
 
     The kind of challenge that has worked is the first to be tried the next time.
     """
     extras = _noted(progress.extras, ca, now) if extra else progress.extras
-    return Progress(
+    return OrderProgress(
         authorized=progress.authorized,
         obtained=now,
         ca=ca,
@@ -250,7 +240,7 @@ def succeeded(progress: Progress, ca: str, now: float, extra: bool) -> Progress:
     )
 
 
-def asked_by_hand(progress: Progress, cas: Sequence[str], now: float) -> Progress | str:
+def asked_by_hand(progress: OrderProgress, cas: Sequence[str], now: float) -> OrderProgress | str:
     """An operator asks to renew now. Gives a sentence if that would break the limits of every CA."""
     opens = min(opens_at(progress, ca, now) for ca in cas)
     if opens > now:
@@ -263,7 +253,7 @@ def moment(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def _wait(progress: Progress, slow: bool) -> float:
+def _wait(progress: OrderProgress, slow: bool) -> float:
     if slow:
         return AFTER_AUTHORIZATION[min(progress.slow, len(AFTER_AUTHORIZATION)) - 1]
     waits = BEFORE_AUTHORIZATION + AFTER_AUTHORIZATION

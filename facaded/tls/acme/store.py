@@ -17,24 +17,22 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from attrs import asdict, frozen
 
+from facaded.files import PRIVATE_DIRECTORY, PRIVATE_FILE, make_directory, replace, set_aside
+from facaded.net.json_objects import read_object
 from facaded.net.text import printable
 from facaded.tls.acme import documents, issued
-from facaded.tls.acme.issued import Certificate
 from facaded.tls.acme.keys import AccountKey
-from facaded.tls.acme.schedule import Progress
+from facaded.tls.acme.schedule import OrderProgress
+from facaded.tls.server_certificate import ServerCertificate
 
 FILE_SIZE = 1 << 20
 """Bytes of a file that are read: the largest, a chain for a hundred names, has some ten kilobytes."""
-
-SET_ASIDE = 100
-"""Files that are set aside under one name in one second. With more than that, something else is wrong."""
 
 ERROR_LENGTH = 2000
 """Characters of the last error that are read: a sentence for each CA."""
@@ -42,7 +40,8 @@ ERROR_LENGTH = 2000
 NAME_LENGTH = 200
 """Characters of a certificate's first name that its directory has: with the rest it must stay below 255."""
 
-PRIVATE_DIRECTORY, PRIVATE_FILE = 0o700, 0o600
+OTHERS = 0o077
+"""The bits of a mode that let group and others in."""
 
 _KEY_END = b"-----END PRIVATE KEY-----\n"
 
@@ -62,7 +61,7 @@ class Account:
     contact: str | None = None
 
 
-class Store:
+class AcmeStore:
     """What is kept in `directory`. `warn` is called with a sentence when something was set aside.
 
     All methods raise StoreError if the directory cannot be used.
@@ -76,7 +75,7 @@ class Store:
     def locked(self) -> Iterator[bool]:
         """Gives whether this process alone may order: another daemon may have the same directory."""
         with self._usable():
-            _make_directory(self._directory)
+            _make_private(self._directory)
             descriptor = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
         try:
             with self._usable():
@@ -87,15 +86,15 @@ class Store:
 
     def account(self, ca: str) -> Account | None:
         """The account at the CA with this directory, if there is one."""
-        directory = self._account(ca)
+        directory = self._account_directory(ca)
         key = self._read(directory / "account.pem", AccountKey.load)
         if key is None:
             return None
-        return self._read(directory / "account.json", lambda text: _account(key, json.loads(text))) or Account(key)
+        return self._read(directory / "account.json", lambda text: _read_account(key, _document(text))) or Account(key)
 
     def keep_account(self, ca: str, account: Account) -> None:
         """The key first: an account whose key is lost is of no use, but one can be found by its key."""
-        directory = self._account(ca)
+        directory = self._account_directory(ca)
         self._write(directory / "account.pem", account.key.pem())
         document = {"directory": ca, "url": account.url, "contact": account.contact}
         self._write(directory / "account.json", _json(document))
@@ -103,39 +102,43 @@ class Store:
     def retire_account(self, ca: str) -> None:
         """The CA does not take this account any more: its files are set aside."""
         for name in ("account.pem", "account.json"):
-            path = self._account(ca) / name
+            path = self._account_directory(ca) / name
             with self._usable():
                 if os.path.lexists(path):
-                    _set_aside(path, "retired")
+                    set_aside(path, "retired")
 
-    def certificate(self, names: Sequence[str]) -> Certificate | None:
+    def certificate(self, names: Sequence[str]) -> ServerCertificate | None:
         """The certificate that was kept for these names."""
-        return self._read(self._certificate(names) / "certificate.pem", lambda text: _pair(text, names))
+        return self._read(
+            self._certificate_directory(names) / "certificate.pem", lambda text: _read_certificate(text, names)
+        )
 
-    def keep_certificate(self, names: Sequence[str], certificate: Certificate) -> None:
-        self._write(self._certificate(names) / "certificate.pem", certificate.key + certificate.chain)
+    def keep_certificate(self, names: Sequence[str], certificate: ServerCertificate) -> None:
+        self._write(self._certificate_directory(names) / "certificate.pem", certificate.key_pem + certificate.chain_pem)
 
     def stamp(self, names: Sequence[str]) -> object:
         """What changes when another daemon has kept another certificate for these names."""
         with contextlib.suppress(OSError):
-            found = (self._certificate(names) / "certificate.pem").stat()
+            found = (self._certificate_directory(names) / "certificate.pem").stat()
             return (found.st_ino, found.st_mtime_ns, found.st_size)
         return None
 
-    def progress(self, names: Sequence[str]) -> Progress:
+    def progress(self, names: Sequence[str]) -> OrderProgress:
         """How far the attempts for these names have come; the beginning if nothing is kept."""
-        found = self._read(self._certificate(names) / "progress.json", lambda text: _progress(json.loads(text)))
-        return found or Progress()
+        found = self._read(
+            self._certificate_directory(names) / "progress.json", lambda text: _read_progress(_document(text))
+        )
+        return found or OrderProgress()
 
-    def keep_progress(self, names: Sequence[str], progress: Progress) -> None:
-        self._write(self._certificate(names) / "progress.json", _json(asdict(progress)))
+    def keep_progress(self, names: Sequence[str], progress: OrderProgress) -> None:
+        self._write(self._certificate_directory(names) / "progress.json", _json(asdict(progress)))
 
-    def _account(self, ca: str) -> Path:
+    def _account_directory(self, ca: str) -> Path:
         """A directory for each CA; its name begins with the CA's host, for a person who looks."""
         host = "".join(each if each.isalnum() or each in ".-" else "_" for each in urlsplit(ca).hostname or "")
         return self._directory / "accounts" / f"{host[:100]}_{_digest(ca)}"
 
-    def _certificate(self, names: Sequence[str]) -> Path:
+    def _certificate_directory(self, names: Sequence[str]) -> Path:
         """A directory for each set of names; no name has an underscore, so that none is taken for another."""
         ordered = sorted(names)
         whole = len(ordered) == 1 and len(ordered[0]) <= NAME_LENGTH
@@ -153,15 +156,15 @@ class Store:
             try:
                 return understand(text)
             except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-                aside = _set_aside(path, "unreadable")
+                aside = set_aside(path, "unreadable")
             self._warn(f"{path} does not hold what it should: set aside as {aside.name}")
             return None
 
     def _write(self, path: Path, text: bytes) -> None:
         with self._usable():
             for directory in (self._directory, path.parent.parent, path.parent):
-                _make_directory(directory)
-            _replace(path, text)
+                _make_private(directory)
+            replace(path, text)
 
     @contextlib.contextmanager
     def _usable(self) -> Iterator[None]:
@@ -175,36 +178,11 @@ class Store:
             ) from None
 
 
-def _make_directory(directory: Path) -> None:
-    directory.mkdir(mode=PRIVATE_DIRECTORY, parents=True, exist_ok=True)
-    if directory.stat().st_mode & 0o077:
+def _make_private(directory: Path) -> None:
+    """Make a directory for its owner alone; one that is open to others is closed to them. Raises OSError."""
+    make_directory(directory)
+    if directory.stat().st_mode & OTHERS:
         directory.chmod(PRIVATE_DIRECTORY)
-
-
-def _replace(path: Path, text: bytes) -> None:
-    """Write a file whole, and have the disk keep both the file and its name."""
-    new = path.with_name(f"{path.name}.new")
-    new.unlink(missing_ok=True)  # of a daemon that was killed; and O_EXCL so that no link is followed
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
-def _set_aside(path: Path, why: str) -> Path:
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    for count in range(SET_ASIDE):
-        aside = path.with_name(f"{path.name}.{why}-{stamp}{f'-{count}' if count else ''}")
-        if not os.path.lexists(aside):
-            return path.rename(aside)
-    raise OSError(None, "too many files that were set aside", str(path))
 
 
 def _lock(descriptor: int) -> bool:
@@ -215,23 +193,30 @@ def _lock(descriptor: int) -> bool:
     return True
 
 
-def _account(key: AccountKey, document: Any) -> Account:
+def _document(text: bytes) -> Mapping[str, Any]:
+    document = read_object(text)
+    if document is None:
+        raise ValueError("no JSON object")
+    return document
+
+
+def _read_account(key: AccountKey, document: Mapping[str, Any]) -> Account:
     url, contact = document["url"], document["contact"]
     if not isinstance(contact, str | None):
         raise TypeError("not a contact")
     return Account(key, url if documents.is_lawful(url) else None, contact)
 
 
-def _pair(text: bytes, names: Sequence[str]) -> Certificate:
+def _read_certificate(text: bytes, names: Sequence[str]) -> ServerCertificate:
     key, end, chain = text.partition(_KEY_END)
     certificate = issued.read(chain, key + end)
-    if certificate.names != frozenset(names):
+    if frozenset(certificate.names) != frozenset(names):
         raise ValueError("for other names")
     return certificate
 
 
-def _progress(document: Any) -> Progress:
-    return Progress(
+def _read_progress(document: Mapping[str, Any]) -> OrderProgress:
+    return OrderProgress(
         slow=_count(document["slow"]),
         early=_count(document["early"]),
         authorized=_count(document["authorized"]),

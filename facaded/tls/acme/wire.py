@@ -3,7 +3,7 @@
 import email.utils
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred
@@ -11,12 +11,13 @@ from twisted.internet.interfaces import IReactorTime
 
 from facaded.net.client import BoundedClient, Response, reason
 from facaded.net.connections import fresh_client
+from facaded.net.reactor import INetworkReactor
 from facaded.net.text import printable, whole_number
 from facaded.tls.acme import documents, problems
 from facaded.tls.acme.documents import Directory, DocumentError
 from facaded.tls.acme.keys import AccountKey
-from facaded.tls.acme.problems import BAD_NONCE, AcmeError, RefusedError
-from facaded.tls.acme.settings import Ca
+from facaded.tls.acme.problems import BAD_NONCE, AcmeError, AcmeProblemError
+from facaded.tls.acme.settings import CertificateAuthority
 
 CONNECT_TIME = 10.0
 """Seconds for a connection to one address of a CA. Nobody waits for it, and it may be far away."""
@@ -34,7 +35,7 @@ JOSE = "application/jose+json"
 JSON = "application/json"
 CHAIN = "application/pem-certificate-chain"
 
-Connect = Callable[[Ca], BoundedClient]
+Connect: TypeAlias = Callable[[CertificateAuthority], BoundedClient]
 """Gives what reaches a CA. Raises OSError or OpenSSL.crypto.Error if its `ca_file` cannot be used."""
 
 
@@ -56,11 +57,11 @@ class UnreachableError(AcmeError):
 
 
 class Wire:
-    """One CA at `directory`, asked through `registry`; `wall` gives seconds since the epoch."""
+    """One CA at `directory`, asked through `client`; `wall` gives seconds since the epoch."""
 
-    def __init__(self, directory: str, registry: BoundedClient, clock: IReactorTime, wall: Callable[[], float]) -> None:
+    def __init__(self, directory: str, client: BoundedClient, clock: IReactorTime, wall: Callable[[], float]) -> None:
         self.url = directory
-        self._registry = registry
+        self._client = client
         self._clock = clock
         self._wall = wall
         self._nonce: str | None = None
@@ -92,7 +93,7 @@ class Wire:
             try:
                 self._check(answer)
                 return answer
-            except RefusedError as error:
+            except AcmeProblemError as error:
                 if error.problem.kind != BAD_NONCE or not tries_left:
                     raise
         raise AssertionError("the last try returns or raises")
@@ -117,7 +118,7 @@ class Wire:
         return nonce
 
     async def _ask(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> Response:
-        asking = Deferred.fromCoroutine(self._registry.ask(method, url, headers=headers, limit=BODY_SIZE, body=body))
+        asking = Deferred.fromCoroutine(self._client.ask(method, url, headers=headers, limit=BODY_SIZE, body=body))
         try:
             answer = await asking.addTimeout(REQUEST_TIME, self._clock)
         except CancelledError:
@@ -131,13 +132,29 @@ class Wire:
     def _check(self, answer: Response) -> None:
         """Raises RefusedError if the answer is not a good one; a redirect is none (§6.1)."""
         if not 200 <= answer.status < 300:
-            raise RefusedError(problems.parse(answer.body, answer.status), answer.status, self.retry_after(answer))
+            raise AcmeProblemError(problems.parse(answer.body, answer.status), answer.status, self.retry_after(answer))
 
 
-def connect(reactor: Any) -> Connect:
-    """How CAs are reached.
+@frozen
+class CaNetwork:
+    """How CAs are reached: over which connections, and with which clocks.
 
-    Each request has a connection of its own, for a POST on a kept one that the CA has just closed would fail.
+    `clock` gives timers, `wall` seconds since the epoch.
+    """
+
+    connect: Connect
+    clock: IReactorTime
+    wall: Callable[[], float]
+
+    def wire(self, ca: CertificateAuthority) -> Wire:
+        """Return what asks one CA. Raises OSError or OpenSSL.crypto.Error if its `ca_file` cannot be used."""
+        return Wire(ca.directory, self.connect(ca), self.clock, self.wall)
+
+
+def connect(reactor: INetworkReactor) -> Connect:
+    """Return how CAs are reached over the network.
+
+    Each request has a connection of its own, because a POST on a kept one that the CA has just closed would fail.
     """
     return lambda ca: fresh_client(reactor, ca.directory, ca.ca_file, CONNECT_TIME)
 

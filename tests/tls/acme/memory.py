@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from attrs import define, evolve, field
+from attrs import asdict, define, evolve, field
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -30,16 +30,18 @@ from zope.interface import implementer
 from facaded.net.client import BoundedClient
 from facaded.net.connections import trust_policy
 from facaded.tls.acme import keys
-from facaded.tls.acme.challenges import PrivateKey
-from facaded.tls.acme.issued import Certificate
+from facaded.tls.acme.acme_client import AcmeClient
 from facaded.tls.acme.schedule import DAY
-from facaded.tls.acme.service import Acme
-from facaded.tls.acme.settings import Ca, Settings
+from facaded.tls.acme.settings import AcmeSettings, CertificateAuthority
+from facaded.tls.acme.wire import CaNetwork
+from facaded.tls.server_certificate import PrivateKey, ServerCertificate
 
 EPOCH = 1_800_000_000.0
 NAME = "docker.example.com"
 SLEEP, AWAKE = 6 * 3600.0, 61.0
 ERROR = "urn:ietf:params:acme:error:"
+
+CLOSED = {"type": f"{ERROR}connection", "detail": "connection refused", "status": 400}
 
 Documented = tuple[int, dict[str, str], Any]
 """Status, headers and document of an answer; bytes are sent as they are."""
@@ -82,8 +84,8 @@ class Authority:
     _key: ec.EllipticCurvePrivateKey = field(factory=keys.new)
 
     @property
-    def ca(self) -> Ca:
-        return Ca(directory=f"{self.base}/directory")
+    def ca(self) -> CertificateAuthority:
+        return CertificateAuthority(directory=f"{self.base}/directory")
 
     @property
     def base(self) -> str:
@@ -264,7 +266,7 @@ class Network(Resource):
     def now(self) -> float:
         return EPOCH + self._slept + self.clock.seconds()
 
-    def connect(self, ca: Ca) -> BoundedClient:
+    def connect(self, ca: CertificateAuthority) -> BoundedClient:
         trust_policy(ca.ca_file)
         return BoundedClient(ca.directory, self)
 
@@ -342,31 +344,29 @@ class Serving:
 
     directory: Path
     network: Network
-    settings: Settings
+    settings: AcmeSettings
     shown: Shown = field(factory=Shown)
     changes: list[float] = field(factory=list)
-    acme: Acme = field(init=False)
+    acme: AcmeClient = field(init=False)
 
     @classmethod
     def begin(cls, directory: Path, *names: str, **settings: Any) -> "Serving":
         network = Network(*(names or ("ca",)))
         cas = tuple(each.ca for each in network.authorities.values())
-        serving = cls(directory / "acme", network, Settings(**{"domains": ((NAME,),), "cas": cas, **settings}))
+        serving = cls(directory / "acme", network, AcmeSettings(**{"domains": ((NAME,),), "cas": cas, **settings}))
         serving.restart()
         return serving
 
     def restart(self) -> None:
         """A new service on the same directory, not yet started."""
         network = self.network
-        self.acme = Acme(
-            network.clock,
-            network.now,
+        self.acme = AcmeClient(
+            CaNetwork(network.connect, network.clock, network.now),
             Random(7),
             self.settings,
             self.directory,
             self.shown,
             lambda: self.changes.append(network.now()),
-            network.connect,
         )
 
     def start(self, seconds: float = 30) -> "Serving":
@@ -378,21 +378,41 @@ class Serving:
         """Go on by other settings of the first CA."""
         first, *others = self.settings.cas
         self.settings = evolve(self.settings, cas=(evolve(first, **changes), *others))
-        self.acme.adopt(self.settings)
+        self.reconfigure(self.settings)
         self.network.pass_time(30)
+
+    def reconfigure(self, settings: AcmeSettings) -> None:
+        """Go on by other settings."""
+        self.acme.reconfigure(self.acme.prepare(settings))
 
     @property
     def ca(self) -> Authority:
         return next(iter(self.network.authorities.values()))
 
     @property
-    def certificate(self) -> Certificate | None:
+    def certificate(self) -> ServerCertificate | None:
         return self.acme.current().get((NAME,))
 
     @property
     def status(self) -> dict[str, Any]:
-        return self.acme.status()[0]
+        return asdict(self.acme.status()[0])
 
     @property
     def error(self) -> str:
         return str(self.status["error"])
+
+
+Begin = Callable[..., Serving]
+"""Puts a client together over CAs of these names; see the fixture `begin`."""
+
+
+def problem(status: int, kind: str, **more: Any) -> Documented:
+    headers = {"Retry-After": str(more.pop("retry_after"))} if "retry_after" in more else {}
+    return status, headers, {"type": ERROR + kind, "detail": "because", **more}
+
+
+def mend(serving: Serving) -> None:
+    for ca in serving.network.authorities.values():
+        ca.down = ca.hangs = ca.invalid = False
+        ca.refuse = None
+        ca.faults.clear()

@@ -8,8 +8,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from facaded.tls.acme import keys
-from facaded.tls.acme.challenges import Answers, PrivateKey, challenge_certificate, rsa_key
-from facaded.tls.acme.settings import Kind
+from facaded.tls.acme.settings import ChallengeKind
+from facaded.tls.challenges import OrderChallenges, challenge_certificate, rsa_key
+from facaded.tls.server_certificate import PrivateKey
 from tests.tls.acme.memory import NAME, Shown
 
 RSA = rsa_key()
@@ -31,9 +32,9 @@ def test_a_challenge_s_certificate_is_as_rfc_8737_has_it(key: PrivateKey) -> Non
 
 def test_what_is_shown_is_withdrawn() -> None:
     shown = Shown()
-    answers = Answers(shown, RSA)
-    answers.show(Kind.HTTP, NAME, "token", "token.thumbprint")
-    answers.show(Kind.TLS_ALPN, NAME, "token", "token.thumbprint")
+    answers = OrderChallenges(shown, RSA)
+    answers.show(ChallengeKind.HTTP, NAME, "token", "token.thumbprint")
+    answers.show(ChallengeKind.TLS_ALPN, NAME, "token", "token.thumbprint")
     assert shown.http == {"token": "token.thumbprint"}
     kinds = [x509.load_pem_x509_certificate(each).public_key() for each in shown.alpn[NAME]]
     assert isinstance(kinds[0], rsa.RSAPublicKey)

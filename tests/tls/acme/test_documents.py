@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from facaded.tls.acme import documents
 from facaded.tls.acme.documents import Directory, DocumentError, Suggestion
-from facaded.tls.acme.schedule import Window
-from facaded.tls.acme.settings import Kind
+from facaded.tls.acme.settings import ChallengeKind
+from facaded.tls.window import Window
 from tests.tls.acme.test_problems import JSON
 
 BASE = "https://ca.test"
@@ -42,7 +42,7 @@ def test_an_authorization_is_read_with_the_challenges_that_can_be_answered() -> 
     other = {"type": "dns-01", "url": f"{BASE}/d", "token": "abc", "status": "pending"}
     found = documents.read_authorization({**AUTHORIZATION, "challenges": [other, "x", CHALLENGE]})
     assert (found.name, found.status) == ("a.test", "pending")
-    assert [(each.kind, each.token) for each in found.challenges] == [(Kind.HTTP, "abc")]
+    assert [(each.kind, each.token) for each in found.challenges] == [(ChallengeKind.HTTP, "abc")]
 
 
 def test_a_window_is_read_from_times_of_rfc_3339() -> None:

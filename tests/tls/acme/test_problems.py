@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facaded.tls.acme.problems import PREFIX, Problem, parse, read, sentence
-from facaded.tls.acme.settings import Kind
+from facaded.tls.acme.problems import PREFIX, ProblemDocument, parse, read, sentence
+from facaded.tls.acme.settings import ChallengeKind
 
 NAME = "docker.example.com"
 
@@ -16,55 +16,57 @@ NAME = "docker.example.com"
     ("problem", "kind", "said"),
     [
         (
-            Problem("connection"),
-            Kind.HTTP,
+            ProblemDocument("connection"),
+            ChallengeKind.HTTP,
             f"{NAME}: the CA could not reach port 80: open it, or use tls-alpn-01",
         ),
         (
-            Problem("connection", "refused"),
-            Kind.TLS_ALPN,
+            ProblemDocument("connection", "refused"),
+            ChallengeKind.TLS_ALPN,
             f"{NAME}: the CA could not reach port 443: open it, or use http-01 (the CA says: refused)",
         ),
         (
-            Problem("unauthorized"),
-            Kind.HTTP,
+            ProblemDocument("unauthorized"),
+            ChallengeKind.HTTP,
             f"{NAME}: the CA did not get facaded's answer on port 80: let that port of every address of the name lead "
             "to facaded, or use tls-alpn-01",
         ),
         (
-            Problem("tls"),
-            Kind.TLS_ALPN,
+            ProblemDocument("tls"),
+            ChallengeKind.TLS_ALPN,
             f"{NAME}: the CA reached port 443, but TLS failed: let no proxy end TLS before facaded, or use http-01",
         ),
         (
-            Problem("tls"),
-            Kind.HTTP,
+            ProblemDocument("tls"),
+            ChallengeKind.HTTP,
             f"{NAME}: the CA was sent on to a port where TLS fails: let port 80 lead to facaded itself",
         ),
         (
-            Problem("dns", "NXDOMAIN"),
-            Kind.HTTP,
+            ProblemDocument("dns", "NXDOMAIN"),
+            ChallengeKind.HTTP,
             f"{NAME}: the CA finds no address: publish an A or AAAA record that leads here, and see that its name "
             "servers answer (the CA says: NXDOMAIN)",
         ),
-        (Problem("unauthorized"), None, f"{NAME}: the CA does not allow it to facaded's account"),
-        (Problem("somethingNew", "hm"), None, f"{NAME}: the CA refuses (somethingNew) (the CA says: hm)"),
-        (Problem("", "hm"), None, f"{NAME}: the CA refuses (the CA says: hm)"),
+        (ProblemDocument("unauthorized"), None, f"{NAME}: the CA does not allow it to facaded's account"),
+        (ProblemDocument("somethingNew", "hm"), None, f"{NAME}: the CA refuses (somethingNew) (the CA says: hm)"),
+        (ProblemDocument("", "hm"), None, f"{NAME}: the CA refuses (the CA says: hm)"),
         (
-            Problem("userActionRequired", instance="https://ca.test/terms"),
+            ProblemDocument("userActionRequired", instance="https://ca.test/terms"),
             None,
             f"{NAME}: the CA wants something done by hand first, mostly that its new terms are agreed to "
             "(https://ca.test/terms)",
         ),
         (
-            Problem("compound", subproblems=(Problem("connection", name="a.test"), Problem("connection"))),
-            Kind.HTTP,
+            ProblemDocument(
+                "compound", subproblems=(ProblemDocument("connection", name="a.test"), ProblemDocument("connection"))
+            ),
+            ChallengeKind.HTTP,
             "a.test: the CA could not reach port 80: open it, or use tls-alpn-01; "
             f"{NAME}: the CA could not reach port 80: open it, or use tls-alpn-01",
         ),
     ],
 )
-def test_a_problem_is_a_sentence_with_a_remedy(problem: Problem, kind: Kind | None, said: str) -> None:
+def test_a_problem_is_a_sentence_with_a_remedy(problem: ProblemDocument, kind: ChallengeKind | None, said: str) -> None:
     assert sentence(problem, NAME, kind) == said
 
 
@@ -72,7 +74,7 @@ def test_a_document_is_read() -> None:
     part = {"type": f"{PREFIX}caa", "detail": "d", "identifier": {"type": "dns", "value": "a.test"}}
     document = {"type": f"{PREFIX}compound", "detail": "several", "subproblems": [part, "nothing", None]}
     found = parse(json.dumps(document).encode(), 403)
-    assert found == Problem("compound", "several", None, (Problem("caa", "d", "a.test"),))
+    assert found == ProblemDocument("compound", "several", None, (ProblemDocument("caa", "d", "a.test"),))
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"null", b"\xff", b"[" * 100_000])
@@ -88,8 +90,8 @@ JSON = st.recursive(
 KEYS = st.sampled_from(["type", "detail", "identifier", "subproblems", "instance", "value"])
 
 
-@given(st.dictionaries(KEYS, JSON | st.lists(st.dictionaries(KEYS, JSON))), st.sampled_from([None, *Kind]))
-def test_whatever_a_ca_sends_makes_one_line_of_bounded_length(document: object, kind: Kind | None) -> None:
+@given(st.dictionaries(KEYS, JSON | st.lists(st.dictionaries(KEYS, JSON))), st.sampled_from([None, *ChallengeKind]))
+def test_whatever_a_ca_sends_makes_one_line_of_bounded_length(document: object, kind: ChallengeKind | None) -> None:
     problem = read(document)
     assert problem is not None
     said = sentence(problem, NAME, kind)

@@ -9,19 +9,20 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from facaded.tls.acme import schedule
-from facaded.tls.acme.schedule import DAY, HOUR, MINUTE, WEEK, Failure, Progress, Stage, Window
+from facaded.tls.acme.schedule import DAY, HOUR, MINUTE, WEEK, Failure, OrderProgress, Stage
+from facaded.tls.window import Window
 
 NOW = 1_800_000_000.0
 FIRST, SECOND = "https://first.test/directory", "https://second.test/directory"
 LIFE = Window(NOW, NOW + 90 * DAY)
 
 
-def fail(progress: Progress, stage: Stage, now: float = NOW, retry_after: float = 0) -> Progress:
+def fail(progress: OrderProgress, stage: Stage, now: float = NOW, retry_after: float = 0) -> OrderProgress:
     return schedule.failed(progress, [Failure(FIRST, "no", stage, retry_after)], now, 0)
 
 
 def waits(stage: Stage, count: int) -> list[float]:
-    progress, found = Progress(), []
+    progress, found = OrderProgress(), []
     for _ in range(count):
         progress = fail(progress, stage)
         found.append((progress.not_before - NOW) / MINUTE)
@@ -39,18 +40,18 @@ def test_a_ca_that_cannot_be_reached_is_tried_again_sooner() -> None:
 
 def test_one_failure_of_several_that_is_not_early_makes_the_wait_long() -> None:
     failures = [Failure(FIRST, "down", Stage.REACHING), Failure(SECOND, "no", Stage.AUTHORIZING)]
-    progress = schedule.failed(Progress(), failures, NOW, 0)
+    progress = schedule.failed(OrderProgress(), failures, NOW, 0)
     assert progress.not_before == NOW + 5 * MINUTE
     assert progress.error == "down; no"
 
 
 def test_a_wait_is_lengthened_at_random_and_never_shortened() -> None:
-    late = schedule.failed(Progress(), [Failure(FIRST, "no", Stage.AUTHORIZING)], NOW, 1)
+    late = schedule.failed(OrderProgress(), [Failure(FIRST, "no", Stage.AUTHORIZING)], NOW, 1)
     assert late.not_before == pytest.approx(NOW + 5.5 * MINUTE)
 
 
 def test_success_begins_anew_and_keeps_what_counts_against_limits() -> None:
-    progress = schedule.succeeded(fail(fail(Progress(), Stage.AUTHORIZING), Stage.MADE), FIRST, NOW, extra=False)
+    progress = schedule.succeeded(fail(fail(OrderProgress(), Stage.AUTHORIZING), Stage.MADE), FIRST, NOW, extra=False)
     assert (progress.attempts, progress.error, progress.not_before) == (0, None, 0)
     assert progress.authorized == 1, "the kind of challenge that has worked"
     assert len(progress.failed[FIRST]) == 1
@@ -62,18 +63,18 @@ def test_success_begins_anew_and_keeps_what_counts_against_limits() -> None:
     [(0, 5 * MINUTE), (10, 5 * MINUTE), (3 * HOUR, 3 * HOUR), (10 * WEEK, WEEK)],
 )
 def test_retry_after_is_kept_within_bounds(retry_after: float, waited: float) -> None:
-    progress = fail(Progress(), Stage.REFUSED, retry_after=retry_after)
+    progress = fail(OrderProgress(), Stage.REFUSED, retry_after=retry_after)
     assert schedule.due(progress, 0, [FIRST], NOW) == NOW + waited
 
 
 def test_another_ca_is_not_held_up_by_the_first_one_s_retry_after() -> None:
-    progress = fail(Progress(), Stage.REFUSED, retry_after=3 * HOUR)
+    progress = fail(OrderProgress(), Stage.REFUSED, retry_after=3 * HOUR)
     assert schedule.opens_at(progress, FIRST, NOW) == NOW + 3 * HOUR
     assert schedule.due(progress, 0, [FIRST, SECOND], NOW) == NOW + 5 * MINUTE
 
 
 def test_kinds_of_challenge_alternate_by_failed_authorizations_alone() -> None:
-    progress = fail(fail(fail(Progress(), Stage.REACHING), Stage.AUTHORIZING), Stage.REFUSED)
+    progress = fail(fail(fail(OrderProgress(), Stage.REACHING), Stage.AUTHORIZING), Stage.REFUSED)
     assert progress.authorized == 1
 
 
@@ -103,7 +104,7 @@ def test_a_suggested_window_is_followed_within_bounds(begins: float, ends: float
 
 
 def test_what_has_happened_is_not_forgotten_by_a_clock_that_is_ahead_for_a_while() -> None:
-    progress = Progress()
+    progress = OrderProgress()
     for _ in range(5):
         progress = fail(progress, Stage.AUTHORIZING)
     progress = fail(progress, Stage.AUTHORIZING, NOW + 365 * DAY)
@@ -111,7 +112,7 @@ def test_what_has_happened_is_not_forgotten_by_a_clock_that_is_ahead_for_a_while
 
 
 def test_a_wait_of_days_is_not_believed_for_no_failure_asks_for_one() -> None:
-    progress = fail(Progress(), Stage.AUTHORIZING, NOW + 5 * DAY)
+    progress = fail(OrderProgress(), Stage.AUTHORIZING, NOW + 5 * DAY)
     assert schedule.due(progress, 0, [FIRST], NOW) == 0
 
 
@@ -133,27 +134,27 @@ def test_a_ca_is_asked_again_for_its_window_within_bounds(said: float, asked: fl
 
 
 def test_an_attempt_of_which_nothing_is_heard_is_not_repeated_at_once() -> None:
-    assert schedule.due(schedule.begun(Progress(), NOW), 0, [FIRST], NOW) == NOW + MINUTE
+    assert schedule.due(schedule.begun(OrderProgress(), NOW), 0, [FIRST], NOW) == NOW + MINUTE
 
 
 def test_a_wait_that_a_wrong_clock_has_put_into_the_far_future_is_forgotten() -> None:
-    progress = schedule.begun(Progress(), NOW + 365 * DAY)
+    progress = schedule.begun(OrderProgress(), NOW + 365 * DAY)
     assert schedule.due(progress, 0, [FIRST], NOW) == 0
 
 
 def test_an_operator_may_renew_at_once_but_not_beyond_the_limits() -> None:
-    progress: Progress | str = Progress()
+    progress: OrderProgress | str = OrderProgress()
     for _ in range(schedule.EXTRAS_A_WEEK):
-        assert isinstance(progress, Progress)
+        assert isinstance(progress, OrderProgress)
         progress = schedule.asked_by_hand(progress, [FIRST], NOW)
-        assert isinstance(progress, Progress)
+        assert isinstance(progress, OrderProgress)
         assert schedule.due(progress, NOW + 60 * DAY, [FIRST], NOW) == NOW
         progress = schedule.succeeded(progress, FIRST, NOW, extra=True)
-    assert isinstance(progress, Progress)
+    assert isinstance(progress, OrderProgress)
     assert schedule.asked_by_hand(progress, [FIRST], NOW) == (
         "the CA's limits allow no attempt before 2027-01-22 08:00 UTC"
     )
-    assert isinstance(schedule.asked_by_hand(progress, [FIRST, SECOND], NOW), Progress)
+    assert isinstance(schedule.asked_by_hand(progress, [FIRST, SECOND], NOW), OrderProgress)
 
 
 def most_within(times: Sequence[float], period: float) -> int:
@@ -175,12 +176,12 @@ def test_thirty_days_of_whatever_a_ca_does_stay_within_its_limits(
     # Where nothing counts against a limit, there is nothing to see in an impatient operator's half a million attempts.
     assume(not impatient or {Stage.AUTHORIZING, Stage.MADE, None} & {*outcomes})
     random = Random(seed)
-    progress, held = Progress(), Window(NOW - life, NOW)
+    progress, held = OrderProgress(), Window(NOW - life, NOW)
     refused: list[float] = []
     made: list[float] = []
     now, attempt = NOW, 0
     while now < NOW + 30 * DAY:
-        if impatient and isinstance(asked := schedule.asked_by_hand(progress, [FIRST], now), Progress):
+        if impatient and isinstance(asked := schedule.asked_by_hand(progress, [FIRST], now), OrderProgress):
             progress = asked
         at = schedule.due(progress, schedule.renewal(held, None, random.random()), [FIRST], now)
         if at > now:

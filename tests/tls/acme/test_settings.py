@@ -2,7 +2,7 @@
 
 import pytest
 
-from facaded.tls.acme.settings import Kind, refusal
+from facaded.tls.acme.settings import ChallengeKind, refusal
 
 
 @pytest.mark.parametrize("name", ["docker.example.com", "registry", "a-b.xn--bcher-kva.example", "1.example"])
@@ -36,4 +36,7 @@ def test_what_no_certificate_can_be_got_for_is_refused_with_the_reason(name: str
 
 
 def test_each_kind_of_challenge_has_its_port_and_another_to_try() -> None:
-    assert [(kind.port, kind.other) for kind in Kind] == [(443, Kind.HTTP), (80, Kind.TLS_ALPN)]
+    assert [(kind.port, kind.other) for kind in ChallengeKind] == [
+        (443, ChallengeKind.HTTP),
+        (80, ChallengeKind.TLS_ALPN),
+    ]

@@ -15,8 +15,8 @@ import pytest
 from attrs import evolve
 
 from facaded.tls.acme.keys import AccountKey
-from facaded.tls.acme.schedule import Failure, Progress, Stage, failed, succeeded
-from facaded.tls.acme.store import Account, Store, StoreError
+from facaded.tls.acme.schedule import Failure, OrderProgress, Stage, failed, succeeded
+from facaded.tls.acme.store import Account, AcmeStore, StoreError
 from tests.tls.acme.memory import EPOCH, NAME, Serving
 
 CA = "https://ca.test/directory"
@@ -28,11 +28,11 @@ def warnings() -> list[str]:
 
 
 @pytest.fixture
-def store(tmp_path: Path, warnings: list[str]) -> Store:
-    return Store(tmp_path / "state" / "acme", warnings.append)
+def store(tmp_path: Path, warnings: list[str]) -> AcmeStore:
+    return AcmeStore(tmp_path / "state" / "acme", warnings.append)
 
 
-def test_an_account_is_kept(store: Store) -> None:
+def test_an_account_is_kept(store: AcmeStore) -> None:
     assert store.account(CA) is None
     account = Account(AccountKey.generate(), "https://ca.test/account/1", "mailto:ops@example.com")
     store.keep_account(CA, account)
@@ -42,17 +42,17 @@ def test_an_account_is_kept(store: Store) -> None:
     assert store.account("https://ca.test/other") is None, "each CA by its directory"
 
 
-def test_progress_is_kept(store: Store) -> None:
-    assert store.progress([NAME]) == Progress()
+def test_progress_is_kept(store: AcmeStore) -> None:
+    assert store.progress([NAME]) == OrderProgress()
     failures = [Failure(CA, "no", Stage.AUTHORIZING, 3600), Failure(CA, "neither", Stage.MADE)]
-    progress = evolve(failed(Progress(), failures, EPOCH, 0.5), by_hand=True)
+    progress = evolve(failed(OrderProgress(), failures, EPOCH, 0.5), by_hand=True)
     store.keep_progress([NAME], progress)
     assert store.progress([NAME]) == progress
     store.keep_progress([NAME], succeeded(progress, CA, EPOCH, extra=True))
     assert store.progress([NAME]) == succeeded(progress, CA, EPOCH, extra=True)
 
 
-def test_certificates_are_kept_by_all_their_names_in_any_order(tmp_path: Path, store: Store) -> None:
+def test_certificates_are_kept_by_all_their_names_in_any_order(tmp_path: Path, store: AcmeStore) -> None:
     serving = Serving.begin(tmp_path, domains=(("b.test", "a.test"),)).start()
     certificate = serving.acme.current()["b.test", "a.test"]
     serving.acme.stopService()
@@ -63,13 +63,13 @@ def test_certificates_are_kept_by_all_their_names_in_any_order(tmp_path: Path, s
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"slow": -1}', "\x00", "[" * 100_000])
 def test_progress_that_cannot_be_read_is_set_aside_and_never_overwritten(
-    tmp_path: Path, store: Store, warnings: list[str], text: str
+    tmp_path: Path, store: AcmeStore, warnings: list[str], text: str
 ) -> None:
-    store.keep_progress([NAME], Progress())
+    store.keep_progress([NAME], OrderProgress())
     path = next(tmp_path.rglob("progress.json"))
     for count in range(3):
         path.write_text(text)
-        assert store.progress([NAME]) == Progress()
+        assert store.progress([NAME]) == OrderProgress()
         assert not path.exists()
         assert len(warnings) == count + 1
         assert [each.read_text() for each in path.parent.glob("progress.json.unreadable-*")] == [text] * (count + 1)
@@ -91,18 +91,18 @@ def test_progress_that_cannot_be_read_is_set_aside_and_never_overwritten(
     ],
 )
 def test_progress_that_makes_no_sense_is_not_believed(
-    tmp_path: Path, store: Store, warnings: list[str], field: str, value: object
+    tmp_path: Path, store: AcmeStore, warnings: list[str], field: str, value: object
 ) -> None:
-    store.keep_progress([NAME], Progress())
+    store.keep_progress([NAME], OrderProgress())
     path = next(tmp_path.rglob("progress.json"))
     path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
-    assert store.progress([NAME]) == Progress()
+    assert store.progress([NAME]) == OrderProgress()
     assert len(warnings) == 1
 
 
 @pytest.mark.parametrize("text", ["", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"])
 def test_a_key_that_cannot_be_read_is_set_aside_and_a_new_account_made(
-    tmp_path: Path, store: Store, warnings: list[str], text: str
+    tmp_path: Path, store: AcmeStore, warnings: list[str], text: str
 ) -> None:
     store.keep_account(CA, Account(AccountKey.generate(), "https://ca.test/account/1"))
     next(tmp_path.rglob("account.pem")).write_text(text)
@@ -111,14 +111,14 @@ def test_a_key_that_cannot_be_read_is_set_aside_and_a_new_account_made(
     assert [each.read_text() for each in tmp_path.rglob("account.pem.unreadable-*")] == [text]
 
 
-def test_long_names_that_begin_alike_have_each_a_place(store: Store) -> None:
+def test_long_names_that_begin_alike_have_each_a_place(store: AcmeStore) -> None:
     begin = ".".join(each * 60 for each in "abcd")
-    store.keep_progress([f"{begin}.one.test"], Progress(slow=1))
-    assert store.progress([f"{begin}.two.test"]) == Progress()
+    store.keep_progress([f"{begin}.one.test"], OrderProgress(slow=1))
+    assert store.progress([f"{begin}.two.test"]) == OrderProgress()
 
 
 def test_what_cannot_be_read_for_want_of_open_files_is_not_set_aside(
-    tmp_path: Path, store: Store, warnings: list[str]
+    tmp_path: Path, store: AcmeStore, warnings: list[str]
 ) -> None:
     serving = Serving.begin(tmp_path / "state").start()
     uses: list[Callable[[], object]] = [
@@ -156,7 +156,7 @@ def no_more_files() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_an_account_whose_url_is_no_url_is_found_again_by_its_key(tmp_path: Path, store: Store) -> None:
+def test_an_account_whose_url_is_no_url_is_found_again_by_its_key(tmp_path: Path, store: AcmeStore) -> None:
     key = AccountKey.generate()
     store.keep_account(CA, Account(key, "https://ca.test/account/1"))
     path = next(tmp_path.rglob("account.json"))
@@ -167,19 +167,19 @@ def test_an_account_whose_url_is_no_url_is_found_again_by_its_key(tmp_path: Path
 
 
 def test_a_certificate_that_belongs_to_another_key_is_set_aside(
-    tmp_path: Path, store: Store, warnings: list[str]
+    tmp_path: Path, store: AcmeStore, warnings: list[str]
 ) -> None:
     serving = Serving.begin(tmp_path).start()
     certificate = serving.certificate
     assert certificate is not None
     serving.acme.stopService()
-    store.keep_certificate([NAME], evolve(certificate, key=AccountKey.generate().pem()))
+    store.keep_certificate([NAME], evolve(certificate, key=AccountKey.generate().key))
     assert store.certificate([NAME]) is None
     assert "certificate.pem does not hold what it should: set aside as certificate.pem.unreadable-" in warnings[0]
 
 
-def test_one_alone_may_order(tmp_path: Path, store: Store) -> None:
-    other = Store(tmp_path / "state" / "acme", print)
+def test_one_alone_may_order(tmp_path: Path, store: AcmeStore) -> None:
+    other = AcmeStore(tmp_path / "state" / "acme", print)
     with store.locked() as first:
         assert first
         with other.locked() as second:
@@ -188,14 +188,14 @@ def test_one_alone_may_order(tmp_path: Path, store: Store) -> None:
         assert third
 
 
-def test_a_directory_that_others_may_read_is_closed_to_them(tmp_path: Path, store: Store) -> None:
+def test_a_directory_that_others_may_read_is_closed_to_them(tmp_path: Path, store: AcmeStore) -> None:
     directory = tmp_path / "state" / "acme"
     directory.mkdir(mode=0o755, parents=True)
-    store.keep_progress([NAME], Progress())
+    store.keep_progress([NAME], OrderProgress())
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
 
 
-def test_what_a_link_leads_to_is_not_written(tmp_path: Path, store: Store) -> None:
+def test_what_a_link_leads_to_is_not_written(tmp_path: Path, store: AcmeStore) -> None:
     store.keep_account(CA, Account(AccountKey.generate()))
     victim = tmp_path / "victim"
     victim.write_text("kept")
@@ -206,10 +206,10 @@ def test_what_a_link_leads_to_is_not_written(tmp_path: Path, store: Store) -> No
 
 
 @pytest.mark.parametrize("use", ["keep_progress", "progress", "locked"])
-def test_a_directory_that_cannot_be_used_is_said_with_the_remedy(tmp_path: Path, store: Store, use: str) -> None:
+def test_a_directory_that_cannot_be_used_is_said_with_the_remedy(tmp_path: Path, store: AcmeStore, use: str) -> None:
     (tmp_path / "state").write_text("a file")
     uses: dict[str, Any] = {
-        "keep_progress": lambda: store.keep_progress([NAME], Progress()),
+        "keep_progress": lambda: store.keep_progress([NAME], OrderProgress()),
         "progress": lambda: store.progress([NAME]),
         "locked": lambda: store.locked().__enter__(),
     }
@@ -256,8 +256,8 @@ def test_no_file_is_readable_by_others_at_any_moment(tmp_path: Path, umask: int)
         while time.monotonic() < end:
             certificate = serving.certificate
             assert certificate is not None
-            Store(directory, print).keep_certificate([NAME], certificate)
-            Store(directory, print).keep_account(CA, Account(AccountKey.generate()))
+            AcmeStore(directory, print).keep_certificate([NAME], certificate)
+            AcmeStore(directory, print).keep_account(CA, Account(AccountKey.generate()))
         serving.acme.stopService()
     finally:
         os.umask(before)
@@ -269,7 +269,7 @@ def test_no_file_is_readable_by_others_at_any_moment(tmp_path: Path, umask: int)
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600)
 
 
-def test_a_reader_sees_the_old_certificate_or_the_new_one_and_nothing_between(tmp_path: Path, store: Store) -> None:
+def test_a_reader_sees_the_old_certificate_or_the_new_one_and_nothing_between(tmp_path: Path, store: AcmeStore) -> None:
     serving = Serving.begin(tmp_path).start()
     one = serving.certificate
     serving.acme.renew()
@@ -283,7 +283,7 @@ def test_a_reader_sees_the_old_certificate_or_the_new_one_and_nothing_between(tm
     done = threading.Event()
 
     def look() -> None:
-        reader = Store(tmp_path / "state" / "acme", print)
+        reader = AcmeStore(tmp_path / "state" / "acme", print)
         while not done.is_set():
             seen.append(reader.certificate([NAME]) in (one, other))
 

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from attrs import frozen
 
-from facaded.tls.contexts import Pair, UnusableError, parse
+from facaded.tls.server_certificate import ServerCertificate, UnusableError, parse
 
 FILE_SIZE = 256 << 10
 """Bytes of a chain or a key that are read: far more than any has, so that a wrong path does not fill the memory."""
@@ -20,14 +20,14 @@ Signature: TypeAlias = tuple[tuple[int, ...] | None, ...]
 
 
 @frozen
-class Files:
+class CertificateFiles:
     """Where a chain and its key are."""
 
     chain: Path
     key: Path
 
 
-def sign(files: Files) -> Signature:
+def sign(files: CertificateFiles) -> Signature:
     """Tell one state of the files from another.
 
     Symbolic links are followed, so that one that is swapped is noticed: certbot swaps those to the files, Kubernetes
@@ -36,7 +36,7 @@ def sign(files: Files) -> Signature:
     return _identity(files.chain), _identity(files.key)
 
 
-def read(files: Files) -> Pair:
+def read(files: CertificateFiles) -> ServerCertificate:
     """Read the pair. Raises UnusableError."""
     chain, key = _content(files.chain), _content(files.key, secret=True)
     try:

@@ -1,0 +1,178 @@
+"""A directory that version 0.1.0 has written is read, and written in the same form."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from facaded.tls.acme.schedule import OrderProgress
+from facaded.tls.acme.store import AcmeStore
+from tests.tls.acme.memory import EPOCH, NAME, Begin
+
+CA = "https://ca.test/directory"
+SEVERAL = ("b.example.com", "a.example.com")
+
+ACCOUNT_KEY = """\
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQggiZfBb24lcTBhmk8
+W/iaOjJWRsLQqzK/sYPaoolvfSGhRANCAATnUkxuJ2fZ8cODMHR9Ck+8GRHFJiu0
+S3lYygM3U84bKOI/1zVuCGGOQ1tZx3n2vjHPGPCikBseJ30quI81w2I1
+-----END PRIVATE KEY-----
+"""
+CERTIFICATE = """\
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg41+N09aUIhbMVtpk
+KHfKQDeIlfG1Cv+AMfDIyg0Q6hKhRANCAAT2QNGLOcJABFuh5I07FOESnuktDmUq
+XhL8pmflSLk4kDiUDCfKTallzQOdKe7j1KpmDAqaOwYk0ntIzKWjxAxf
+-----END PRIVATE KEY-----
+-----BEGIN CERTIFICATE-----
+MIIBUzCB+qADAgECAhR5CV6GxjvTREyBPTk04+FuuRoeUDAKBggqhkjOPQQDAjAQ
+MQ4wDAYDVQQDDAVjYSBDQTAeFw0yNzAxMTUwODAwMDBaFw0yNzA0MTUwODAwMDBa
+MAAwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAT2QNGLOcJABFuh5I07FOESnukt
+DmUqXhL8pmflSLk4kDiUDCfKTallzQOdKe7j1KpmDAqaOwYk0ntIzKWjxAxfo0Iw
+QDAdBgNVHREEFjAUghJkb2NrZXIuZXhhbXBsZS5jb20wHwYDVR0jBBgwFoAUz6hh
+lcrDYC48v/8de8Nl/+nEUlowCgYIKoZIzj0EAwIDSAAwRQIhAJByZicIIxpnYijk
+4xfxZECv7ei1upkpqmvrRXFe6d27AiBtlF1gMS8EWwdVyZvjb34XHC9aSPUXjSvd
+9aQMZxMEFQ==
+-----END CERTIFICATE-----
+"""
+CERTIFICATE_OF_SEVERAL = """\
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgX4A529+A+Jv26XBn
+g8pMx95bG0b5dytdgY3EPOkP9s6hRANCAAS/84bgw6FgtlVpkB5S/0YHO1EIqLUq
+k3cpuKVG9Gfqrxlq3rJBqEsqM9S2yVU4MBCdh9FYJyvkDymysgbUd11B
+-----END PRIVATE KEY-----
+-----BEGIN CERTIFICATE-----
+MIIBXzCCAQSgAwIBAgIUAgKql2rgIWehTFmXNXs0Sa2xXawwCgYIKoZIzj0EAwIw
+EDEOMAwGA1UEAwwFY2EgQ0EwHhcNMjcwMTE1MDgwMDAwWhcNMjcwNDE1MDgwMDAw
+WjAAMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEv/OG4MOhYLZVaZAeUv9GBztR
+CKi1KpN3KbilRvRn6q8Zat6yQahLKjPUtslVODAQnYfRWCcr5A8psrIG1HddQaNM
+MEowJwYDVR0RBCAwHoINYi5leGFtcGxlLmNvbYINYS5leGFtcGxlLmNvbTAfBgNV
+HSMEGDAWgBTPqGGVysNgLjy//x17w2X/6cRSWjAKBggqhkjOPQQDAgNJADBGAiEA
+9lh+pr+MldOtBK11CJdPd983nLeiB/+PTwWD0Y5ORV0CIQDKQoJvtxzTYm1ABjFg
+OdxzBFiyNqJqH7uV6XEOLCV4Vg==
+-----END CERTIFICATE-----
+"""
+ACCOUNT = """\
+{
+ "directory": "https://ca.test/directory",
+ "url": "https://ca.test/account/1",
+ "contact": "mailto:ops@example.com"
+}
+"""
+PROGRESS = """\
+{
+ "slow": 1,
+ "early": 0,
+ "authorized": 1,
+ "not_before": 1800000346.0764601,
+ "error": "docker.example.com: the CA could not reach port 443: open it, or use http-01 (the CA says: refused)",
+ "error_at": 1800000030.0,
+ "obtained": 1800000000.0,
+ "ca": "https://ca.test/directory",
+ "by_hand": false,
+ "closed": {
+  "https://ca.test/directory": 1800000400.0
+ },
+ "failed": {
+  "https://ca.test/directory": [
+   1800000030.0
+  ]
+ },
+ "extras": {
+  "https://ca.test/directory": [
+   1799990000.0
+  ]
+ }
+}
+"""
+
+FILES = {
+    "accounts/ca.test_b37908d4ca9f/account.pem": ACCOUNT_KEY,
+    "accounts/ca.test_b37908d4ca9f/account.json": ACCOUNT,
+    f"certificates/{NAME}/certificate.pem": CERTIFICATE,
+    f"certificates/{NAME}/progress.json": PROGRESS,
+    "certificates/a.example.com_420d2cb8b3c3/certificate.pem": CERTIFICATE_OF_SEVERAL,
+    "lock": "",
+}
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    directory = tmp_path / "acme"
+    for name, text in FILES.items():
+        path = directory / name
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o600)
+    return directory
+
+
+@pytest.fixture
+def warnings() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def store(directory: Path, warnings: list[str]) -> AcmeStore:
+    return AcmeStore(directory, warnings.append)
+
+
+def test_its_account_is_read(store: AcmeStore) -> None:
+    account = store.account(CA)
+    assert account is not None
+    assert (account.url, account.contact) == ("https://ca.test/account/1", "mailto:ops@example.com")
+    assert account.key.pem().decode() == ACCOUNT_KEY
+
+
+def test_its_certificates_are_read(store: AcmeStore) -> None:
+    one, several = store.certificate([NAME]), store.certificate(SEVERAL)
+    assert one is not None
+    assert several is not None
+    assert (one.names, one.issuer, one.life.begins) == ((NAME,), "ca CA", EPOCH)
+    assert one.identifier == "z6hhlcrDYC48v_8de8Nl_-nEUlo.eQlehsY700RMgT05NOPhbrkaHlA"
+    assert several.names == SEVERAL
+    assert (one.key_pem + one.chain_pem).decode() == CERTIFICATE
+
+
+def test_its_progress_is_read(store: AcmeStore) -> None:
+    assert store.progress([NAME]) == OrderProgress(
+        slow=1,
+        early=0,
+        authorized=1,
+        not_before=1800000346.0764601,
+        error="docker.example.com: the CA could not reach port 443: open it, or use http-01 (the CA says: refused)",
+        error_at=1800000030.0,
+        obtained=1800000000.0,
+        ca=CA,
+        by_hand=False,
+        closed={CA: 1800000400.0},
+        failed={CA: (1800000030.0,)},
+        extras={CA: (1799990000.0,)},
+    )
+
+
+def test_what_is_written_again_has_the_same_form(directory: Path, store: AcmeStore, warnings: list[str]) -> None:
+    account, certificate, several = store.account(CA), store.certificate([NAME]), store.certificate(SEVERAL)
+    assert account is not None
+    assert certificate is not None
+    assert several is not None
+    store.keep_account(CA, account)
+    store.keep_certificate([NAME], certificate)
+    store.keep_certificate(SEVERAL, several)
+    store.keep_progress([NAME], store.progress([NAME]))
+    found = {str(path.relative_to(directory)): path.read_text() for path in directory.rglob("*") if path.is_file()}
+    assert found == FILES
+    assert warnings == []
+
+
+def test_a_client_begins_with_what_it_has_left(begin: Begin, directory: Path) -> None:
+    client = begin(domains=((NAME,), SEVERAL), email="ops@example.com")
+    assert [(each.names, each.issuer, each.attempts) for each in client.acme.status()] == [
+        ((NAME,), "ca CA", 1),
+        (SEVERAL, "ca CA", 0),
+    ]
+    client.start()
+    assert client.ca.made == [], "nothing is due"
+    assert client.ca.asked == ["directory"], "for renewal information"
+    assert json.loads((directory / f"certificates/{NAME}/progress.json").read_text()) == json.loads(PROGRESS)
