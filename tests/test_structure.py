@@ -20,7 +20,6 @@ CLASS_METHODS = 15
 CONSTRUCTOR_ARGUMENTS = 7
 """Of a class that is not a frozen attrs class: those are plain data."""
 
-SPLIT = "to be split"
 RENAME = "to be renamed"
 SETTINGS = "config.py becomes a package of its own"
 
@@ -28,48 +27,20 @@ EXCEPTIONS = {
     "files are short": {
         "config.py": SETTINGS,
     },
-    "test files are short": {
-        "tls/acme/test_service.py": SPLIT,
-        "tls/test_certificates.py": SPLIT,
-    },
     "functions are short": {
         "config.py: _converter": SETTINGS,
     },
-    "classes have few methods": {
-        "tls/acme/service.py: Acme": SPLIT,
-        "tls/certificates.py: Certificates": SPLIT,
-    },
-    "constructors have few arguments": {
-        "tls/acme/orders.py: Ordering": SPLIT,
-        "tls/acme/service.py: Acme": SPLIT,
-        "tls/acme/service.py: _Held": SPLIT,
-    },
-    "a file name stands for one module": {
-        "challenges.py: tls/acme/challenges.py, tls/challenges.py": RENAME,
-        "files.py: files.py, tls/files.py": RENAME,
-        "service.py: service.py, tls/acme/service.py": RENAME,
-    },
     "a class name stands for one class": {
-        "Acme: config.py, tls/acme/service.py": SETTINGS,
-        "Authorization: backends/tokens.py, tls/acme/documents.py": RENAME,
         "Backend: config.py, policy/answers.py": SETTINGS,
-        "Ca: config.py, tls/acme/settings.py": SETTINGS,
         "Cache: backends/manifests.py, config.py": SETTINGS,
-        "Certificate: config.py, tls/acme/issued.py, tls/certificates.py": RENAME,
-        "Challenge: oci/challenge.py, tls/acme/documents.py": RENAME,
         "Health: config.py, policy/health.py": SETTINGS,
-        "Kind: tls/acme/settings.py, web/answered.py": RENAME,
         "Manifest: backends/manifests.py, oci/requests.py": RENAME,
-        "Order: policy/failover.py, tls/acme/documents.py": RENAME,
         "Route: config.py, policy/answers.py": SETTINGS,
-        "Rules: policy/answers.py, tls/plain.py": RENAME,
-        "Settings: policy/health.py, tls/acme/settings.py": RENAME,
         "State: config.py, policy/health.py": SETTINGS,
     },
     "imports need no alias": {
         "backends/fetcher.py: Manifest as ManifestRead": RENAME,
         "backends/registry.py: Manifest as ManifestRead": RENAME,
-        "config.py: settings as ordering": SETTINGS,
         "web/render.py: Manifest as ManifestRead": RENAME,
     },
 }
