@@ -231,7 +231,7 @@ class Registry:
         return size
 
     def _their_name(self, name: str) -> str:
-        theirs = renamed(self._renames, name)
+        theirs = renamed(self._renames, name) if self._renames else name
         if theirs is None:
             raise NotThereError("it has no such name there")
         return theirs

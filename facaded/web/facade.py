@@ -51,6 +51,8 @@ class Facade(Resource):
         now = watch.snapshot()
         self._situation, self._healths = now.situation, now.standing.healths
         watch.subscribe(self._changed)
+        self._settled = False
+        watch.when_settled().addCallback(self._settle)
 
     def reconfigure(self, rules: Rules, fetcher: Fetcher) -> None:
         """Answer by other rules from now on. Requests that are being served end as they began."""
@@ -61,7 +63,7 @@ class Facade(Resource):
         asked = _read(request)
         try:
             answer = self._decide(asked)
-            if isinstance(answer, Serve | Forward) or (isinstance(answer, Redirect) and not self._watch.settled):
+            if isinstance(answer, Serve | Forward) or (isinstance(answer, Redirect) and not self._settled):
                 work = Deferred.fromCoroutine(self._answer(request, asked, answer))
                 request.notifyFinish().addErrback(lambda _: work.cancel())
                 work.addErrback(self._failed, request, asked)
@@ -73,7 +75,7 @@ class Facade(Resource):
 
     async def _answer(self, request: Request, asked: ClientRequest, answer: Answer) -> None:
         """Answer what needs a backend: after a start, the first health checks say which."""
-        if not self._watch.settled:
+        if not self._settled:
             await self._watch.when_settled()
             answer = self._decide(asked)
         match answer:
@@ -84,6 +86,10 @@ class Facade(Resource):
             case _:
                 rendered = render.render(answer, self._rules)
         self._write(request, asked, answer, rendered)
+
+    def _settle(self, _: None) -> None:
+        """The first health checks are over: redirects wait no more."""
+        self._settled = True
 
     def _changed(self, change: Change) -> None:
         self._situation, self._healths = change.situation, change.standing.healths
