@@ -6,6 +6,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NewType
 from urllib.parse import urlsplit
@@ -280,9 +281,9 @@ class Config:
     backends: tuple[Backend, ...] = (DOCKER_HUB, GHCR)
     routes: tuple[Route, ...] = ()
 
-    @property
+    @cached_property
     def rules(self) -> Rules:
-        """What decides answers."""
+        """What decides answers, made once."""
         return Rules(
             hosts=self.hosts,
             repositories=self.repositories,

@@ -7,6 +7,7 @@ from random import SystemRandom
 from attrs import frozen
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.logger import Logger
 
 from facaded import parts
 from facaded.admin.commands import Commands
@@ -121,6 +122,8 @@ def _listeners(core: _Core, admin: Admin, commands: Commands, reactor: IFacadedR
 class Daemon(MultiService):
     """All parts. Unlike its base class it stops them one after the other, the last one that was started first."""
 
+    _log = Logger()
+
     def __init__(self, *children: Service) -> None:
         MultiService.__init__(self)
         for child in children:
@@ -132,4 +135,5 @@ class Daemon(MultiService):
 
     async def _stop(self) -> None:
         for child in reversed(list(self)):
-            await maybeDeferred(child.stopService)
+            with self._log.failureHandler("a part of the daemon did not stop as it should"):
+                await maybeDeferred(child.stopService)

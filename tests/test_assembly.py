@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from attrs import define, evolve, field
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogEvent
 from twisted.python.threadpool import ThreadPool
@@ -95,6 +95,15 @@ def test_parts_start_in_order_and_stop_one_after_the_other_in_the_reverse_order(
     slow.callback(None)
     assert notes == ["c stops", "b stops", "a stops"]
     assert stopped.called
+
+
+def test_a_part_that_fails_to_stop_is_logged_and_the_others_are_stopped(no_errors_are_logged: list[LogEvent]) -> None:
+    notes: list[str] = []
+    daemon = Daemon(*(Part(name, notes, fail(ValueError("broken")) if name == "c" else None) for name in "abc"))
+    assert daemon.stopService().called
+    assert notes == ["c stops", "b stops", "a stops"]
+    assert len(no_errors_are_logged) == 1
+    no_errors_are_logged.clear()
 
 
 @pytest.mark.parametrize("tls", ["", "tls"])

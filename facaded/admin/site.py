@@ -1,11 +1,11 @@
 """The admin listener: is the daemon alive, and is it ready? For load balancers and orchestrators."""
 
-import ipaddress
 from collections.abc import Callable
 
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
+from facaded.net.addresses import is_loopback
 from facaded.oci.requests import READS
 from facaded.policy.answers import split_host
 from facaded.web.server import respond
@@ -39,7 +39,7 @@ class Admin(Resource):
 
     def _answer(self, request: Request) -> tuple[int, dict[str, str], str]:
         host, _ = split_host(request.requestHeaders.getRawHeaders(b"Host", [b""])[0].decode("latin-1"))
-        if not _is_loopback(host) and host not in self._admin_hosts:
+        if not is_loopback(host) and host not in self._admin_hosts:
             return 421, {}, "this listener answers for loopback addresses and listen.admin_hosts only"
         if request.method.decode("latin-1") not in READS:
             return 405, {"Allow": ", ".join(READS)}, "GET and HEAD only"
@@ -51,12 +51,3 @@ class Admin(Resource):
                 return (503, {}, waiting) if waiting else (200, {}, "ready")
             case _:
                 return 404, {}, "here are /livez and /readyz"
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
