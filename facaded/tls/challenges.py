@@ -112,11 +112,10 @@ class Challenges:
 
 
 class OrderChallenges:
-    """The challenges that one order shows, until they are withdrawn. `rsa` is from `rsa_key`."""
+    """The challenges that one order shows, until they are withdrawn."""
 
-    def __init__(self, responder: ChallengeResponder, rsa: RSAPrivateKey) -> None:
+    def __init__(self, responder: ChallengeResponder) -> None:
         self._responder = responder
-        self._rsa = rsa
         self._withdrawals: list[Withdrawal] = []
 
     def show(self, kind: ChallengeKind, name: str, token: str, key_authorization: str) -> None:
@@ -127,7 +126,7 @@ class OrderChallenges:
             responder.add_http(token, key_authorization)
             return
         self._withdrawals.append(lambda: responder.remove_alpn(name))
-        for key in (self._rsa, keys.new()):
+        for key in (rsa_key(), keys.new()):
             responder.add_alpn(name, challenge_certificate(name, key_authorization, key), key)
 
     def withdraw(self) -> None:
@@ -139,7 +138,7 @@ class OrderChallenges:
 
 @functools.cache
 def rsa_key() -> RSAPrivateKey:
-    """Return an RSA key for challenges. It is made once, because that takes some 50 ms, and protects nothing."""
+    """Return an RSA key for challenges: made once, when first needed, because that takes some 50 ms."""
     return generate_private_key(public_exponent=65537, key_size=RSA_BITS)
 
 

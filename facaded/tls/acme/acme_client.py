@@ -25,7 +25,7 @@ from facaded.tls.acme.renewal_information import RenewalInformation
 from facaded.tls.acme.settings import AcmeSettings
 from facaded.tls.acme.store import AcmeStore
 from facaded.tls.acme.wire import CaNetwork
-from facaded.tls.challenges import ChallengeResponder, OrderChallenges, rsa_key
+from facaded.tls.challenges import ChallengeResponder, OrderChallenges
 from facaded.tls.server_certificate import ServerCertificate
 
 LOOK = 60.0
@@ -60,7 +60,7 @@ class AcmeClient(Service):
         self._clock = network.clock
         self._wall = network.wall
         self._holdings = Holdings(records, network.wall, random, settings, changed)
-        orders = CaOrders(network, store, OrderChallenges(responder, rsa_key()))
+        orders = CaOrders(network, store, OrderChallenges(responder))
         self._attempts = Attempts(self._holdings, records, orders, network)
         self._information = RenewalInformation(self._holdings, network)
         self._round = Round()

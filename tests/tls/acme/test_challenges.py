@@ -32,7 +32,7 @@ def test_a_challenge_s_certificate_is_as_rfc_8737_has_it(key: PrivateKey) -> Non
 
 def test_what_is_shown_is_withdrawn() -> None:
     shown = Shown()
-    answers = OrderChallenges(shown, RSA)
+    answers = OrderChallenges(shown)
     answers.show(ChallengeKind.HTTP, NAME, "token", "token.thumbprint")
     answers.show(ChallengeKind.TLS_ALPN, NAME, "token", "token.thumbprint")
     assert shown.http == {"token": "token.thumbprint"}
