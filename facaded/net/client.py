@@ -138,7 +138,7 @@ class BoundedClient:
     def location(self, base: str, location: str) -> str:
         """A Location made absolute from `base`, where this server sent it, and otherwise unchanged.
 
-        It is https if the server is. Raises LocationError if nobody may be sent there; see `urls.check`.
+        It is https if the server is. Raises LocationError if no client should be sent there; see `urls.check`.
         """
         try:
             return resolve(base, location, secure=self.url.startswith("https:"))
