@@ -133,7 +133,7 @@ def prepare_listeners(opened: Config) -> Prepare:
             why = "tls: it has been added or taken out, and listeners change only at a restart: restart instead"
             raise SettingsError(loaded.source, (why,))
         if config.rules.private and not config.redirects_http and config.listen.http != opened.listen.http:
-            why = 'listen.http: it has changed, and auth = "client" does not allow the listener that is open: restart instead'
+            why = 'listen.http: it has changed, and auth = "client" forbids the listener that is open: restart instead'
             raise SettingsError(loaded.source, (why,))
         changed = config.listen != opened.listen
         return _warn_of_listeners if changed else _nothing
