@@ -153,7 +153,13 @@ def test_an_interrupted_comparison_ends_at_once(pair: Pair, daemon: Daemon) -> N
     command = [sys.executable, "-m", "facaded", "parity", "--config", str(daemon.config), "org/app"]
     asked = pair.main.log.count("tags/list")
     try:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
+        )
         wait_until(lambda: pair.main.log.count("tags/list") > asked, "it asks")
         begun = time.monotonic()
         process.send_signal(signal.SIGINT)
