@@ -19,8 +19,7 @@ from facaded.backends.registry import NOT_RANGED, Listing, Ranged, Registry
 from facaded.net.client import StreamedResponse
 from facaded.net.expiring import ExpiringMap
 from facaded.net.single_flight import detached
-from facaded.oci.requests import Blob, Ping, Read, Referrers, Tags
-from facaded.oci.requests import Manifest as ManifestRead
+from facaded.oci.requests import Blob, ManifestRead, Ping, Read, Referrers, Tags
 
 BUDGET = 12.0
 """Seconds for one request over all backends: clients give up at 15."""

@@ -26,7 +26,7 @@ from facaded.net.reactor import INetworkReactor
 from facaded.net.text import printable
 from facaded.oci import challenge, indexes
 from facaded.oci.challenge import Challenge
-from facaded.oci.requests import Blob, Image, Manifest, is_digest
+from facaded.oci.requests import Blob, Image, ManifestRead, is_digest
 from facaded.policy import health
 from facaded.policy.health import Canary, Climb, Quota, Result, Step, Verdict
 
@@ -188,7 +188,7 @@ class _Ladder:
 
     async def _manifest(self, canary: Image) -> str:
         self.step = Step.MANIFEST
-        url = self._url(Manifest(canary.name, canary.reference))
+        url = self._url(ManifestRead(canary.name, canary.reference))
         answer = await self._ask(
             "HEAD", url, self._own({"Accept": EVERY_TYPE.value}), accept=lambda status: status < 500
         )
@@ -213,7 +213,7 @@ class _Ladder:
         self.known.digest, self.known.blob = self.digest, blob
 
     async def _body(self, name: str, reference: str) -> bytes:
-        url, headers = self._url(Manifest(name, reference)), self._own({"Accept": EVERY_TYPE.value})
+        url, headers = self._url(ManifestRead(name, reference)), self._own({"Accept": EVERY_TYPE.value})
         answer = await self._ask("GET", url, headers, accept=lambda status: status in (200, 404), limit=MANIFEST_SIZE)
         if answer.status == 404:
             raise _Absent("a manifest of the canary is not there")
@@ -260,7 +260,7 @@ class _Ladder:
         """Headers for the registry's own host."""
         return {**headers, "Authorization": self.authorization} if self.authorization else headers
 
-    def _url(self, read: Manifest | Blob) -> str:
+    def _url(self, read: ManifestRead | Blob) -> str:
         return f"{self.registry.url}{read.path}"
 
     def _refused(self, status: int, who: str) -> StepFailed | _Absent:

@@ -14,8 +14,7 @@ from facaded.net.client import REDIRECTS, ResponseHead, StreamedResponse
 from facaded.net.json_objects import read_object
 from facaded.net.single_flight import SingleFlight
 from facaded.net.text import printable, whole_number
-from facaded.oci.requests import Blob, Read, Referrers, Tags, is_digest, is_query
-from facaded.oci.requests import Manifest as ManifestRead
+from facaded.oci.requests import Blob, ManifestRead, Read, Referrers, Tags, is_digest, is_query
 from facaded.policy.health import Quota
 from facaded.policy.repositories import Rename, renamed
 

@@ -7,7 +7,7 @@ from attrs import frozen
 from facaded.net.schema import Document
 from facaded.oci.clients import Client, called
 from facaded.oci.errors import Refusal
-from facaded.oci.requests import Blob, Image, Manifest, Ping, Read, parse_image
+from facaded.oci.requests import Blob, Image, ManifestRead, Ping, Read, parse_image
 from facaded.policy.answers import Answer, Forward, Page, Pong, Redirect, Rules, Serve, Situation, decide, rule
 from facaded.policy.health import Purpose
 
@@ -61,7 +61,7 @@ def split_image(text: str) -> tuple[str, Image]:
 
 def explain(host: str, image: Image, client: Client, rules: Rules, situation: Situation) -> tuple[Explained, ...]:
     """Say what each request of a pull is answered. If `host` is empty, the first name of the facade is used."""
-    manifest, blob = Manifest(image.name, image.reference), Blob(image.name, ANY_DIGEST)
+    manifest, blob = ManifestRead(image.name, image.reference), Blob(image.name, ANY_DIGEST)
     asked: tuple[Ping | Read, ...] = (Ping(), manifest, blob) if client.begins_with_ping else (manifest, blob)
     found = []
     for request in asked:

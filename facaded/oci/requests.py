@@ -53,7 +53,7 @@ class Ping:
 
 
 @frozen
-class Manifest:
+class ManifestRead:
     """A manifest of `name` by `reference`, which is a tag or a digest."""
 
     name: str
@@ -103,7 +103,7 @@ class Referrers:
         return f"/v2/{self.name}/referrers/{self.digest}"
 
 
-Read: TypeAlias = Manifest | Blob | Tags | Referrers
+Read: TypeAlias = ManifestRead | Blob | Tags | Referrers
 """What is read from one repository."""
 
 Request: TypeAlias = Home | Ping | Read
@@ -204,7 +204,8 @@ def _in_repository(rest: str, query: str) -> Request | Refusal:
     if kind == "tags" and last == "list":
         return _named(Tags(name, query))
     if kind == "manifests":
-        return _named(Manifest(name, last, query)) if ":" not in last else _digested(Manifest(name, last, query), last)
+        read = ManifestRead(name, last, query)
+        return _digested(read, last) if ":" in last else _named(read)
     if kind == "referrers":
         return _digested(Referrers(name, last, query), last)
     if rest.rstrip("/").endswith("/blobs/uploads") or "/blobs/uploads/" in rest:
@@ -214,7 +215,7 @@ def _in_repository(rest: str, query: str) -> Request | Refusal:
     return Refusal(404, Code.UNSUPPORTED, "no such endpoint: manifests, blobs, tags/list and referrers of a repository")
 
 
-def _digested(read: Manifest | Blob | Referrers, digest: str) -> Read | Refusal:
+def _digested(read: ManifestRead | Blob | Referrers, digest: str) -> Read | Refusal:
     if not is_digest(digest):
         return Refusal(400, Code.DIGEST_INVALID, "not a digest: it is sha256: and 64 lower-case hexadecimal digits")
     return _named(read)
@@ -227,7 +228,7 @@ def _named(read: Read) -> Read | Refusal:
             Code.NAME_INVALID,
             f"not a repository name: lower-case letters, digits, and . _ - / between them, {NAME_LENGTH} at most",
         )
-    if isinstance(read, Manifest) and ":" not in read.reference and not is_tag(read.reference):
+    if isinstance(read, ManifestRead) and ":" not in read.reference and not is_tag(read.reference):
         return Refusal(404, Code.MANIFEST_UNKNOWN, "not a tag: 1 to 128 letters, digits, and . _ -")
     return read
 

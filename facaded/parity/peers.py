@@ -136,7 +136,7 @@ class Peer:
         raise FailingError(f"a list has no end after {PAGES} pages", whole=False)
 
     async def _manifest(self, name: str, reference: str, with_body: bool) -> Manifest:
-        read = requests.Manifest(name, reference)
+        read = requests.ManifestRead(name, reference)
         return await self._patience.ask(self._source.manifest(read, EVERY_TYPE, with_body))
 
     @property

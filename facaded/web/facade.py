@@ -144,7 +144,7 @@ def _header(request: Request, name: str) -> str:
 KINDS = {
     requests.Home: Kind.PAGE,
     requests.Ping: Kind.PING,
-    requests.Manifest: Kind.MANIFEST,
+    requests.ManifestRead: Kind.MANIFEST,
     requests.Blob: Kind.BLOB,
     requests.Tags: Kind.TAGS,
     requests.Referrers: Kind.REFERRERS,
@@ -166,7 +166,7 @@ def _decision(asked: ClientRequest, answer: Answer, rendered: Rendered) -> Decis
 def _subject(target: requests.Request | Refusal) -> tuple[str, str]:
     """The repository that a request is about, and the reference in it."""
     match target:
-        case requests.Manifest():
+        case requests.ManifestRead():
             return target.name, target.reference
         case requests.Blob() | requests.Referrers():
             return target.name, target.digest

@@ -11,8 +11,7 @@ from facaded.net.client import StreamedResponse
 from facaded.net.text import printable
 from facaded.oci import errors
 from facaded.oci.errors import Code, Refusal
-from facaded.oci.requests import Blob, Ping, Read
-from facaded.oci.requests import Manifest as ManifestRead
+from facaded.oci.requests import Blob, ManifestRead, Ping, Read
 from facaded.policy.answers import Page, Pong, Redirect, Rules
 from facaded.web import page
 

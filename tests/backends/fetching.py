@@ -4,8 +4,7 @@ from twisted.internet.defer import Deferred
 
 from facaded.backends.fetcher import BUDGET, Fetcher, NotServed, ReadOptions, Served, Unauthorized, Welcome
 from facaded.backends.manifests import Accept, Manifest
-from facaded.oci.requests import Manifest as ManifestRead
-from facaded.oci.requests import Ping, Read
+from facaded.oci.requests import ManifestRead, Ping, Read
 from tests.backends.memory import INDEX, MANIFEST, Fake, Network
 
 WIDE = Accept.read((INDEX, MANIFEST))

@@ -5,8 +5,7 @@ import json
 import pytest
 
 from facaded.backends.fetcher import BlobAt, BlobSize, Served
-from facaded.oci.requests import Blob
-from facaded.oci.requests import Manifest as ManifestRead
+from facaded.oci.requests import Blob, ManifestRead
 from tests.backends.fetching import ask, network
 from tests.backends.memory import BLOB, MANIFEST
 

@@ -8,8 +8,7 @@ from twisted.internet.defer import Deferred
 
 from facaded.backends.fetcher import BlobAt, NotServed, ReadOptions, Served, Unauthorized, Welcome
 from facaded.backends.tokens import Credentials
-from facaded.oci.requests import Blob, Ping
-from facaded.oci.requests import Manifest as ManifestRead
+from facaded.oci.requests import Blob, ManifestRead, Ping
 from tests.backends.fetching import LATEST, WIDE, ask, backend, forward, manifest, network
 from tests.backends.memory import BLOB
 

@@ -4,8 +4,7 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
 from facaded.backends.fetcher import BUDGET, NotServed, ReadOptions, Served
-from facaded.oci.requests import Blob, Tags
-from facaded.oci.requests import Manifest as ManifestRead
+from facaded.oci.requests import Blob, ManifestRead, Tags
 from facaded.policy.repositories import parse_rename
 from tests.backends.fetching import LATEST, WIDE, ask, backend, manifest, network
 from tests.backends.memory import BLOB, Fake, Network

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 
 from facaded.backends.fetcher import NotServed, ReadOptions
 from facaded.backends.manifests import Accept, Cache, Manifest, digest_of
-from facaded.oci.requests import Manifest as ManifestRead
+from facaded.oci.requests import ManifestRead
 from tests.backends.fetching import LATEST, NARROW, WIDE, ask, backend, manifest, network
 from tests.backends.memory import BLOB, INDEX, MANIFEST, Fake, Network
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from facaded.oci import requests
 from facaded.oci.errors import Code, Refusal
-from facaded.oci.requests import Blob, Home, Image, Manifest, Ping, Referrers, Tags, parse, parse_image
+from facaded.oci.requests import Blob, Home, Image, ManifestRead, Ping, Referrers, Tags, parse, parse_image
 
 SHA256 = "sha256:" + "a1" * 32
 SHA512 = "sha512:" + "b2" * 64
@@ -19,21 +19,21 @@ RECOGNISED = [
     ("/v2", Ping()),
     ("/v2/", Ping()),
     ("/v2/?a=1", Ping("a=1")),
-    ("/v2/app/manifests/latest", Manifest("app", "latest")),
-    ("/v2/org/app/manifests/v1.2_3-rc", Manifest("org/app", "v1.2_3-rc")),
-    (f"/v2/org/app/manifests/{SHA256}", Manifest("org/app", SHA256)),
-    (f"/v2/org/app/manifests/{SHA512}", Manifest("org/app", SHA512)),
+    ("/v2/app/manifests/latest", ManifestRead("app", "latest")),
+    ("/v2/org/app/manifests/v1.2_3-rc", ManifestRead("org/app", "v1.2_3-rc")),
+    (f"/v2/org/app/manifests/{SHA256}", ManifestRead("org/app", SHA256)),
+    (f"/v2/org/app/manifests/{SHA512}", ManifestRead("org/app", SHA512)),
     (f"/v2/org/app/blobs/{SHA256}", Blob("org/app", SHA256)),
     ("/v2/org/app/tags/list?n=50&last=v1", Tags("org/app", "n=50&last=v1")),
     (f"/v2/org/app/referrers/{SHA256}?artifactType=a%2Fb", Referrers("org/app", SHA256, "artifactType=a%2Fb")),
-    ("/v2/org/app/manifests/latest?ns=docker.example.com", Manifest("org/app", "latest")),
-    ("/v2/org/app/manifests/latest?a=1&ns=x&nsx=2", Manifest("org/app", "latest", "a=1&nsx=2")),
-    ("/v2/a.b/c__d/e-f---g/manifests/x", Manifest("a.b/c__d/e-f---g", "x")),
-    ("/v2/manifests/manifests/manifests", Manifest("manifests", "manifests")),
-    ("/v2/org/tags/list/manifests/list", Manifest("org/tags/list", "list")),
+    ("/v2/org/app/manifests/latest?ns=docker.example.com", ManifestRead("org/app", "latest")),
+    ("/v2/org/app/manifests/latest?a=1&ns=x&nsx=2", ManifestRead("org/app", "latest", "a=1&nsx=2")),
+    ("/v2/a.b/c__d/e-f---g/manifests/x", ManifestRead("a.b/c__d/e-f---g", "x")),
+    ("/v2/manifests/manifests/manifests", ManifestRead("manifests", "manifests")),
+    ("/v2/org/tags/list/manifests/list", ManifestRead("org/tags/list", "list")),
     (f"/v2/org/blobs/blobs/{SHA256}", Blob("org/blobs", SHA256)),
-    (f"/v2/{'a' * 255}/manifests/x", Manifest("a" * 255, "x")),
-    (f"/v2/app/manifests/{'t' * 128}", Manifest("app", "t" * 128)),
+    (f"/v2/{'a' * 255}/manifests/x", ManifestRead("a" * 255, "x")),
+    (f"/v2/app/manifests/{'t' * 128}", ManifestRead("app", "t" * 128)),
 ]
 
 REFUSED = [

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from facaded.oci.clients import identify
 from facaded.oci.errors import Code, Refusal
-from facaded.oci.requests import Manifest, Ping, Tags, parse
+from facaded.oci.requests import ManifestRead, Ping, Tags, parse
 from facaded.policy.answers import (
     Answer,
     Backend,
@@ -72,7 +72,7 @@ def test_a_proven_client_is_redirected_to_the_same_path_on_the_backend_in_charge
     assert answer(target, situation=situation) == Redirect(name, url + location)
 
 
-LATEST = Manifest("org/app", "latest")
+LATEST = ManifestRead("org/app", "latest")
 SERVED = Serve(LATEST, ("docker-hub", "ghcr"), "docker-hub")
 TO_HUB = Redirect("docker-hub", f"{HUB}/v2/org/app/manifests/latest")
 PING_HUB = Redirect("docker-hub", f"{HUB}/v2/")
@@ -128,7 +128,7 @@ def test_the_table_of_ways_to_answer(
 
 
 def test_a_renamed_repository_is_never_redirected() -> None:
-    read = Manifest("app", "latest")
+    read = ManifestRead("app", "latest")
     served = Serve(read, ("docker-hub", "ghcr"), "docker-hub")
     assert answer("/v2/app/manifests/latest", client=CONTAINERD, rules=RENAMED) == served
     assert isinstance(answer("/v2/app/manifests/latest", client=CONTAINERD, rules=RENAMED, situation=AT_GHCR), Redirect)
@@ -286,12 +286,12 @@ def test_a_drained_backend_is_not_asked_unless_all_are_drained(drained: set[str]
     rules = Rules(repositories=(pattern("org/*"),), backends=backends, mode=Mode.SERVE)
     in_charge = asked[:1]
     situation = Situation(in_charge, in_charge, drained=frozenset(drained))
-    served = decide(Manifest("org/app", "latest"), "", identify("podman"), rules, situation)
+    served = decide(ManifestRead("org/app", "latest"), "", identify("podman"), rules, situation)
     assert isinstance(served, Serve)
     assert served.backends == asked
 
 
 def test_with_the_client_s_own_credentials_there_is_one_rule() -> None:
     rules = Rules(backends={"hub": Backend("https://hub.test", private=True)})
-    for request in (Ping(), Manifest("org/app", "latest")):
+    for request in (Ping(), ManifestRead("org/app", "latest")):
         assert rule(request, identify("docker/28"), rules, Situation(("hub",), ("hub",))) is Rule.CLIENT_S_OWN
