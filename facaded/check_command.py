@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from attrs import frozen
 from twisted.internet.defer import gatherResults
 
-from facaded import surroundings
+from facaded import preflight
 from facaded.admin.status import ProbeStatus, probe_status
 from facaded.config import Loaded
 from facaded.listeners import control_socket
@@ -16,7 +16,7 @@ from facaded.net.reactor import IFacadedReactor
 from facaded.net.schema import Document
 from facaded.options import load, may_exist
 from facaded.parts import probe
-from facaded.policy.health import Climb, Result, Verdict
+from facaded.policy.health import ProbeDepth, Result, Verdict
 from facaded.terminal import BAD_NEWS, GOOD, print_json, print_warnings, run
 
 
@@ -33,7 +33,7 @@ def check(options: argparse.Namespace) -> int:
     """Say whether the settings can be used, and what they mean."""
     loaded = load(options)
     results: dict[str, Result] = {}
-    warnings = (*loaded.warnings, *surroundings.unusable_certificates(loaded.config, time.time()))
+    warnings = (*loaded.warnings, *preflight.unusable_certificates(loaded.config, time.time()))
     if options.probe:
         results, found = run(lambda reactor: _try_all(loaded, reactor))
         warnings += found
@@ -44,20 +44,20 @@ def check(options: argparse.Namespace) -> int:
         print(f"{loaded.source}: can be used")
         print_warnings(*warnings)
         for name, each in results.items():
-            print(f"{name}: {each.verdict.value}: {each.step.value}: {each.words} ({each.latency * 1000:.0f} ms)")
+            print(f"{name}: {each.verdict.value}: {each.step.value}: {each.reason} ({each.latency * 1000:.0f} ms)")
     return BAD_NEWS if any(each.verdict is not Verdict.GOOD for each in results.values()) else GOOD
 
 
 async def _try_all(loaded: Loaded, reactor: IFacadedReactor) -> tuple[dict[str, Result], tuple[str, ...]]:
     """Probe every backend once, look up the facade's names, and try the ports; return the results and the warnings."""
     results = await _probe_all(loaded, reactor)
-    names = await surroundings.unknown_names(loaded.config, reactor)
+    names = await preflight.unknown_names(loaded.config, reactor)
     socket = control_socket(loaded.config, os.environ)
-    ports = await surroundings.unbindable_ports(loaded.config, socket if may_exist(socket) else None, reactor)
+    ports = await preflight.unbindable_ports(loaded.config, socket if may_exist(socket) else None, reactor)
     return results, (*names, *ports)
 
 
 async def _probe_all(loaded: Loaded, reactor: IFacadedReactor) -> dict[str, Result]:
     backends = loaded.config.backends
-    found = await gatherResults([probe(reactor, loaded.config, each)(Climb(deep=True)) for each in backends])
+    found = await gatherResults([probe(reactor, loaded.config, each)(ProbeDepth(deep=True)) for each in backends])
     return {backend.name: each for backend, each in zip(backends, found, strict=True)}

@@ -57,9 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     def add(
-        name: str, command: Callable[[argparse.Namespace], int], words: str, *parents: argparse.ArgumentParser
+        name: str, command: Callable[[argparse.Namespace], int], summary: str, *parents: argparse.ArgumentParser
     ) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=words, description=words, parents=parents)
+        added = commands.add_parser(name, help=summary, description=summary, parents=parents)
         added.set_defaults(command=command, name=name)
         return added
 
@@ -70,18 +70,18 @@ def _parser() -> argparse.ArgumentParser:
     checked.add_argument(
         "--probe", action="store_true", help="also ask every backend once, look up our names, try the ports"
     )
-    add("status", ask.show_status, "show the running daemon's backends and who is in charge", settings, machine)
-    add("pin", ask.override, "put a backend in charge, whatever its health", settings, machine, named, lasting)
-    add("unpin", ask.override, "let health decide again who is in charge", settings, machine)
+    add("status", ask.show_status, "show the running daemon's backends and which backend is active", settings, machine)
+    add("pin", ask.override, "make a backend the active one, whatever its health", settings, machine, named, lasting)
+    add("unpin", ask.override, "let health decide again which backend is active", settings, machine)
     add("drain", ask.override, "take a backend out", settings, machine, named, lasting)
     add("undrain", ask.override, "take a drained backend in again", settings, machine, named)
     explained = add("explain", ask.explain, "say what each request of a pull is answered, and why", settings, machine)
     explained.add_argument("image", metavar="IMAGE", help="as in docker pull")
-    words = f"{', '.join(USER_AGENTS)}, or a User-Agent"
-    explained.add_argument("--client", metavar="NAME", default="docker", help=words)
+    clients = f"{', '.join(USER_AGENTS)}, or a User-Agent"
+    explained.add_argument("--client", metavar="NAME", default="docker", help=clients)
     compared = add("parity", compare, "compare what the backends have of an image", settings, machine)
-    words = "org/app:tag, org/app@digest, or org/app for all its tags (else the canary, and what was pulled lately)"
-    compared.add_argument("images", nargs="*", metavar="IMAGE", help=words)
+    images = "org/app:tag, org/app@digest, or org/app for all its tags (else the canary, and what was pulled recently)"
+    compared.add_argument("images", nargs="*", metavar="IMAGE", help=images)
     add("renew", ask.renew, "have the running daemon renew its certificates now", settings, machine)
     add("reload", ask.reload, "have the running daemon read its settings again", settings)
     add("version", _print_version, "print the version", machine)

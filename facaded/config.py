@@ -23,8 +23,8 @@ from facaded.net.addresses import is_address
 from facaded.net.connections import trust_policy
 from facaded.net.text import printable
 from facaded.oci.requests import Image, parse_image
-from facaded.policy import answers, health, repositories
-from facaded.policy.answers import Mode, Rules, host_name, split_host
+from facaded.policy import decision, health, repositories
+from facaded.policy.decision import Mode, Rules, host_name, split_host
 from facaded.policy.repositories import Pattern, Rename
 from facaded.tls.acme.settings import (
     LETS_ENCRYPT,
@@ -288,10 +288,10 @@ class Config:
             hosts=self.hosts,
             repositories=self.repositories,
             backends={
-                backend.name: answers.Backend(backend.url, backend.rename or (), backend.auth is Auth.CLIENT)
+                backend.name: decision.BackendRules(backend.url, backend.rename or (), backend.auth is Auth.CLIENT)
                 for backend in self.backends
             },
-            named_routes=tuple(answers.Route(route.backends, route.repositories) for route in self.routes),
+            named_routes=tuple(decision.Route(route.backends, route.repositories) for route in self.routes),
             mode=self.answer,
         )
 

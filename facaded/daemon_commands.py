@@ -13,14 +13,14 @@ from facaded.explain import explanation_text
 from facaded.explain.explanation import Explanation, explain_pull
 from facaded.net.schema import Document
 from facaded.options import find_socket, load
-from facaded.policy.answers import Situation
+from facaded.policy.decision import RoutingState
 from facaded.terminal import BAD_NEWS, GOOD, print_json, print_warnings, run
 
 D = TypeVar("D", bound=Document)
 
 
 def show_status(options: argparse.Namespace) -> int:
-    """Show the daemon's backends and who is in charge."""
+    """Show the daemon's backends and which backend is active."""
     found = _ask(options, "GET", "/status", Status)
     if options.json:
         print_json(found)
@@ -76,11 +76,11 @@ def _explain_alone(options: argparse.Namespace) -> Explanation:
     rules = load(options).config.rules
     first = tuple(route.backends[0] for route in rules.routes)
 
-    def in_charge(*_: object) -> str:
+    def explain_active(*_: object) -> str:
         return "no daemon is running: this is as if every backend were up"
 
     try:
-        return explain_pull(options.image, options.client, rules, Situation(first, first), in_charge)
+        return explain_pull(options.image, options.client, rules, RoutingState(first, first), explain_active)
     except ValueError as error:
         raise CommandRefusedError(str(error)) from None
 

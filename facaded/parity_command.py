@@ -8,8 +8,8 @@ from attrs import evolve
 
 from facaded.admin import control_client
 from facaded.admin.control_client import ControlError
-from facaded.admin.protocol import RecentPulls
-from facaded.backends.manifests import Cache
+from facaded.admin.protocol import RecentImages
+from facaded.backends.manifests import ManifestCache
 from facaded.config import Config
 from facaded.net.reactor import IFacadedReactor
 from facaded.options import find_socket, load
@@ -23,7 +23,7 @@ from facaded.terminal import BAD_NEWS, GOOD, USAGE, complain, print_json, run
 
 NOTHING_NAMED = (
     "no image to compare: name one, as in facaded parity org/app:latest; without a name those are compared "
-    "that were pulled lately through the running daemon, and health.canary"
+    "that were pulled recently through the running daemon, and health.canary"
 )
 
 
@@ -64,7 +64,7 @@ async def _compare(
     images, notes = (named, ()) if named else await _usual(options, settings, reactor)
     if not images:
         return None
-    backends = registries(reactor, settings, Cache(0, 0.0, reactor.seconds))
+    backends = registries(reactor, settings, ManifestCache(0, 0.0, reactor.seconds))
     report = await Comparison(backends, rules, reactor).compare(images, progress)
     return evolve(report, notes=(*notes, *report.notes))
 
@@ -75,7 +75,7 @@ async def _usual(
     """Return the canary and the images that were pulled recently, and what to note if the daemon cannot be asked."""
     canary, rules = settings.health.canary, settings.rules
     try:
-        pulls = await control_client.ask(reactor, find_socket(options), "GET", "/lately", RecentPulls)
+        pulls = await control_client.ask(reactor, find_socket(options), "GET", "/recent-pulls", RecentImages)
     except ControlError as error:
-        return subjects.usual(canary, (), rules), (f"{error}: what was pulled lately is not known",)
+        return subjects.usual(canary, (), rules), (f"{error}: what was pulled recently is not known",)
     return subjects.usual(canary, pulls.images, rules), ()

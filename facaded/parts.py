@@ -13,14 +13,14 @@ from facaded.admin.site import Admin
 from facaded.admin.status import InForce
 from facaded.backends.fetcher import Fetcher
 from facaded.backends.ladder import Probe, prober_of
-from facaded.backends.manifests import Cache
+from facaded.backends.manifests import ManifestCache
 from facaded.backends.registry import Registry
 from facaded.backends.tokens import AuthorizedClient, Tokens
 from facaded.backends.watch import Watch
 from facaded.config import Backend, Config, Loaded, SettingsError, state_directory
 from facaded.net.connections import pooled_client
 from facaded.net.reactor import IFacadedReactor
-from facaded.policy.answers import Mode, Rules, Situation, ping_leads_to
+from facaded.policy.decision import Mode, RoutingState, Rules, ping_leads_to
 from facaded.policy.health import Quota
 from facaded.policy.plan import Plan, Watched
 from facaded.reload import Prepare, Swap
@@ -48,7 +48,7 @@ def probe(reactor: IFacadedReactor, config: Config, backend: Backend) -> Probe:
 def registries(
     reactor: IFacadedReactor,
     config: Config,
-    cache: Cache,
+    cache: ManifestCache,
     note_quota: Callable[[str, str, Quota], None] = no_quota,
 ) -> dict[str, Registry]:
     """Every backend, by its name, as it is asked for what is served.
@@ -67,7 +67,7 @@ def registries(
 
 def fetcher(reactor: IFacadedReactor, config: Config, watch: Watch) -> Fetcher:
     """What asks the backends for what is served. It knows nothing of what one before it served."""
-    cache = Cache(config.cache.manifests, config.cache.tag_ttl, reactor.seconds)
+    cache = ManifestCache(config.cache.manifests, config.cache.tag_ttl, reactor.seconds)
     return Fetcher(registries(reactor, config, cache, watch.quotas.note), reactor, watch.probe_soon)
 
 
@@ -79,11 +79,11 @@ def plan(reactor: IFacadedReactor, config: Config, rules: Rules) -> Plan:
         each.name: _watched(reactor, config, each) for each in config.backends if each.name in used
     }
 
-    def pinged(redirecting: tuple[str, ...]) -> str:
-        return ping_leads_to(rules, Situation(redirecting, redirecting))
+    def ping_target(redirecting: tuple[str, ...]) -> str:
+        return ping_leads_to(rules, RoutingState(redirecting, redirecting))
 
     handover = config.health.handover if rules.mode is Mode.AUTO else 0.0  # the others answer all in one way
-    return Plan(watched, routes, config.health.machine, handover, pinged)
+    return Plan(watched, routes, config.health.machine, handover, ping_target)
 
 
 def _watched(reactor: IFacadedReactor, config: Config, backend: Backend) -> Watched:
@@ -154,7 +154,7 @@ def prepare_backends(
         def swap() -> None:
             state.reconfigure(directory, known)
             facade.reconfigure(rules, new_fetcher)
-            watch.reconfigure(new_plan)  # pushes who is in charge to the facade, and what to write to the state
+            watch.reconfigure(new_plan)  # pushes which backend is active to the facade, and what to write to the state
 
         return swap
 

@@ -18,10 +18,10 @@ from facaded import files
 from facaded.backends.watch import Watch
 from facaded.net.text import printable
 from facaded.policy.changes import Change
-from facaded.policy.failover import Charge
+from facaded.policy.failover import Active
 from facaded.policy.health import MOST_RELAPSES, Health, Purpose, Result, State, Step, Verdict, remembered
 from facaded.policy.overrides import LONGEST, Override, Overrides
-from facaded.policy.standing import FORGOTTEN, Standing
+from facaded.policy.watch_state import FORGOTTEN, WatchState
 
 FILE = "state.json"
 VERSION = 2
@@ -67,9 +67,9 @@ class Identity:
 
 @frozen
 class Kept:
-    """What a state file held: a standing to start from if there is one, and a sentence if something was wrong."""
+    """What a state file held: a watch_state to start from if there is one, and a sentence if something was wrong."""
 
-    standing: Standing | None = None
+    watch_state: WatchState | None = None
     warning: str | None = None
     writable: bool = True
 
@@ -78,7 +78,7 @@ class StateStore(Service):
     """Keeps the state file: read before there is a watch, then written after every change of it and at the stop.
 
     `clock` gives monotonic seconds, `wall` those since the epoch. `backends` are those of the settings. `kept` says
-    whether what is known now outlives a restart. Stop it after the watch: it writes the last standing.
+    whether what is known now outlives a restart. Stop it after the watch: it writes the last watch_state.
     """
 
     _log = Logger()
@@ -94,7 +94,7 @@ class StateStore(Service):
         self._writable = True
         self._watch: Watch | None = None
 
-    def read(self) -> Standing | None:
+    def read(self) -> WatchState | None:
         """Return what an earlier run knew, if it left anything. Raises StateError if there is no place for the state.
 
         A state file that can neither be read nor set aside is never overwritten.
@@ -108,18 +108,18 @@ class StateStore(Service):
         if kept.warning:
             self._log.warn("{warning}", warning=kept.warning)
         self.kept = self._writable = kept.writable
-        return kept.standing
+        return kept.watch_state
 
     def follow(self, watch: Watch) -> None:
         """Write what this watch knows: after every change, after its first round, and at the stop."""
         self._watch = watch
         watch.subscribe(self._changed)
-        watch.when_settled().addCallback(lambda _: self._keep(watch.standing))
+        watch.when_settled().addCallback(lambda _: self._keep(watch.watch_state))
 
     def reconfigure(self, directory: Path, backends: Mapping[str, Identity]) -> None:
         """Go on by other settings. Call it before the watch gets its new plan: that change is the first to be written.
 
-        Until then the standing may have backends that these settings do not have.
+        Until then the watch_state may have backends that these settings do not have.
         """
         self._directory = directory
         self._backends = backends
@@ -127,17 +127,17 @@ class StateStore(Service):
     def stopService(self) -> None:
         Service.stopService(self)
         if self._watch is not None:
-            self._keep(self._watch.standing)
+            self._keep(self._watch.watch_state)
 
     def _changed(self, change: Change) -> None:
-        self._keep(change.standing)
+        self._keep(change.watch_state)
 
-    def _keep(self, standing: Standing) -> None:
+    def _keep(self, watch_state: WatchState) -> None:
         self.kept = False
         if not self._writable:
             return
         try:
-            write(self._directory, standing, self._backends, self._clocks())
+            write(self._directory, watch_state, self._backends, self._clocks())
         except OSError as error:
             self._log.warn("the state cannot be written ({why}); it is kept in memory", why=error.strerror)
         else:
@@ -166,24 +166,24 @@ def read(directory: Path, backends: Mapping[str, Identity], clocks: Clocks) -> K
         return _set_aside(path, f"cannot be read ({error.strerror})")
 
 
-def write(directory: Path, standing: Standing, backends: Mapping[str, Identity], clocks: Clocks) -> None:
+def write(directory: Path, watch_state: WatchState, backends: Mapping[str, Identity], clocks: Clocks) -> None:
     """Write the state whole: a reader sees the old file or the new one, whenever the machine stops.
 
     Raises OSError if it cannot be written; then the old file is as it was.
     """
     files.make_directory(directory)
-    content = json.dumps(_document(standing, backends, clocks), indent=1)
+    content = json.dumps(_document(watch_state, backends, clocks), indent=1)
     files.replace(directory / FILE, f"{content}\n".encode())
 
 
-def _document(standing: Standing, backends: Mapping[str, Identity], clocks: Clocks) -> dict[str, Any]:
+def _document(watch_state: WatchState, backends: Mapping[str, Identity], clocks: Clocks) -> dict[str, Any]:
     return {
         "version": VERSION,
         "written": clocks.wall,
-        "pinged": standing.pinged,
-        "changed": _wall(standing.changed, clocks),
-        "pins": _overrides(standing.overrides.pins, clocks),
-        "drains": _overrides(standing.overrides.drains, clocks),
+        "pinged": watch_state.last_ping_target,
+        "changed": _wall(watch_state.changed, clocks),
+        "pins": _overrides(watch_state.overrides.pins, clocks),
+        "drains": _overrides(watch_state.overrides.drains, clocks),
         "charges": [
             {
                 "route": list(route),
@@ -191,11 +191,11 @@ def _document(standing: Standing, backends: Mapping[str, Identity], clocks: Cloc
                 "backend": each.backend,
                 "since": clocks.to_wall(each.since),
             }
-            for (route, purpose), each in standing.charges.items()
+            for (route, purpose), each in watch_state.active.items()
         ],
         "backends": {
             name: {"url": backends[name].url, "canary": backends[name].canary, **_backend(each, clocks)}
-            for name, each in standing.healths.items()
+            for name, each in watch_state.healths.items()
         },
     }
 
@@ -213,8 +213,8 @@ def _backend(each: Health, clocks: Clocks) -> dict[str, Any]:
         "since": clocks.to_wall(each.since),
         "back": _wall(each.back_at, clocks),
         "relapses": each.relapses,
-        "proven": each.proven,
-        "hurdle": each.hurdle.value if each.hurdle else None,
+        "proven": each.canary_seen,
+        "hurdle": each.deepest_failed_step.value if each.deepest_failed_step else None,
         "failed": _failed(each, clocks),
     }
 
@@ -225,12 +225,12 @@ def _failed(each: Health, clocks: Clocks) -> dict[str, Any] | None:
     return {
         "verdict": each.failed.verdict.value,
         "step": each.failed.step.value,
-        "words": each.failed.words,
+        "words": each.failed.reason,
         "at": clocks.to_wall(each.failed_at),
     }
 
 
-def _standing(document: Any, backends: Mapping[str, Identity], clocks: Clocks) -> Standing:
+def _standing(document: Any, backends: Mapping[str, Identity], clocks: Clocks) -> WatchState:
     if document["version"] != VERSION:
         raise ValueError("another version")
     healths = {
@@ -238,8 +238,8 @@ def _standing(document: Any, backends: Mapping[str, Identity], clocks: Clocks) -
         for name, each in document["backends"].items()
         if name in backends and each["url"] == backends[name].url
     }
-    charges = {
-        (tuple(map(str, each["route"])), Purpose(each["purpose"])): Charge(
+    active = {
+        (tuple(map(str, each["route"])), Purpose(each["purpose"])): Active(
             each["backend"], _moment(each["since"], clocks)
         )
         for each in document["charges"]
@@ -251,7 +251,7 @@ def _standing(document: Any, backends: Mapping[str, Identity], clocks: Clocks) -
     overrides = Overrides(_kept_overrides(document["pins"], clocks), _kept_overrides(document["drains"], clocks))
     if len(overrides.pins) > 1 or overrides.pins.keys() & overrides.drains.keys():
         raise ValueError("a contradiction")
-    return Standing(healths, charges, overrides, pinged, _moment_or_none(document["changed"], clocks))
+    return WatchState(healths, active, overrides, pinged, _moment_or_none(document["changed"], clocks))
 
 
 def _kept_overrides(kept: Any, clocks: Clocks) -> dict[str, Override]:
@@ -270,8 +270,8 @@ def _health(kept: Any, same_canary: bool, clocks: Clocks) -> Health:
         _moment(kept["since"], clocks),
         back_at=_moment_or_none(kept["back"], clocks),
         relapses=relapses,
-        proven=bool(kept["proven"]) and same_canary,
-        hurdle=Step(kept["hurdle"]) if kept["hurdle"] else None,
+        canary_seen=bool(kept["proven"]) and same_canary,
+        deepest_failed_step=Step(kept["hurdle"]) if kept["hurdle"] else None,
     )
     if (failed := kept["failed"]) is not None:
         result = Result(Verdict(failed["verdict"]), Step(failed["step"]), printable(str(failed["words"])), latency=0.0)
@@ -302,7 +302,7 @@ def _time(wall: Any) -> float:
 
 
 def _set_aside(path: Path, why: str) -> Kept:
-    forgotten = Standing({}, {}, pinged=FORGOTTEN)
+    forgotten = WatchState({}, {}, last_ping_target=FORGOTTEN)
     try:
         aside = files.set_aside(path, "unreadable")
     except OSError as error:

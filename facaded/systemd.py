@@ -79,5 +79,5 @@ class Supervision(Service):
         def written(monotonic: float) -> str:
             return datetime.fromtimestamp(clocks.to_wall(monotonic)).astimezone().strftime("%H:%M")
 
-        healths = now.standing.healths
-        return summarise(tuple(healths), healths, now.charge, now.standing.overrides, written)
+        healths = now.watch_state.healths
+        return summarise(tuple(healths), healths, now.active, now.watch_state.overrides, written)

@@ -15,12 +15,12 @@ from twisted.internet.task import Clock
 
 from facaded import state
 from facaded.backends.watch import Watch
-from facaded.policy.answers import Situation
 from facaded.policy.changes import Change
+from facaded.policy.decision import RoutingState
 from facaded.policy.health import Canary, Health, Purpose, Result, State, Step, Verdict
 from facaded.policy.overrides import ContradictionError
 from facaded.policy.plan import Plan
-from facaded.policy.standing import Standing
+from facaded.policy.watch_state import WatchState
 from facaded.state import Clocks, Identity
 from tests.watching import Scripted
 
@@ -63,11 +63,11 @@ class Machine(RuleBasedStateMachine):
     def begin(self) -> None:
         self.start(None)
 
-    def start(self, kept: Standing | None) -> None:
+    def start(self, kept: WatchState | None) -> None:
         self.clock, self.backends = Clock(), Scripted()
         self.boot = self.wall
         self.watch = Watch(self.clock, lambda: self.now, Random(1), self.plan(), kept)
-        self.pushed, self.known, self.unread = self.situation, self.watch.standing, list[Change]()
+        self.pushed, self.known, self.unread = self.routing, self.watch.watch_state, list[Change]()
         self.watch.subscribe(self.hear)
         self.watch.startService()
 
@@ -76,11 +76,11 @@ class Machine(RuleBasedStateMachine):
         return self.boot + self.clock.seconds()
 
     @property
-    def situation(self) -> Situation:
-        return self.watch.snapshot().situation
+    def routing(self) -> RoutingState:
+        return self.watch.snapshot().routing
 
     def hear(self, change: Change) -> None:
-        self.pushed = change.situation
+        self.pushed = change.routing
         self.unread.append(change)
 
     def plan(self) -> Plan:
@@ -91,9 +91,9 @@ class Machine(RuleBasedStateMachine):
     def answer(self, name: str, result: Result) -> None:
         if name not in self.backends.waiting:
             return
-        before, healths = self.situation, dict(self.watch.standing.healths)
+        before, healths = self.routing, dict(self.watch.watch_state.healths)
         self.backends.answer(name, result)
-        after = self.situation
+        after = self.routing
         for purpose, was, now in (
             (Purpose.REDIRECT, before.redirecting, after.redirecting),
             (Purpose.SERVE, before.serving, after.serving),
@@ -105,15 +105,15 @@ class Machine(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from((*NAMES, "nowhere")))
     def hint(self, name: str) -> None:
-        before = self.watch.standing
+        before = self.watch.watch_state
         self.watch.probe_soon(name)
-        assert self.watch.standing == before, "only probes change a state"
+        assert self.watch.watch_state == before, "only probes change a state"
 
     @rule(seconds=st.sampled_from([0.1, 0.9, 2.0, 9.0, 40.0, 100.0]))
     def wait(self, seconds: float) -> None:
         for _ in range(int(seconds / 0.1)):
             self.clock.advance(0.1)
-            assert self.pushed == self.situation
+            assert self.pushed == self.routing
 
     @rule(
         name=st.sampled_from((*NAMES, "nowhere")),
@@ -121,7 +121,7 @@ class Machine(RuleBasedStateMachine):
         seconds=st.none() | st.floats(0.1, 300),
     )
     def override(self, name: str, command: str, seconds: float | None) -> None:
-        before = self.watch.standing
+        before = self.watch.watch_state
         try:
             match command:
                 case "pin":
@@ -133,48 +133,48 @@ class Machine(RuleBasedStateMachine):
                 case _:
                     self.watch.unpin()
         except ContradictionError:
-            assert self.watch.standing == before
+            assert self.watch.watch_state == before
 
     @rule(handover=st.sampled_from(HANDOVERS))
     def reload(self, handover: float) -> None:
         self.routes = self.routes[::-1] if self.routes == ROUTES else ROUTES
         self.handover = handover
-        overrides, leads = self.watch.standing.overrides, self.situation.redirecting
+        overrides, leads = self.watch.watch_state.overrides, self.routing.redirecting
         self.watch.reconfigure(self.plan())
-        assert self.watch.standing.overrides == overrides
-        if self.watch.settled and self.situation.redirecting != leads and handover:
-            assert self.situation.handover
+        assert self.watch.watch_state.overrides == overrides
+        if self.watch.settled and self.routing.redirecting != leads and handover:
+            assert self.routing.handover
 
     @precondition(lambda self: self.watch.settled)
     @rule(away=st.sampled_from([0.1, 20.0, 4000.0]))
     def restart(self, away: float) -> None:
         """Killed after its last write, and started again by a machine whose monotonic clock begins anew."""
         directory, clocks = Path(self.directory.name), Clocks(self.now, self.clock.seconds())
-        standing = self.watch.standing
-        state.write(directory, standing, KNOWN, clocks)
-        assert_same(state.read(directory, KNOWN, clocks).standing, standing)
+        watch_state = self.watch.watch_state
+        state.write(directory, watch_state, KNOWN, clocks)
+        assert_same(state.read(directory, KNOWN, clocks).watch_state, watch_state)
         self.watch.stopService()
         self.wall = self.now + away
         kept = state.read(directory, KNOWN, Clocks(self.wall, 0.0))
         assert kept.warning is None
-        self.start(kept.standing)
+        self.start(kept.watch_state)
         for name in NAMES:
-            if standing.healths[name].state is State.DOWN:
-                assert self.watch.standing.healths[name].state is State.DOWN
+            if watch_state.healths[name].state is State.DOWN:
+                assert self.watch.watch_state.healths[name].state is State.DOWN
 
     def works(self, name: str, purpose: Purpose) -> bool:
-        overrides = self.watch.standing.overrides
-        return self.watch.standing.healths[name].usable(purpose) and not overrides.pins and not overrides.drains
+        overrides = self.watch.watch_state.overrides
+        return self.watch.watch_state.healths[name].usable(purpose) and not overrides.pins and not overrides.drains
 
     @invariant()
     def what_was_pushed_is_what_is_so(self) -> None:
-        assert self.pushed == self.situation
+        assert self.pushed == self.routing
 
     @invariant()
     def each_change_leads_from_the_one_before_to_the_next(self) -> None:
         changes, self.unread = self.unread, []
         for change in changes:
-            before, after, self.known = self.known, change.standing, change.standing
+            before, after, self.known = self.known, change.watch_state, change.watch_state
             states = {name: each.state for name, each in after.healths.items()}
             moved = {
                 each.backend: (each.before, each.after) for each in change.transitions if each.before is not each.after
@@ -187,36 +187,36 @@ class Machine(RuleBasedStateMachine):
             }
             taken = {each.place: (each.before, each.after) for each in change.takeovers}
             assert taken == {
-                place: (before.charges[place].backend, charge.backend)
-                for place, charge in after.charges.items()
-                if place in before.charges and before.charges[place].backend != charge.backend
+                place: (before.active[place].backend, active.backend)
+                for place, active in after.active.items()
+                if place in before.active and before.active[place].backend != active.backend
             }
 
     @invariant()
     def one_is_in_charge_of_each_route_and_answer(self) -> None:
         now = self.watch.snapshot()
-        situation, overrides = now.situation, now.standing.overrides
-        for purpose, in_charge in ((Purpose.REDIRECT, situation.redirecting), (Purpose.SERVE, situation.serving)):
-            for route, name in zip(self.routes, in_charge, strict=True):
+        routing, overrides = now.routing, now.watch_state.overrides
+        for purpose, active in ((Purpose.REDIRECT, routing.redirecting), (Purpose.SERVE, routing.serving)):
+            for route, name in zip(self.routes, active, strict=True):
                 assert name in route
                 if overrides.pinned in route:
                     assert name == overrides.pinned
                 elif name in overrides.drains:
                     assert set(route) <= set(overrides.drains), "drained, and others are not"
-                elif not self.watch.standing.healths[name].usable(purpose):
+                elif not self.watch.watch_state.healths[name].usable(purpose):
                     others = [each for each in route if each not in overrides.drains]
-                    assert not any(self.watch.standing.healths[each].usable(purpose) for each in others)
+                    assert not any(self.watch.watch_state.healths[each].usable(purpose) for each in others)
                 assert name in now.explain((route, purpose))
 
 
-def assert_same(kept: Standing | None, written: Standing) -> None:
+def assert_same(kept: WatchState | None, written: WatchState) -> None:
     """What is read back is what was written, but for what the first probes tell anew."""
     assert kept is not None
-    assert (kept.pinged, kept.charges.keys()) == (written.pinged, written.charges.keys())
+    assert (kept.last_ping_target, kept.active.keys()) == (written.last_ping_target, written.active.keys())
     assert moments([kept.changed]) == moments([written.changed])
-    for place, charge in written.charges.items():
-        assert kept.charges[place].backend == charge.backend
-        assert moments([kept.charges[place].since]) == moments([charge.since])
+    for place, active in written.active.items():
+        assert kept.active[place].backend == active.backend
+        assert moments([kept.active[place].since]) == moments([active.since])
     for mine, theirs in (
         (kept.overrides.pins, written.overrides.pins),
         (kept.overrides.drains, written.overrides.drains),
@@ -238,8 +238,8 @@ def moments(times: list[float | None]) -> object:
 
 def told(health: Health) -> tuple[object, ...]:
     failed = health.failed
-    said = (failed.verdict, failed.step, failed.words) if failed else None
-    return health.state, health.relapses, health.proven, health.hurdle, said
+    said = (failed.verdict, failed.step, failed.reason) if failed else None
+    return health.state, health.relapses, health.canary_seen, health.deepest_failed_step, said
 
 
 TestMachine = Machine.TestCase

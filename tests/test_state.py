@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 from facaded.files import SET_ASIDE
-from facaded.policy.failover import Charge
+from facaded.policy.failover import Active
 from facaded.policy.health import Health, Purpose, Result, State, Step, Verdict
 from facaded.policy.overrides import LONGEST, Override, Overrides
-from facaded.policy.standing import FORGOTTEN, Standing
+from facaded.policy.watch_state import FORGOTTEN, WatchState
 from facaded.state import FILE, Clocks, Identity, StateError, StateStore, read, write
 from tests.watching import BAD, GOOD, Watching
 
@@ -24,13 +24,20 @@ THEN = Clocks(wall=1_800_000_000.0, monotonic=500.0)
 LATER = Clocks(wall=1_800_000_060.0, monotonic=7.0)
 FAILED = Result(Verdict.BAD, Step.TOKEN, "time-out", 0.0)
 DOWN = Health(
-    State.DOWN, 400.0, failed=FAILED, failed_at=490.0, hurdle=Step.BLOB, proven=True, back_at=300.0, relapses=2
+    State.DOWN,
+    400.0,
+    failed=FAILED,
+    failed_at=490.0,
+    deepest_failed_step=Step.BLOB,
+    canary_seen=True,
+    back_at=300.0,
+    relapses=2,
 )
-STANDING = Standing(
+STANDING = WatchState(
     {"hub": DOWN, "ghcr": Health(State.UP, 100.0)},
-    {(("hub", "ghcr"), Purpose.REDIRECT): Charge("ghcr", 410.0)},
+    {(("hub", "ghcr"), Purpose.REDIRECT): Active("ghcr", 410.0)},
     Overrides(pins={"ghcr": Override(450.0, 7650.0)}, drains={"hub": Override(420.0)}),
-    pinged="https://ghcr.test/v2/",
+    last_ping_target="https://ghcr.test/v2/",
     changed=410.0,
 )
 
@@ -39,13 +46,13 @@ def test_what_is_written_is_read_back_by_another_boot_s_clock(tmp_path: Path) ->
     write(tmp_path, STANDING, URLS, THEN)
     kept = read(tmp_path, URLS, LATER)
     assert kept.warning is None
-    assert kept.standing is not None
-    assert kept.standing.healths["hub"] == evolve(DOWN, since=-153.0, failed_at=-63.0, back_at=-253.0)
-    assert kept.standing.healths["ghcr"] == Health(State.UNKNOWN, -453.0)
-    assert kept.standing.overrides == Overrides({"ghcr": Override(-103.0, 7097.0)}, {"hub": Override(-133.0)})
-    assert kept.standing.pinged == "https://ghcr.test/v2/"
-    assert kept.standing.charges == {(("hub", "ghcr"), Purpose.REDIRECT): Charge("ghcr", -143.0)}
-    assert kept.standing.changed == -143.0
+    assert kept.watch_state is not None
+    assert kept.watch_state.healths["hub"] == evolve(DOWN, since=-153.0, failed_at=-63.0, back_at=-253.0)
+    assert kept.watch_state.healths["ghcr"] == Health(State.UNKNOWN, -453.0)
+    assert kept.watch_state.overrides == Overrides({"ghcr": Override(-103.0, 7097.0)}, {"hub": Override(-133.0)})
+    assert kept.watch_state.last_ping_target == "https://ghcr.test/v2/"
+    assert kept.watch_state.active == {(("hub", "ghcr"), Purpose.REDIRECT): Active("ghcr", -143.0)}
+    assert kept.watch_state.changed == -143.0
 
 
 WRITTEN_BEFORE = """{
@@ -92,7 +99,7 @@ def test_a_state_file_that_an_earlier_version_wrote_is_read_and_written_in_the_s
     kept = read(tmp_path, URLS, THEN)
     assert kept.warning is None
     healths = {"hub": DOWN, "ghcr": Health(State.UNKNOWN, 100.0)}
-    assert kept.standing == evolve(STANDING, healths=healths)
+    assert kept.watch_state == evolve(STANDING, healths=healths)
     write(tmp_path, STANDING, URLS, THEN)
     written = (tmp_path / FILE).read_text()
     assert json.loads(written) == json.loads(WRITTEN_BEFORE)
@@ -102,43 +109,43 @@ def test_a_state_file_that_an_earlier_version_wrote_is_read_and_written_in_the_s
 def test_a_clock_that_was_wrong_makes_no_time_lie_in_the_future(tmp_path: Path) -> None:
     write(tmp_path, STANDING, URLS, evolve(THEN, wall=4e9))
     kept = read(tmp_path, URLS, LATER)
-    assert kept.standing is not None
-    assert kept.standing.healths["hub"].since == LATER.monotonic
+    assert kept.watch_state is not None
+    assert kept.watch_state.healths["hub"].since == LATER.monotonic
 
 
 def test_a_backend_at_another_url_is_another_backend(tmp_path: Path) -> None:
     write(tmp_path, STANDING, URLS, THEN)
     kept = read(tmp_path, {**URLS, "hub": Identity("https://other.test", "org/app:latest")}, THEN)
-    assert kept.standing is not None
-    assert set(kept.standing.healths) == {"ghcr"}
+    assert kept.watch_state is not None
+    assert set(kept.watch_state.healths) == {"ghcr"}
     kept = read(tmp_path, {"hub": URLS["hub"]}, THEN)
-    assert kept.standing is not None
-    assert kept.standing.charges == {}
+    assert kept.watch_state is not None
+    assert kept.watch_state.active == {}
 
 
 def test_another_canary_is_one_that_the_backend_has_not_proven_to_have(tmp_path: Path) -> None:
     write(tmp_path, STANDING, URLS, THEN)
     kept = read(tmp_path, {**URLS, "hub": Identity("https://hub.test", "org/typo:latest")}, THEN)
-    assert kept.standing is not None
-    assert not kept.standing.healths["hub"].proven
+    assert kept.watch_state is not None
+    assert not kept.watch_state.healths["hub"].canary_seen
 
 
 def test_an_override_ends_by_the_wall_clock_though_the_daemon_was_away(tmp_path: Path) -> None:
     write(tmp_path, STANDING, URLS, THEN)
     kept = read(tmp_path, URLS, Clocks(THEN.wall + 7200, monotonic=0.0))
-    assert kept.standing is not None
-    assert kept.standing.overrides.left(URLS, now=0.0) == Overrides({}, {"hub": Override(-7280.0)})
+    assert kept.watch_state is not None
+    assert kept.watch_state.overrides.left(URLS, now=0.0) == Overrides({}, {"hub": Override(-7280.0)})
 
 
 def test_a_clock_that_was_wrong_does_not_make_an_override_last_for_ever(tmp_path: Path) -> None:
     write(tmp_path, STANDING, URLS, evolve(THEN, wall=4e9))
     kept = read(tmp_path, URLS, LATER)
-    assert kept.standing is not None
-    assert kept.standing.overrides.pins["ghcr"].until == LATER.monotonic + 7200
+    assert kept.watch_state is not None
+    assert kept.watch_state.overrides.pins["ghcr"].until == LATER.monotonic + 7200
     (tmp_path / FILE).write_text(json.dumps({**EMPTY, "pins": {"hub": {"since": 1, "until": 4e9}}}))
     kept = read(tmp_path, URLS, LATER)
-    assert kept.standing is not None
-    assert kept.standing.overrides.pins["hub"].until == LATER.monotonic + LONGEST
+    assert kept.watch_state is not None
+    assert kept.watch_state.overrides.pins["hub"].until == LATER.monotonic + LONGEST
 
 
 def test_a_clock_that_is_wrong_at_the_writing_leaves_a_state_that_can_be_read(tmp_path: Path) -> None:
@@ -205,7 +212,7 @@ GARBAGE = [
 def test_garbage_is_set_aside_and_not_overwritten(tmp_path: Path, garbage: bytes) -> None:
     (tmp_path / FILE).write_bytes(garbage)
     kept = read(tmp_path, URLS, THEN)
-    assert kept.standing == Standing({}, {}, pinged=FORGOTTEN)
+    assert kept.watch_state == WatchState({}, {}, last_ping_target=FORGOTTEN)
     assert kept.writable
     assert kept.warning is not None
     assert "set aside" in kept.warning
@@ -213,8 +220,8 @@ def test_garbage_is_set_aside_and_not_overwritten(tmp_path: Path, garbage: bytes
     aside = [path for path in tmp_path.iterdir() if "unreadable" in path.name]
     assert [path.read_bytes() for path in aside] == [garbage]
     kept = read(tmp_path, URLS, THEN)
-    assert kept.standing is not None
-    assert kept.standing.healths["hub"] == DOWN
+    assert kept.watch_state is not None
+    assert kept.watch_state.healths["hub"] == DOWN
 
 
 def test_the_state_that_the_garbage_is_made_of_is_a_good_one(tmp_path: Path) -> None:
@@ -306,7 +313,7 @@ def test_the_last_standing_is_written_at_the_stop(tmp_path: Path) -> None:
     store = keeping(tmp_path, watching)
     watching.backends.answer("hub", BAD)
     watching.advance(30)
-    watching.backends.answer("hub", evolve(BAD, words="connection reset"))  # still down: no change
+    watching.backends.answer("hub", evolve(BAD, reason="connection reset"))  # still down: no change
     assert written(tmp_path)["backends"]["hub"]["failed"]["words"] == "connection refused"
     watching.watch.stopService()
     store.stopService()

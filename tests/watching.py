@@ -8,11 +8,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from facaded.backends.watch import Watch
-from facaded.policy.answers import Situation
 from facaded.policy.changes import Change
-from facaded.policy.health import Climb, Result, Settings, Step, Verdict
+from facaded.policy.decision import RoutingState
+from facaded.policy.health import ProbeDepth, Result, Settings, Step, Verdict
 from facaded.policy.plan import Plan, Watched
-from facaded.policy.standing import Standing
+from facaded.policy.watch_state import WatchState
 
 GOOD = Result(Verdict.GOOD, Step.TOKEN, "token granted", 0.1)
 BAD = Result(Verdict.BAD, Step.PING, "connection refused", 0.1)
@@ -26,7 +26,7 @@ class Scripted:
     waiting: dict[str, Deferred[Result]] = field(factory=dict)
     cancelled: list[str] = field(factory=list)
     asked: list[str] = field(factory=list)
-    climbs: dict[str, list[Climb]] = field(factory=dict)
+    climbs: dict[str, list[ProbeDepth]] = field(factory=dict)
 
     def plan(self, *names: str, urls: Mapping[str, str] | None = None, failback_after: float = 60) -> Plan:
         def watched(name: str) -> Watched:
@@ -38,7 +38,7 @@ class Scripted:
     def answer(self, name: str, result: Result) -> None:
         self.waiting.pop(name).callback(result)
 
-    def _probe(self, name: str, climb: Climb) -> Deferred[Result]:
+    def _probe(self, name: str, climb: ProbeDepth) -> Deferred[Result]:
         self.asked.append(name)
         self.climbs.setdefault(name, []).append(climb)
         self.waiting[name] = Deferred(lambda _: self.cancelled.append(name))
@@ -61,7 +61,7 @@ class Watching:
     watch: Watch = field(init=False)
 
     @classmethod
-    def begin(cls, *names: str, kept: Standing | None = None, failback_after: float = 60) -> "Watching":
+    def begin(cls, *names: str, kept: WatchState | None = None, failback_after: float = 60) -> "Watching":
         clock, backends, news = Clock(), Scripted(), list[str]()
         watching = cls(clock, backends, news)
         plan = backends.plan(*names, failback_after=failback_after)
@@ -78,12 +78,12 @@ class Watching:
             self.kept += 1
 
     @property
-    def in_charge(self) -> str:
-        return self.watch.snapshot().charge.backend
+    def active(self) -> str:
+        return self.watch.snapshot().active.backend
 
     @property
-    def situation(self) -> Situation:
-        return self.watch.snapshot().situation
+    def routing(self) -> RoutingState:
+        return self.watch.snapshot().routing
 
     def advance(self, seconds: float) -> None:
         """Let time pass in steps small enough that every wait ends in its own."""
@@ -91,7 +91,7 @@ class Watching:
             self.clock.advance(0.1)
 
 
-def up(*names: str, failback_after: float = 60, kept: Standing | None = None) -> Watching:
+def up(*names: str, failback_after: float = 60, kept: WatchState | None = None) -> Watching:
     """A watch whose first round found every backend up."""
     watching = Watching.begin(*names, failback_after=failback_after, kept=kept)
     for name in names:

@@ -5,14 +5,14 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from facaded.admin.control import CommandRefusedError, CommandTable, Parameters
-from facaded.admin.protocol import Overridden, RecentPulls, Reloaded, RenewalBegun
+from facaded.admin.protocol import Overridden, RecentImages, Reloaded, RenewalBegun
 from facaded.admin.status import Status
 from facaded.backends.watch import Watch
 from facaded.explain.explanation import Explanation, explain_pull
-from facaded.policy.answers import Rules
+from facaded.policy.decision import Rules
 from facaded.policy.health import Purpose
-from facaded.policy.lately import Lately
 from facaded.policy.overrides import ContradictionError
+from facaded.policy.recent_pulls import RecentPulls
 from facaded.tls.acme.order_status import OrderStatus
 
 NOT_KEPT = "the state cannot be written: this ends with a restart"
@@ -62,7 +62,7 @@ class Commands:
         reporter: Reports,
         reloader: Reloads,
         state: KeepsState,
-        recent: Lately,
+        recent: RecentPulls,
         renewer: Renews | None = None,
     ) -> None:
         self._rules = rules
@@ -82,7 +82,7 @@ class Commands:
         """Every command, by its method and path."""
         return {
             ("GET", "/status"): self.status,
-            ("GET", "/lately"): self.list_recent_pulls,
+            ("GET", "/recent-pulls"): self.list_recent_pulls,
             ("GET", "/explain"): self.explain,
             ("POST", "/reload"): self.reload,
             ("POST", "/renew"): self.renew,
@@ -96,19 +96,19 @@ class Commands:
         """Return the status of the daemon."""
         return self._reporter.report(self._renewer.status() if self._renewer else ())
 
-    def list_recent_pulls(self, _: Parameters) -> RecentPulls:
+    def list_recent_pulls(self, _: Parameters) -> RecentImages:
         """Return the images that were pulled recently."""
-        return RecentPulls(self._recent.images())
+        return RecentImages(self._recent.images())
 
     def explain(self, given: Parameters) -> Explanation:
         """Explain what a pull of the image is answered now."""
         now = self._watch.snapshot()
 
-        def in_charge(route: tuple[str, ...], purpose: Purpose) -> str:
+        def explain_active(route: tuple[str, ...], purpose: Purpose) -> str:
             return now.explain((route, purpose))
 
         try:
-            return explain_pull(given.image, given.client, self._rules, now.situation, in_charge)
+            return explain_pull(given.image, given.client, self._rules, now.routing, explain_active)
         except ValueError as error:
             raise CommandRefusedError(str(error)) from None
 
@@ -129,13 +129,13 @@ class Commands:
         return RenewalBegun(tuple(names), tuple(refusals))
 
     def pin(self, given: Parameters) -> Overridden:
-        """Put a backend in charge."""
+        """Make a backend the active one."""
         with _refusing():
             self._watch.pin(given.backend, given.seconds)
         return self._overridden()
 
     def unpin(self, _: Parameters) -> Overridden:
-        """Let health decide again who is in charge."""
+        """Let health decide again which backend is active."""
         with _refusing():
             self._watch.unpin()
         return self._overridden()

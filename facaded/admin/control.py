@@ -1,6 +1,7 @@
 """The daemon's end of the control socket: HTTP and JSON over a Unix socket that only the daemon's own user can open.
 
-`GET /status` gives the status document, `GET /lately` the images pulled last, `POST /reload` reloads the settings,
+`GET /status` gives the status document, `GET /recent-pulls` the images pulled last, `POST /reload` reloads
+the settings,
 `POST /pin` and the like take `backend` and `seconds` in the query. A refusal is 409 with `problems`, which are
 sentences.
 """

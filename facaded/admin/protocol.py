@@ -9,15 +9,15 @@ from facaded.net.schema import Document
 
 
 @frozen
-class RecentPulls(Document):
-    """Answers `GET /lately`: references of the images that were pulled recently, the latest first."""
+class RecentImages(Document):
+    """Answers `GET /recent-pulls`: references of the images that were pulled recently, the latest first."""
 
     images: tuple[str, ...]
 
 
 @frozen
 class Overridden(Document):
-    """Answers `POST /pin`, `/unpin`, `/drain` and `/undrain`: who is in charge now and why, and what to know of it."""
+    """Answers `POST /pin`, `/unpin`, `/drain` and `/undrain`: the active backend, why, and warnings."""
 
     why: str
     warnings: tuple[str, ...]

@@ -9,7 +9,7 @@ from attrs import field, frozen
 
 from facaded import __version__
 from facaded.net.schema import LEFT_OUT, Document, key
-from facaded.policy.answers import Rules
+from facaded.policy.decision import Rules
 from facaded.policy.health import Health, Purpose, Quota, Result, State
 from facaded.policy.overrides import Override
 from facaded.policy.snapshot import Snapshot
@@ -30,8 +30,8 @@ class OverrideStatus:
 
 
 @frozen
-class ChargeStatus:
-    """Who is in charge of a route, for redirects or for serving. `repositories` are empty for the last route."""
+class RouteStatus:
+    """The active backend of a route, for redirects or for serving. `repositories` are empty for the last route."""
 
     repositories: tuple[str, ...]
     purpose: str = field(metadata=key("for"))
@@ -46,7 +46,7 @@ class ProbeStatus:
 
     verdict: str | None = field(default=None, metadata=LEFT_OUT)
     step: str | None = field(default=None, metadata=LEFT_OUT)
-    words: str | None = field(default=None, metadata=LEFT_OUT)
+    reason: str | None = field(default=None, metadata=LEFT_OUT)
     latency: float | None = field(default=None, metadata=LEFT_OUT)
     drift: str | None = field(default=None, metadata=LEFT_OUT)
 
@@ -57,7 +57,7 @@ class FailureStatus:
 
     verdict: str
     step: str
-    words: str
+    reason: str
     latency: float
     at: float | None
     drift: str | None = field(default=None, metadata=LEFT_OUT)
@@ -117,19 +117,19 @@ class Status(Document):
     version: str
     settings: str
     warnings: tuple[str, ...]
-    in_charge: str
-    in_charge_since: float
+    active: str
+    active_since: float
     why: str
     pins: Mapping[str, OverrideStatus]
     handover_until: float | None
     stale_names: Mapping[str, float]
-    charges: tuple[ChargeStatus, ...]
+    routes: tuple[RouteStatus, ...]
     backends: tuple[BackendStatus, ...]
     certificates: tuple[CertificateStatus, ...]
 
     @property
     def is_bad_news(self) -> bool:
-        """Whether a backend that may be in charge is down, or a certificate is missing or has expired."""
+        """Whether a backend that may be active is down, or a certificate is missing or has expired."""
         down = any(backend.state == State.DOWN.value for backend in self.backends)
         return down or any(each.expired or each.until is None for each in self.certificates)
 
@@ -156,18 +156,18 @@ def document(
     It has all backends of the rules, preferred first, those included that no route uses. `stale_names` are the names
     that do not resolve, and since when their last addresses are used.
     """
-    overrides, until = now.standing.overrides, now.handover_until
+    overrides, until = now.watch_state.overrides, now.handover_until
     return Status(
         version=__version__,
         settings=in_force.source,
         warnings=in_force.warnings,
-        in_charge=now.charge.backend,
-        in_charge_since=wall(now.charge.since),
+        active=now.active.backend,
+        active_since=wall(now.active.since),
         why=now.explain(),
         pins={name: _override(each, wall) for name, each in overrides.pins.items()},
         handover_until=None if until is None else wall(until),
         stale_names={name: wall(since) for name, since in stale_names.items()},
-        charges=tuple(_charges(now, in_force.rules, wall)),
+        routes=tuple(_routes(now, in_force.rules, wall)),
         backends=tuple(
             _backend(name, backend.url, now, pulls_left.get(name, {}), wall)
             for name, backend in in_force.rules.backends.items()
@@ -180,26 +180,26 @@ def probe_status(found: Result | None) -> ProbeStatus:
     """Turn a probe's result into its part of a document."""
     if found is None:
         return ProbeStatus()
-    return ProbeStatus(found.verdict.value, found.step.value, found.words, round(found.latency, 4), _drift(found))
+    return ProbeStatus(found.verdict.value, found.step.value, found.reason, round(found.latency, 4), _drift(found))
 
 
-def _charges(now: Snapshot, rules: Rules, wall: Wall) -> Iterator[ChargeStatus]:
-    """Who is in charge of each route, for redirects and for serving."""
+def _routes(now: Snapshot, rules: Rules, wall: Wall) -> Iterator[RouteStatus]:
+    """The active backend of each route, for redirects and for serving."""
     for route in rules.routes:
         for purpose in Purpose:
-            charge = now.standing.charges[route.backends, purpose]
+            active = now.watch_state.active[route.backends, purpose]
             repositories = tuple(pattern.text for pattern in route.repositories)
             why = now.explain((route.backends, purpose))
-            yield ChargeStatus(repositories, purpose.value, charge.backend, wall(charge.since), why)
+            yield RouteStatus(repositories, purpose.value, active.backend, wall(active.since), why)
 
 
 def _backend(
     name: str, url: str, now: Snapshot, pulls_left: Mapping[str, tuple[Quota, float]], wall: Wall
 ) -> BackendStatus:
-    health = now.standing.healths.get(name)
+    health = now.watch_state.healths.get(name)
     if health is None:
         return BackendStatus(name, url)
-    drain = now.standing.overrides.drains.get(name)
+    drain = now.watch_state.overrides.drains.get(name)
     return BackendStatus(
         name=name,
         url=url,
@@ -222,7 +222,7 @@ def _failure(health: Health, wall: Wall) -> FailureStatus | None:
         return None
     said = wall(at) if at is not None else None
     return FailureStatus(
-        found.verdict.value, found.step.value, found.words, round(found.latency, 4), said, _drift(found)
+        found.verdict.value, found.step.value, found.reason, round(found.latency, 4), said, _drift(found)
     )
 
 

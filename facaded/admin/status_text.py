@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime
 
-from facaded.admin.status import BackendStatus, CertificateStatus, ChargeStatus, Status
+from facaded.admin.status import BackendStatus, CertificateStatus, RouteStatus, Status
 from facaded.policy.failover import spell
 from facaded.policy.health import Purpose
 
@@ -11,7 +11,7 @@ COLUMNS = ("BACKEND", "STATE", "SINCE", "LAST FAILED STEP", "URL")
 
 
 def text(status: Status) -> str:
-    """Write the status for a terminal: a table of the backends, who is in charge and why, and what there is to know."""
+    """Write the status for a terminal: a table of the backends, which one is active and why, and warnings."""
     rows = [COLUMNS, *(_row(backend) for backend in status.backends)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS) - 1)]
     lines = [
@@ -24,7 +24,7 @@ def _row(backend: BackendStatus) -> tuple[str, ...]:
     if backend.state is None:
         return backend.name, "not used", "-", "-", backend.url
     failed = backend.failed
-    said = f"{failed.step}: {failed.words} ({_written(failed.at)})" if failed else "-"
+    said = f"{failed.step}: {failed.reason} ({_written(failed.at)})" if failed else "-"
     marks = [mark for mark, there in (("drained", backend.drained), ("drift", backend.drift)) if there]
     return backend.name, ", ".join([backend.state, *marks]), _written(backend.since), said, backend.url
 
@@ -32,12 +32,12 @@ def _row(backend: BackendStatus) -> tuple[str, ...]:
 def _sentences(status: Status) -> Iterator[str]:
     """What there is to know besides the table, a line each."""
     yield status.why
-    for charge in status.charges:
-        what = f"for {', '.join(charge.repositories)}: " if charge.repositories else ""
-        if charge.purpose == Purpose.SERVE.value and charge.backend != _redirecting(status, charge):
-            yield f"{what}for serving, {charge.why}"
-        elif charge.purpose == Purpose.REDIRECT.value and what:
-            yield f"{what}{charge.why}"
+    for route in status.routes:
+        what = f"for {', '.join(route.repositories)}: " if route.repositories else ""
+        if route.purpose == Purpose.SERVE.value and route.backend != _redirecting(status, route):
+            yield f"{what}for serving, {route.why}"
+        elif route.purpose == Purpose.REDIRECT.value and what:
+            yield f"{what}{route.why}"
     if status.handover_until is not None:
         yield f"handover until {_written(status.handover_until)}: Docker's manifests and blobs are served"
     for backend in status.backends:
@@ -81,12 +81,12 @@ def _certificate(certificate: CertificateStatus) -> Iterator[str]:
         yield f"the {what} is not replaced: {certificate.error}"
 
 
-def _redirecting(status: Status, serving: ChargeStatus) -> str | None:
-    """Who is in charge of redirects where `serving` is for serving; None if the document does not say."""
+def _redirecting(status: Status, serving: RouteStatus) -> str | None:
+    """The active backend for redirects of the route that `serving` is of; None if the document does not say."""
     return next(
         (
             each.backend
-            for each in status.charges
+            for each in status.routes
             if each.purpose == Purpose.REDIRECT.value and each.repositories == serving.repositories
         ),
         None,

@@ -14,11 +14,11 @@ class NotThereError(Exception):
 
 
 class FailingError(Exception):
-    """The backend does not do its work. `whole` if this says something of all of it, and not only of one repository."""
+    """The backend failed. `backend_wide` if the failure concerns all its repositories, not only the one asked for."""
 
-    def __init__(self, said: str, whole: bool) -> None:
+    def __init__(self, said: str, backend_wide: bool) -> None:
         super().__init__(said)
-        self.whole = whole
+        self.backend_wide = backend_wide
 
 
 NOT_THERE = (401, 403, 404)
@@ -29,7 +29,7 @@ class NoRedirectError(FailingError):
     """The backend hands out a blob's bytes itself. `public_url` is where it gives them to anybody, if it does."""
 
     def __init__(self, public_url: str | None) -> None:
-        super().__init__("hands out blobs itself", whole=False)
+        super().__init__("hands out blobs itself", backend_wide=False)
         self.public_url = public_url
 
 

@@ -149,7 +149,7 @@ class Fetcher:
                 failures[name] = str(error)
             except FailingError as error:
                 failures[name] = str(error)
-                self._suspect(name, None if error.whole else read.name)
+                self._suspect(name, None if error.backend_wide else read.name)
         for name, public_url in handing_out.items():
             if public_url is not None:
                 return Served(name, BlobAt(public_url), failures)
@@ -195,7 +195,7 @@ class Fetcher:
         """One backend's try, `seconds` at most."""
 
         def overdue(outcome: object, _: float) -> Found:
-            raise FailingError("time-out", whole=True)
+            raise FailingError("time-out", backend_wide=True)
 
         return detached(self._find(registry, read, options)).addTimeout(seconds, self._clock, overdue)
 
@@ -207,7 +207,7 @@ class Fetcher:
             raise
         except Exception:
             self._log.failure("an error while {name} was asked", name=registry.name)
-            raise FailingError("an error in facaded: its log says more", whole=False) from None
+            raise FailingError("an error in facaded: its log says more", backend_wide=False) from None
 
     def _is_suspect(self, name: str, repository: str) -> bool:
         now = self._clock.seconds()

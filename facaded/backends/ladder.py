@@ -24,11 +24,11 @@ from facaded.net.client import REDIRECTS, BoundedClient, LocationError, Response
 from facaded.net.connections import fresh_client
 from facaded.net.reactor import INetworkReactor
 from facaded.net.text import printable
-from facaded.oci import challenge, indexes
-from facaded.oci.challenge import Challenge
+from facaded.oci import indexes, www_authenticate
 from facaded.oci.requests import Blob, Image, ManifestRead, is_digest
+from facaded.oci.www_authenticate import Challenge
 from facaded.policy import health
-from facaded.policy.health import Canary, Climb, Quota, Result, Step, Verdict
+from facaded.policy.health import Canary, ProbeDepth, Quota, Result, Step, Verdict
 
 BODY_SIZE = 64 << 10
 """Bytes read of an answer to a probe: error documents and tokens have a few kilobytes."""
@@ -40,16 +40,16 @@ HOPS = 5
 
 ONE_BYTE = {"Range": "bytes=0-0"}
 
-Probe = Callable[[Climb], Deferred[Result]]
+Probe = Callable[[ProbeDepth], Deferred[Result]]
 
 
 class StepFailed(Exception):  # noqa: N818
     """A step of the ladder was not good."""
 
-    def __init__(self, verdict: Verdict, words: str, retry_after: float = 0.0) -> None:
-        super().__init__(words)
+    def __init__(self, verdict: Verdict, reason: str, retry_after: float = 0.0) -> None:
+        super().__init__(reason)
         self.verdict = verdict
-        self.words = words
+        self.reason = reason
         self.retry_after = retry_after
 
 
@@ -88,8 +88,8 @@ def prober_of(
     return lambda climb: Deferred.fromCoroutine(probe(probed, climb, reactor))
 
 
-async def probe(probed: Probed, climb: Climb, clock: IReactorTime) -> Result:
-    """Climb the ladder once, and say what was found. The time-out is for steps 1 to 3, and again for step 4.
+async def probe(probed: Probed, climb: ProbeDepth, clock: IReactorTime) -> Result:
+    """ProbeDepth the ladder once, and say what was found. The time-out is for steps 1 to 3, and again for step 4.
 
     Does not raise; what a probe that was cancelled from outside returns means nothing.
     """
@@ -107,7 +107,7 @@ async def probe(probed: Probed, climb: Climb, clock: IReactorTime) -> Result:
     except _Absent as absent:
         found, ladder.drift = str(absent), str(absent)
     except StepFailed as failed:
-        verdict, found, retry_after = failed.verdict, failed.words, failed.retry_after
+        verdict, found, retry_after = failed.verdict, failed.reason, failed.retry_after
     except Exception as error:
         verdict, found = Verdict.BAD, reason(error)
     step, quota = ladder.step, ladder.quota
@@ -123,7 +123,7 @@ class _Ladder:
 
     registry: BoundedClient
     canary: Image | None
-    how: Climb
+    how: ProbeDepth
     known: Known
     step: Step = field(default=Step.PING, init=False)
     requests: int = field(default=0, init=False)
@@ -142,7 +142,7 @@ class _Ladder:
         answer = await self._ask("GET", f"{self.registry.url}/v2/", {}, accept=lambda status: status in WORKING)
         found = "answers without a token"
         if answer.status == 401:
-            challenges = [each for value in answer.values("WWW-Authenticate") for each in challenge.parse(value)]
+            challenges = [each for value in answer.values("WWW-Authenticate") for each in www_authenticate.parse(value)]
             if not challenges:
                 raise StepFailed(Verdict.BAD, "401 without a challenge")
             found = printable(f"wants {challenges[0].scheme} authentication")
@@ -265,7 +265,7 @@ class _Ladder:
 
     def _refused(self, status: int, who: str) -> StepFailed | _Absent:
         """What it means that the canary is not given."""
-        if health.absent(status, self.how.proven) is Verdict.GOOD:
+        if health.absent(status, self.how.canary_seen) is Verdict.GOOD:
             return _Absent(f"{who} {status} for the canary")
         return StepFailed(Verdict.BAD, f"{who} {status} for the canary, which it has had")
 

@@ -67,7 +67,7 @@ EVERY_TYPE = Accept.read(MANIFEST_TYPES)
 """How the facade itself asks for a manifest, whatever it is."""
 
 
-class Cache:
+class ManifestCache:
     """Keeps manifests. `size` is in bytes, 0 keeps none; `tag_ttl` in seconds; `seconds` gives monotonic time."""
 
     def __init__(self, size: int, tag_ttl: float, seconds: Callable[[], float]) -> None:

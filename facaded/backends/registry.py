@@ -8,7 +8,7 @@ from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
 from facaded.backends.failures import FailingError, NoListError, NoRedirectError, NotThereError
-from facaded.backends.manifests import MANIFEST_SIZE, Accept, Cache, Manifest, digest_of
+from facaded.backends.manifests import MANIFEST_SIZE, Accept, Manifest, ManifestCache, digest_of
 from facaded.backends.tokens import NO_HEADERS, AuthorizedClient, ClientAuthorization
 from facaded.net.client import REDIRECTS, ResponseHead, StreamedResponse
 from facaded.net.json_objects import read_object
@@ -68,7 +68,7 @@ class Registry:
         name: str,
         client: AuthorizedClient,
         renames: tuple[Rename, ...],
-        cache: Cache,
+        cache: ManifestCache,
         relay_blobs: bool = False,
     ) -> None:
         self.name = name
@@ -101,11 +101,11 @@ class Registry:
         response = await self._client.fetch("GET", url, name, _accepting(accept))
         if response.status != 200:
             response.abandon()
-            raise NoListError(f"answered {response.status} to a list", whole=False)
+            raise NoListError(f"answered {response.status} to a list", backend_wide=False)
         body = await self._client.read(response, LIST_SIZE)
         listed = read_object(body)
         if listed is None:
-            raise FailingError("lists in no JSON that can be read", whole=False)
+            raise FailingError("lists in no JSON that can be read", backend_wide=False)
         if isinstance(read, Tags):
             body = json.dumps({**listed, "name": read.name}).encode()
         filters = printable(response.value("OCI-Filters-Applied"))
@@ -128,7 +128,7 @@ class Registry:
             url, own = await self._client.follow(url, response.value("Location"))
             if not own:
                 return url
-        raise FailingError("redirects a blob to itself", whole=False)
+        raise FailingError("redirects a blob to itself", backend_wide=False)
 
     async def blob_size(self, read: Blob) -> int:
         """A blob's size: from a manifest that is kept, else from the backend, else from its CDN."""
@@ -144,7 +144,7 @@ class Registry:
         if isinstance(where, str):
             return await self._size_at_cdn(where)
         where.abandon()
-        raise FailingError("does not say how large a blob is", whole=False)
+        raise FailingError("does not say how large a blob is", backend_wide=False)
 
     async def ping(self) -> None:
         """`GET /v2/`, with what the client has."""
@@ -165,7 +165,7 @@ class Registry:
         Nothing is kept, nothing shared.
         """
         client = self._client.on_behalf_of(ClientAuthorization(authorization))
-        return Registry(self.name, client, self._renames, Cache(0, 0.0, clock.seconds), self._relay_blobs)
+        return Registry(self.name, client, self._renames, ManifestCache(0, 0.0, clock.seconds), self._relay_blobs)
 
     async def _fetch_manifest(self, read: ManifestRead, accept: Accept, with_body: bool) -> Manifest:
         name = self._their_name(read.name)
@@ -188,17 +188,17 @@ class Registry:
         try:
             return await fetch(read, name, known, accept)
         except NotThereError:
-            raise FailingError("has a tag but not its manifest", whole=False) from None
+            raise FailingError("has a tag but not its manifest", backend_wide=False) from None
 
     async def _head(self, read: ManifestRead, name: str, reference: str, accept: Accept) -> Manifest:
         url = self._client.url(ManifestRead(name, reference).path)
         head = await self._client.fetch("HEAD", url, name, _accepting(accept))
         if head.status != 200:
-            raise FailingError(f"answered {head.status} to the HEAD of a manifest", whole=False)
+            raise FailingError(f"answered {head.status} to the HEAD of a manifest", backend_wide=False)
         digest, length = head.value("Docker-Content-Digest"), whole_number(head.value("Content-Length"))
         if is_digest(reference):
             if digest not in ("", reference):
-                raise FailingError("names a manifest by another digest", whole=False)
+                raise FailingError("names a manifest by another digest", backend_wide=False)
             digest = reference
         if is_digest(reference) and not length:
             return await self._get(read, name, reference, accept)
@@ -210,12 +210,12 @@ class Registry:
         response = await self._client.fetch("GET", url, name, _accepting(accept))
         if response.status != 200:
             response.abandon()
-            raise FailingError(f"answered {response.status} to the GET of a manifest", whole=False)
+            raise FailingError(f"answered {response.status} to the GET of a manifest", backend_wide=False)
         body = await self._client.read(response, MANIFEST_SIZE)
         said = response.value("Docker-Content-Digest")
         wanted = {each for each in (reference, said) if is_digest(each)} or {digest_of(body)}
         if any(digest_of(body, each.partition(":")[0]) != each for each in wanted):
-            raise FailingError("serves a manifest with a wrong digest", whole=False)
+            raise FailingError("serves a manifest with a wrong digest", backend_wide=False)
         digest = reference if is_digest(reference) else next(iter(wanted))
         manifest = Manifest(_media_type(response) or _own_media_type(body), digest, len(body), body)
         self._cache.keep(read.name, manifest)
@@ -226,7 +226,7 @@ class Registry:
         total = response.value("Content-Range").rpartition("/")[2]
         size = {200: response.length, 206: whole_number(total)}.get(response.status)
         if size is None:
-            raise FailingError(f"its CDN answered {response.status} to a Range", whole=False)
+            raise FailingError(f"its CDN answered {response.status} to a Range", backend_wide=False)
         return size
 
     def _their_name(self, name: str) -> str:

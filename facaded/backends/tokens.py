@@ -34,8 +34,8 @@ from facaded.net.client import (
 from facaded.net.expiring import ExpiringMap
 from facaded.net.json_objects import read_object
 from facaded.net.single_flight import SingleFlight
-from facaded.oci import challenge
-from facaded.oci.challenge import Challenge
+from facaded.oci import www_authenticate
+from facaded.oci.www_authenticate import Challenge
 from facaded.policy.health import Quota
 
 BODY_SIZE = 64 << 10
@@ -183,7 +183,7 @@ class Tokens:
             token_url(found, self._client.url, None)
             await self._client.check_target(known.get("realm", ""))
             known |= {"scope": f"repository:{name}:pull"} if name else {}
-        return challenge.write(Challenge(found.scheme, known))
+        return www_authenticate.write(Challenge(found.scheme, known))
 
     def drop(self, name: str, challenged: tuple[str, ...]) -> None:
         """A token was refused with these WWW-Authenticate values.
@@ -211,7 +211,7 @@ class Tokens:
         return Authorization(None, fresh=True)
 
     def _adopt(self, challenged: tuple[str, ...]) -> None:
-        challenges = [each for value in challenged for each in challenge.parse(value)]
+        challenges = [each for value in challenged for each in www_authenticate.parse(value)]
         preferred = [each for each in challenges if each.scheme == "bearer"] + challenges
         if preferred:
             self._challenge = preferred[0]
@@ -339,9 +339,9 @@ class AuthorizedClient:
         try:
             return await Deferred.fromCoroutine(response.read(limit)).addTimeout(ANSWER_TIME, self._clock)
         except TooLargeError as error:
-            raise FailingError(str(error), whole=False) from None
+            raise FailingError(str(error), backend_wide=False) from None
         except Exception as error:
-            raise FailingError(reason(error), whole=True) from None
+            raise FailingError(reason(error), backend_wide=True) from None
 
     async def open_anonymously(self, url: str, headers: Mapping[str, str] = NO_HEADERS) -> StreamedResponse:
         """A GET without a token, and its response whatever its status; the body is not read."""
@@ -354,7 +354,7 @@ class AuthorizedClient:
         try:
             url = self._client.location(base, location)
         except LocationError as error:
-            raise FailingError(str(error), whole=False) from None
+            raise FailingError(str(error), backend_wide=False) from None
         own = self._client.is_own(url)
         if not own:
             await self._within_time(self._client.check_target(url))
@@ -375,9 +375,9 @@ class AuthorizedClient:
         except TokenRefusedError as error:
             raise NotThereError(str(error)) from None
         except (TokenError, RealmError) as error:
-            raise FailingError(str(error), whole=True) from None
+            raise FailingError(str(error), backend_wide=True) from None
         except Exception as error:
-            raise FailingError(reason(error), whole=True) from None
+            raise FailingError(reason(error), backend_wide=True) from None
 
     def _note(self, response: StreamedResponse, name: str, anonymous: bool) -> None:
         if response.status == 200 and anonymous:
@@ -437,4 +437,4 @@ def read_quota(head: ResponseHead) -> Quota | None:
 def _problem(response: StreamedResponse) -> NotThereError | FailingError:
     if 400 <= response.status < 500 and response.status not in (408, 429):
         return NotThereError(f"answered {response.status}", response.status, response.values("WWW-Authenticate"))
-    return FailingError(f"answered {response.status}", whole=response.status == 429)
+    return FailingError(f"answered {response.status}", backend_wide=response.status == 429)

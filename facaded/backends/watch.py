@@ -1,4 +1,4 @@
-"""The watch over the backends: probes them, and hands what they say to the roster, which knows who is in charge.
+"""The watch over the backends: probes them, and hands what they say to the roster, which knows which backend is active.
 
 This is where the pure machines of `policy` meet time and the network. Nothing else changes a backend's state.
 """
@@ -16,11 +16,11 @@ from facaded.backends.quotas import Quotas
 from facaded.backends.roster import Roster, Subscriber
 from facaded.policy import health
 from facaded.policy.failover import spell
-from facaded.policy.health import Climb, Result, State, Step, Verdict
+from facaded.policy.health import ProbeDepth, Result, State, Step, Verdict
 from facaded.policy.overrides import Override
 from facaded.policy.plan import Plan, Watched
 from facaded.policy.snapshot import Snapshot
-from facaded.policy.standing import Standing
+from facaded.policy.watch_state import WatchState
 
 FIRST_ROUND = 3.0
 """Seconds that the first round of probes may take, and so the longest that a request waits for it.
@@ -36,14 +36,14 @@ CLOCK_STEP = 30.0
 
 
 class Watch(Service):
-    """Probes backends for as long as it runs, and knows who is in charge.
+    """Probes backends for as long as it runs, and knows which backend is active.
 
     `clock` gives monotonic seconds, `wall` those since the epoch, `random` the jitter. `kept` is what an earlier run
     knew, by `health.remembered`. `quotas` are the pulls that are left.
     """
 
     def __init__(
-        self, clock: IReactorTime, wall: Callable[[], float], random: Random, plan: Plan, kept: Standing | None
+        self, clock: IReactorTime, wall: Callable[[], float], random: Random, plan: Plan, kept: WatchState | None
     ) -> None:
         self.quotas = Quotas(clock)
         self._roster = Roster(clock, plan, kept)
@@ -86,19 +86,19 @@ class Watch(Service):
     def subscribe(self, subscriber: Subscriber) -> None:
         """Call `subscriber` with every change from now on.
 
-        Pushed are changes of a backend's state, of who is in charge, of an override or of drift, and everything else
-        that changes the `Situation`, such as the end of a handover. Take a snapshot for what holds before the first.
+        Pushed are changes of a backend's state, of the active backend, of an override or of drift, and everything else
+        that changes the `RoutingState`, such as the end of a handover. Take a snapshot for what holds before the first.
         """
         self._roster.subscribe(subscriber)
 
     def snapshot(self) -> Snapshot:
-        """Return what is known now, who is in charge, and why."""
+        """Return what is known now, which backend is active, and why."""
         return self._roster.snapshot()
 
     @property
-    def standing(self) -> Standing:
+    def watch_state(self) -> WatchState:
         """What is known now."""
-        return self._roster.standing
+        return self._roster.watch_state
 
     @property
     def settled(self) -> bool:
@@ -116,25 +116,25 @@ class Watch(Service):
     # The operator's word. All of these raise ContradictionError, and then nothing has changed.
 
     def pin(self, name: str, seconds: float | None) -> None:
-        """Put a backend in charge, for so many seconds or until it is unpinned."""
+        """Make a backend the active one, for so many seconds or until it is unpinned."""
         now = self.snapshot()
         override = Override.lasting(seconds, now.at)
-        self._roster.override(now.standing.overrides.pin(name, override, now.plan.backends))
+        self._roster.override(now.watch_state.overrides.pin(name, override, now.plan.backends))
 
     def unpin(self) -> None:
         """Let health decide again."""
-        self._roster.override(self.standing.overrides.unpin())
+        self._roster.override(self.watch_state.overrides.unpin())
 
     def drain(self, name: str, seconds: float | None) -> None:
         """Take a backend out, for so many seconds or until it is undrained."""
         now = self.snapshot()
         override = Override.lasting(seconds, now.at)
-        self._roster.override(now.standing.overrides.drain(name, override, now.plan.backends))
+        self._roster.override(now.watch_state.overrides.drain(name, override, now.plan.backends))
 
     def undrain(self, name: str) -> None:
         """Take a backend in again."""
         now = self.snapshot()
-        self._roster.override(now.standing.overrides.undrain(name, now.plan.backends))
+        self._roster.override(now.watch_state.overrides.undrain(name, now.plan.backends))
 
     def _jumped(self, seconds: float) -> None:
         way = "forward" if seconds > 0 else "back"
@@ -186,7 +186,7 @@ class FirstRound:
 
     def _time_out(self) -> None:
         """A backend that has not answered by now is down if another is up: requests must not wait for it any longer."""
-        if any(each.state in (State.UP, State.LIMITED) for each in self._roster.standing.healths.values()):
+        if any(each.state in (State.UP, State.LIMITED) for each in self._roster.watch_state.healths.values()):
             late = Result(Verdict.BAD, Step.PING, f"no answer within {FIRST_ROUND:g} s", FIRST_ROUND)
             for name in sorted(self._unanswered):
                 self._roster.observe(name, late)
@@ -224,7 +224,7 @@ class Probers:
 
         One that is down already has said when to ask again, or is asked often enough.
         """
-        if name not in self._probers or self._roster.standing.healths[name].state is State.DOWN:
+        if name not in self._probers or self._roster.watch_state.healths[name].state is State.DOWN:
             return
         if self._probers[name].hasten():
             self._deepened.add(name)
@@ -234,8 +234,8 @@ class Probers:
         for prober in self._probers.values():
             prober.probe_now()
 
-    def _climb(self, name: str) -> Climb:
-        how = health.climb(self._roster.standing.healths[name], self._clock.seconds(), self._roster.plan.settings)
+    def _climb(self, name: str) -> ProbeDepth:
+        how = health.climb(self._roster.watch_state.healths[name], self._clock.seconds(), self._roster.plan.settings)
         if name in self._deepened:
             self._deepened.remove(name)
             return evolve(how, deep=True)
@@ -247,7 +247,7 @@ class Probers:
             self._quotas.note(name, "address", result.quota)
         self._roster.observe(name, result)
         self._first_round.answered(name)
-        return health.wait(self._roster.standing.healths[name], self._roster.plan.settings, self._random.random())
+        return health.wait(self._roster.watch_state.healths[name], self._roster.plan.settings, self._random.random())
 
 
 class ClockCheck:

@@ -8,7 +8,7 @@ from facaded.net.schema import Document
 from facaded.oci.clients import Client, called
 from facaded.oci.errors import Refusal
 from facaded.oci.requests import Blob, Image, ManifestRead, Ping, Read, parse_image
-from facaded.policy.answers import Answer, Forward, Page, Pong, Redirect, Rules, Serve, Situation, decide, rule
+from facaded.policy.decision import Answer, Forward, Page, Pong, Redirect, RoutingState, Rules, Serve, decide, rule
 from facaded.policy.health import Purpose
 
 ANY_DIGEST = "sha256:" + "0" * 64
@@ -19,7 +19,7 @@ ANY_DIGEST = "sha256:" + "0" * 64
 class Explained:
     """One request of a pull: what is asked, what is answered, and why.
 
-    `purpose` is what the backend in the answer is in charge of; None if the request is refused.
+    `purpose` is what the backend in the answer is active of; None if the request is refused.
     """
 
     request: str
@@ -39,7 +39,7 @@ class ExplainedRequest:
 
 @frozen
 class Explanation(Document):
-    """What a pull of `image` by `client` is answered. `why` says who is in charge; None if the pull is `refused`."""
+    """What a pull of `image` by `client` is answered. `why` names the active backend; None if the pull is `refused`."""
 
     image: str
     client: str
@@ -59,37 +59,41 @@ def split_image(text: str) -> tuple[str, Image]:
     return (host, parse_image(rest)) if is_host else ("", parse_image(text))
 
 
-def explain(host: str, image: Image, client: Client, rules: Rules, situation: Situation) -> tuple[Explained, ...]:
+def explain(host: str, image: Image, client: Client, rules: Rules, routing: RoutingState) -> tuple[Explained, ...]:
     """Say what each request of a pull is answered. If `host` is empty, the first name of the facade is used."""
     manifest, blob = ManifestRead(image.name, image.reference), Blob(image.name, ANY_DIGEST)
     asked: tuple[Ping | Read, ...] = (Ping(), manifest, blob) if client.begins_with_ping else (manifest, blob)
     found = []
     for request in asked:
-        answer = decide(request, host or next(iter(rules.hosts), ""), client, rules, situation)
+        answer = decide(request, host or next(iter(rules.hosts), ""), client, rules, routing)
         refused, redirected = isinstance(answer, Refusal), isinstance(answer, Redirect)
-        why = "refused" if refused else rule(request, client, rules, situation).value
+        why = "refused" if refused else rule(request, client, rules, routing).value
         purpose = None if refused else Purpose.REDIRECT if redirected else Purpose.SERVE
         found.append(Explained(f"GET {_shown(request.path)}", _shown(_words(answer)), why, purpose))
     return tuple(found)
 
 
 def explain_pull(
-    image: str, client: str, rules: Rules, situation: Situation, in_charge: Callable[[tuple[str, ...], Purpose], str]
+    image: str,
+    client: str,
+    rules: Rules,
+    routing: RoutingState,
+    explain_active: Callable[[tuple[str, ...], Purpose], str],
 ) -> Explanation:
     """Explain a pull as a person names it.
 
-    `in_charge` is called with a route's backends, and says who of them is in charge and why. Raises ValueError with a
-    sentence if there can be no such image or client.
+    `explain_active` is called with a route's backends, and says which of them is active and why. Raises ValueError with
+    a sentence if there can be no such image or client.
     """
     host, parsed = split_image(image)
-    requests = explain(host, parsed, called(client), rules, situation)
+    requests = explain(host, parsed, called(client), rules, routing)
     purpose = requests[-1].purpose
     return Explanation(
         image=str(parsed),
         client=client,
         requests=tuple(ExplainedRequest(each.request, each.answer, each.why) for each in requests),
         refused=purpose is None,
-        why=in_charge(rules.routes[rules.route(parsed.name)].backends, purpose) if purpose else None,
+        why=explain_active(rules.routes[rules.route(parsed.name)].backends, purpose) if purpose else None,
     )
 
 

@@ -73,7 +73,7 @@ class Client:
     version: Version | None = None
 
     @property
-    def proven(self) -> bool:
+    def redirect_safe(self) -> bool:
         """Whether a redirect to a token-demanding registry is safe for this client."""
         if self.family is Family.CONTAINERD:
             return self.version is not None and _authorizes_each_hop(self.version)

@@ -22,7 +22,7 @@ from facaded.parity.peers import CHILDREN, PULLS_SPARED, Peer
 from facaded.parity.references import Reference, TagList, list_notes, list_rows, list_tags
 from facaded.parity.subjects import Subject
 from facaded.parity.work import Once, in_turn
-from facaded.policy.answers import Rules
+from facaded.policy.decision import Rules
 from facaded.policy.repositories import renamed
 
 T = TypeVar("T")
@@ -106,11 +106,11 @@ class Comparison:
         for backend, head in found.items():
             if backend not in group:
                 theirs = await self._index(name, head, (backend,))
-                said = "; ".join([difference(index, theirs), *(side.words for side in theirs.failures.values())])
+                said = "; ".join([difference(index, theirs), *(side.reason for side in theirs.failures.values())])
                 sides[backend] = Side(Finding.DIFFERS, said, head.digest, theirs.platforms)
             elif head.media_type != standard.media_type and sides[backend].finding is Finding.SAME:
                 said = f"called {head.media_type}, not {standard.media_type}"
-                sides[backend] = evolve(sides[backend], finding=Finding.DIFFERS, words=said)
+                sides[backend] = evolve(sides[backend], finding=Finding.DIFFERS, reason=said)
         return sides
 
     async def _group(self, name: str, index: Index, group: tuple[str, ...]) -> dict[str, Side]:
@@ -141,7 +141,7 @@ class Comparison:
             if body is None:
                 self._note_spared()
             elif isinstance(body, Side):
-                failures[backend] = Side(Finding.FAILING, f"its index: {body.words or 'not there'}", digest)
+                failures[backend] = Side(Finding.FAILING, f"its index: {body.reason or 'not there'}", digest)
             else:
                 return Index(digest, indexes.read(body), True, failures)
         return Index(digest, None, False, failures)

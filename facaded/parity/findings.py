@@ -21,10 +21,10 @@ class Finding(Enum):
 
 @frozen
 class Side:
-    """What one backend has of an image. `words` say how it differs or fails."""
+    """What one backend has of an image. `reason` say how it differs or fails."""
 
     finding: Finding
-    words: str = ""
+    reason: str = ""
     digest: str = ""
     platforms: tuple[str, ...] = ()
     referrers: tuple[str, ...] = ()

@@ -34,22 +34,22 @@ class Patience:
         """Ask one question. Raises NotThereError, or FailingError, at once if the backend has failed too often."""
         if self._failures >= FAILURES or self._clock.seconds() > self._until:
             question.close()
-            raise FailingError(f"{self._last or 'too slow'}; asked no more", whole=False)
+            raise FailingError(f"{self._last or 'too slow'}; asked no more", backend_wide=False)
         try:
             found = await Deferred.fromCoroutine(question).addTimeout(ASK_TIME, self._clock)
         except NotThereError:
             self._failures = 0
             raise
         except TimeoutError:
-            raise self._failed(FailingError("time-out", whole=True)) from None
+            raise self._failed(FailingError("time-out", backend_wide=True)) from None
         except FailingError as error:
             raise self._failed(error) from None
         except Exception as error:  # whatever a registry answers, the comparison goes on
-            raise FailingError(reason(error), whole=False) from None
+            raise FailingError(reason(error), backend_wide=False) from None
         self._failures = 0
         return found
 
     def _failed(self, error: FailingError) -> FailingError:
-        self._failures = self._failures + 1 if error.whole else 0
+        self._failures = self._failures + 1 if error.backend_wide else 0
         self._last = str(error)
         return error

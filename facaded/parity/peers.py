@@ -67,7 +67,7 @@ class Peer:
         """Return the tags of a repository; none if the repository is not there."""
         answer = await _sided(lambda: self._pages(Tags(name), "tags", ANY_TYPE, TAGS))
         if isinstance(answer, Side):
-            return TagList((), words=answer.words) if answer.finding is Finding.NOT_THERE else answer
+            return TagList((), reason=answer.reason) if answer.finding is Finding.NOT_THERE else answer
         items, complete = answer
         tags = [tag for tag in items if isinstance(tag, str) and is_tag(tag)]
         return TagList(tuple(dict.fromkeys(tags)), complete, len(items) - len(tags))
@@ -80,10 +80,10 @@ class Peer:
             if isinstance(head, Side) and head.finding is Finding.NOT_THERE:
                 lacking.append(entry)
             elif isinstance(head, Side):
-                return evolve(head, words=f"{entry.platform or 'an attestation'}: {head.words}")
+                return evolve(head, reason=f"{entry.platform or 'an attestation'}: {head.reason}")
         referrers = await _sided(lambda: self._referrers(name, index.digest))
         if isinstance(referrers, Side):
-            return evolve(referrers, finding=Finding.FAILING, words=f"referrers: {referrers.words or 'answered 404'}")
+            return evolve(referrers, finding=Finding.FAILING, reason=f"referrers: {referrers.reason or 'answered 404'}")
         return Holding(tuple(lacking), referrers)
 
     async def _referrers(self, name: str, digest: str) -> frozenset[str] | None:
@@ -109,7 +109,7 @@ class Peer:
     async def _listed_referrers(self, name: str, digest: str) -> frozenset[str]:
         listed, complete = await self._pages(Referrers(name, digest), "manifests", INDEXES, REFERRERS)
         if not complete:
-            raise FailingError(f"more than {REFERRERS} of them", whole=False)
+            raise FailingError(f"more than {REFERRERS} of them", backend_wide=False)
         given = (each.get("digest") for each in listed if isinstance(each, dict))
         return frozenset(each for each in given if isinstance(each, str) and is_digest(each))
 
@@ -130,10 +130,10 @@ class Peer:
             if page.next_query is None or len(items) > limit:
                 return items[:limit], len(items) <= limit
             if page.next_query in seen:
-                raise FailingError("the pages of a list lead in a circle", whole=False)
+                raise FailingError("the pages of a list lead in a circle", backend_wide=False)
             seen.add(page.next_query)
             read = evolve(first, query=page.next_query)
-        raise FailingError(f"a list has no end after {PAGES} pages", whole=False)
+        raise FailingError(f"a list has no end after {PAGES} pages", backend_wide=False)
 
     async def _manifest(self, name: str, reference: str, with_body: bool) -> Manifest:
         read = requests.ManifestRead(name, reference)
@@ -164,5 +164,5 @@ def _items(page: Listing, key: str) -> list[object]:
     if items is None:
         return []
     if not isinstance(items, list):
-        raise FailingError("lists in no JSON that can be read", whole=False)
+        raise FailingError("lists in no JSON that can be read", backend_wide=False)
     return items

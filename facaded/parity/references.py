@@ -26,19 +26,19 @@ class TagList:
     """Tags of a repository at one backend.
 
     If they are too many to compare, it has only some of them and is not `complete`. `strange` counts the names that
-    are no tags; `words` say why it is empty, if the backend said so.
+    are no tags; `reason` say why it is empty, if the backend said so.
     """
 
     tags: tuple[str, ...]
     complete: bool = True
     strange: int = 0
-    words: str = ""
+    reason: str = ""
 
 
 def list_tags(name: str, known: Mapping[str, Side], lists: Mapping[str, TagList | Side]) -> list[Reference]:
     """Return every tag that a backend lists. A backend that lists all its tags is not asked for the others."""
     given = _given(lists)
-    whole = {backend: (set(each.tags), each.words) for backend, each in given.items() if each.complete}
+    whole = {backend: (set(each.tags), each.reason) for backend, each in given.items() if each.complete}
     references = []
     for tag in _all_tags(given)[:TAGS]:
         without = {
@@ -77,4 +77,4 @@ def _all_tags(lists: Mapping[str, TagList]) -> list[str]:
 
 
 def _list_side(tags: TagList) -> Side:
-    return Side(Finding.SAME, counted(len(tags.tags), "tag")) if tags.tags else Side(Finding.NOT_THERE, tags.words)
+    return Side(Finding.SAME, counted(len(tags.tags), "tag")) if tags.tags else Side(Finding.NOT_THERE, tags.reason)

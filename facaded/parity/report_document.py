@@ -13,7 +13,7 @@ class SideDocument:
     """What one backend has of an image."""
 
     outcome: str
-    words: str
+    reason: str
     digest: str | None
     platforms: tuple[str, ...]
     referrers: tuple[str, ...]
@@ -49,4 +49,4 @@ def document(report: Report) -> ReportDocument:
 
 
 def _side(side: Side) -> SideDocument:
-    return SideDocument(side.finding.value, side.words, side.digest or None, side.platforms, side.referrers)
+    return SideDocument(side.finding.value, side.reason, side.digest or None, side.platforms, side.referrers)

@@ -60,7 +60,7 @@ def _cells(row: Row, backends: Sequence[str]) -> tuple[str, ...]:
 def _cell(side: Side | None) -> str:
     if side is None:
         return "-"
-    said = printable(side.words)
+    said = printable(side.reason)
     match side.finding:
         case Finding.SAME:
             return _short(side.digest) if side.digest else said

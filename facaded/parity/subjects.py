@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from attrs import frozen
 
 from facaded.oci.requests import Image, parse_image
-from facaded.policy.answers import Rules
+from facaded.policy.decision import Rules
 from facaded.policy.repositories import listed
 
 

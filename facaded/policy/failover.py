@@ -1,6 +1,6 @@
-"""Who is in charge: the first backend that works, and a patient way back to an earlier one.
+"""Which backend is active: the first backend that works, and a patient way back to an earlier one.
 
-Pure: the healths, the order and the time go in, a `Charge` comes out. Times are monotonic seconds.
+Pure: the healths, the order and the time go in, a `Active` comes out. Times are monotonic seconds.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,11 +12,11 @@ from facaded.policy.health import Health, Purpose, State
 from facaded.policy.overrides import Override, Overrides
 
 Place: TypeAlias = tuple[tuple[str, ...], Purpose]
-"""Where a backend may be in charge: a route, by its backends, and what for."""
+"""Where a backend may be active: a route, by its backends, and what for."""
 
 
 @frozen
-class Charge:
+class Active:
     """The backend that requests are sent to, and since when."""
 
     backend: str
@@ -24,10 +24,10 @@ class Charge:
 
 
 @frozen
-class Order:
-    """The backends of one route, preferred first and at least one, and what one of them is to be in charge for.
+class Selector:
+    """The backends of one route, preferred first and at least one, and what one of them is to be active for.
 
-    `failback_after` is how long an earlier backend must have been up before it is in charge again, in seconds;
+    `failback_after` is how long an earlier backend must have been up before it is active again, in seconds;
     relapses lengthen it. `overrides` are those in force.
     """
 
@@ -44,26 +44,26 @@ class Order:
         undrained = tuple(name for name in self.backends if name not in self.overrides.drains)
         return undrained or self.backends
 
-    def choose(self, healths: Mapping[str, Health], charge: Charge | None, now: float) -> Charge:
-        """Say who is in charge now; `charge` is who was until now.
+    def choose(self, healths: Mapping[str, Health], active: Active | None, now: float) -> Active:
+        """Say which backend is active now; `active` is who was until now.
 
-        With all of them down the first is in charge: it may be this machine's own network that is broken.
+        With all of them down the first is active: it may be this machine's own network that is broken.
         """
-        chosen = self._chosen(healths, charge.backend if charge else None, now)
-        return charge if charge and charge.backend == chosen else Charge(chosen, now)
+        chosen = self._chosen(healths, active.backend if active else None, now)
+        return active if active and active.backend == chosen else Active(chosen, now)
 
-    def failback_at(self, healths: Mapping[str, Health], charge: Charge) -> float | None:
+    def failback_at(self, healths: Mapping[str, Health], active: Active) -> float | None:
         """When an earlier backend takes over again if nothing else happens, or None if none is on its way back."""
-        if self._pinned or charge.backend not in self.taking_part or not self._works(healths[charge.backend]):
+        if self._pinned or active.backend not in self.taking_part or not self._works(healths[active.backend]):
             return None
-        return min((self._due(healths[name]) for name in self._earlier(healths, charge.backend)), default=None)
+        return min((self._due(healths[name]) for name in self._earlier(healths, active.backend)), default=None)
 
-    def explain(self, healths: Mapping[str, Health], charge: Charge, now: float) -> str:
-        """One sentence: who is in charge, and why. Times are in seconds from `now`."""
-        return f"{charge.backend} is in charge: {self._reason(healths, charge, now)}"
+    def explain(self, healths: Mapping[str, Health], active: Active, now: float) -> str:
+        """One sentence: which backend is active, and why. Times are in seconds from `now`."""
+        return f"{active.backend} is active: {self._reason(healths, active, now)}"
 
-    def _reason(self, healths: Mapping[str, Health], charge: Charge, now: float) -> str:
-        name = charge.backend
+    def _reason(self, healths: Mapping[str, Health], active: Active, now: float) -> str:
+        name = active.backend
         if self._pinned:
             although = "" if self._works(healths[name]) else f", although it is {healths[name].state.value}"
             return f"it is pinned{_remaining(self.overrides.pins[name], now)}{although}"
@@ -75,7 +75,7 @@ class Order:
             which = "backend that is not drained" if len(self.taking_part) < len(self.backends) else "backend"
             limited = any(healths[each].state is State.LIMITED for each in self.taking_part)
             return f"every {which} is down{' or limited' if limited else ''}, so the first one keeps the requests"
-        due = self.failback_at(healths, charge)
+        due = self.failback_at(healths, active)
         if due is not None:
             back = min(self._earlier(healths, name), key=lambda each: self._due(healths[each]))
             return f"{back} is back, and takes over in {spell(due - now)} if it stays up"
@@ -123,11 +123,11 @@ class Order:
 def summarise(
     backends: Sequence[str],
     healths: Mapping[str, Health],
-    charge: Charge,
+    active: Active,
     overrides: Overrides,
     written: Callable[[float], str],
 ) -> str:
-    """One line for a service manager: `docker-hub down (token server: time-out) since 02:13; ghcr in charge`.
+    """One line for a service manager: `docker-hub down (token server: time-out) since 02:13; ghcr is active`.
 
     `written` turns a time into what a person reads.
     """
@@ -138,15 +138,15 @@ def summarise(
     ]
     drained = [f"{name} drained since {written(each.since)}" for name, each in overrides.drains.items()]
     pinned = (
-        f" (pinned since {written(overrides.pins[charge.backend].since)})" if charge.backend in overrides.pins else ""
+        f" (pinned since {written(overrides.pins[active.backend].since)})" if active.backend in overrides.pins else ""
     )
-    return "; ".join([*troubles, *drained, f"{charge.backend} in charge{pinned}"])
+    return "; ".join([*troubles, *drained, f"{active.backend} is active{pinned}"])
 
 
 def describe(name: str, health: Health) -> str:
     """A backend's state in words, with what failed: `docker-hub down (token server: time-out)`."""
     if health.state in (State.DOWN, State.LIMITED) and health.failed:
-        return f"{name} {health.state.value} ({health.failed.step.value}: {health.failed.words})"
+        return f"{name} {health.state.value} ({health.failed.step.value}: {health.failed.reason})"
     return f"{name} {health.state.value}"
 
 

@@ -19,7 +19,7 @@ USUAL_REQUESTS = 3
 """Requests of a usual probe: the ping, the token, the head of the canary's manifest."""
 
 RELAPSE_TIME = 600.0
-"""Seconds after a backend may be in charge again in which going down is a relapse."""
+"""Seconds after a backend may be active again in which going down is a relapse."""
 
 LONGEST_FAILBACK = 1800.0
 """Seconds to which relapses lengthen the wait for a failback."""
@@ -38,14 +38,14 @@ class State(Enum):
 
 
 class Purpose(Enum):
-    """What a backend is in charge for: to be redirected to, or to be asked by the facade itself."""
+    """What a backend is active for: to be redirected to, or to be asked by the facade itself."""
 
     REDIRECT = "redirect"
     SERVE = "serve"
 
 
 class Step(Enum):
-    """The steps of a probe, in the order in which they are climbed."""
+    """The steps of a probe, in the selector in which they are climbed."""
 
     PING = "GET /v2/"
     TOKEN = "token server"  # noqa: S105
@@ -83,28 +83,28 @@ class Canary:
 
 
 @frozen
-class Climb:
+class ProbeDepth:
     """How a probe is to climb.
 
-    `deep`: as far as the canary's blob. `proven`: the backend has had the canary once, so that refusing it now is bad.
+    `deep`: as far as the canary's blob. `canary_seen`: the backend has had the canary before, so refusing it is bad.
     """
 
     deep: bool = False
-    proven: bool = False
+    canary_seen: bool = False
 
 
 @frozen
 class Result:
     """What one probe found.
 
-    `step` is the step that failed, or the last one climbed; `words` says what was seen there; `latency` is the
+    `step` is the step that failed, or the last one climbed; `reason` says what was seen there; `latency` is the
     whole probe's, in seconds; `retry_after` is the backend's wish, in seconds; `requests` is how many it took.
     `canary` is None if the probe did not get as far; `deep` says that it was to climb to the blob.
     """
 
     verdict: Verdict
     step: Step
-    words: str
+    reason: str
     latency: float
     retry_after: float = 0.0
     requests: int = 1
@@ -131,10 +131,10 @@ class Health:
     """A backend's state since a time, and how far a change of it has come.
 
     `streak` counts the latest results in a row that speak for leaving the state. `last` is the latest result,
-    `failed` the latest one that was not good, at `failed_at`. `hurdle` is the furthest step that has failed since the
-    backend was last well: every probe climbs that far until it is well again.
+    `failed` the latest one that was not good, at `failed_at`. `deepest_failed_step` is the furthest step that has
+    failed since the backend was last up: every probe climbs that far until it is up again.
 
-    `canary` is what was seen of it last, `proven` says that the backend has had it once. `deep_at` is when a probe
+    `canary` is what was seen of it last, `canary_seen` says that the backend has had it once. `deep_at` is when a probe
     last climbed to the blob. `answering_since` is when it was last found to be neither down nor unknown; `back_at` is
     when it last came back from being down, and `relapses` how often in a row it went down again soon after.
     """
@@ -145,16 +145,16 @@ class Health:
     last: Result | None = None
     failed: Result | None = None
     failed_at: float | None = None
-    hurdle: Step | None = None
+    deepest_failed_step: Step | None = None
     canary: Canary | None = None
-    proven: bool = False
+    canary_seen: bool = False
     deep_at: float | None = None
     answering_since: float | None = None
     back_at: float | None = None
     relapses: int = 0
 
     def usable(self, purpose: Purpose) -> bool:
-        """Whether the backend may be in charge.
+        """Whether the backend may be active.
 
         A redirect spends the client's quota, serving spends the facade's own.
         """
@@ -167,7 +167,7 @@ class Health:
         return self.since
 
     def failback_after(self, setting: float) -> float:
-        """Seconds that the backend must have been up before it is in charge again: doubled by each relapse."""
+        """Seconds that the backend must have been up before it is active again: doubled by each relapse."""
         return min(setting * 2.0**self.relapses, max(setting, LONGEST_FAILBACK))
 
 
@@ -191,7 +191,9 @@ def observe(health: Health, result: Result, now: float, settings: Settings) -> H
     if seen.relapses and health.state is State.UP and not _is_soon(seen, now, settings):
         seen = evolve(seen, relapses=0)
     if (health.state, result.verdict) not in _TRANSITIONS:
-        return evolve(seen, streak=0, hurdle=None if health.state is State.UP else seen.hurdle)
+        return evolve(
+            seen, streak=0, deepest_failed_step=None if health.state is State.UP else seen.deepest_failed_step
+        )
     target, threshold = _TRANSITIONS[health.state, result.verdict]
     streak = health.streak + 1 if _same_direction(health.last, result) else 1
     needed = {"once": 1, "fall": settings.fall, "rise": settings.rise}[threshold]
@@ -200,11 +202,11 @@ def observe(health: Health, result: Result, now: float, settings: Settings) -> H
     return _entered(seen, target, now, settings)
 
 
-def climb(health: Health, now: float, settings: Settings) -> Climb:
+def climb(health: Health, now: float, settings: Settings) -> ProbeDepth:
     """How the next probe is to climb: to the blob every `deep_interval`, and for as long as the blob is not well."""
     due = health.deep_at is None or now >= health.deep_at + settings.deep_interval
     known = health.state is not State.UNKNOWN  # the first probe is one that requests wait for
-    return Climb(health.hurdle is Step.BLOB or (due and known), health.proven)
+    return ProbeDepth(health.deepest_failed_step is Step.BLOB or (due and known), health.canary_seen)
 
 
 def wait(health: Health, settings: Settings, jitter: float) -> float:
@@ -224,14 +226,14 @@ def wait(health: Health, settings: Settings, jitter: float) -> float:
     return max(seconds, min(health.last.retry_after, LONGEST_RETRY_AFTER))
 
 
-def absent(status: int, proven: bool) -> Verdict:
+def absent(status: int, canary_seen: bool) -> Verdict:
     """What it means that a registry with a fresh token answers `status` for the canary: 4xx, or what no registry says.
 
     GOOD is drift: the settings may have a typo in it, or it may not have been pushed there yet. But a registry that
     has had it and now refuses it is one that refuses everybody, as Docker Hub did on 2025-09-24; not to find it (404)
     is what happens to an image that was deleted.
     """
-    return Verdict.BAD if proven and status != 404 else Verdict.GOOD
+    return Verdict.BAD if canary_seen and status != 404 else Verdict.GOOD
 
 
 def drifts(healths: Mapping[str, Health], canaries: Mapping[str, str]) -> dict[str, str]:
@@ -273,10 +275,12 @@ def _noted(health: Health, result: Result, now: float) -> Health:
     if result.canary is not None:
         known = health.canary.digest if health.canary and result.canary.found else ""  # some registries seldom say it
         canary = evolve(result.canary, digest=result.canary.digest or known)
-        seen = evolve(seen, canary=canary, proven=seen.proven or canary.found)
+        seen = evolve(seen, canary=canary, canary_seen=seen.canary_seen or canary.found)
     if result.verdict is Verdict.GOOD:
         return seen
-    return evolve(seen, failed=result, failed_at=now, hurdle=_further(health.hurdle, result.step))
+    return evolve(
+        seen, failed=result, failed_at=now, deepest_failed_step=_further(health.deepest_failed_step, result.step)
+    )
 
 
 def _entered(health: Health, state: State, now: float, settings: Settings) -> Health:
@@ -289,7 +293,7 @@ def _entered(health: Health, state: State, now: float, settings: Settings) -> He
         entered = evolve(entered, answering_since=now)
     if health.state is State.DOWN:
         entered = evolve(entered, back_at=now)
-    return evolve(entered, hurdle=None) if state is State.UP else entered
+    return evolve(entered, deepest_failed_step=None) if state is State.UP else entered
 
 
 def _is_soon(health: Health, now: float, settings: Settings) -> bool:

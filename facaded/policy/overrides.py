@@ -1,7 +1,7 @@
 """The operator's word: a backend that is pinned, and backends that are drained. The terms are HAProxy's.
 
-A pin puts a backend in charge of every route that has it, whatever its health; a drain takes one out. Both may end by
-themselves. Times are monotonic seconds.
+A pin makes a backend the active one of every route that has it, whatever its health; a drain takes one out. Both may
+end by themselves. Times are monotonic seconds.
 """
 
 from collections.abc import Collection, Mapping
@@ -50,7 +50,7 @@ class Overrides:
         return min((each.until for each in (*self.pins.values(), *self.drains.values()) if each.until), default=None)
 
     def pin(self, backend: str, override: Override, known: Collection[str]) -> "Overrides":
-        """Put `backend` in charge, in the place of one that was pinned before. Raises ContradictionError."""
+        """Make `backend` the active one, instead of one that was pinned before. Raises ContradictionError."""
         _check(backend, known)
         if backend in self.drains:
             raise ContradictionError(f"{backend} is drained: undrain it first, or pin another backend")

@@ -1,11 +1,11 @@
-"""The plan of the watch: which backends are watched, and by which rules one of them is put in charge."""
+"""The plan of the watch: which backends are watched, and by which rules one of them is made active."""
 
 from collections.abc import Awaitable, Callable, Mapping
 
 from attrs import field, frozen
 
-from facaded.policy.failover import Order, Place
-from facaded.policy.health import Climb, Purpose, Result, Settings
+from facaded.policy.failover import Place, Selector
+from facaded.policy.health import ProbeDepth, Purpose, Result, Settings
 from facaded.policy.overrides import Overrides
 
 
@@ -19,7 +19,7 @@ class Watched:
     """
 
     identity: tuple[object, ...]
-    probe: Callable[[Climb], Awaitable[Result]] = field(eq=False)
+    probe: Callable[[ProbeDepth], Awaitable[Result]] = field(eq=False)
     canary: str = ""
     manner: tuple[object, ...] = ()
 
@@ -29,25 +29,25 @@ class Plan:
     """What to watch and by which rules.
 
     `routes` name the backends of each route, preferred first; only backends that a route names are in `backends`.
-    `handover` is in seconds. `pinged` says where `GET /v2/` leads a client that learns its token there, by who is in
-    charge of redirects for each route.
+    `handover` is in seconds. `ping_target` says where `GET /v2/` leads a client that learns its token there, given the
+    active backend for redirects of each route.
     """
 
     backends: Mapping[str, Watched]
     routes: tuple[tuple[str, ...], ...]
     settings: Settings
     handover: float = 0.0
-    pinged: Callable[[tuple[str, ...]], str] = field(default=" ".join, eq=False)
+    ping_target: Callable[[tuple[str, ...]], str] = field(default=" ".join, eq=False)
 
     @property
     def canaries(self) -> dict[str, str]:
         """The canary of each backend that has one."""
         return {name: each.canary for name, each in self.backends.items() if each.canary}
 
-    def orders(self, overrides: Overrides) -> dict[Place, Order]:
-        """Who may be in charge where, and by which rules."""
+    def selectors(self, overrides: Overrides) -> dict[Place, Selector]:
+        """which backend may be active where, and by which rules."""
         return {
-            (route, purpose): Order(route, self.settings.failback_after, purpose, overrides)
+            (route, purpose): Selector(route, self.settings.failback_after, purpose, overrides)
             for route in self.routes
             for purpose in Purpose
         }

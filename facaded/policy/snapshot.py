@@ -1,48 +1,48 @@
-"""A snapshot of the watch: what a standing means under a plan, at one moment."""
+"""A snapshot of the watch: what a watch_state means under a plan, at one moment."""
 
 from attrs import frozen
 
 from facaded.policy import health
-from facaded.policy.answers import Situation
-from facaded.policy.failover import Charge, Place
+from facaded.policy.decision import RoutingState
+from facaded.policy.failover import Active, Place
 from facaded.policy.health import Purpose
 from facaded.policy.plan import Plan
-from facaded.policy.standing import Standing, in_charge
+from facaded.policy.watch_state import WatchState, active_backends
 
 
 @frozen
 class Snapshot:
-    """A standing, the plan that it follows, and the time `at` which it is looked at, in monotonic seconds."""
+    """A watch_state, the plan that it follows, and the time `at` which it is looked at, in monotonic seconds."""
 
     plan: Plan
-    standing: Standing
+    watch_state: WatchState
     at: float
 
     @property
-    def charge(self) -> Charge:
-        """Who is in charge of redirects for the repositories that no route of the settings names."""
-        return self.standing.charges[self._last_place]
+    def active(self) -> Active:
+        """Which backend is active of redirects for the repositories that no route of the settings names."""
+        return self.watch_state.active[self._last_place]
 
     @property
     def drifts(self) -> dict[str, str]:
         """How the canary drifts, by backend."""
-        return health.drifts(self.standing.healths, self.plan.canaries)
+        return health.drifts(self.watch_state.healths, self.plan.canaries)
 
     @property
     def handover_until(self) -> float | None:
         """When the handover ends that is under way, or None without one."""
-        changed = self.standing.changed
+        changed = self.watch_state.changed
         until = None if changed is None else changed + self.plan.handover
         return until if until is not None and self.at < until else None
 
     @property
-    def situation(self) -> Situation:
-        """What answers depend on: who is in charge of each route, a handover, and who is drained."""
-        return Situation(
-            in_charge(self.plan, self.standing.charges, Purpose.REDIRECT),
-            in_charge(self.plan, self.standing.charges, Purpose.SERVE),
+    def routing(self) -> RoutingState:
+        """What answers depend on: which backend is active of each route, a handover, and who is drained."""
+        return RoutingState(
+            active_backends(self.plan, self.watch_state.active, Purpose.REDIRECT),
+            active_backends(self.plan, self.watch_state.active, Purpose.SERVE),
             self.handover_until is not None,
-            frozenset(self.standing.overrides.drains),
+            frozenset(self.watch_state.overrides.drains),
         )
 
     @property
@@ -51,17 +51,19 @@ class Snapshot:
 
         None if nothing is due.
         """
-        standing = self.standing
-        orders = self.plan.orders(standing.overrides)
-        failbacks = [orders[place].failback_at(standing.healths, charge) for place, charge in standing.charges.items()]
-        dues = (*failbacks, standing.overrides.next_end, self.handover_until)
+        watch_state = self.watch_state
+        selectors = self.plan.selectors(watch_state.overrides)
+        failbacks = [
+            selectors[place].failback_at(watch_state.healths, active) for place, active in watch_state.active.items()
+        ]
+        dues = (*failbacks, watch_state.overrides.next_end, self.handover_until)
         return min((due for due in dues if due is not None), default=None)
 
     def explain(self, place: Place | None = None) -> str:
-        """Who is in charge and why, in one sentence; without a `place`, of redirects on the last route."""
+        """Which backend is active and why, in one sentence; without a `place`, of redirects on the last route."""
         place = place or self._last_place
-        order = self.plan.orders(self.standing.overrides)[place]
-        return order.explain(self.standing.healths, self.standing.charges[place], self.at)
+        selector = self.plan.selectors(self.watch_state.overrides)[place]
+        return selector.explain(self.watch_state.healths, self.watch_state.active[place], self.at)
 
     @property
     def _last_place(self) -> Place:

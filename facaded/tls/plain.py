@@ -12,7 +12,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from facaded.oci.requests import READS
-from facaded.policy.answers import split_host
+from facaded.policy.decision import split_host
 from facaded.tls.challenges import Challenges
 from facaded.web.server import respond
 

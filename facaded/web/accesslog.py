@@ -20,6 +20,6 @@ def line(answered: Answered) -> str:
     through redirects.
     """
     client = answered.client
-    doubt = "" if client.proven else "?"
+    doubt = "" if client.redirect_safe else "?"
     where = f"{answered.address} {answered.method} {answered.path} {answered.status} {answered.decision.backend or '-'}"
     return f"{where} ({client.family.value}{doubt})"

@@ -14,8 +14,8 @@ from facaded.backends.watch import Watch
 from facaded.oci import requests
 from facaded.oci.clients import Client, identify
 from facaded.oci.errors import Code, Refusal
-from facaded.policy.answers import Answer, Forward, Redirect, Rules, Serve, decide
 from facaded.policy.changes import Change
+from facaded.policy.decision import Answer, Forward, Redirect, Rules, Serve, decide
 from facaded.policy.health import State
 from facaded.web import render
 from facaded.web.answered import Decision, Kind, Outcome
@@ -38,7 +38,7 @@ class ClientRequest:
 class Facade(Resource):
     """Answers for the registry, by `rules`, which say how, and with `fetcher`, which asks the backends.
 
-    `watch` pushes which backends are in charge.
+    `watch` pushes which backends are active.
     """
 
     isLeaf = True
@@ -49,7 +49,7 @@ class Facade(Resource):
         self._watch = watch
         self.reconfigure(rules, fetcher)
         now = watch.snapshot()
-        self._situation, self._healths = now.situation, now.standing.healths
+        self._situation, self._healths = now.routing, now.watch_state.healths
         watch.subscribe(self._changed)
         self._settled = False
         watch.when_settled().addCallback(self._settle)
@@ -92,7 +92,7 @@ class Facade(Resource):
         self._settled = True
 
     def _changed(self, change: Change) -> None:
-        self._situation, self._healths = change.situation, change.standing.healths
+        self._situation, self._healths = change.routing, change.watch_state.healths
 
     def _decide(self, asked: ClientRequest) -> Answer:
         return decide(asked.target, asked.host, asked.client, self._rules, self._situation)

@@ -2,7 +2,7 @@
 
 from html import escape
 
-from facaded.policy.answers import Rules
+from facaded.policy.decision import Rules
 
 HEADERS = {
     "Content-Type": "text/html; charset=utf-8",

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from facaded.oci.requests import is_digest
-from facaded.policy.hints import Hints
-from facaded.policy.lately import Lately
+from facaded.policy.recent_pulls import RecentPulls
+from facaded.policy.repeated_requests import RepeatedRequests
 from facaded.web.answered import Answered, Kind, Outcome
 
 PULL_STATUSES = (200, 304, 307)
@@ -19,10 +19,10 @@ class Pulls:
     """
 
     def __init__(self, seconds: Callable[[], float], hint: Callable[[str], None]) -> None:
-        self.recent = Lately()
+        self.recent = RecentPulls()
         self._seconds = seconds
         self._hint = hint
-        self._hints = Hints()
+        self._hints = RepeatedRequests()
 
     def follow(self, answered: Answered) -> None:
         """Take note of an answered request."""

@@ -12,7 +12,7 @@ from facaded.net.text import printable
 from facaded.oci import errors
 from facaded.oci.errors import Code, Refusal
 from facaded.oci.requests import Blob, ManifestRead, Ping, Read
-from facaded.policy.answers import Page, Pong, Redirect, Rules
+from facaded.policy.decision import Page, Pong, Redirect, Rules
 from facaded.web import page
 
 RETRY_AFTER = "5"

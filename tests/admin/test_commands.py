@@ -10,13 +10,13 @@ from facaded.admin.commands import Commands
 from facaded.admin.control import CommandRefusedError, Parameters
 from facaded.admin.status import InForce, Status, document
 from facaded.net.schema import Document, to_json
-from facaded.policy.answers import Backend, Rules
-from facaded.policy.lately import Lately
+from facaded.policy.decision import BackendRules, Rules
+from facaded.policy.recent_pulls import RecentPulls
 from facaded.policy.repositories import parse
 from facaded.tls.acme.order_status import OrderStatus
 from tests.watching import GOOD, Watching
 
-BACKENDS = {name: Backend(f"https://{name}.test") for name in ("main", "second")}
+BACKENDS = {name: BackendRules(f"https://{name}.test") for name in ("main", "second")}
 RULES = Rules(repositories=(parse("org/*"),), backends=BACKENDS)
 
 
@@ -31,7 +31,7 @@ class Daemon:
     refusals: tuple[str, ...] = ()
     asked: list[str] = field(factory=list)
     reported: Sequence[OrderStatus] = ()
-    recent: Lately = field(factory=Lately)
+    recent: RecentPulls = field(factory=RecentPulls)
 
     def report(self, orders: Sequence[OrderStatus]) -> Status:
         self.reported = orders
@@ -85,7 +85,7 @@ def test_the_status_is_the_reporter_s(daemon: Daemon, commands: Commands) -> Non
 def test_recent_pulls_are_listed_with_the_latest_first(daemon: Daemon, commands: Commands) -> None:
     for tag in ("1", "2"):
         daemon.recent.add("org/app", tag)
-    assert ask(commands, "GET", "/lately") == {"schema": 1, "images": ["org/app:2", "org/app:1"]}
+    assert ask(commands, "GET", "/recent-pulls") == {"schema": 1, "images": ["org/app:2", "org/app:1"]}
 
 
 def test_a_pull_is_explained_by_the_rules_in_force(commands: Commands) -> None:
@@ -94,21 +94,21 @@ def test_a_pull_is_explained_by_the_rules_in_force(commands: Commands) -> None:
     assert (found["image"], found["client"], found["refused"]) == ("org/app:v1", "ctr", False)
     assert found["requests"][0].keys() == {"request", "answer", "why"}
     assert found["requests"][0]["answer"] == "307 to https://main.test/v2/org/app/manifests/v1"
-    assert found["why"] == "main is in charge: it is the first and up"
+    assert found["why"] == "main is active: it is the first and up"
     commands.reconfigure(evolve(RULES, repositories=(parse("other/*"),)))
     found = ask(commands, "GET", "/explain", given)
     assert (found["refused"], found["why"]) == (True, None)
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("given", "reason"),
     [
         (Parameters(image="Org/App", client="docker"), "is not a repository name"),
         (Parameters(image="org/app", client="docket"), "no client called 'docket'"),
     ],
 )
-def test_what_cannot_be_pulled_is_not_explained(commands: Commands, given: Parameters, words: str) -> None:
-    with pytest.raises(CommandRefusedError, match=words):
+def test_what_cannot_be_pulled_is_not_explained(commands: Commands, given: Parameters, reason: str) -> None:
+    with pytest.raises(CommandRefusedError, match=reason):
         ask(commands, "GET", "/explain", given)
 
 
@@ -159,15 +159,15 @@ def test_a_renewal_that_none_can_have_is_refused(daemon: Daemon, commands: Comma
 
 def test_a_pin_and_a_drain_say_who_is_in_charge_now(commands: Commands) -> None:
     pinned = ask(commands, "POST", "/pin", Parameters(backend="second", seconds=7200.0))
-    assert pinned == {"schema": 1, "why": "second is in charge: it is pinned for another 2 h", "warnings": []}
+    assert pinned == {"schema": 1, "why": "second is active: it is pinned for another 2 h", "warnings": []}
     assert ask(commands, "POST", "/drain", Parameters(backend="main"))["why"] == pinned["why"]
-    assert ask(commands, "POST", "/unpin")["why"] == "second is in charge: main is drained"
+    assert ask(commands, "POST", "/unpin")["why"] == "second is active: main is drained"
     undrained = ask(commands, "POST", "/undrain", Parameters(backend="main"))
-    assert undrained["why"].startswith(("main is in charge", "second is in charge: main is back"))
+    assert undrained["why"].startswith(("main is active", "second is active: main is back"))
 
 
 @pytest.mark.parametrize(
-    ("path", "given", "words"),
+    ("path", "given", "reason"),
     [
         ("/pin", Parameters(backend="nobody"), "no route has a backend called nobody: main, second"),
         ("/drain", Parameters(), "no route has a backend called : main, second"),
@@ -175,10 +175,10 @@ def test_a_pin_and_a_drain_say_who_is_in_charge_now(commands: Commands) -> None:
         ("/undrain", Parameters(backend="main"), "main is not drained"),
     ],
 )
-def test_what_contradicts_itself_is_refused(commands: Commands, path: str, given: Parameters, words: str) -> None:
+def test_what_contradicts_itself_is_refused(commands: Commands, path: str, given: Parameters, reason: str) -> None:
     with pytest.raises(CommandRefusedError) as refused:
         ask(commands, "POST", path, given)
-    assert refused.value.problems == (words,)
+    assert refused.value.problems == (reason,)
 
 
 def test_an_override_that_cannot_be_kept_is_warned_of(daemon: Daemon, commands: Commands) -> None:

@@ -11,7 +11,7 @@ from twisted.web.http_headers import Headers
 
 from facaded.admin.control import CommandRefusedError, Control, Parameters
 from facaded.admin.control_client import URL, ControlError, NewerDaemonError, read_answer
-from facaded.admin.protocol import Overridden, RecentPulls, Reloaded, RenewalBegun
+from facaded.admin.protocol import Overridden, RecentImages, Reloaded, RenewalBegun
 from facaded.admin.status import Status
 from facaded.explain.explanation import Explanation
 from facaded.net.client import BoundedClient, Response
@@ -79,13 +79,13 @@ OLD_STATUS = {
     "version": "0.1.0",
     "settings": "/etc/facaded/facaded.toml",
     "warnings": [],
-    "in_charge": "main",
-    "in_charge_since": 1764000000.0,
-    "why": "main is in charge: it is the first and up",
+    "active": "main",
+    "active_since": 1764000000.0,
+    "why": "main is active: it is the first and up",
     "pins": {"main": {"since": 1764000000.0, "until": None}},
     "handover_until": None,
     "stale_names": {},
-    "charges": [
+    "routes": [
         {"repositories": [], "for": "redirect", "backend": "main", "since": 1764000000.0, "why": "it is the first"}
     ],
     "backends": [
@@ -94,8 +94,8 @@ OLD_STATUS = {
             "url": "https://main.test",
             "state": "up",
             "since": 1764000000.0,
-            "last": {"verdict": "good", "step": "blob", "words": "blob found", "latency": 0.1, "drift": "odd"},
-            "failed": {"verdict": "bad", "step": "blob", "words": "answered 500", "latency": 1, "at": 1764000000.0},
+            "last": {"verdict": "good", "step": "blob", "reason": "blob found", "latency": 0.1, "drift": "odd"},
+            "failed": {"verdict": "bad", "step": "blob", "reason": "answered 500", "latency": 1, "at": 1764000000.0},
             "drift": "odd",
             "drained": {"since": 1764000000.0, "until": 1764000001.0},
             "pulls_left": {"address": {"remaining": 7, "limit": None, "window": 0.0, "at": 1764000000.0}},
@@ -133,8 +133,8 @@ OLD_STATUS = {
 }
 OLD = [
     (Status, OLD_STATUS),
-    (RecentPulls, {"images": ["org/app:1"]}),
-    (Overridden, {"why": "main is in charge", "warnings": []}),
+    (RecentImages, {"images": ["org/app:1"]}),
+    (Overridden, {"why": "main is active", "warnings": []}),
     (RenewalBegun, {"certificates": ["a.test"], "warnings": []}),
     (Reloaded, {}),
     (
@@ -144,7 +144,7 @@ OLD = [
             "client": "docker",
             "requests": [{"request": "GET /v2/", "answer": "200", "why": "because"}],
             "refused": False,
-            "why": "main is in charge",
+            "why": "main is active",
         },
     ),
 ]

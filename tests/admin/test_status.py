@@ -6,13 +6,13 @@ from typing import Any
 from facaded.admin.reporter import Reporter
 from facaded.admin.status import CertificateStatus, InForce, Status, document, probe_status
 from facaded.net.schema import from_json, from_object, to_json
-from facaded.policy.answers import Backend, Rules
+from facaded.policy.decision import BackendRules, Rules
 from facaded.policy.health import Canary, Quota, Result, Step, Verdict
 from facaded.policy.repositories import parse
 from facaded.state import Clocks
 from tests.watching import BAD, GOOD, Watching
 
-BACKENDS = {name: Backend(f"https://{name}.test") for name in ("main", "second", "spare")}
+BACKENDS = {name: BackendRules(f"https://{name}.test") for name in ("main", "second", "spare")}
 IN_FORCE = InForce(Rules(repositories=(parse("org/*"),), backends=BACKENDS), "facaded.toml", ("mind this",))
 FROM_FILES = {
     "names": ["a.test"],
@@ -43,7 +43,7 @@ def watching() -> Watching:
         watching.backends.answer(name, GOOD)
     watching.watch.quotas.note("second", "address", Quota(7, 100, 21600.0))
     watching.watch.drain("spare", 3600)
-    while watching.in_charge == "main":
+    while watching.active == "main":
         watching.advance(0.1)
         if "main" in watching.backends.waiting:
             watching.backends.answer("main", BAD)
@@ -65,7 +65,7 @@ def as_json(status: Status) -> dict[str, Any]:
 def test_the_client_of_the_version_before_finds_every_key_that_it_reads() -> None:
     watched = watching()
     found = as_json(status(watched, FROM_FILES, ORDERED))
-    assert found["why"] == "second is in charge: main down (GET /v2/: connection refused)"
+    assert found["why"] == "second is active: main down (GET /v2/: connection refused)"
     assert found["warnings"] == ["mind this"]
     assert found["handover_until"] == 1000.0 + watched.clock.seconds() + 3600
     assert found["stale_names"] == {"hub.test": 1003.0}
@@ -74,28 +74,28 @@ def test_the_client_of_the_version_before_finds_every_key_that_it_reads() -> Non
     assert main["failed"] == {
         "verdict": "bad",
         "step": "GET /v2/",
-        "words": "connection refused",
+        "reason": "connection refused",
         "latency": 0.1,
         "at": 1000.0 + watched.clock.seconds(),
     }
     assert main["since"] == main["failed"]["at"]
     assert (main["drift"], main["limited_until"], main["relapses"], main["failback_after"]) == (None, None, 0, 60)
-    assert second["last"] == {"verdict": "good", "step": "token server", "words": "token granted", "latency": 0.1}
+    assert second["last"] == {"verdict": "good", "step": "token server", "reason": "token granted", "latency": 0.1}
     assert second["pulls_left"] == {"address": {"remaining": 7, "limit": 100, "window": 21600.0, "at": 1000.0}}
     assert spare["drained"] == {"since": 1000.0, "until": 4600.0}
-    assert [(each["repositories"], each["for"], each["backend"]) for each in found["charges"]] == [
+    assert [(each["repositories"], each["for"], each["backend"]) for each in found["routes"]] == [
         ([], "redirect", "second"),
         ([], "serve", "second"),
     ]
-    assert [each["why"] for each in found["charges"]] == [found["why"]] * 2
+    assert [each["why"] for each in found["routes"]] == [found["why"]] * 2
     assert FROM_FILES.items() <= found["certificates"][0].items()
     assert ORDERED.items() <= found["certificates"][1].items()
 
 
 def test_programs_find_the_other_keys_too() -> None:
     found = as_json(status(watching()))
-    assert (found["schema"], found["settings"], found["in_charge"]) == (1, "facaded.toml", "second")
-    assert found["in_charge_since"] == found["charges"][0]["since"]
+    assert (found["schema"], found["settings"], found["active"]) == (1, "facaded.toml", "second")
+    assert found["active_since"] == found["routes"][0]["since"]
     assert found["pins"] == {}
     assert {"version", "certificates"} <= found.keys()
 
@@ -140,7 +140,7 @@ def test_a_probe_says_its_drift_only_if_there_is_one() -> None:
     assert to_json(probe_status(GOOD)) == {
         "verdict": "good",
         "step": "token server",
-        "words": "token granted",
+        "reason": "token granted",
         "latency": 0.1,
     }
 

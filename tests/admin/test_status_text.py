@@ -24,16 +24,16 @@ GOOD = {
 
 def status(*certificates: dict[str, Any], **more: Any) -> Status:
     """A status as a daemon of the version before gives it."""
-    charge = {"repositories": [], "for": Purpose.REDIRECT.value, "backend": "main", "since": 0.0, "why": "first"}
+    active = {"repositories": [], "for": Purpose.REDIRECT.value, "backend": "main", "since": 0.0, "why": "first"}
     document = {
         "version": "0.1.0",
         "settings": "facaded.toml",
         "warnings": [],
-        "in_charge": "main",
-        "in_charge_since": 0.0,
-        "why": "main is in charge",
+        "active": "main",
+        "active_since": 0.0,
+        "why": "main is active",
         "pins": {},
-        "charges": [charge, charge | {"for": Purpose.SERVE.value}],
+        "routes": [active, active | {"for": Purpose.SERVE.value}],
         "handover_until": None,
         "backends": [],
         "stale_names": {},
@@ -96,7 +96,7 @@ UNUSED = dict.fromkeys(BACKEND) | {"name": "spare", "url": "https://spare.test",
 
 
 def test_each_backend_has_a_row() -> None:
-    failed = {"verdict": "bad", "step": "blob", "words": "answered 500", "latency": 0.1, "at": UNTIL}
+    failed = {"verdict": "bad", "step": "blob", "reason": "answered 500", "latency": 0.1, "at": UNTIL}
     drained = {"since": UNTIL, "until": None}
     marked = BACKEND | {"failed": failed, "drained": drained, "drift": "no canary"}
     rows = text(status(backends=[marked, UNUSED])).splitlines()[:3]
@@ -139,7 +139,7 @@ def test_charges_of_routes_and_for_serving_are_told_where_they_differ() -> None:
         "why": "main is the first",
     }
     serving = {"repositories": ["org/*"], "for": "serve", "backend": "second", "since": 0.0, "why": "main limited"}
-    lines = text(status(charges=[named, serving])).splitlines()
+    lines = text(status(routes=[named, serving])).splitlines()
     assert lines[3:] == ["for org/*: main is the first", "for org/*: for serving, main limited"]
 
 

@@ -13,7 +13,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from facaded.backends.fetcher import Fetcher
-from facaded.backends.manifests import Cache, digest_of
+from facaded.backends.manifests import ManifestCache, digest_of
 from facaded.backends.registry import Registry
 from facaded.backends.tokens import AuthorizedClient, Credentials, Tokens
 from facaded.net.client import BoundedClient
@@ -188,13 +188,13 @@ class Network(Resource):
         publish_private: bool = False,
     ) -> Fetcher:
         """What serves from all of these registries; the credentials are those of the first one."""
-        cache = Cache(size, 10, self.clock.seconds)
+        cache = ManifestCache(size, 10, self.clock.seconds)
         sources = self.sources(cache, renames, credentials, publish_private)
         return Fetcher(sources, self.clock, self.failed.append)
 
     def sources(
         self,
-        cache: Cache,
+        cache: ManifestCache,
         renames: Mapping[str, tuple[Rename, ...]] | None = None,
         credentials: Credentials | None = None,
         publish_private: bool = False,

@@ -11,7 +11,7 @@ from tests.backends.memory import BLOB, Fake, Network
 
 
 @pytest.mark.parametrize(
-    ("fault", "said", "whole"),
+    ("fault", "said", "backend_wide"),
     [
         ("500", "answered 500", False),
         ("429", "answered 429", True),
@@ -24,7 +24,7 @@ from tests.backends.memory import BLOB, Fake, Network
     ],
 )
 def test_a_failing_backend_is_survived_at_the_first_try_and_tried_last_for_a_while(
-    fault: str, said: str, whole: bool
+    fault: str, said: str, backend_wide: bool
 ) -> None:
     made = network(fault)
     serving, hub = made.serving(), made.fakes["hub"]
@@ -42,7 +42,7 @@ def test_a_failing_backend_is_survived_at_the_first_try_and_tried_last_for_a_whi
     assert len(hub.asked) == asked, "suspects last"
     hub.fault = ""
     hub.put("org/other", "latest")
-    assert backend(ask(made, serving, ManifestRead("org/other", "latest"))) == ("ghcr" if whole else "hub")
+    assert backend(ask(made, serving, ManifestRead("org/other", "latest"))) == ("ghcr" if backend_wide else "hub")
     made.clock.advance(10)
     assert backend(ask(made, serving)) == "hub"
 

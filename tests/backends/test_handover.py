@@ -2,21 +2,21 @@
 
 from attrs import evolve
 
-from facaded.policy.answers import Situation
+from facaded.policy.decision import RoutingState
 from facaded.policy.health import remembered
-from facaded.policy.standing import FORGOTTEN, Standing
+from facaded.policy.watch_state import FORGOTTEN, WatchState
 from tests.watching import BAD, GOOD, Watching, fail, up
 
 
 def test_a_handover_begins_when_a_redirect_leads_elsewhere_and_ends_in_time() -> None:
     watching = up("hub", "ghcr")
-    assert not watching.situation.handover
+    assert not watching.routing.handover
     fail(watching, "hub")
-    assert watching.situation == Situation(("ghcr",), ("ghcr",), handover=True)
+    assert watching.routing == RoutingState(("ghcr",), ("ghcr",), handover=True)
     watching.clock.advance(3599)
-    assert watching.situation.handover
+    assert watching.routing.handover
     watching.clock.advance(1)
-    assert not watching.situation.handover
+    assert not watching.routing.handover
 
 
 def test_a_reload_that_puts_another_in_charge_begins_a_handover() -> None:
@@ -25,19 +25,19 @@ def test_a_reload_that_puts_another_in_charge_begins_a_handover() -> None:
     watching.backends.answer("hub", GOOD)
     watching.backends.answer("ghcr", GOOD)
     watching.watch.reconfigure(watching.backends.plan("ghcr", "hub"))
-    assert watching.situation == Situation(("ghcr",), ("ghcr",), handover=True)
+    assert watching.routing == RoutingState(("ghcr",), ("ghcr",), handover=True)
 
 
 def test_the_first_round_is_no_handover() -> None:
     watching = Watching.begin("hub", "ghcr")
     watching.backends.answer("hub", BAD)
     watching.backends.answer("ghcr", GOOD)
-    assert watching.situation == Situation(("ghcr",), ("ghcr",), handover=False)
+    assert watching.routing == RoutingState(("ghcr",), ("ghcr",), handover=False)
 
 
 def restarted(before: Watching, *names: str) -> Watching:
     """Another run that knows what the last one knew."""
-    kept = before.watch.standing
+    kept = before.watch.watch_state
     kept = evolve(kept, healths={name: remembered(each) for name, each in kept.healths.items()})
     return Watching.begin(*names, kept=kept)
 
@@ -46,33 +46,33 @@ def test_a_failover_that_a_restart_finds_begins_a_handover() -> None:
     after = restarted(up("hub", "ghcr"), "hub", "ghcr")
     after.backends.answer("hub", BAD)
     after.backends.answer("ghcr", GOOD)
-    assert after.situation == Situation(("ghcr",), ("ghcr",), handover=True)
+    assert after.routing == RoutingState(("ghcr",), ("ghcr",), handover=True)
 
 
 def test_a_restart_that_changes_nothing_begins_none() -> None:
     after = restarted(up("hub", "ghcr"), "hub", "ghcr")
     after.backends.answer("hub", GOOD)
     after.backends.answer("ghcr", GOOD)
-    assert not after.situation.handover
+    assert not after.routing.handover
 
 
 def test_a_restart_with_other_settings_begins_one() -> None:
     after = restarted(up("hub", "ghcr"), "ghcr", "hub")
     after.backends.answer("hub", GOOD)
     after.backends.answer("ghcr", GOOD)
-    assert after.in_charge == "hub", "the first one has just been found up"
+    assert after.active == "hub", "the first one has just been found up"
     after.advance(60)
-    assert after.situation == Situation(("ghcr",), ("ghcr",), handover=True)
+    assert after.routing == RoutingState(("ghcr",), ("ghcr",), handover=True)
 
 
 def test_a_state_that_cannot_be_read_any_more_begins_one() -> None:
-    assert up("hub", "ghcr", kept=Standing({}, {}, pinged=FORGOTTEN)).situation.handover
+    assert up("hub", "ghcr", kept=WatchState({}, {}, last_ping_target=FORGOTTEN)).routing.handover
 
 
 def test_a_reload_after_which_a_ping_leads_elsewhere_begins_one_although_the_same_backend_is_in_charge() -> None:
     watching = up("hub", "ghcr")
-    watching.watch.reconfigure(evolve(watching.backends.plan("hub", "ghcr"), pinged=lambda _: "here"))
-    assert watching.situation.handover
+    watching.watch.reconfigure(evolve(watching.backends.plan("hub", "ghcr"), ping_target=lambda _: "here"))
+    assert watching.routing.handover
 
 
 def test_pins_and_drains_outlive_a_restart() -> None:
@@ -80,24 +80,24 @@ def test_pins_and_drains_outlive_a_restart() -> None:
     before.watch.pin("ghcr", None)
     before.watch.drain("hub", None)
     after = restarted(before, "hub", "ghcr")
-    assert after.in_charge == "ghcr"
-    assert after.watch.standing.overrides == before.watch.standing.overrides
+    assert after.active == "ghcr"
+    assert after.watch.watch_state.overrides == before.watch.watch_state.overrides
 
 
 def test_the_end_of_a_handover_is_pushed_when_it_comes() -> None:
     watching = up("hub", "ghcr")
     watching.watch.drain("hub", None)
     watching.clock.advance(3599)
-    assert watching.changes[-1].situation.handover
+    assert watching.changes[-1].routing.handover
     watching.clock.advance(1)
     assert (watching.changes[-1].news, watching.changes[-1].transitions, watching.changes[-1].takeovers) == ("", (), ())
-    assert not watching.changes[-1].situation.handover
+    assert not watching.changes[-1].routing.handover
 
 
 def test_a_handover_of_an_earlier_run_may_end_before_the_first_round_does() -> None:
-    kept = Standing({}, {}, pinged="hub", changed=-3599.0)
+    kept = WatchState({}, {}, last_ping_target="hub", changed=-3599.0)
     watching = Watching.begin("hub", "ghcr", kept=kept)
-    assert watching.situation.handover
+    assert watching.routing.handover
     watching.clock.advance(1)
     assert not watching.watch.settled
-    assert [change.situation.handover for change in watching.changes] == [False]
+    assert [change.routing.handover for change in watching.changes] == [False]

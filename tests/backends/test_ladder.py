@@ -16,7 +16,7 @@ from facaded.backends.ladder import BODY_SIZE, Known, Probed, probe
 from facaded.backends.manifests import digest_of
 from facaded.net.client import BoundedClient
 from facaded.oci.requests import Image
-from facaded.policy.health import Canary, Climb, Quota, Result, Step, Verdict
+from facaded.policy.health import Canary, ProbeDepth, Quota, Result, Step, Verdict
 
 CHALLENGE = 'Bearer realm="http://tokens.test/token?x=1",service="registry.test",scope="repository:user/image:pull"'
 
@@ -32,9 +32,9 @@ def lists_and_objects(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 Answer = tuple[int, dict[str, str], bytes]
 
-SHALLOW = Climb()
+SHALLOW = ProbeDepth()
 
-DEEP = Climb(deep=True)
+DEEP = ProbeDepth(deep=True)
 
 
 class Registries(Resource):
@@ -61,7 +61,7 @@ class Registries(Resource):
 
 
 def climb(
-    table: dict[str, Answer], canary: Image | None = None, how: Climb = SHALLOW, **of: Any
+    table: dict[str, Answer], canary: Image | None = None, how: ProbeDepth = SHALLOW, **of: Any
 ) -> tuple[Result, Registries]:
     registries, clock, found = Registries(table), Clock(), list[Result]()
     agent = RequestTraversalAgent(registries)
@@ -118,16 +118,16 @@ TABLE: list[tuple[dict[str, Answer], Verdict, Step, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("table", "verdict", "step", "words"), TABLE)
-def test_the_table_of_answers(table: dict[str, Answer], verdict: Verdict, step: Step, words: str) -> None:
+@pytest.mark.parametrize(("table", "verdict", "step", "reason"), TABLE)
+def test_the_table_of_answers(table: dict[str, Answer], verdict: Verdict, step: Step, reason: str) -> None:
     result, _ = climb(table)
-    assert (result.verdict, result.step, result.words) == (verdict, step, words)
-    assert (result.latency == 3.0) == (words == "time-out")
+    assert (result.verdict, result.step, result.reason) == (verdict, step, reason)
+    assert (result.latency == 3.0) == (reason == "time-out")
 
 
 CANARY = Image("org/app")
 
-PROVEN = Climb(proven=True)
+PROVEN = ProbeDepth(canary_seen=True)
 
 MANIFESTS = "/v2/org/app/manifests/"
 
@@ -162,8 +162,8 @@ WHOLE: dict[str, Answer] = {
     "/blob": (206, {}, b"s"),
 }
 
-CANARY_TABLE: list[tuple[dict[str, Answer], Climb, Verdict, Step, str, str]] = [
-    # what is answered, how it is climbed: the verdict, the step, the words, the drift
+CANARY_TABLE: list[tuple[dict[str, Answer], ProbeDepth, Verdict, Step, str, str]] = [
+    # what is answered, how it is climbed: the verdict, the step, the reason, the drift
     ({**GATE, LATEST: FOUND}, SHALLOW, GOOD, Step.MANIFEST, "manifest found", ""),
     ({"/v2/": (200, {}, b"{}"), LATEST: FOUND}, SHALLOW, GOOD, Step.MANIFEST, "manifest found", ""),
     ({**GATE, LATEST: (500, {}, b"")}, SHALLOW, BAD, Step.MANIFEST, "answered 500", ""),
@@ -273,12 +273,12 @@ CANARY_TABLE: list[tuple[dict[str, Answer], Climb, Verdict, Step, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("table", "how", "verdict", "step", "words", "drift"), CANARY_TABLE)
+@pytest.mark.parametrize(("table", "how", "verdict", "step", "reason", "drift"), CANARY_TABLE)
 def test_the_table_of_answers_for_the_canary(
-    table: dict[str, Answer], how: Climb, verdict: Verdict, step: Step, words: str, drift: str
+    table: dict[str, Answer], how: ProbeDepth, verdict: Verdict, step: Step, reason: str, drift: str
 ) -> None:
     result, _ = climb(table, CANARY, how)
-    assert (result.verdict, result.step, result.words) == (verdict, step, words)
+    assert (result.verdict, result.step, result.reason) == (verdict, step, reason)
     assert (result.canary.drift if result.canary else "") == drift
     assert result.deep == how.deep
     if verdict is GOOD and not drift:
@@ -341,12 +341,12 @@ def test_a_manifest_without_a_blob_is_drift() -> None:
     digest, body = digested({"config": {"digest": LARGE, "size": 0}})
     table = {**GATE, LATEST: (200, {"Docker-Content-Digest": digest}, b""), f"{MANIFESTS}{digest}": (200, {}, body)}
     result, _ = climb(table, CANARY, DEEP)
-    assert (result.verdict, result.words) == (GOOD, "the canary's manifest names no blob")
+    assert (result.verdict, result.reason) == (GOOD, "the canary's manifest names no blob")
 
 
 def test_the_deep_step_has_a_time_out_of_its_own_and_both_are_of_the_probe() -> None:
     result, _ = climb({key: WHOLE[key] for key in WHOLE if key != "/blob"}, CANARY, DEEP)
-    assert (result.words, result.latency) == ("time-out", 3.0)
+    assert (result.reason, result.latency) == ("time-out", 3.0)
     assert result.requests == 7
 
 
@@ -388,4 +388,4 @@ def test_a_probe_says_who_it_is_and_keeps_no_cookies() -> None:
 
 def test_a_compressed_body_is_not_inflated() -> None:
     result, _ = climb({"/v2/": unauthorized(), "/token": (200, {"Content-Encoding": "gzip"}, b"\x1f\x8b not a token")})
-    assert (result.verdict, result.words) == (BAD, "200 without a token")
+    assert (result.verdict, result.reason) == (BAD, "200 without a token")

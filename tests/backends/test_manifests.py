@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
 from facaded.backends.fetcher import NotServed, ReadOptions
-from facaded.backends.manifests import Accept, Cache, Manifest, digest_of
+from facaded.backends.manifests import Accept, Manifest, ManifestCache, digest_of
 from facaded.oci.requests import ManifestRead
 from tests.backends.fetching import LATEST, NARROW, WIDE, ask, backend, manifest, network
 from tests.backends.memory import BLOB, INDEX, MANIFEST, Fake, Network
@@ -107,7 +107,7 @@ def test_a_backend_whose_head_has_no_digest_is_asked_by_get() -> None:
 
 
 def test_the_cache_is_bounded_in_bytes() -> None:
-    cache = Cache(5000, 10, lambda: 0.0)
+    cache = ManifestCache(5000, 10, lambda: 0.0)
     manifests = [Manifest(INDEX, digest_of(bytes([n])), 1000, b"x" * 1000) for n in range(10)]
     for each in manifests:
         cache.keep("org/app", each)
@@ -115,7 +115,7 @@ def test_the_cache_is_bounded_in_bytes() -> None:
     assert kept == manifests[-3:]
     cache.keep("org/app", Manifest(INDEX, digest_of(b"large"), 6000, b"x" * 6000))
     assert cache.manifest("org/app", digest_of(b"large"), WIDE) is None
-    nothing = Cache(0, 10, lambda: 0.0)
+    nothing = ManifestCache(0, 10, lambda: 0.0)
     nothing.keep("org/app", manifests[0])
     nothing.keep_tag("hub", "org/app", "latest", WIDE, manifests[0].digest)
     assert nothing.manifest("org/app", manifests[0].digest, WIDE) is None
@@ -153,7 +153,7 @@ def test_a_tag_whose_manifest_is_missing_is_a_failure() -> None:
 
 @pytest.mark.parametrize("size", [True, -1, 10**15, 1.5, "7", None])
 def test_a_size_that_no_blob_has_is_not_believed(size: object) -> None:
-    cache = Cache(1 << 20, 10, lambda: 0.0)
+    cache = ManifestCache(1 << 20, 10, lambda: 0.0)
     body = json.dumps({"layers": [{"digest": BLOB, "size": size}]}).encode()
     cache.keep("org/app", Manifest(MANIFEST, digest_of(body), len(body), body))
     assert cache.blob_size("org/app", BLOB) is None

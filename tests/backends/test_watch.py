@@ -5,12 +5,12 @@ from attrs import evolve
 from twisted.logger import LogEvent
 
 from facaded.backends.watch import FIRST_ROUND
-from facaded.policy.answers import Situation
 from facaded.policy.changes import Change, Takeover, Transition
-from facaded.policy.failover import Charge
+from facaded.policy.decision import RoutingState
+from facaded.policy.failover import Active
 from facaded.policy.health import Canary, Health, Purpose, Quota, Result, State, Step, Verdict
 from facaded.policy.overrides import ContradictionError, Overrides
-from facaded.policy.standing import Standing
+from facaded.policy.watch_state import WatchState
 from tests.watching import BAD, GOOD, Watching, fail, up
 
 REQUESTS = {Step.PING: 1, Step.TOKEN: 2, Step.MANIFEST: 3, Step.BLOB: 5}
@@ -25,7 +25,7 @@ def test_the_first_round_is_over_when_every_backend_has_answered() -> None:
     watching.backends.answer("ghcr", GOOD)
     assert settled.called
     assert watching.watch.when_settled().called
-    assert watching.in_charge == "hub"
+    assert watching.active == "hub"
 
 
 def test_one_bad_result_in_the_first_round_keeps_the_first_answer_away() -> None:
@@ -33,7 +33,7 @@ def test_one_bad_result_in_the_first_round_keeps_the_first_answer_away() -> None
     watching.backends.answer("hub", BAD)
     watching.backends.answer("ghcr", GOOD)
     assert watching.watch.settled
-    assert watching.in_charge == "ghcr"
+    assert watching.active == "ghcr"
 
 
 def test_a_backend_without_a_result_by_the_end_of_the_first_round_is_down_if_another_is_up() -> None:
@@ -41,7 +41,7 @@ def test_a_backend_without_a_result_by_the_end_of_the_first_round_is_down_if_ano
     watching.backends.answer("ghcr", GOOD)
     watching.advance(FIRST_ROUND)
     assert watching.watch.settled
-    assert watching.in_charge == "ghcr"
+    assert watching.active == "ghcr"
     assert "no answer within 3 s" in watching.watch.snapshot().explain()
 
 
@@ -49,28 +49,28 @@ def test_without_any_result_the_first_one_is_asked() -> None:
     watching = Watching.begin("hub", "ghcr")
     watching.advance(FIRST_ROUND)
     assert watching.watch.settled
-    assert watching.in_charge == "hub"
-    assert watching.watch.standing.healths["hub"].state is State.UNKNOWN
+    assert watching.active == "hub"
+    assert watching.watch.watch_state.healths["hub"].state is State.UNKNOWN
 
 
 def test_a_state_that_was_kept_is_gone_by_until_it_is_refuted() -> None:
-    kept = Standing(
+    kept = WatchState(
         {"hub": Health(State.DOWN, -100), "ghcr": Health(State.UNKNOWN, -100)},
-        {(("hub", "ghcr"), Purpose.REDIRECT): Charge("ghcr", -100)},
+        {(("hub", "ghcr"), Purpose.REDIRECT): Active("ghcr", -100)},
     )
     watching = up("hub", "ghcr", kept=kept)
-    assert watching.in_charge == "ghcr"
+    assert watching.active == "ghcr"
     watching.advance(1)
     watching.backends.answer("hub", GOOD)
-    assert watching.watch.standing.healths["hub"].state is State.UP
-    assert watching.in_charge == "ghcr"
+    assert watching.watch.watch_state.healths["hub"].state is State.UP
+    assert watching.active == "ghcr"
     watching.advance(60)
-    assert watching.in_charge == "hub"
+    assert watching.active == "hub"
 
 
 def test_a_kept_charge_of_a_backend_that_is_gone_from_the_settings_is_forgotten() -> None:
-    kept = Standing({"gone": Health(State.UP, -100)}, {(("hub", "ghcr"), Purpose.REDIRECT): Charge("gone", -100)})
-    assert up("hub", "ghcr", kept=kept).in_charge == "hub"
+    kept = WatchState({"gone": Health(State.UP, -100)}, {(("hub", "ghcr"), Purpose.REDIRECT): Active("gone", -100)})
+    assert up("hub", "ghcr", kept=kept).active == "hub"
 
 
 def test_a_backend_that_fails_is_left_after_fall_results_and_said_so_in_one_line() -> None:
@@ -78,11 +78,11 @@ def test_a_backend_that_fails_is_left_after_fall_results_and_said_so_in_one_line
     watching.news.clear()
     watching.advance(10)
     watching.backends.answer("hub", BAD)
-    assert watching.in_charge == "hub"
+    assert watching.active == "hub"
     watching.advance(1)
     watching.backends.answer("hub", BAD)
-    assert watching.in_charge == "ghcr"
-    assert watching.news == ["hub down (GET /v2/: connection refused); ghcr in charge"]
+    assert watching.active == "ghcr"
+    assert watching.news == ["hub down (GET /v2/: connection refused); ghcr is active"]
 
 
 def test_failback_comes_when_it_is_due_and_not_only_at_the_next_probe() -> None:
@@ -93,32 +93,32 @@ def test_failback_comes_when_it_is_due_and_not_only_at_the_next_probe() -> None:
     watching.advance(1)
     watching.news.clear()
     watching.backends.answer("hub", GOOD)
-    assert watching.news == ["hub up; ghcr in charge"]
+    assert watching.news == ["hub up; ghcr is active"]
     watching.advance(2.9)
-    assert watching.in_charge == "ghcr"
+    assert watching.active == "ghcr"
     watching.advance(0.2)
-    assert watching.in_charge == "hub"
-    assert watching.news[1:] == ["hub is in charge: it is the first and up"]
+    assert watching.active == "hub"
+    assert watching.news[1:] == ["hub is active: it is the first and up"]
 
 
 def test_a_plan_that_keeps_a_backend_keeps_what_is_known_of_it() -> None:
     watching = up("hub", "ghcr")
     fail(watching, "hub")
-    before = watching.watch.standing.healths["hub"]
+    before = watching.watch.watch_state.healths["hub"]
     asked = len(watching.backends.asked)
     watching.watch.reconfigure(watching.backends.plan("hub", "ghcr", "quay"))
-    assert watching.watch.standing.healths["hub"] == before
+    assert watching.watch.watch_state.healths["hub"] == before
     assert watching.backends.asked[asked:] == ["quay"]
-    assert watching.in_charge == "ghcr"
+    assert watching.active == "ghcr"
 
 
 def test_a_plan_with_another_place_for_a_backend_forgets_what_was_known_of_it() -> None:
     watching = up("hub", "ghcr")
     fail(watching, "hub")
     watching.watch.reconfigure(watching.backends.plan("hub", "ghcr", urls={"hub": "elsewhere"}))
-    assert watching.watch.standing.healths["hub"].state is State.UNKNOWN
+    assert watching.watch.watch_state.healths["hub"].state is State.UNKNOWN
     watching.backends.answer("hub", GOOD)
-    assert watching.in_charge == "ghcr", "failback still takes its time"
+    assert watching.active == "ghcr", "failback still takes its time"
 
 
 def test_a_plan_with_other_times_begins_to_go_by_them_at_once() -> None:
@@ -128,7 +128,7 @@ def test_a_plan_with_other_times_begins_to_go_by_them_at_once() -> None:
     plan = watching.backends.plan("hub", "ghcr")
     watching.watch.reconfigure(evolve(plan, settings=evolve(plan.settings, interval=2)))
     assert watching.backends.asked[asked:] == ["hub", "ghcr"]
-    assert watching.watch.standing.healths["hub"].state is State.UP
+    assert watching.watch.watch_state.healths["hub"].state is State.UP
     for name in ("hub", "ghcr"):
         watching.backends.answer(name, GOOD)
     watching.advance(2)
@@ -138,8 +138,8 @@ def test_a_plan_with_other_times_begins_to_go_by_them_at_once() -> None:
 def test_a_plan_without_the_one_in_charge_puts_another_in_charge_at_once() -> None:
     watching = up("hub", "ghcr")
     watching.watch.reconfigure(watching.backends.plan("ghcr"))
-    assert watching.in_charge == "ghcr"
-    assert "hub" not in watching.watch.standing.healths
+    assert watching.active == "ghcr"
+    assert "hub" not in watching.watch.watch_state.healths
 
 
 def test_the_result_of_a_probe_that_the_plan_has_dropped_is_not_heard() -> None:
@@ -148,7 +148,7 @@ def test_the_result_of_a_probe_that_the_plan_has_dropped_is_not_heard() -> None:
     dropped = watching.backends.waiting["ghcr"]
     watching.watch.reconfigure(watching.backends.plan("hub"))
     assert dropped.called, "cancelled"
-    assert set(watching.watch.standing.healths) == {"hub"}
+    assert set(watching.watch.watch_state.healths) == {"hub"}
 
 
 def test_a_stop_cancels_the_probes_and_lets_waiting_requests_go() -> None:
@@ -164,7 +164,7 @@ def test_a_limited_backend_keeps_the_redirects_and_loses_the_serving() -> None:
     watching = up("hub", "ghcr")
     watching.advance(10)
     watching.backends.answer("hub", evolve(BAD, verdict=Verdict.LIMITED))
-    assert watching.situation == Situation(("hub",), ("ghcr",))
+    assert watching.routing == RoutingState(("hub",), ("ghcr",))
 
 
 def test_a_failed_request_brings_the_next_probe_forward_and_takes_it_to_the_blob() -> None:
@@ -204,7 +204,7 @@ def test_a_backend_that_is_limited_still_has_the_redirects_and_so_is_looked_at_w
     watching.backends.answer("hub", BAD)
     watching.advance(1)
     watching.backends.answer("hub", BAD)
-    assert watching.in_charge == "ghcr"
+    assert watching.active == "ghcr"
 
 
 def test_what_is_known_of_a_backend_that_is_asked_in_another_way_is_kept_as_over_a_restart() -> None:
@@ -218,9 +218,9 @@ def test_what_is_known_of_a_backend_that_is_asked_in_another_way_is_kept_as_over
     plan = watching.backends.plan("hub", "ghcr")
     slower = {name: evolve(each, manner=("5 s",)) for name, each in plan.backends.items()}
     watching.watch.reconfigure(evolve(plan, backends=slower))
-    assert watching.in_charge == "ghcr"
-    health = watching.watch.standing.healths["hub"]
-    assert (health.state, health.proven) == (State.DOWN, True)
+    assert watching.active == "ghcr"
+    health = watching.watch.watch_state.healths["hub"]
+    assert (health.state, health.canary_seen) == (State.DOWN, True)
     assert watching.backends.asked[-2:] == ["hub", "ghcr"], "and it is asked in the new way at once"
 
 
@@ -232,9 +232,9 @@ def test_a_route_that_is_new_goes_on_with_who_was_in_charge() -> None:
     watching.advance(1)
     watching.backends.answer("hub", GOOD)
     watching.watch.reconfigure(watching.backends.plan("hub", "ghcr", "quay"))
-    assert watching.in_charge == "ghcr"
+    assert watching.active == "ghcr"
     watching.advance(61)
-    assert watching.in_charge == "hub"
+    assert watching.active == "hub"
 
 
 def test_pulls_that_another_registry_grants_are_not_shown_of_a_new_one() -> None:
@@ -255,8 +255,8 @@ def test_a_limited_backend_that_is_up_for_a_moment_keeps_its_time_for_redirects(
         watching.advance(10)
         watching.backends.answer("hub", evolve(GOOD, verdict=verdict))
     watching.advance(1)
-    assert watching.situation.redirecting == ("hub",)
-    assert watching.situation.serving == ("ghcr",)
+    assert watching.routing.redirecting == ("hub",)
+    assert watching.routing.serving == ("ghcr",)
 
 
 def test_that_a_backend_has_had_the_canary_is_worth_keeping_though_no_news() -> None:
@@ -272,8 +272,8 @@ def test_what_is_decided_by_a_hint_is_decided_by_probes_alone() -> None:
     watching = up("hub", "ghcr")
     for _ in range(100):
         watching.watch.probe_soon("hub")
-    assert watching.watch.standing.healths["hub"].state is State.UP
-    assert watching.in_charge == "hub"
+    assert watching.watch.watch_state.healths["hub"].state is State.UP
+    assert watching.active == "hub"
 
 
 def test_a_clock_that_jumps_has_every_backend_probed_at_once() -> None:
@@ -299,52 +299,52 @@ def test_a_pin_is_in_force_at_once_and_ends_by_itself() -> None:
     watching.advance(1)
     watching.news.clear()
     watching.watch.pin("ghcr", 3)
-    assert watching.in_charge == "ghcr"
-    assert watching.situation == Situation(("ghcr",), ("ghcr",), handover=True)
-    assert watching.watch.snapshot().explain() == "ghcr is in charge: it is pinned for another 3 s"
+    assert watching.active == "ghcr"
+    assert watching.routing == RoutingState(("ghcr",), ("ghcr",), handover=True)
+    assert watching.watch.snapshot().explain() == "ghcr is active: it is pinned for another 3 s"
     watching.advance(3.1)
-    assert watching.news == ["ghcr pinned; ghcr in charge", "ghcr no longer pinned; ghcr in charge"]
+    assert watching.news == ["ghcr pinned; ghcr is active", "ghcr no longer pinned; ghcr is active"]
     watching.advance(60)
-    assert watching.in_charge == "hub"
-    assert watching.watch.standing.overrides == Overrides()
+    assert watching.active == "hub"
+    assert watching.watch.watch_state.overrides == Overrides()
 
 
 def test_a_pin_stays_when_what_is_pinned_goes_down_and_serving_has_the_others() -> None:
     watching = up("hub", "ghcr")
     watching.watch.pin("hub", None)
     fail(watching, "hub")
-    assert watching.in_charge == "hub"
-    assert watching.watch.snapshot().explain() == "hub is in charge: it is pinned, although it is down"
+    assert watching.active == "hub"
+    assert watching.watch.snapshot().explain() == "hub is active: it is pinned, although it is down"
 
 
 def test_a_drained_backend_is_left_and_said_to_be_drained() -> None:
     watching = up("hub", "ghcr")
     watching.watch.drain("hub", None)
-    assert watching.situation == Situation(("ghcr",), ("ghcr",), handover=True, drained=frozenset({"hub"}))
+    assert watching.routing == RoutingState(("ghcr",), ("ghcr",), handover=True, drained=frozenset({"hub"}))
     watching.watch.undrain("hub")
     watching.advance(61)
-    assert watching.in_charge == "hub"
+    assert watching.active == "hub"
 
 
 def test_a_contradiction_changes_nothing() -> None:
     watching = up("hub", "ghcr")
     watching.watch.drain("hub", None)
-    before = watching.watch.standing
+    before = watching.watch.watch_state
     with pytest.raises(ContradictionError):
         watching.watch.pin("hub", None)
-    assert watching.watch.standing == before
+    assert watching.watch.watch_state == before
 
 
 def test_a_reload_keeps_pins_and_drains_of_backends_that_there_still_are() -> None:
     watching = up("hub", "ghcr")
     watching.watch.pin("ghcr", None)
     watching.watch.drain("hub", 60)
-    before = watching.watch.standing.overrides
+    before = watching.watch.watch_state.overrides
     watching.watch.reconfigure(watching.backends.plan("hub", "ghcr", "quay"))
-    assert watching.watch.standing.overrides == before
+    assert watching.watch.watch_state.overrides == before
     watching.watch.reconfigure(watching.backends.plan("hub", "quay"))
-    assert watching.watch.standing.overrides == evolve(before, pins={})
-    assert "ghcr no longer pinned; quay in charge" in watching.news
+    assert watching.watch.watch_state.overrides == evolve(before, pins={})
+    assert "ghcr no longer pinned; quay is active" in watching.news
 
 
 def test_drift_is_said_when_it_comes_and_when_it_goes() -> None:
@@ -359,8 +359,8 @@ def test_drift_is_said_when_it_comes_and_when_it_goes() -> None:
     watching.advance(10)
     watching.backends.answer("ghcr", evolve(GOOD, canary=one))
     assert watching.news == [
-        "ghcr drifts: the canary is sha256:bbbbbbbbbbbb there and sha256:aaaaaaaaaaaa at hub; hub in charge",
-        "ghcr drifts no more; hub in charge",
+        "ghcr drifts: the canary is sha256:bbbbbbbbbbbb there and sha256:aaaaaaaaaaaa at hub; hub is active",
+        "ghcr drifts no more; hub is active",
     ]
 
 
@@ -379,14 +379,14 @@ def test_a_change_is_pushed_as_one_value_with_all_that_follows_from_it() -> None
     route = ("hub", "ghcr")
     assert watching.changes[-1] == Change(
         watching.clock.seconds(),
-        "hub down (GET /v2/: connection refused); ghcr in charge",
+        "hub down (GET /v2/: connection refused); ghcr is active",
         (Transition("hub", State.UP, State.DOWN, "GET /v2/: connection refused"),),
         (
             Takeover((route, Purpose.REDIRECT), "hub", "ghcr"),
             Takeover((route, Purpose.SERVE), "hub", "ghcr"),
         ),
-        watching.watch.standing,
-        Situation(("ghcr",), ("ghcr",), handover=True),
+        watching.watch.watch_state,
+        RoutingState(("ghcr",), ("ghcr",), handover=True),
     )
 
 
@@ -400,7 +400,7 @@ def test_another_one_that_serves_is_pushed_though_it_is_no_news() -> None:
     watching.backends.answer("hub", GOOD)
     told = len(watching.news)
     watching.advance(3.1)
-    assert watching.changes[-1].situation.serving == ("hub",)
+    assert watching.changes[-1].routing.serving == ("hub",)
     assert [each.place[1] for each in watching.changes[-1].takeovers] == [Purpose.SERVE]
     assert len(watching.news) == told
 

@@ -6,8 +6,8 @@ import pytest
 
 from facaded import config
 from facaded.oci.requests import Image
-from facaded.policy import answers, health, repositories
-from facaded.policy.answers import Mode
+from facaded.policy import decision, health, repositories
+from facaded.policy.decision import Mode
 from tests.config.reading import TWO, problems, read
 
 
@@ -52,8 +52,8 @@ def test_a_whole_file(tmp_path: Path) -> None:
     assert [backend.url for backend in settings.backends] == ["https://main.test", "https://second.test:5000"]
     assert [settings.canary(backend) for backend in settings.backends] == [Image("org/app", "v1"), Image("other/image")]
     assert settings.rules.routes == (
-        answers.Route(("second", "main"), (repositories.parse("org/next-*"),)),
-        answers.Route(("main", "second")),
+        decision.Route(("second", "main"), (repositories.parse("org/next-*"),)),
+        decision.Route(("main", "second")),
     )
     assert settings.answer is Mode.SERVE
     assert settings.cache == config.Cache(config.Bytes(1 << 20), config.Seconds(5))

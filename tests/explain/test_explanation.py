@@ -6,47 +6,47 @@ from attrs import evolve
 from facaded.explain.explanation import explain, split_image
 from facaded.oci.clients import USER_AGENTS, Family, called
 from facaded.oci.requests import Image
-from facaded.policy.answers import Backend, Mode, Route, Rule, Rules, Situation
+from facaded.policy.decision import BackendRules, Mode, Route, RoutingState, Rule, Rules
 from facaded.policy.health import Purpose
 from facaded.policy.repositories import parse, parse_rename
 
 RULES = Rules(
     hosts=("docker.example.com",),
     repositories=(parse("org/**"),),
-    backends={"hub": Backend("https://hub.test"), "ghcr": Backend("https://ghcr.test")},
+    backends={"hub": BackendRules("https://hub.test"), "ghcr": BackendRules("https://ghcr.test")},
 )
-UP = Situation(("hub",), ("hub",))
+UP = RoutingState(("hub",), ("hub",))
 RENAMED = evolve(
-    RULES, backends={**RULES.backends, "hub": Backend("https://hub.test", (parse_rename("org/*", "o/*"),))}
+    RULES, backends={**RULES.backends, "hub": BackendRules("https://hub.test", (parse_rename("org/*", "o/*"),))}
 )
 ROUTED = evolve(RULES, named_routes=(Route(("ghcr",), (parse("org/next"),)),))
-PRIVATE = evolve(RULES, backends={"hub": Backend("https://hub.test", private=True)})
+PRIVATE = evolve(RULES, backends={"hub": BackendRules("https://hub.test", private=True)})
 HUB = "307 to https://hub.test/v2/org/app/manifests/latest"
 SERVED = "served from hub, else ghcr"
 
 
 @pytest.mark.parametrize(
-    ("rules", "situation", "client", "answer", "why"),
+    ("rules", "routing", "client", "answer", "why"),
     [
-        (RULES, UP, "docker", HUB, Rule.PROVEN),
-        (RULES, UP, "ctr", HUB, Rule.PROVEN),
-        (RULES, UP, "containerd/1.4.3", SERVED, Rule.UNPROVEN),
-        (RULES, UP, "podman", SERVED, Rule.UNPROVEN),
+        (RULES, UP, "docker", HUB, Rule.REDIRECT_SAFE),
+        (RULES, UP, "ctr", HUB, Rule.REDIRECT_SAFE),
+        (RULES, UP, "containerd/1.4.3", SERVED, Rule.NOT_REDIRECT_SAFE),
+        (RULES, UP, "podman", SERVED, Rule.NOT_REDIRECT_SAFE),
         (RULES, evolve(UP, handover=True), "docker", SERVED, Rule.HANDOVER),
-        (RULES, evolve(UP, handover=True), "ctr", HUB, Rule.PROVEN),
-        (RULES, evolve(UP, serving=("ghcr",)), "podman", "served from ghcr, else hub", Rule.UNPROVEN),
-        (RULES, evolve(UP, drained=frozenset({"ghcr"})), "podman", "served from hub", Rule.UNPROVEN),
+        (RULES, evolve(UP, handover=True), "ctr", HUB, Rule.REDIRECT_SAFE),
+        (RULES, evolve(UP, serving=("ghcr",)), "podman", "served from ghcr, else hub", Rule.NOT_REDIRECT_SAFE),
+        (RULES, evolve(UP, drained=frozenset({"ghcr"})), "podman", "served from hub", Rule.NOT_REDIRECT_SAFE),
         (RENAMED, UP, "docker", SERVED, Rule.RENAMED),
-        (ROUTED, Situation(("ghcr", "hub"), ("ghcr", "hub")), "docker", SERVED, Rule.ANOTHER_PING),
+        (ROUTED, RoutingState(("ghcr", "hub"), ("ghcr", "hub")), "docker", SERVED, Rule.ANOTHER_PING),
         (evolve(RULES, mode=Mode.SERVE), UP, "docker", SERVED, Rule.SERVE_ALL),
         (evolve(RULES, mode=Mode.REDIRECT), UP, "podman", HUB, Rule.REDIRECT_ALL),
         (PRIVATE, UP, "docker", "forwarded to hub with the client's own credentials", Rule.CLIENT_S_OWN),
     ],
 )
 def test_what_a_manifest_is_answered_is_explained(
-    rules: Rules, situation: Situation, client: str, answer: str, why: Rule
+    rules: Rules, routing: RoutingState, client: str, answer: str, why: Rule
 ) -> None:
-    manifest = explain("", Image("org/app"), called(client), rules, situation)[-2]
+    manifest = explain("", Image("org/app"), called(client), rules, routing)[-2]
     assert (manifest.request, manifest.answer, manifest.why) == ("GET /v2/org/app/manifests/latest", answer, why.value)
     assert manifest.purpose is (Purpose.REDIRECT if answer.startswith("307") else Purpose.SERVE)
 

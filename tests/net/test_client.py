@@ -27,7 +27,7 @@ from facaded.net.client import reason
 from facaded.net.connections import pooled_client, trust_policy
 from facaded.net.reactor import installed
 from facaded.net.text import TEXT_LENGTH, printable
-from facaded.policy.health import Climb, Step, Verdict
+from facaded.policy.health import ProbeDepth, Step, Verdict
 
 
 @pytest.mark.parametrize(
@@ -102,8 +102,8 @@ async def test_a_registry_that_hangs_at_any_point_is_a_time_out_and_its_connecti
     probe = prober_of(
         installed(), f"http://127.0.0.1:{port.getHost().port}", None, None, timeout=0.3, has_account=False
     )
-    result = await probe(Climb())
-    assert (result.verdict, result.step, result.words) == (Verdict.BAD, Step.PING, "time-out")
+    result = await probe(ProbeDepth())
+    assert (result.verdict, result.step, result.reason) == (Verdict.BAD, Step.PING, "time-out")
     assert 0.3 <= result.latency < 2
     await gone.addTimeout(2, reactor)
     await port.stopListening()
@@ -146,7 +146,7 @@ async def test_a_head_without_an_end_is_cut_off() -> None:
     port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(Factory.forProtocol(build))
     result = await prober_of(
         installed(), f"http://127.0.0.1:{port.getHost().port}", None, None, timeout=10, has_account=False
-    )(Climb())
+    )(ProbeDepth())
     assert result.verdict is Verdict.BAD
     assert result.latency < 5, "cut off by its size and not by the time"
     await gone.addTimeout(2, reactor)
@@ -159,9 +159,9 @@ async def test_a_refused_connection_is_noticed_at_once() -> None:
     address = port.getHost().port
     await port.stopListening()
     result = await prober_of(installed(), f"http://127.0.0.1:{address}", None, None, timeout=3, has_account=False)(
-        Climb()
+        ProbeDepth()
     )
-    assert (result.verdict, result.words) == (Verdict.BAD, "connection refused")
+    assert (result.verdict, result.reason) == (Verdict.BAD, "connection refused")
     assert result.latency < 1
 
 
@@ -214,11 +214,11 @@ async def test_a_backend_s_certificate_is_verified_against_its_own_roots_or_the_
     secure: tuple[str, Path],
 ) -> None:
     url, roots = secure
-    trusted = await prober_of(installed(), url, roots, None, timeout=3, has_account=False)(Climb())
-    assert (trusted.verdict, trusted.words) == (Verdict.GOOD, "answers without a token")
-    stranger = await prober_of(installed(), url, None, None, timeout=3, has_account=False)(Climb())
+    trusted = await prober_of(installed(), url, roots, None, timeout=3, has_account=False)(ProbeDepth())
+    assert (trusted.verdict, trusted.reason) == (Verdict.GOOD, "answers without a token")
+    stranger = await prober_of(installed(), url, None, None, timeout=3, has_account=False)(ProbeDepth())
     assert stranger.verdict is Verdict.BAD
-    assert stranger.words == "TLS: certificate verify failed"
+    assert stranger.reason == "TLS: certificate verify failed"
 
 
 @pytest_twisted.ensureDeferred

@@ -22,7 +22,7 @@ from facaded.net.schema import (
 class Part:
     purpose: str = field(metadata=key("for"))
     seconds: float | None
-    words: str | None = field(default=None, metadata=LEFT_OUT)
+    reason: str | None = field(default=None, metadata=LEFT_OUT)
 
 
 @frozen
@@ -37,7 +37,7 @@ WHOLE = Whole(("a", "b"), {"x": Part("serve", 1.5), "y": Part("redirect", None, 
 JSON = {
     "schema": 1,
     "names": ["a", "b"],
-    "parts": {"x": {"for": "serve", "seconds": 1.5}, "y": {"for": "redirect", "seconds": None, "words": "so"}},
+    "parts": {"x": {"for": "serve", "seconds": 1.5}, "y": {"for": "redirect", "seconds": None, "reason": "so"}},
     "count": 2,
     "done": False,
 }
@@ -63,7 +63,7 @@ def test_a_whole_number_is_a_number_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "reason"),
     [
         ({"names": "ab"}, "'ab' is no list"),
         ({"names": ["a", None]}, "None is no str"),
@@ -80,8 +80,8 @@ def test_a_whole_number_is_a_number_too() -> None:
         ({"schema": "2"}, "'2' is no int"),
     ],
 )
-def test_what_is_no_such_document_is_refused_in_a_few_words(change: dict[str, object], words: str) -> None:
-    with pytest.raises(StrangeDocumentError, match=words):
+def test_what_is_no_such_document_is_refused_in_a_few_words(change: dict[str, object], reason: str) -> None:
+    with pytest.raises(StrangeDocumentError, match=reason):
         from_json(json.dumps(JSON | change).encode(), Whole)
 
 

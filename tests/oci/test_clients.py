@@ -41,10 +41,10 @@ TABLE = [
 ]
 
 
-@pytest.mark.parametrize(("user_agent", "family", "proven", "pings"), TABLE)
-def test_the_table_of_families(user_agent: str, family: Family, proven: bool, pings: bool) -> None:
+@pytest.mark.parametrize(("user_agent", "family", "redirect_safe", "pings"), TABLE)
+def test_the_table_of_families(user_agent: str, family: Family, redirect_safe: bool, pings: bool) -> None:
     client = identify(user_agent)
-    assert (client.family, client.proven, client.pings) == (family, proven, pings)
+    assert (client.family, client.redirect_safe, client.pings) == (family, redirect_safe, pings)
 
 
 @given(st.text())

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from facaded.backends.manifests import Cache
+from facaded.backends.manifests import ManifestCache
 from facaded.parity.comparison import REFERENCES, Comparison
 from facaded.parity.findings import Finding, Report, Row, Side
 from facaded.parity.patience import FAILURES, RUN_TIME
 from facaded.parity.peers import CHILDREN, PAGES, PULLS_SPARED
 from facaded.parity.references import TAGS
 from facaded.parity.subjects import Subject
-from facaded.policy.answers import Backend, Route, Rules
+from facaded.policy.decision import BackendRules, Route, Rules
 from facaded.policy.repositories import parse, parse_rename
 from tests.backends.memory import INDEX, MANIFEST, Fake, Network
 
@@ -41,9 +41,9 @@ def compare(
     made: Network, *images: Subject, rules: Rules | None = None, seconds: float = 0, steps: list[Any] | None = None
 ) -> Report:
     renames = {name: rules.backends[name].renames for name in made.fakes} if rules else None
-    backends = {name: Backend(f"https://{name}.test") for name in made.fakes}
+    backends = {name: BackendRules(f"https://{name}.test") for name in made.fakes}
     rules = rules or Rules(repositories=(parse("org/*"),), backends=backends)
-    comparison = Comparison(made.sources(Cache(0, 0, made.clock.seconds), renames), rules, made.clock)
+    comparison = Comparison(made.sources(ManifestCache(0, 0, made.clock.seconds), renames), rules, made.clock)
     counted: list[Any] = [] if steps is None else steps
     work = comparison.compare(images or (LATEST,), lambda *step: counted.append(step))
     return made.finish(Deferred.fromCoroutine(work), seconds)
@@ -56,7 +56,7 @@ def only(report: Report) -> Row:
 
 def told(row: Row, name: str = "ghcr") -> str:
     side = row.sides[name]
-    return f"{side.finding.value}: {side.words}" if side.words else side.finding.value
+    return f"{side.finding.value}: {side.reason}" if side.reason else side.finding.value
 
 
 def test_the_same_image_is_the_same() -> None:
@@ -119,19 +119,21 @@ def test_an_image_by_digest_is_compared_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "words"),
+    ("ours", "theirs", "reason"),
     [
         (PLATFORMS[:2], PLATFORMS[:1], "lacks linux/arm64"),
         (PLATFORMS[:1], PLATFORMS[:2], "has also linux/arm64"),
         (PLATFORMS[:1], PLATFORMS[1:2], "lacks linux/amd64; has also linux/arm64"),
     ],
 )
-def test_where_digests_differ_the_platforms_say_how(ours: tuple[str, ...], theirs: tuple[str, ...], words: str) -> None:
+def test_where_digests_differ_the_platforms_say_how(
+    ours: tuple[str, ...], theirs: tuple[str, ...], reason: str
+) -> None:
     made = two()
     made.fakes["hub"].put_index("org/app", "latest", *ours)
     made.fakes["ghcr"].put_index("org/app", "latest", *theirs)
     row = only(compare(made))
-    assert told(row) == f"differs: {words}"
+    assert told(row) == f"differs: {reason}"
     assert row.sides["ghcr"].platforms == theirs
     assert row.sides["hub"].finding is Finding.SAME
 
@@ -144,14 +146,14 @@ def test_a_copy_of_one_platform_is_told_as_that() -> None:
     assert told(only(compare(made))) == "differs: linux/arm64 alone"
 
 
-@pytest.mark.parametrize(("number", "words"), [(1, "lacks linux/arm64"), (3, "lacks 1 attestation")])
-def test_a_copy_whose_index_names_what_is_not_there_differs(number: int, words: str) -> None:
+@pytest.mark.parametrize(("number", "reason"), [(1, "lacks linux/arm64"), (3, "lacks 1 attestation")])
+def test_a_copy_whose_index_names_what_is_not_there_differs(number: int, reason: str) -> None:
     made = two()
     ghcr = made.fakes["ghcr"]
     index = json.loads(ghcr.manifests["org/app", "latest"][1])
     del ghcr.manifests["org/app", index["manifests"][number]["digest"]]
     row = only(compare(made))
-    assert told(row) == f"differs: {words}"
+    assert told(row) == f"differs: {reason}"
     assert told(row, "hub") == "same"
 
 
@@ -287,7 +289,7 @@ def test_images_are_compared_over_the_backends_of_their_route() -> None:
     made = two("third")
     rules = Rules(
         repositories=(parse("org/*"),),
-        backends={name: Backend(f"https://{name}.test") for name in made.fakes},
+        backends={name: BackendRules(f"https://{name}.test") for name in made.fakes},
         named_routes=(Route(("ghcr", "third"), (parse("org/app"),)), Route(("hub",), (parse("org/one"),))),
     )
     report = compare(made, LATEST, Subject("org/one", "latest"), rules=rules)
@@ -298,8 +300,8 @@ def test_images_are_compared_over_the_backends_of_their_route() -> None:
 
 def renaming(made: Network, theirs: str) -> Rules:
     """Rules by which ghcr calls org/app something else."""
-    ghcr = Backend("https://ghcr.test", (parse_rename("org/*", theirs),))
-    return Rules(repositories=(parse("org/*"),), backends={"hub": Backend("https://hub.test"), "ghcr": ghcr})
+    ghcr = BackendRules("https://ghcr.test", (parse_rename("org/*", theirs),))
+    return Rules(repositories=(parse("org/*"),), backends={"hub": BackendRules("https://hub.test"), "ghcr": ghcr})
 
 
 def test_a_renamed_repository_is_asked_by_its_name_there() -> None:
@@ -412,7 +414,7 @@ def child(number: int) -> str:
 
 
 @pytest.mark.parametrize(
-    ("part", "status", "words"),
+    ("part", "status", "reason"),
     [
         (child(0), 500, "failing: linux/amd64: answered 500"),
         (child(0), 307, "failing: linux/amd64: answered 307 to the HEAD of a manifest"),
@@ -428,8 +430,8 @@ def child(number: int) -> str:
         ("/manifests/latest", 429, "failing: answered 429"),
     ],
 )
-def test_what_else_a_registry_may_answer(part: str, status: int, words: str) -> None:
-    assert told(only(compare(odd(part, status)))) == words
+def test_what_else_a_registry_may_answer(part: str, status: int, reason: str) -> None:
+    assert told(only(compare(odd(part, status)))) == reason
 
 
 def test_a_registry_that_names_another_digest_for_a_digest_is_a_failure() -> None:

@@ -17,7 +17,7 @@ AMD, ARM, OLD = ("a", "linux/amd64"), ("b", "linux/arm64"), ("c", "linux/arm/v7"
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "words"),
+    ("ours", "theirs", "reason"),
     [
         (index("1", AMD), Index("2", known=False), "another digest"),
         (Index("1"), Index("2"), "another manifest"),
@@ -34,8 +34,8 @@ AMD, ARM, OLD = ("a", "linux/amd64"), ("b", "linux/arm64"), ("c", "linux/arm/v7"
         (index("1", *((f"{n}", f"os/{n}") for n in range(7))), index("2"), "lacks os/0, os/1, os/2, os/3, os/4 and 2 "),
     ],
 )
-def test_a_difference_is_put_into_few_words(ours: Index, theirs: Index, words: str) -> None:
-    assert difference(ours, theirs).startswith(words)
+def test_a_difference_is_put_into_few_words(ours: Index, theirs: Index, reason: str) -> None:
+    assert difference(ours, theirs).startswith(reason)
 
 
 def test_copies_are_compared_with_what_all_of_them_have() -> None:
@@ -47,6 +47,6 @@ def test_copies_are_compared_with_what_all_of_them_have() -> None:
     }
     sides = copies(index("1", AMD, ARM), holdings)
     assert sides["whole"] == Side(SAME, "", "1", ("linux/amd64", "linux/arm64"), ("x", "y"))
-    assert sides["less"].words == "lacks linux/arm64, 2 attestations, 1 of 2 referrers"
+    assert sides["less"].reason == "lacks linux/arm64, 2 attestations, 1 of 2 referrers"
     assert sides["unread"].finding is SAME
     assert sides["failing"] == Side(FAILING, "answered 500", "1", ("linux/amd64", "linux/arm64"))

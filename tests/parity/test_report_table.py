@@ -17,7 +17,7 @@ SAME, MISSING = Side(Finding.SAME, "", ONE, ("linux/amd64",)), Side(Finding.NOT_
 EQUAL = Row("org/app", "latest", {"main": SAME, "second": SAME})
 OLDER = Row("org/app", "1.2", {"main": SAME, "second": Side(Finding.DIFFERS, "lacks linux/arm64", OTHER)})
 DOWN = Row("org/b", ONE, {"main": SAME, "second": Side(Finding.FAILING, "connection refused")})
-NOWHERE = Row("org/c", "typo", {"main": MISSING, "second": evolve(MISSING, words="answered 401")})
+NOWHERE = Row("org/c", "typo", {"main": MISSING, "second": evolve(MISSING, reason="answered 401")})
 REPORT = Report(("main", "second"), (EQUAL, OLDER, DOWN, NOWHERE), ("org/d comes from main alone",))
 
 
@@ -96,10 +96,10 @@ def test_programs_get_all_of_it() -> None:
         "reference": "1.2",
         "verdict": "differs",
         "backends": {
-            "main": {"outcome": "same", "words": "", "digest": ONE, "platforms": ["linux/amd64"], "referrers": []},
+            "main": {"outcome": "same", "reason": "", "digest": ONE, "platforms": ["linux/amd64"], "referrers": []},
             "second": {
                 "outcome": "differs",
-                "words": "lacks linux/arm64",
+                "reason": "lacks linux/arm64",
                 "digest": OTHER,
                 "platforms": [],
                 "referrers": [],

@@ -4,10 +4,10 @@ import pytest
 
 from facaded.oci.requests import parse_image
 from facaded.parity.subjects import Subject, incomparable, read, usual
-from facaded.policy.answers import Backend, Route, Rules
+from facaded.policy.decision import BackendRules, Route, Rules
 from facaded.policy.repositories import parse
 
-BACKENDS = {"main": Backend("https://main.test"), "second": Backend("https://second.test")}
+BACKENDS = {"main": BackendRules("https://main.test"), "second": BackendRules("https://second.test")}
 RULES = Rules(repositories=(parse("org/*"),), backends=BACKENDS)
 DIGEST = "sha256:" + "0" * 64
 
@@ -26,7 +26,7 @@ def test_an_image_without_a_tag_means_all_tags(text: str, wanted: Subject) -> No
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "reason"),
     [
         ("evil/app", "evil/app is not among the `repositories` of the settings"),
         ("Org/app", "'Org/app' is not a repository name"),
@@ -34,29 +34,29 @@ def test_an_image_without_a_tag_means_all_tags(text: str, wanted: Subject) -> No
         ("org/app@sha256:1", "is not a digest"),
     ],
 )
-def test_what_cannot_be_compared_is_refused_with_a_sentence(text: str, words: str) -> None:
-    with pytest.raises(ValueError, match=words.replace("`", ".")):
+def test_what_cannot_be_compared_is_refused_with_a_sentence(text: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason.replace("`", ".")):
         read(text, RULES)
 
 
 def test_without_an_image_the_canary_and_what_was_pulled_lately_are_compared() -> None:
-    lately = ["org/b:1", "evil/app:1", 5, "org/app:2"]
+    recent = ["org/b:1", "evil/app:1", 5, "org/app:2"]
     wanted = [Subject("org/app", "2"), Subject("org/b", "1", recent=True), Subject("org/app", "2", recent=True)]
-    assert usual(parse_image("org/app:2"), lately, RULES) == wanted
-    assert usual(None, lately, RULES) == wanted[1:]
+    assert usual(parse_image("org/app:2"), recent, RULES) == wanted
+    assert usual(None, recent, RULES) == wanted[1:]
     assert usual(None, {"not": "a list"}, RULES) == []
 
 
 @pytest.mark.parametrize(
-    ("rules", "words"),
+    ("rules", "reason"),
     [
         (RULES, None),
-        (Rules(backends={"main": Backend("https://main.test")}), "main is the only backend"),
-        (Rules(backends={"main": Backend("https://main.test", private=True)}), "main alone is asked"),
+        (Rules(backends={"main": BackendRules("https://main.test")}), "main is the only backend"),
+        (Rules(backends={"main": BackendRules("https://main.test", private=True)}), "main alone is asked"),
         (Rules(backends=BACKENDS), "name your `repositories` in the settings"),
         (Rules(backends=BACKENDS, named_routes=(Route(("main", "second"), (parse("org/*"),)),)), None),
     ],
 )
-def test_where_one_backend_alone_is_asked_there_is_nothing_to_compare(rules: Rules, words: str | None) -> None:
+def test_where_one_backend_alone_is_asked_there_is_nothing_to_compare(rules: Rules, reason: str | None) -> None:
     found = incomparable(rules)
-    assert (found is None) if words is None else (found is not None and words in found)
+    assert (found is None) if reason is None else (found is not None and reason in found)

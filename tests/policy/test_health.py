@@ -12,8 +12,8 @@ from facaded.policy.health import (
     MOST_RELAPSES,
     RELAPSE_TIME,
     Canary,
-    Climb,
     Health,
+    ProbeDepth,
     Result,
     Settings,
     State,
@@ -173,10 +173,10 @@ GONE = Canary(False, "", "answered 404 for the canary")
 
 def test_a_backend_that_has_had_the_canary_once_has_proven_it() -> None:
     health = observe(Health(State.UP, 0), evolve(GOOD, canary=GONE), 1, SETTINGS)
-    assert climb(health, 2, SETTINGS) == Climb(deep=True, proven=False)
+    assert climb(health, 2, SETTINGS) == ProbeDepth(deep=True, canary_seen=False)
     health = observe(health, evolve(GOOD, canary=FOUND), 2, SETTINGS)
     health = observe(health, evolve(GOOD, canary=GONE), 3, SETTINGS)
-    assert climb(health, 4, SETTINGS).proven
+    assert climb(health, 4, SETTINGS).canary_seen
     assert health.canary == GONE
     assert observe(health, BAD, 5, SETTINGS).canary == GONE, "a probe that did not get there says nothing of it"
 
@@ -259,7 +259,7 @@ def test_the_first_outage_after_a_start_is_no_relapse() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "proven", "verdict"),
+    ("status", "canary_seen", "verdict"),
     [
         (401, False, Verdict.GOOD),
         (403, False, Verdict.GOOD),
@@ -272,6 +272,6 @@ def test_the_first_outage_after_a_start_is_no_relapse() -> None:
     ],
 )
 def test_a_canary_that_is_refused_is_drift_unless_the_backend_has_had_it(
-    status: int, proven: bool, verdict: Verdict
+    status: int, canary_seen: bool, verdict: Verdict
 ) -> None:
-    assert absent(status, proven) is verdict
+    assert absent(status, canary_seen) is verdict

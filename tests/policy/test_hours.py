@@ -1,11 +1,11 @@
-"""Hours of a backend that fails now and then, simulated: how often the one in charge changes. Every run is seeded."""
+"""Hours of a backend that fails now and then, simulated: how often the active one changes. Every run is seeded."""
 
 from collections.abc import Callable, Iterator
 from random import Random
 
 import pytest
 
-from facaded.policy.failover import Charge, Order
+from facaded.policy.failover import Active, Selector
 from facaded.policy.health import Health, Result, Settings, State, Step, Verdict, observe, wait
 
 HOUR = 3600.0
@@ -18,17 +18,17 @@ Fails = Callable[[float, int], bool]
 
 
 def changes(hours: int, settings: Settings, fails: Fails, random: Random) -> Iterator[float]:
-    """When the backend in charge changes, where the first of two fails so and the second never does."""
-    order = Order(("main", "second"), settings.failback_after)
+    """When the active backend changes, where the first of two fails so and the second never does."""
+    selector = Selector(("main", "second"), settings.failback_after)
     well = Health(State.UP, -HOUR)
     healths, now, probes = {"main": Health(State.UP, -HOUR), "second": well}, 0.0, 0
-    charge = order.choose(healths, None, now)
+    active = selector.choose(healths, None, now)
 
     def choose(moment: float) -> Iterator[float]:
-        nonlocal charge
-        before: Charge = charge
-        charge = order.choose(healths, before, moment)
-        if charge != before:
+        nonlocal active
+        before: Active = active
+        active = selector.choose(healths, before, moment)
+        if active != before:
             yield moment
 
     while now < hours * HOUR:
@@ -38,7 +38,7 @@ def changes(hours: int, settings: Settings, fails: Fails, random: Random) -> Ite
         healths["main"] = observe(healths["main"], result, now, settings)
         yield from choose(now)
         next_probe = now + wait(healths["main"], settings, random.random())
-        due = order.failback_at(healths, charge)
+        due = selector.failback_at(healths, active)
         if due is not None and due <= next_probe:
             yield from choose(max(due, now))
         now = next_probe

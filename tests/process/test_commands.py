@@ -12,7 +12,7 @@ def test_status_is_a_table_for_a_person_and_json_for_a_program(daemon: Daemon, m
     shown = daemon.run("status")
     assert shown.returncode == 0
     assert shown.stdout.splitlines()[0].split() == ["BACKEND", "STATE", "SINCE", "LAST", "FAILED", "STEP", "URL"]
-    assert "main is in charge: it is the first and up" in shown.stdout.splitlines()
+    assert "main is active: it is the first and up" in shown.stdout.splitlines()
     main.stop()
     daemon.wait_until(lambda: daemon.backend == "second", "failover")
     shown = daemon.run("status")
@@ -20,7 +20,7 @@ def test_status_is_a_table_for_a_person_and_json_for_a_program(daemon: Daemon, m
     row = next(line for line in shown.stdout.splitlines() if line.startswith("main "))
     assert "GET /v2/: connection refused" in row
     document = daemon.status()
-    assert document["in_charge"] == "second"
+    assert document["active"] == "second"
     assert [backend["state"] for backend in document["backends"]] == ["down", "up"]
     assert document["backends"][1]["last"]["step"] == "token server"
 
@@ -77,17 +77,17 @@ def test_check_says_what_the_settings_mean_and_probes_on_request(daemon: Daemon,
 def test_a_pin_and_a_drain_are_in_force_at_once_and_outlive_restart_and_reload(daemon: Daemon) -> None:
     daemon.start()
     pinned = daemon.run("pin", "second", "--for", "2h")
-    assert (pinned.returncode, pinned.stdout) == (0, "second is in charge: it is pinned for another 2 h\n")
+    assert (pinned.returncode, pinned.stdout) == (0, "second is active: it is pinned for another 2 h\n")
     assert daemon.backend == "second"
     assert daemon.run("drain", "main").returncode == 0
     daemon.kill()
     daemon.start()
     assert daemon.run("reload").returncode == 0
     assert daemon.backend == "second"
-    assert daemon.status()["why"] == "second is in charge: it is pinned for another 2 h"
+    assert daemon.status()["why"] == "second is active: it is pinned for another 2 h"
     assert daemon.status()["pins"]["second"]["until"] > time.time() + 7000
     assert daemon.status()["backends"][0]["drained"]["until"] is None
-    assert daemon.run("unpin").stdout == "second is in charge: main is drained\n"
+    assert daemon.run("unpin").stdout == "second is active: main is drained\n"
     assert "up, drained" in daemon.run("status").stdout
     daemon.run("undrain", "main")
     daemon.wait_until(lambda: daemon.backend == "main", "failback")
@@ -131,7 +131,7 @@ def test_a_pull_is_explained_with_and_without_a_daemon(daemon: Daemon, main: Reg
     daemon.run("pin", "second")
     known = daemon.run("explain", "org/app", "--client", "podman")
     assert "served from second, else main" in known.stdout
-    assert known.stdout.endswith("second is in charge: it is pinned\n")
+    assert known.stdout.endswith("second is active: it is pinned\n")
     assert f"307 to {main.url}" not in daemon.run("explain", "org/app").stdout
     assert daemon.run("explain", "evil/app").returncode == 1
     assert daemon.run("explain", "Org/App").returncode == 2

@@ -8,7 +8,7 @@ from tests.process.daemon import Daemon, Registry, can_connect, fail, wait_until
 
 
 @pytest.mark.parametrize(
-    ("how", "seconds", "words"),
+    ("how", "seconds", "reason"),
     [
         ("refuse", 3, "GET /v2/: connection refused"),
         ("hang", 7, "GET /v2/: time-out"),
@@ -17,15 +17,15 @@ from tests.process.daemon import Daemon, Registry, can_connect, fail, wait_until
     ],
 )
 def test_an_outage_is_noticed_in_time_and_after_it_the_first_is_in_charge_again(
-    daemon: Daemon, main: Registry, how: str, seconds: float, words: str
+    daemon: Daemon, main: Registry, how: str, seconds: float, reason: str
 ) -> None:
     daemon.start()
     assert daemon.backend == "main"
     fail(main, how)
     took = daemon.wait_until(lambda: daemon.backend == "second", "failover")
     assert took <= seconds, f"interval + (fall - 1) x fast_interval (+ fall x timeout): {seconds} s"
-    assert daemon.log.count(f"main down ({words}); second in charge") == 1
-    assert daemon.status()["why"] == f"second is in charge: main down ({words})"
+    assert daemon.log.count(f"main down ({reason}); second is active") == 1
+    assert daemon.status()["why"] == f"second is active: main down ({reason})"
     main.mode = "token"
     if main.server is None:
         main.start()
@@ -68,7 +68,7 @@ def test_failback_is_not_hastened_by_a_restart(daemon: Daemon, main: Registry) -
     daemon.start()
     time.sleep(1.5)
     assert daemon.backend == "second"
-    assert daemon.status()["why"].startswith("second is in charge: main is back, and takes over in 1 h")
+    assert daemon.status()["why"].startswith("second is active: main is back, and takes over in 1 h")
 
 
 def test_with_an_empty_list_nothing_is_ever_sent_to_the_second(
@@ -116,14 +116,14 @@ def test_a_registry_whose_pulls_are_used_up_keeps_the_redirects_and_says_so(
     main.mode = "used-up"
     with_canary.wait_until(lambda: with_canary.status()["backends"][0]["state"] == "limited", "limited")
     status = with_canary.status()
-    assert status["in_charge"] == "main"
-    serving = next(each for each in status["charges"] if each["for"] == "serve")
+    assert status["active"] == "main"
+    serving = next(each for each in status["routes"] if each["for"] == "serve")
     assert (serving["backend"], serving["why"]) == (
         "second",
-        "second is in charge: main limited (manifest: no pulls left)",
+        "second is active: main limited (manifest: no pulls left)",
     )
     assert status["backends"][0]["pulls_left"]["address"]["remaining"] == 0
     assert status["backends"][0]["limited_until"] > time.time() + 21000
     table = with_canary.run("status").stdout
-    assert "for serving, second is in charge: main limited (manifest: no pulls left)" in table
+    assert "for serving, second is active: main limited (manifest: no pulls left)" in table
     assert "main grants this machine's address 0 more pulls of 100 in 6 h" in table

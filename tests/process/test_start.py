@@ -29,7 +29,7 @@ def test_a_request_that_comes_while_it_starts_waits_instead_of_being_refused(
     assert daemon.ready
 
 
-@pytest.mark.parametrize("garbage", [b"", b"{", b"\x00" * 1000, b'{"version": 1, "charge": 5, "backends": []}'])
+@pytest.mark.parametrize("garbage", [b"", b"{", b"\x00" * 1000, b'{"version": 1, "charges": 5, "backends": []}'])
 def test_a_state_file_full_of_garbage_does_not_stop_the_start_and_is_set_aside(daemon: Daemon, garbage: bytes) -> None:
     state = daemon.directory / "state"
     state.mkdir()
@@ -65,11 +65,11 @@ def test_systemd_is_told_what_happens(daemon: Daemon, main: Registry) -> None:
         assert daemon.stop() == 0
         done.set()
         listener.join()
-    assert "READY=1\nSTATUS=main in charge" in told
+    assert "READY=1\nSTATUS=main is active" in told
     changes = [
         message for message in told if message.startswith("STATUS=main down (token server: answered 500) since ")
     ]
-    assert changes[0].endswith("; second in charge")
+    assert changes[0].endswith("; second is active")
     reloading = next(message for message in told if message.startswith("RELOADING=1\nMONOTONIC_USEC="))
     assert told.index(reloading) < len(told) - 1
     assert told[told.index(reloading) + 1].startswith(("READY=1", "STATUS="))

@@ -8,7 +8,7 @@ OUTAGE_CLIENTS = ("docker", "ctr", "podman", "skopeo")
 """The clients that pull through outages."""
 
 TABLE: list[tuple[str, ...]] = []
-"""Rows that are printed when all tests have run: client, answer, situation, seconds, backend."""
+"""Rows that are printed when all tests have run: client, answer, routing, seconds, backend."""
 
 OUTAGES: list[tuple[str, ...]] = []
 """Rows of a second table, in their order: what each outage cost. They have a cell for each of OUTAGE_HEADINGS."""
@@ -29,7 +29,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for line in columns([OUTAGE_HEADINGS, *OUTAGES]):
             terminalreporter.write_line(line)
     if HANDOVERS:
-        terminalreporter.section("changes of the backend in charge during a pull of Docker's")
+        terminalreporter.section("changes of the active backend during a pull of Docker's")
         for line in columns([("change", "held at", "for", "pull"), *HANDOVERS]):
             terminalreporter.write_line(line)
 

@@ -131,7 +131,7 @@ def test_a_served_pull_succeeds_at_the_first_try_whatever_the_main_registry_does
     daemon = Daemon(tmp_path, settings(main, second, top).replace(main.url, front.url))
     with running(daemon):
         daemon.start()
-        assert daemon.status()["in_charge"] == "main"
+        assert daemon.status()["active"] == "main"
         match situation:
             case "refusing":
                 front.stop()
@@ -145,7 +145,7 @@ def test_a_served_pull_succeeds_at_the_first_try_whatever_the_main_registry_does
         main.suspend(False)
         front.stop()
         assert took < 15
-        assert daemon.status()["in_charge"] == "main" or situation in ("refusing", "hanging", "no token server")
+        assert daemon.status()["active"] == "main" or situation in ("refusing", "hanging", "no token server")
         TABLE.append((client, "serve", situation, f"{took:.1f} s", "second"))
         assert second.cdn.asked
         assert not main.cdn.asked

@@ -35,7 +35,7 @@ def test_a_full_disk_loses_nothing_but_what_could_not_be_written(small_disk: Pat
     daemon = Daemon(tmp_path, FAST.format(main=main, second=second))
     with running(daemon, main, second):
         daemon.start()
-        assert daemon.run("pin", "second").stdout == "second is in charge: it is pinned\n"
+        assert daemon.run("pin", "second").stdout == "second is active: it is pinned\n"
         filler = fill(small_disk)
         pinned = daemon.run("pin", "main")
         assert "warning: the state cannot be written: this ends with a restart" in pinned.stdout
@@ -43,12 +43,12 @@ def test_a_full_disk_loses_nothing_but_what_could_not_be_written(small_disk: Pat
         assert "the state cannot be written (No space left on device)" in daemon.log
         daemon.kill()
         daemon.start()
-        assert daemon.status()["why"] == "second is in charge: it is pinned", "the last that was written"
+        assert daemon.status()["why"] == "second is active: it is pinned", "the last that was written"
         filler.unlink()
         daemon.run("pin", "main")
         daemon.kill()
         daemon.start()
-        assert daemon.status()["why"] == "main is in charge: it is pinned"
+        assert daemon.status()["why"] == "main is active: it is pinned"
         assert "set aside" not in daemon.log
 
 

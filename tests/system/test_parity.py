@@ -96,7 +96,7 @@ def found(shown: subprocess.CompletedProcess[str], backend: str = "second") -> d
     assert "Traceback" not in shown.stderr, shown.stderr
     document: dict[str, Any] = json.loads(shown.stdout)
     return {
-        each["reference"]: ": ".join(filter(None, (each["backends"][backend][key] for key in ("outcome", "words"))))
+        each["reference"]: ": ".join(filter(None, (each["backends"][backend][key] for key in ("outcome", "reason"))))
         for each in document["images"]
     }
 

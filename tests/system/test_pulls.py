@@ -104,7 +104,7 @@ def test_pulls_go_on_through_an_outage_and_come_home_after_it(
             main.tokens.start()
     daemon.wait_until(lambda: daemon.backend == "main", "failback")
     pulls_from(main, 2)
-    assert daemon.log.count("second in charge") >= 1
+    assert daemon.log.count("second is active") >= 1
     assert "Bearer" not in daemon.log
 
 

@@ -122,7 +122,7 @@ def ping() -> dict[str, str]:
 
 
 def test_the_unit_runs_under_all_its_restrictions(init: Init, registry: Registry) -> None:
-    assert (init.show("ActiveState"), init.show("StatusText")) == ("active", "main in charge")
+    assert (init.show("ActiveState"), init.show("StatusText")) == ("active", "main is active")
     assert ping()["Location"] == f"{registry.url}/v2/"
     user = init("ps", "-o", "user=", "-p", init.show("MainPID")).stdout.strip()
     assert user == "facaded", "a dynamic user"

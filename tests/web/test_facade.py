@@ -18,7 +18,7 @@ from twisted.web.server import Request
 
 from facaded.backends.manifests import digest_of
 from facaded.oci.clients import identify
-from facaded.policy.answers import Backend, Rules
+from facaded.policy.decision import BackendRules, Rules
 from facaded.policy.health import State
 from facaded.policy.repositories import parse
 from facaded.web.answered import Answered, Decision, Kind, Outcome
@@ -32,7 +32,7 @@ from tests.web.raw import Connection
 
 RULES = Rules(
     repositories=(parse("org/*"), parse("team/**")),
-    backends={"main": Backend("https://main.test"), "second": Backend("https://second.test:5000")},
+    backends={"main": BackendRules("https://main.test"), "second": BackendRules("https://second.test:5000")},
 )
 DIGEST = "sha256:" + "0" * 64
 
@@ -386,7 +386,7 @@ def test_a_client_that_comes_back_for_what_it_was_redirected_to_is_a_reason_to_p
     client.watching.clock.advance(0)
     assert client.watching.backends.asked[asked:] == (["main"] if hastened else [])
     assert client.watching.backends.climbs["main"][-1].deep == hastened
-    assert client.watching.watch.standing.healths["main"].state is State.UP
+    assert client.watching.watch.watch_state.healths["main"].state is State.UP
 
 
 def test_manifests_by_tag_that_were_served_or_redirected_are_remembered() -> None:
@@ -407,7 +407,7 @@ def test_manifests_by_tag_that_were_served_or_redirected_are_remembered() -> Non
 
 
 def test_what_clients_read_with_credentials_of_their_own_is_not_remembered() -> None:
-    client = Client(Rules(backends={"main": Backend("https://main.test", private=True)}))
+    client = Client(Rules(backends={"main": BackendRules("https://main.test", private=True)}))
     client.network.fakes["main"].put("org/app", "secret")
     client.network.fakes["main"].valid.add("Basic theirs")
     headers = {"Accept": INDEX, "Authorization": "Basic theirs"}

@@ -26,7 +26,7 @@ BEFORE = 3.0
 """Seconds of pulls before the fault."""
 
 GOING_ON = 2.5
-"""Seconds of pulls after the facades have noticed a fault, and after the main registry is in charge again: some three
+"""Seconds of pulls after the facades have noticed a fault, and after the main registry is active again: some three
 pulls of each client."""
 
 UNNOTICED = 4.0
@@ -60,7 +60,7 @@ class Course:
 
     @property
     def back(self) -> float | None:
-        """When the main registry was in charge again for good."""
+        """When the main registry was active again for good."""
         last = self.views[-1]
         return None if last.left or len(self.views) == 1 else last.at
 
@@ -151,7 +151,7 @@ def wrongs(fault: Fault, course: Course) -> list[str]:
     """What did not hold, in sentences; times are counted from the fault."""
     found = [
         f"{pull.client} lost a pull from {pull.begun - course.struck:+.2f} s to {pull.ended - course.struck:+.2f} s "
-        f"{_around(fault, course, pull)}: {pull.words}"
+        f"{_around(fault, course, pull)}: {pull.reason}"
         for pull in course.lost
         if not _may_be_lost(fault, course, pull)
     ]
@@ -195,7 +195,7 @@ def _late(fault: Fault, course: Course) -> list[str]:
             said = "was not noticed" if took is None else f"was noticed after {took:.2f} s"
             found.append(f"the fault {said}, and had to be within {fault.bound:g} s")
     if course.back is None and noticed is not None and fault.seen is not Seen.BY_LUCK:
-        found.append(f"the main registry was not in charge again {PACE.back_within:g} s after the fault's end")
+        found.append(f"the main registry was not active again {PACE.back_within:g} s after the fault's end")
     return found
 
 
@@ -215,4 +215,4 @@ def _remark(fault: Fault, noticed: View | None) -> str:
     if noticed is None:
         return f"not left: {fault.otherwise}" if fault.otherwise else "NOT NOTICED"
     stays = "; redirects stay" if fault.redirects_stay else ""
-    return f"{noticed.words}{stays}"
+    return f"{noticed.reason}{stays}"

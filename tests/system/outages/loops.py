@@ -44,7 +44,7 @@ class Pull:
     begun: float
     ended: float
     lost: bool
-    words: str = ""
+    reason: str = ""
 
 
 @define
@@ -126,8 +126,8 @@ class View:
 
     at: float
     left: bool
-    in_charge: str
-    words: str
+    active: str
+    reason: str
 
 
 @define
@@ -156,7 +156,7 @@ class Sentry:
 
     @property
     def in_charge(self) -> str:
-        return self.views[-1].in_charge
+        return self.views[-1].active
 
     def _run(self) -> None:
         while not self._stopped.wait(LOOK):
@@ -164,11 +164,11 @@ class Sentry:
 
     def _look(self) -> None:
         document = status(self.facade)
-        main, charge = document["backends"][0], document["in_charge"]
-        left = main["state"] in ("down", "limited") or charge != "main"
-        words = "{step}: {words}".format(**main["failed"]) if left and main["failed"] else ""
-        if not self.views or (self.views[-1].left, self.views[-1].in_charge) != (left, charge):
-            self.views.append(View(time.monotonic(), left, charge, words))
+        main, active = document["backends"][0], document["active"]
+        left = main["state"] in ("down", "limited") or active != "main"
+        words = "{step}: {reason}".format(**main["failed"]) if left and main["failed"] else ""
+        if not self.views or (self.views[-1].left, self.views[-1].active) != (left, active):
+            self.views.append(View(time.monotonic(), left, active, words))
 
 
 def status(facade: Daemon) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A pull of classic Docker's during which the backend in charge changes: it learns its token from the ping alone."""
+"""A pull of classic Docker's during which the active backend changes: it learns its token from the ping alone."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -48,7 +48,7 @@ def _held_at(where: str, fronted: Fronted) -> Front:
 def test_a_pull_that_is_under_way_while_the_backend_in_charge_changes_ends_well(
     docker: Docker, names: Names, tmp_path: Path, change: str, where: str
 ) -> None:
-    """One of its requests is held at one registry until the other is in charge."""
+    """One of its requests is held at one registry until the other is active."""
     staging = staged(STAGE, tmp_path, (TAG,), names, answers=("auto",), handover=HANDOVER)
     with staging as stage, ThreadPoolExecutor(1) as elsewhere:
         facade = stage.facades["auto"]

@@ -1,6 +1,6 @@
-"""What to answer: one pure function of the request, its client, the rules, and who is in charge.
+"""What to answer: one pure function of the request, its client, the rules, and which backend is active.
 
-There are two ways to answer a read. A *redirect* leads the client to the backend in charge; it is safe only for
+There are two ways to answer a read. A *redirect* leads the client to the active backend; it is safe only for
 clients that are proven to authenticate where a redirect leads. To *serve* is to ask a backend and answer oneself,
 and is safe for every client.
 """
@@ -31,7 +31,7 @@ class Mode(Enum):
 
 
 @frozen
-class Backend:
+class BackendRules:
     """What decides about one backend.
 
     Its URL, which has no path, its renames, and whether clients bring their own credentials.
@@ -60,7 +60,7 @@ class Rules:
 
     hosts: tuple[str, ...] = ()
     repositories: tuple[Pattern, ...] = ()
-    backends: Mapping[str, Backend] = field(factory=dict)
+    backends: Mapping[str, BackendRules] = field(factory=dict)
     named_routes: tuple[Route, ...] = ()
     mode: Mode = Mode.AUTO
 
@@ -98,9 +98,9 @@ class Rules:
 
 
 @frozen
-class Situation:
-    """Who is in charge of each route, by its index, for redirects and for serving; whether a handover is under way;
-    and who is drained.
+class RoutingState:
+    """What requests are routed by: the active backend of each route, by the route's index, for redirects and for
+    serving; whether a handover is in progress; and which backends are drained.
     """
 
     redirecting: tuple[str, ...]
@@ -161,37 +161,37 @@ class Rule(Enum):
     CLIENT_S_OWN = 'auth = "client": everybody is served with the credentials that the client brings'
     REDIRECT_ALL = 'answer = "redirect": everybody is redirected'
     SERVE_ALL = 'answer = "serve": everybody is served'
-    PROVEN = "this client authenticates where a redirect leads"
-    UNPROVEN = "this client does not authenticate where a redirect leads"
-    RENAMED = "the backend in charge has another name for the repository"
+    REDIRECT_SAFE = "this client authenticates where a redirect leads"
+    NOT_REDIRECT_SAFE = "this client does not authenticate where a redirect leads"
+    RENAMED = "the active backend has another name for the repository"
     ANOTHER_PING = "this client has its token from where GET /v2/ leads, and not every pull can be made there"
     HANDOVER = "GET /v2/ led elsewhere a short time ago, and a pull that began before must end well"
 
     @property
     def redirects(self) -> bool:
-        return self in (Rule.REDIRECT_ALL, Rule.PROVEN)
+        return self in (Rule.REDIRECT_ALL, Rule.REDIRECT_SAFE)
 
 
-def rule(request: Ping | Read, client: Client, rules: Rules, situation: Situation) -> Rule:
+def rule(request: Ping | Read, client: Client, rules: Rules, routing: RoutingState) -> Rule:
     """Say why a request of a repository that is answered for is redirected or served."""
     if rules.private:
         return Rule.CLIENT_S_OWN
     if rules.mode is not Mode.AUTO:
         return Rule.REDIRECT_ALL if rules.mode is Mode.REDIRECT else Rule.SERVE_ALL
-    if not client.proven:
-        return Rule.UNPROVEN
+    if not client.redirect_safe:
+        return Rule.NOT_REDIRECT_SAFE
     if not isinstance(request, Ping):
-        renames = rules.backends[situation.redirecting[rules.route(request.name)]].renames
+        renames = rules.backends[routing.redirecting[rules.route(request.name)]].renames
         if renames and renamed(renames, request.name) != request.name:
             return Rule.RENAMED
-    if client.pings and pinged(rules, situation) is None:
+    if client.pings and ping_backend(rules, routing) is None:
         return Rule.ANOTHER_PING
-    if client.pings and situation.handover and not isinstance(request, Ping):
+    if client.pings and routing.handover and not isinstance(request, Ping):
         return Rule.HANDOVER
-    return Rule.PROVEN
+    return Rule.REDIRECT_SAFE
 
 
-def decide(request: Request | Refusal, host: str, client: Client, rules: Rules, situation: Situation) -> Answer:
+def decide(request: Request | Refusal, host: str, client: Client, rules: Rules, routing: RoutingState) -> Answer:
     """Say how to answer.
 
     `request` is what `oci.requests.parse` made of the bytes, `host` the Host header's value.
@@ -209,33 +209,33 @@ def decide(request: Request | Refusal, host: str, client: Client, rules: Rules, 
         case Home():
             return Page(_public_host(name, port, rules))
         case Ping():
-            return _ping(request, client, rules, situation)
+            return _ping(request, client, rules, routing)
         case _ if rules.lists(request.name):
-            return _read(request, client, rules, situation)
+            return _read(request, client, rules, routing)
         case _:
             return Refusal(
                 403, Code.DENIED, f"{request.name} is not among the repositories that this registry answers for"
             )
 
 
-def pinged(rules: Rules, situation: Situation) -> str | None:
+def ping_backend(rules: Rules, routing: RoutingState) -> str | None:
     """The backend that a client which learns its token from the ping alone is redirected to, or None if it must be
     served.
 
     Ping and pull must land on the same backend, which must know the repository by the name that the client uses.
     """
-    first = situation.redirecting[-1]
+    first = routing.redirecting[-1]
     backend = rules.backends[first]
-    agreed = set(situation.redirecting) == {first}
+    agreed = set(routing.redirecting) == {first}
     return first if agreed and not backend.renames and not backend.private else None
 
 
-def ping_leads_to(rules: Rules, situation: Situation) -> str:
+def ping_leads_to(rules: Rules, routing: RoutingState) -> str:
     """Where `GET /v2/` leads a client that pings: a backend's URL, or "here" if it is served.
 
     Whenever this changes, a pull that is under way has its token from where it led before.
     """
-    answer = _ping(Ping(), Client(Family.DOCKER), rules, situation)
+    answer = _ping(Ping(), Client(Family.DOCKER), rules, routing)
     return answer.location if isinstance(answer, Redirect) else "here"
 
 
@@ -256,21 +256,21 @@ def host_name(value: str) -> str:
     return value.lower().removesuffix(".")
 
 
-def _ping(ping: Ping, client: Client, rules: Rules, situation: Situation) -> Answer:
+def _ping(ping: Ping, client: Client, rules: Rules, routing: RoutingState) -> Answer:
     if rules.private:
         return Forward(ping, rules.private)
-    redirects = rule(ping, client, rules, situation).redirects
-    return _redirect(ping, situation.redirecting[-1], rules) if redirects else Pong()
+    redirects = rule(ping, client, rules, routing).redirects
+    return _redirect(ping, routing.redirecting[-1], rules) if redirects else Pong()
 
 
-def _read(read: Read, client: Client, rules: Rules, situation: Situation) -> Answer:
+def _read(read: Read, client: Client, rules: Rules, routing: RoutingState) -> Answer:
     if rules.private:
         return Forward(read, rules.private)
     index = rules.route(read.name)
-    if rule(read, client, rules, situation).redirects:
-        return _redirect(read, situation.redirecting[index], rules)
-    route, first = rules.routes[index].backends, situation.serving[index]
-    drained = situation.drained if first not in situation.drained else frozenset()  # all of them are
+    if rule(read, client, rules, routing).redirects:
+        return _redirect(read, routing.redirecting[index], rules)
+    route, first = rules.routes[index].backends, routing.serving[index]
+    drained = routing.drained if first not in routing.drained else frozenset()  # all of them are
     return Serve(read, (first, *(name for name in route if name != first and name not in drained)), route[0])
 
 

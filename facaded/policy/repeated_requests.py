@@ -1,21 +1,21 @@
-"""Hints: a client that asks for the same manifest again soon after it was redirected has perhaps failed where it was
-sent.
+"""Repeated requests: a client that repeats a request soon after it was redirected may have failed at the backend.
 
-It may as well be two machines behind one address, or a person in a hurry: a hint is a reason to look, and no more.
+It may also be two machines behind one address, or an impatient person: a repeated request is a reason to probe the
+backend, and no more.
 """
 
 import hashlib
 
 from facaded.net.expiring import ExpiringMap
 
-HINT_TIME = 10.0
+REPEAT_TIME = 10.0
 """Seconds after a redirect in which the same request again is a hint: clients that retry by themselves do so sooner."""
 
 REMEMBERED = 10_000
 """Redirects that are remembered; of more, the oldest are forgotten."""
 
 
-class Hints:
+class RepeatedRequests:
     """Remembers redirects of manifests."""
 
     def __init__(self) -> None:
@@ -28,5 +28,5 @@ class Hints:
         """
         key = hashlib.sha256("\n".join((client, method, path)).encode()).digest()
         times = (self._redirected.get(key, now) or 0) + 1
-        self._redirected.put(key, times, now + HINT_TIME)
+        self._redirected.put(key, times, now + REPEAT_TIME)
         return times > usual

@@ -1,4 +1,4 @@
-"""decide(): the table of request, client and situation to answer, and where a redirect can never go."""
+"""decide(): the table of request, client and routing to answer, and where a redirect can never go."""
 
 import pytest
 from attrs import evolve
@@ -8,19 +8,19 @@ from hypothesis import strategies as st
 from facaded.oci.clients import identify
 from facaded.oci.errors import Code, Refusal
 from facaded.oci.requests import ManifestRead, Ping, Tags, parse
-from facaded.policy.answers import (
+from facaded.policy.decision import (
     Answer,
-    Backend,
+    BackendRules,
     Forward,
     Mode,
     Page,
     Pong,
     Redirect,
     Route,
+    RoutingState,
     Rule,
     Rules,
     Serve,
-    Situation,
     decide,
     ping_leads_to,
     rule,
@@ -33,10 +33,10 @@ HUB, GHCR = "https://registry-1.docker.io", "https://ghcr.io"
 DIGEST = "sha256:" + "0" * 64
 RULES = Rules(
     repositories=(pattern("org/**"),),
-    backends={"docker-hub": Backend(HUB), "ghcr": Backend(GHCR)},
+    backends={"docker-hub": BackendRules(HUB), "ghcr": BackendRules(GHCR)},
 )
 HOSTED = evolve(RULES, hosts=("docker.example.com", "::1"))
-AT_HUB, AT_GHCR = Situation(("docker-hub",), ("docker-hub",)), Situation(("ghcr",), ("ghcr",))
+AT_HUB, AT_GHCR = RoutingState(("docker-hub",), ("docker-hub",)), RoutingState(("ghcr",), ("ghcr",))
 DOCKER, CONTAINERD, PODMAN = "docker/28.5.1 go/go1.24", "containerd/2.1.9", "containers/5.24.1"
 
 
@@ -47,10 +47,10 @@ def answer(
     host: str = "docker.example.com",
     client: str = DOCKER,
     rules: Rules = RULES,
-    situation: Situation = AT_HUB,
+    routing: RoutingState = AT_HUB,
 ) -> Answer:
     asked = parse(method.encode(), target.encode(), host.encode())
-    return decide(asked, host, identify(client), rules, situation)
+    return decide(asked, host, identify(client), rules, routing)
 
 
 @pytest.mark.parametrize(
@@ -65,11 +65,11 @@ def answer(
         (f"/v2/org/team/app/referrers/{DIGEST}", f"/v2/org/team/app/referrers/{DIGEST}"),
     ],
 )
-@pytest.mark.parametrize(("situation", "name", "url"), [(AT_HUB, "docker-hub", HUB), (AT_GHCR, "ghcr", GHCR)])
+@pytest.mark.parametrize(("routing", "name", "url"), [(AT_HUB, "docker-hub", HUB), (AT_GHCR, "ghcr", GHCR)])
 def test_a_proven_client_is_redirected_to_the_same_path_on_the_backend_in_charge(
-    target: str, location: str, situation: Situation, name: str, url: str
+    target: str, location: str, routing: RoutingState, name: str, url: str
 ) -> None:
-    assert answer(target, situation=situation) == Redirect(name, url + location)
+    assert answer(target, routing=routing) == Redirect(name, url + location)
 
 
 LATEST = ManifestRead("org/app", "latest")
@@ -82,16 +82,16 @@ SPLIT = Rules(
     backends=RULES.backends,
     named_routes=(Route(("ghcr", "docker-hub"), (pattern("org/next-*"),)),),
 )
-SPLIT_SITUATION = Situation(("ghcr", "docker-hub"), ("ghcr", "docker-hub"))
+SPLIT_SITUATION = RoutingState(("ghcr", "docker-hub"), ("ghcr", "docker-hub"))
 RENAMED = evolve(
     RULES,
     repositories=(pattern("*"), pattern("org/**")),
-    backends={"docker-hub": Backend(HUB, (parse_rename("*", "library/*"),)), "ghcr": Backend(GHCR)},
+    backends={"docker-hub": BackendRules(HUB, (parse_rename("*", "library/*"),)), "ghcr": BackendRules(GHCR)},
 )
 SERVING, REDIRECTING = evolve(RULES, mode=Mode.SERVE), evolve(RULES, mode=Mode.REDIRECT)
 
 WAYS = [
-    # rules, situation, client: the ping's answer, the manifest's
+    # rules, routing, client: the ping's answer, the manifest's
     (RULES, AT_HUB, DOCKER, PING_HUB, TO_HUB),
     (RULES, AT_HUB, CONTAINERD, PING_HUB, TO_HUB),
     (RULES, AT_HUB, PODMAN, Pong(), SERVED),
@@ -106,7 +106,7 @@ WAYS = [
     (REDIRECTING, HANDOVER, DOCKER, PING_HUB, TO_HUB),
     (SPLIT, SPLIT_SITUATION, DOCKER, Pong(), SERVED),
     (SPLIT, SPLIT_SITUATION, CONTAINERD, PING_HUB, TO_HUB),
-    (SPLIT, Situation(("docker-hub",) * 2, ("docker-hub",) * 2), DOCKER, PING_HUB, TO_HUB),
+    (SPLIT, RoutingState(("docker-hub",) * 2, ("docker-hub",) * 2), DOCKER, PING_HUB, TO_HUB),
     (RENAMED, AT_HUB, DOCKER, Pong(), SERVED),
     (RENAMED, AT_HUB, CONTAINERD, PING_HUB, TO_HUB),
     (
@@ -119,40 +119,40 @@ WAYS = [
 ]
 
 
-@pytest.mark.parametrize(("rules", "situation", "client", "ping", "manifest"), WAYS)
+@pytest.mark.parametrize(("rules", "routing", "client", "ping", "manifest"), WAYS)
 def test_the_table_of_ways_to_answer(
-    rules: Rules, situation: Situation, client: str, ping: Answer, manifest: Answer
+    rules: Rules, routing: RoutingState, client: str, ping: Answer, manifest: Answer
 ) -> None:
-    assert answer("/v2/", client=client, rules=rules, situation=situation) == ping
-    assert answer("/v2/org/app/manifests/latest", client=client, rules=rules, situation=situation) == manifest
+    assert answer("/v2/", client=client, rules=rules, routing=routing) == ping
+    assert answer("/v2/org/app/manifests/latest", client=client, rules=rules, routing=routing) == manifest
 
 
 def test_a_renamed_repository_is_never_redirected() -> None:
     read = ManifestRead("app", "latest")
     served = Serve(read, ("docker-hub", "ghcr"), "docker-hub")
     assert answer("/v2/app/manifests/latest", client=CONTAINERD, rules=RENAMED) == served
-    assert isinstance(answer("/v2/app/manifests/latest", client=CONTAINERD, rules=RENAMED, situation=AT_GHCR), Redirect)
+    assert isinstance(answer("/v2/app/manifests/latest", client=CONTAINERD, rules=RENAMED, routing=AT_GHCR), Redirect)
 
 
 def test_a_repository_goes_the_way_of_its_route() -> None:
-    served = answer("/v2/org/next-app/tags/list", client=PODMAN, rules=SPLIT, situation=SPLIT_SITUATION)
+    served = answer("/v2/org/next-app/tags/list", client=PODMAN, rules=SPLIT, routing=SPLIT_SITUATION)
     assert served == Serve(Tags("org/next-app"), ("ghcr", "docker-hub"), "ghcr")
-    redirected = answer("/v2/org/next-app/tags/list", client=CONTAINERD, rules=SPLIT, situation=SPLIT_SITUATION)
+    redirected = answer("/v2/org/next-app/tags/list", client=CONTAINERD, rules=SPLIT, routing=SPLIT_SITUATION)
     assert redirected == Redirect("ghcr", f"{GHCR}/v2/org/next-app/tags/list")
 
 
 def test_serving_begins_with_the_backend_in_charge_of_it() -> None:
-    limited = Situation(("docker-hub",), ("ghcr",))
-    served = answer("/v2/org/app/manifests/latest", client=PODMAN, situation=limited)
+    limited = RoutingState(("docker-hub",), ("ghcr",))
+    served = answer("/v2/org/app/manifests/latest", client=PODMAN, routing=limited)
     assert served == Serve(LATEST, ("ghcr", "docker-hub"), "docker-hub")
 
 
 def test_a_private_backend_is_asked_with_the_client_s_own_credentials_and_no_other_is() -> None:
-    rules = evolve(RULES, backends={"own": Backend(HUB, private=True)})
-    situation = Situation(("own",), ("own",))
+    rules = evolve(RULES, backends={"own": BackendRules(HUB, private=True)})
+    routing = RoutingState(("own",), ("own",))
     for client in (DOCKER, CONTAINERD, PODMAN):
-        assert answer("/v2/", client=client, rules=rules, situation=situation) == Forward(Ping(), "own")
-        read = answer("/v2/org/app/manifests/latest", client=client, rules=rules, situation=situation)
+        assert answer("/v2/", client=client, rules=rules, routing=routing) == Forward(Ping(), "own")
+        read = answer("/v2/org/app/manifests/latest", client=client, rules=rules, routing=routing)
         assert read == Forward(LATEST, "own")
 
 
@@ -252,12 +252,12 @@ PIECES = st.sampled_from(
     st.sampled_from([DOCKER, CONTAINERD]),
 )
 def test_a_location_begins_with_a_configured_backend_and_its_path_is_the_request_s_own(
-    target: str, situation: Situation, client: str
+    target: str, routing: RoutingState, client: str
 ) -> None:
     for asked in (target, f"/v2/{target}", f"/v2/org/app/{target}"):
-        given_back = answer(asked, situation=situation, client=client)
+        given_back = answer(asked, routing=routing, client=client)
         if isinstance(given_back, Redirect):
-            url = RULES.backends[situation.redirecting[0]].url
+            url = RULES.backends[routing.redirecting[0]].url
             assert given_back.location.startswith(f"{url}/v2/")
             path = given_back.location.removeprefix(url).partition("?")[0]
             assert path == (asked.partition("?")[0] if asked.startswith("/v2/") else "/v2/")
@@ -271,10 +271,10 @@ def test_any_host_header_can_be_split(value: str) -> None:
 
 
 def test_a_ping_leads_to_a_backend_or_nowhere() -> None:
-    rules = Rules(backends={"hub": Backend("https://hub.test"), "ghcr": Backend("https://ghcr.test")})
-    assert ping_leads_to(rules, Situation(("hub",), ("hub",))) == "https://hub.test/v2/"
-    assert ping_leads_to(rules, Situation(("ghcr",), ("hub",))) == "https://ghcr.test/v2/"
-    assert ping_leads_to(evolve(rules, mode=Mode.SERVE), Situation(("hub",), ("hub",))) == "here"
+    rules = Rules(backends={"hub": BackendRules("https://hub.test"), "ghcr": BackendRules("https://ghcr.test")})
+    assert ping_leads_to(rules, RoutingState(("hub",), ("hub",))) == "https://hub.test/v2/"
+    assert ping_leads_to(rules, RoutingState(("ghcr",), ("hub",))) == "https://ghcr.test/v2/"
+    assert ping_leads_to(evolve(rules, mode=Mode.SERVE), RoutingState(("hub",), ("hub",))) == "here"
 
 
 @pytest.mark.parametrize(
@@ -282,16 +282,16 @@ def test_a_ping_leads_to_a_backend_or_nowhere() -> None:
     [({"ghcr"}, ("hub",)), ({"hub"}, ("ghcr",)), ({"hub", "ghcr"}, ("hub", "ghcr")), ({"elsewhere"}, ("hub", "ghcr"))],
 )
 def test_a_drained_backend_is_not_asked_unless_all_are_drained(drained: set[str], asked: tuple[str, ...]) -> None:
-    backends = {"hub": Backend("https://hub.test"), "ghcr": Backend("https://ghcr.test")}
+    backends = {"hub": BackendRules("https://hub.test"), "ghcr": BackendRules("https://ghcr.test")}
     rules = Rules(repositories=(pattern("org/*"),), backends=backends, mode=Mode.SERVE)
-    in_charge = asked[:1]
-    situation = Situation(in_charge, in_charge, drained=frozenset(drained))
-    served = decide(ManifestRead("org/app", "latest"), "", identify("podman"), rules, situation)
+    active = asked[:1]
+    routing = RoutingState(active, active, drained=frozenset(drained))
+    served = decide(ManifestRead("org/app", "latest"), "", identify("podman"), rules, routing)
     assert isinstance(served, Serve)
     assert served.backends == asked
 
 
 def test_with_the_client_s_own_credentials_there_is_one_rule() -> None:
-    rules = Rules(backends={"hub": Backend("https://hub.test", private=True)})
+    rules = Rules(backends={"hub": BackendRules("https://hub.test", private=True)})
     for request in (Ping(), ManifestRead("org/app", "latest")):
-        assert rule(request, identify("docker/28"), rules, Situation(("hub",), ("hub",))) is Rule.CLIENT_S_OWN
+        assert rule(request, identify("docker/28"), rules, RoutingState(("hub",), ("hub",))) is Rule.CLIENT_S_OWN

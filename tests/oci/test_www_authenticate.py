@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facaded.oci.challenge import HEADER_LENGTH, Challenge, parse, write
+from facaded.oci.www_authenticate import HEADER_LENGTH, Challenge, parse, write
 
 DOCKER_HUB = 'Bearer realm="https://auth.docker.io/token",service="registry.docker.io"'
 

@@ -1,4 +1,4 @@
-"""What was pulled lately: the names of images, for a person who wants to know whether all backends have them."""
+"""What was pulled recently: the names of images, for a person who wants to know whether all backends have them."""
 
 import math
 
@@ -8,7 +8,7 @@ IMAGES = 100
 """Images that are kept: a bound on memory, and on the time that comparing them all takes."""
 
 
-class Lately:
+class RecentPulls:
     """Images by tag, of which the one asked longest ago is forgotten first."""
 
     def __init__(self) -> None:

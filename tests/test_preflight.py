@@ -13,7 +13,7 @@ from zope.interface import implementer
 from facaded.config import Acme, Config, HostName, Tls
 from facaded.net.reactor import INetworkReactor
 from facaded.net.resolver import Resolver
-from facaded.surroundings import NAMES_TIME, unknown_names
+from facaded.preflight import NAMES_TIME, unknown_names
 
 HOSTS = tuple(HostName(name) for name in ("known.test", "unknown.test", "192.0.2.1"))
 
