@@ -10,10 +10,10 @@ from twisted.internet.defer import gatherResults
 
 from facaded import preflight
 from facaded.admin.status import ProbeStatus, probe_status
-from facaded.config import Loaded
-from facaded.listeners import control_socket
+from facaded.config.loading import Loaded
+from facaded.config.paths import control_socket
+from facaded.net.json_documents import Document
 from facaded.net.reactor import IFacadedReactor
-from facaded.net.schema import Document
 from facaded.options import load, may_exist
 from facaded.parts import probe
 from facaded.policy.health import ProbeDepth, Result, Verdict

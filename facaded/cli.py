@@ -7,13 +7,14 @@ from pathlib import Path
 
 from attrs import frozen
 
-from facaded import __version__, config, daemon_commands
+from facaded import __version__, daemon_commands
 from facaded.admin.control import CommandRefusedError
 from facaded.admin.control_client import ControlError
 from facaded.check_command import check
-from facaded.config import SettingsError
+from facaded.config import paths, values
+from facaded.config.settings_error import SettingsError
 from facaded.listeners import StartError
-from facaded.net.schema import Document
+from facaded.net.json_documents import Document
 from facaded.oci.clients import USER_AGENTS
 from facaded.parity_command import compare
 from facaded.policy import overrides
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return command(options)
     except SettingsError as error:
-        return _fail(USAGE, *(f"{error.source}: {problem}" for problem in error.problems))
+        return _fail(USAGE, *error.problems)
     except StartError as error:
         return _fail(USAGE, str(error))
     except CommandRefusedError as error:
@@ -91,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
 def _settings_options() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(add_help=False)
     options.add_argument(
-        "--config", type=Path, metavar="F", help=f"the settings file (else {config.DEFAULT_FILE}, else defaults)"
+        "--config", type=Path, metavar="F", help=f"the settings file (else {paths.DEFAULT_FILE}, else defaults)"
     )
     options.add_argument(
         "--org", metavar="NAME", help="without a file: the organisation whose repositories are answered for"
@@ -119,7 +120,7 @@ def _time_option() -> argparse.ArgumentParser:
 
 def _time(text: str) -> float:
     try:
-        return config.duration(text, overrides.LONGEST)
+        return values.duration(text, overrides.LONGEST)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

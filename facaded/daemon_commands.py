@@ -11,7 +11,7 @@ from facaded.admin.protocol import Overridden, Reloaded, RenewalBegun
 from facaded.admin.status import Status
 from facaded.explain import explanation_text
 from facaded.explain.explanation import Explanation, explain_pull
-from facaded.net.schema import Document
+from facaded.net.json_documents import Document
 from facaded.options import find_socket, load
 from facaded.policy.decision import RoutingState
 from facaded.terminal import BAD_NEWS, GOOD, print_json, print_warnings, run

@@ -2,7 +2,6 @@
 
 import errno
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 from attrs import frozen
 from twisted.application import strports
@@ -11,7 +10,9 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IProtocolFactory
 
-from facaded.config import Config, control_endpoint, control_path
+from facaded.config.listen_addresses import Address, families
+from facaded.config.paths import control_endpoint
+from facaded.config.sections import Config
 from facaded.net.reactor import IFacadedReactor
 from facaded.web.server import BoundedSite
 
@@ -77,16 +78,15 @@ class Listeners(Service):
 
 def endpoints(config: Config, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Every endpoint of these settings that the daemon listens on, with the key that names it."""
-    listen = config.listen
-    yield from (("listen.http", endpoint) for endpoint in listen.http)
-    yield from (("listen.https", endpoint) for endpoint in listen.https if config.tls is not None)
-    yield from (("listen.admin", endpoint) for endpoint in listen.admin)
+    listen, https = config.listen, config.listen.https if config.tls is not None else ()
+    keys: dict[str, tuple[Address, ...]] = {
+        "listen.http": listen.http,
+        "listen.https": https,
+        "listen.admin": listen.admin,
+    }
+    for key, addresses in keys.items():
+        yield from ((key, endpoint) for address in addresses for endpoint in address.endpoints(families()))
     yield "listen.control", control_endpoint(config, environ)
-
-
-def control_socket(config: Config, environ: Mapping[str, str]) -> Path:
-    """Where a daemon with these settings has its control socket."""
-    return Path(control_path(control_endpoint(config, environ)))
 
 
 def why_no_listener(error: CannotListenError | OSError | OverflowError) -> str:

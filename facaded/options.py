@@ -4,16 +4,18 @@ import argparse
 import os
 from pathlib import Path
 
-from facaded import config
 from facaded.admin.control_client import NoDaemonError
-from facaded.config import Config, Loaded, SettingsError
-from facaded.listeners import control_socket
+from facaded.config import loading, paths
+from facaded.config.loading import Loaded
+from facaded.config.paths import control_socket
+from facaded.config.sections import Config
+from facaded.config.settings_error import SettingsError
 from facaded.net.reactor import installed
 
 
 def load(options: argparse.Namespace) -> Loaded:
     """Load the settings. Raises SettingsError."""
-    return config.load(options.config, options.org, os.environ, installed())
+    return loading.load(options.config, options.org, os.environ, installed())
 
 
 def find_socket(options: argparse.Namespace) -> Path:
@@ -25,10 +27,10 @@ def find_socket(options: argparse.Namespace) -> Path:
     try:
         settings = load(options).config
     except SettingsError as error:
-        settings, doubt = error.partial or Config(), f"; and {error.source}: {error.problems[0]}"
+        settings, doubt = error.partial or Config(), f"; and {error.problems[0]}"
     places = [control_socket(settings, os.environ)]
     if settings.listen.control is None:
-        places += [config.SYSTEM_RUNTIME / config.CONTROL_SOCKET, config.SYSTEM_STATE / config.CONTROL_SOCKET]
+        places += [paths.SYSTEM_RUNTIME / paths.CONTROL_SOCKET, paths.SYSTEM_STATE / paths.CONTROL_SOCKET]
     path = next((place for place in places if may_exist(place)), None)
     if path is None:
         looked = ", ".join(dict.fromkeys(str(place) for place in places))

@@ -10,7 +10,7 @@ from facaded.admin import control_client
 from facaded.admin.control_client import ControlError
 from facaded.admin.protocol import RecentImages
 from facaded.backends.manifests import ManifestCache
-from facaded.config import Config
+from facaded.config.sections import Config
 from facaded.net.reactor import IFacadedReactor
 from facaded.options import find_socket, load
 from facaded.parity import report_document, report_table, subjects

@@ -17,7 +17,10 @@ from facaded.backends.manifests import ManifestCache
 from facaded.backends.registry import Registry
 from facaded.backends.tokens import AuthorizedClient, Tokens
 from facaded.backends.watch import Watch
-from facaded.config import Backend, Config, Loaded, SettingsError, state_directory
+from facaded.config.loading import Loaded
+from facaded.config.paths import state_directory
+from facaded.config.sections import Backend, Config
+from facaded.config.settings_error import SettingsError
 from facaded.net.connections import pooled_client
 from facaded.net.reactor import IFacadedReactor
 from facaded.policy.decision import Mode, RoutingState, Rules, ping_leads_to
@@ -83,7 +86,7 @@ def plan(reactor: IFacadedReactor, config: Config, rules: Rules) -> Plan:
         return ping_leads_to(rules, RoutingState(redirecting, redirecting))
 
     handover = config.health.handover if rules.mode is Mode.AUTO else 0.0  # the others answer all in one way
-    return Plan(watched, routes, config.health.machine, handover, ping_target)
+    return Plan(watched, routes, config.health, handover, ping_target)
 
 
 def _watched(reactor: IFacadedReactor, config: Config, backend: Backend) -> Watched:
@@ -118,7 +121,7 @@ def termination(
     """What ends TLS, None if it is not spoken. What ACME obtains is kept below `directory`. Raises StoreError."""
     if config.tls is None:
         return None
-    return Termination(reactor, challenges, config.tls.files, config.hosts, config.acme, directory / "acme")
+    return Termination(reactor, challenges, config.tls.certificates, config.hosts, config.acme, directory / "acme")
 
 
 # How each part is prepared for new settings: see `reload`.
@@ -131,10 +134,10 @@ def prepare_listeners(opened: Config) -> Prepare:
         config = loaded.config
         if (config.tls is None) != (opened.tls is None):
             why = "tls: it has been added or taken out, and listeners change only at a restart: restart instead"
-            raise SettingsError(loaded.source, (why,))
+            raise SettingsError([f"{loaded.source}: {why}"])
         if config.rules.private and not config.redirects_http and config.listen.http != opened.listen.http:
             why = 'listen.http: it has changed, and auth = "client" forbids the listener that is open: restart instead'
-            raise SettingsError(loaded.source, (why,))
+            raise SettingsError([f"{loaded.source}: {why}"])
         changed = config.listen != opened.listen
         return _warn_of_listeners if changed else _nothing
 
@@ -187,9 +190,9 @@ def prepare_tls(tls: Termination | None) -> Prepare:
         if tls is None or config.tls is None:
             return _nothing
         try:
-            return tls.prepare(config.tls.files, config.hosts, config.acme)
+            return tls.prepare(config.tls.certificates, config.hosts, config.acme)
         except StoreError as error:
-            raise SettingsError(loaded.source, (f"state.directory: {error}",)) from None
+            raise SettingsError([f"{loaded.source}: state.directory: {error}"]) from None
 
     return prepare
 

@@ -10,7 +10,8 @@ from twisted.internet.protocol import Factory
 from facaded.admin import control_client
 from facaded.admin.control_client import ControlError, NewerDaemonError
 from facaded.admin.status import Status
-from facaded.config import Config
+from facaded.config.listen_addresses import families
+from facaded.config.sections import Config
 from facaded.listeners import why_no_listener
 from facaded.net.private_addresses import lookup
 from facaded.net.reactor import IFacadedReactor, INetworkReactor
@@ -30,7 +31,7 @@ PORTS = ("tcp", "tcp6", "haproxy")
 def unusable_certificates(config: Config, now: float) -> tuple[str, ...]:
     """A sentence for each pair of files that the daemon could not use; `now` in seconds since the epoch."""
     found = []
-    for index, files in enumerate(config.tls.files if config.tls else ()):
+    for index, files in enumerate(config.tls.certificates if config.tls else ()):
         try:
             check_time(read(files), now)
         except UnusableError as error:
@@ -40,7 +41,7 @@ def unusable_certificates(config: Config, now: float) -> tuple[str, ...]:
 
 async def unknown_names(config: Config, reactor: INetworkReactor) -> tuple[str, ...]:
     """A sentence for each of our names that leads nowhere."""
-    ordered = (name for names in config.orders for name in names)
+    ordered = (name for names in config.certificate_names for name in names)
     names = list(dict.fromkeys((*config.hosts, *ordered)))[:NAMES]
     found = await gatherResults([_addresses(name, reactor) for name in names])
     return tuple(
@@ -62,13 +63,13 @@ async def unbindable_ports(config: Config, socket: Path | None, reactor: IFacade
         else:
             return ()
     listen = config.listen
-    listed = [("listen.http", each) for each in listen.http]
-    listed += [("listen.https", each) for each in listen.https if config.tls]
-    listed += [("listen.admin", each) for each in listen.admin]
+    listed = [("listen.http", address) for address in listen.http]
+    listed += [("listen.https", address) for address in listen.https if config.tls]
+    listed += [("listen.admin", address) for address in listen.admin]
     found = []
-    for key, endpoint in listed:
-        if endpoint.partition(":")[0] in PORTS and (why := await _refused(endpoint, reactor)):
-            found.append(f"{key}: {endpoint}: {why}")
+    for key, address in listed:
+        endpoints = [each for each in address.endpoints(families()) if each.partition(":")[0] in PORTS]
+        found += [f"{key}: {address.text}: {why}" for each in endpoints if (why := await _refused(each, reactor))]
     return tuple(found)
 
 

@@ -13,7 +13,8 @@ from twisted.application.service import Service
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
 
-from facaded.config import Loaded, SettingsError
+from facaded.config.loading import Loaded
+from facaded.config.settings_error import SettingsError
 
 Swap: TypeAlias = Callable[[], None]
 """Has a part go by the settings that it was prepared for. Does not raise."""
@@ -54,7 +55,7 @@ class Reloader:
             self._adopt(self._reread())
         except SettingsError as error:
             for problem in error.problems:
-                self._log.error("not reloaded: {source}: {problem}", source=error.source, problem=problem)
+                self._log.error("not reloaded: {problem}", problem=problem)
             return error.problems
         finally:
             self._ended()

@@ -16,7 +16,9 @@ from facaded.admin.reporter import Reporter
 from facaded.admin.site import Admin
 from facaded.announcer import Announcer
 from facaded.backends.watch import Watch
-from facaded.config import Config, Loaded, state_directory
+from facaded.config.loading import Loaded
+from facaded.config.paths import state_directory
+from facaded.config.sections import Config
 from facaded.listeners import Listener, Listeners, StartError, endpoints
 from facaded.net.reactor import IFacadedReactor, use_monotonic_time
 from facaded.net.resolver import install, resolver_of

@@ -9,8 +9,8 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from facaded.admin.control_client import ControlError
+from facaded.net.json_documents import to_json
 from facaded.net.reactor import IFacadedReactor, installed
-from facaded.net.schema import to_json
 from facaded.service import prepare
 
 GOOD, BAD_NEWS, USAGE = 0, 1, 2

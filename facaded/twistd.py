@@ -8,8 +8,9 @@ from typing import Any, NoReturn
 from twisted.application.service import MultiService
 from twisted.python import usage
 
-from facaded import config, service
-from facaded.config import SettingsError
+from facaded import service
+from facaded.config.loading import Loaded, load
+from facaded.config.settings_error import SettingsError
 from facaded.listeners import StartError
 from facaded.net.reactor import installed
 
@@ -32,16 +33,16 @@ def makeService(options: usage.Options) -> MultiService:
     """
     reactor = installed()
 
-    def read() -> config.Loaded:
+    def read() -> Loaded:
         given: dict[str, Any] = options
         path = Path(given["config"]) if given["config"] else None
-        return config.load(path, given["org"], os.environ, reactor)
+        return load(path, given["org"], os.environ, reactor)
 
     service.prepare(reactor)
     try:
         daemon = service.makeService(read(), reactor, read, os.environ)
     except SettingsError as error:
-        _end(*(f"{error.source}: {problem}" for problem in error.problems))
+        _end(*error.problems)
     except StartError as error:
         _end(str(error))
     return _UnderTwistd(daemon)

@@ -12,9 +12,9 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogEvent
 from twisted.python.threadpool import ThreadPool
 
-from facaded import config
 from facaded.backends.watch import Watch
-from facaded.config import Loaded, SettingsError
+from facaded.config.loading import Loaded, load
+from facaded.config.settings_error import SettingsError
 from facaded.listeners import Listeners, StartError
 from facaded.net.resolver import Resolver
 from facaded.reload import Reloader, Swap
@@ -79,7 +79,7 @@ def loaded(directory: Path, more: str = "") -> Loaded:
     path = directory / "facaded.toml"
     tls = TLS.format(directory=directory) if more == "tls" else ""
     path.write_text(SETTINGS.format(directory=directory, more="") + tls)
-    return config.load(path, None, {}, MemoryReactorClock())
+    return load(path, None, {}, MemoryReactorClock())
 
 
 def test_parts_start_in_order_and_stop_one_after_the_other_in_the_reverse_order() -> None:
@@ -160,7 +160,7 @@ class Settings:
 
     def prepare(self, loaded: Loaded) -> Swap:
         if self.refuses:
-            raise SettingsError(loaded.source, ("state.directory: it cannot be written",))
+            raise SettingsError([f"{loaded.source}: state.directory: it cannot be written"])
 
         def swap() -> None:
             self.current = loaded.source
@@ -180,7 +180,7 @@ def test_a_part_that_cannot_be_prepared_leaves_all_as_they_were(
     for part in parts:
         reloader.add(part.prepare)
     parts[refusing].refuses = True
-    assert reloader.reload() == ("state.directory: it cannot be written",)
+    assert reloader.reload() == ("after: state.directory: it cannot be written",)
     assert [part.current for part in parts] == ["before"] * 3
     assert reloader.loaded is before
     assert told == ["begun", "ended"]

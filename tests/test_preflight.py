@@ -10,12 +10,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
 from zope.interface import implementer
 
-from facaded.config import Acme, Config, HostName, Tls
+from facaded.config.sections import AcmeTable, Config, TlsSettings
 from facaded.net.reactor import INetworkReactor
 from facaded.net.resolver import Resolver
 from facaded.preflight import NAMES_TIME, unknown_names
 
-HOSTS = tuple(HostName(name) for name in ("known.test", "unknown.test", "192.0.2.1"))
+HOSTS = ("known.test", "unknown.test", "192.0.2.1")
 
 
 @implementer(INetworkReactor)
@@ -43,7 +43,7 @@ async def test_a_name_without_an_address_is_warned_of() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_so_is_one_that_only_a_certificate_is_ordered_for() -> None:
-    settings = Config(hosts=HOSTS[:1], tls=Tls(acme=Acme(domains=((HostName("other.test"),),))))
+    settings = Config(hosts=HOSTS[:1], tls=TlsSettings(acme=AcmeTable(domains=(("other.test",),))))
     assert len(await unknown_names(settings, Reactor())) == 1
     assert await unknown_names(evolve(settings, tls=None), Reactor()) == ()
 

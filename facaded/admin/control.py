@@ -16,7 +16,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from facaded.admin.protocol import Problems
-from facaded.net.schema import Document, to_json
+from facaded.net.json_documents import Document, to_json
 from facaded.web.server import respond
 
 JSON = {"Content-Type": "application/json", "Cache-Control": "no-store"}

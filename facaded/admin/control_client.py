@@ -13,8 +13,8 @@ from zope.interface import implementer
 from facaded.admin.control import CommandRefusedError
 from facaded.admin.protocol import Problems
 from facaded.net.client import BoundedClient, Response
+from facaded.net.json_documents import Document, NewerSchemaError, StrangeDocumentError, from_json
 from facaded.net.reactor import IFacadedReactor
-from facaded.net.schema import Document, NewerSchemaError, StrangeDocumentError, from_json
 
 ANSWER_SIZE = 4 << 20
 """Bytes of an answer that a command reads: far more than the status of a hundred backends."""

@@ -5,7 +5,7 @@ Their JSON keys are part of the interface between a command and a daemon of anot
 
 from attrs import frozen
 
-from facaded.net.schema import Document
+from facaded.net.json_documents import Document
 
 
 @frozen

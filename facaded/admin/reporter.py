@@ -5,7 +5,7 @@ from typing import Protocol
 
 from facaded.admin.status import CertificateStatus, InForce, Status, document
 from facaded.backends.watch import Watch
-from facaded.net.schema import from_object
+from facaded.net.json_documents import from_object
 from facaded.state import Clocks
 from facaded.tls.acme.order_status import OrderStatus
 from facaded.tls.certificates import Certificates

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from attrs import field, frozen
 
 from facaded import __version__
-from facaded.net.schema import LEFT_OUT, Document, key
+from facaded.net.json_documents import LEFT_OUT, Document, key
 from facaded.policy.decision import Rules
 from facaded.policy.health import Health, Purpose, Quota, Result, State
 from facaded.policy.overrides import Override

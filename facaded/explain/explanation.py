@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from attrs import frozen
 
-from facaded.net.schema import Document
+from facaded.net.json_documents import Document
 from facaded.oci.clients import Client, called
 from facaded.oci.errors import Refusal
 from facaded.oci.requests import Blob, Image, ManifestRead, Ping, Read, parse_image

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from attrs import frozen
 
-from facaded.net.schema import Document
+from facaded.net.json_documents import Document
 from facaded.parity.findings import Report, Side
 
 

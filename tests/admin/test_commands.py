@@ -9,7 +9,7 @@ from attrs import define, evolve, field
 from facaded.admin.commands import Commands
 from facaded.admin.control import CommandRefusedError, Parameters
 from facaded.admin.status import InForce, Status, document
-from facaded.net.schema import Document, to_json
+from facaded.net.json_documents import Document, to_json
 from facaded.policy.decision import BackendRules, Rules
 from facaded.policy.recent_pulls import RecentPulls
 from facaded.policy.repositories import parse

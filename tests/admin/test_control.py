@@ -15,7 +15,7 @@ from facaded.admin.protocol import Overridden, RecentImages, Reloaded, RenewalBe
 from facaded.admin.status import Status
 from facaded.explain.explanation import Explanation
 from facaded.net.client import BoundedClient, Response
-from facaded.net.schema import Document
+from facaded.net.json_documents import Document
 
 SOCKET = Path("/run/control.sock")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from facaded.admin.reporter import Reporter
 from facaded.admin.status import CertificateStatus, InForce, Status, document, probe_status
-from facaded.net.schema import from_json, from_object, to_json
+from facaded.net.json_documents import from_json, from_object, to_json
 from facaded.policy.decision import BackendRules, Rules
 from facaded.policy.health import Canary, Quota, Result, Step, Verdict
 from facaded.policy.repositories import parse

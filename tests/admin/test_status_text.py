@@ -6,7 +6,7 @@ import pytest
 
 from facaded.admin.status import Status
 from facaded.admin.status_text import text
-from facaded.net.schema import from_object
+from facaded.net.json_documents import from_object
 from facaded.policy.health import Purpose
 
 UNTIL = 1_800_000_000.0

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from facaded import config
+from facaded.config import paths
 
 
 @pytest.fixture(autouse=True)
 def no_system_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(config, "DEFAULT_FILE", tmp_path / "system.toml")
+    monkeypatch.setattr(paths, "DEFAULT_FILE", tmp_path / "system.toml")

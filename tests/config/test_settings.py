@@ -1,13 +1,13 @@
-"""What good settings mean, and what is said about them."""
+"""What good settings mean, and what `check` advises about them."""
 
 from pathlib import Path
 
 import pytest
 
-from facaded import config
+from facaded.config.sections import CacheSettings, HealthSettings
 from facaded.oci.requests import Image
-from facaded.policy import decision, health, repositories
-from facaded.policy.decision import Mode
+from facaded.policy import repositories
+from facaded.policy.decision import Mode, Route
 from tests.config.reading import TWO, problems, read
 
 
@@ -45,24 +45,24 @@ def test_a_whole_file(tmp_path: Path) -> None:
     )
     settings = loaded.config
     assert settings.hosts == ("docker.example.com", "::1", "192.0.2.1")
-    assert settings.listen.http == ("tcp:80", "tcp:8080")
-    assert settings.health.machine == health.Settings(
-        interval=60, fast_interval=0.5, timeout=1.5, fall=3, rise=1, failback_after=3600
+    assert [address.endpoint for address in settings.listen.http] == ["tcp:80", "tcp:8080"]
+    assert settings.health == HealthSettings(
+        interval=60, fast_interval=0.5, timeout=1.5, fall=3, rise=1, failback_after=3600, canary=Image("org/app", "v1")
     )
     assert [backend.url for backend in settings.backends] == ["https://main.test", "https://second.test:5000"]
     assert [settings.canary(backend) for backend in settings.backends] == [Image("org/app", "v1"), Image("other/image")]
     assert settings.rules.routes == (
-        decision.Route(("second", "main"), (repositories.parse("org/next-*"),)),
-        decision.Route(("main", "second")),
+        Route(("second", "main"), (repositories.parse("org/next-*"),)),
+        Route(("main", "second")),
     )
     assert settings.answer is Mode.SERVE
-    assert settings.cache == config.Cache(config.Bytes(1 << 20), config.Seconds(5))
+    assert settings.cache == CacheSettings(1 << 20, 5)
     assert repositories.renamed(settings.rules.backends["second"].renames, "org/app") == "other/app"
     assert loaded.warnings == ()
 
 
 @pytest.mark.parametrize("interface", ["127.0.0.1", "127.0.0.9:backlog=5", "\\\\:\\\\:1"])
-def test_clients_credentials_may_pass_on_loopback_addresses(interface: str, tmp_path: Path) -> None:
+def test_clients_may_log_in_over_plain_http_on_loopback_addresses(interface: str, tmp_path: Path) -> None:
     listen = f'[listen]\nhttp = "tcp:8080:interface={interface}"\n'
     settings = read(listen + '[[backend]]\nname = "x"\nurl = "https://x"\nauth = "client"', tmp_path).config
     assert settings.rules.private == "x"
@@ -73,13 +73,14 @@ def test_credentials_are_refused_without_a_list_of_repositories(tmp_path: Path) 
     password.write_text("s3cret")
     password.chmod(0o600)
     account = f'username = "me"\npassword_file = "{password}"\n'
-    found = problems(TWO + account, tmp_path)
-    assert found[0].startswith("backend[1].username: with empty `repositories` anybody could spend it")
+    (problem,) = problems(TWO + account, tmp_path)
+    assert problem.startswith("facaded.toml:8: backend[1].username: with empty `repositories` anybody could use up")
     settings = read('repositories = ["org/*"]' + TWO + account + "rename = {}", tmp_path).config
     assert settings.backends[1].credentials is not None
     password.write_text("")
-    found = problems('repositories = ["org/*"]' + TWO + account, tmp_path)
-    assert found[0].startswith("backend[1].password_file: ")
+    (problem,) = problems('repositories = ["org/*"]' + TWO + account, tmp_path)
+    assert problem.startswith("facaded.toml:9: backend[1].password_file: ")
+    assert problem.endswith(" is empty: write the secret into it")
     assert "s3cret" not in repr(settings)
 
 
@@ -89,23 +90,21 @@ WATCHED = 'repositories = ["org/*"]\n[health]\ncanary = "org/app"\n'
 @pytest.mark.parametrize(
     ("text", "warned"),
     [
-        (TWO, "repositories: empty, so there is no failover: everything is sent to main and nothing to second"),
-        (WATCHED + TWO, "backend[1].rename: second is asked for the same names as main"),
+        (TWO, "repositories: empty, so there is no failover: every request goes to main and none to second"),
+        (WATCHED + TWO, "backend[1].rename: confirm that you own these names on second: add rename = {}"),
         (WATCHED + TWO + "rename = {}", None),
-        (WATCHED + TWO.replace("second.test", "main.test"), None),
+        (WATCHED + TWO.replace("second.test", "main.test").replace(":5000", ":5001"), None),
         (
             'repositories = ["org/*"]' + TWO + "rename = {}",
-            "health.canary: there is none for main, second, so that it is",
+            "health.canary: there is none for main, second, so a registry that fails only for",
         ),
         (
             'repositories = ["org/*"]' + TWO + 'rename = {}\ncanary = "org/app"',
-            "health.canary: there is none for main, so that it is not noticed",
+            "health.canary: there is none for main, so a registry that fails",
         ),
         ('[[backend]]\nname = "x"\nurl = "https://x"', "backend: there is only one, so there is no failover"),
     ],
 )
-def test_what_the_settings_allow_but_a_person_should_know_is_said(
-    text: str, warned: str | None, tmp_path: Path
-) -> None:
+def test_settings_that_are_allowed_but_doubtful_give_a_warning(text: str, warned: str | None, tmp_path: Path) -> None:
     warnings = read(text, tmp_path).warnings
     assert [warning[: len(warned or "")] for warning in warnings] == ([warned] if warned else [])

@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 from twisted.internet import reactor
 
-from facaded import config
-from facaded.config import Config, SettingsError, control_endpoint, control_path, load, state_directory
+from facaded.config import paths
+from facaded.config.loading import load
+from facaded.config.paths import control_endpoint, control_socket, state_directory
+from facaded.config.sections import Config
+from facaded.config.settings_error import SettingsError
 from tests.config.reading import read
 
 
@@ -22,12 +25,13 @@ def test_the_organisation_on_the_command_line_names_the_repositories(tmp_path: P
     loaded = load(None, "example", {}, reactor)
     assert [pattern.text for pattern in loaded.config.repositories] == ["example/**"]
     assert [route.backends for route in loaded.config.rules.routes] == [("docker-hub", "ghcr")]
-    assert "rename = {} confirms" in loaded.warnings[0]
-    for wrong in ("", "Example", "a b", "*", "../x"):
+    assert loaded.config.backends[1].rename == (), "--org says that the names are yours"
+    assert [warning.partition(":")[0] for warning in loaded.warnings] == ["health.canary"]
+    for wrong in ("", "Example", "a b", "*", "../x", "docker.io/example", "example/**"):
         with pytest.raises(SettingsError, match="--org"):
             load(None, wrong, {}, reactor)
     (tmp_path / "facaded.toml").write_text("")
-    with pytest.raises(SettingsError, match="--org: it is for running without a file"):
+    with pytest.raises(SettingsError, match="--org: it only works without a file: set `repositories` in"):
         load(tmp_path / "facaded.toml", "example", {}, reactor)
 
 
@@ -42,14 +46,14 @@ def test_the_environment_of_the_first_facade_s_container_is_understood() -> None
     assert [pattern.text for pattern in loaded.config.repositories] == ["example/**"]
     renamed = load(None, None, {"REGISTRY_HOST": "registry.hub.docker.com"}, reactor)
     assert renamed.config.backends[0].url == "https://registry-1.docker.io"
-    assert "registry.hub.docker.com is read as registry-1.docker.io" in renamed.warnings[0]
+    assert "no longer works and is read as registry-1.docker.io" in renamed.warnings[0]
     with pytest.raises(SettingsError, match=r"backend\[0\].url"):
         load(None, None, {"REGISTRY_HOST": "a/b"}, reactor)
 
 
 def test_the_state_is_kept_where_it_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert state_directory(Config(), {"STATE_DIRECTORY": "/a:/b"}) == Path("/a")
-    monkeypatch.setattr(config, "SYSTEM_STATE", tmp_path / "lib" / "facaded")
+    monkeypatch.setattr(paths, "SYSTEM_STATE", tmp_path / "lib" / "facaded")
     assert state_directory(Config(), {"XDG_STATE_HOME": "/x"}) == Path("/x/facaded")
     assert state_directory(Config(), {"HOME": "/h"}) == Path("/h/.local/state/facaded")
     (tmp_path / "lib").mkdir()
@@ -62,8 +66,7 @@ def test_the_state_is_kept_where_it_can_be(tmp_path: Path, monkeypatch: pytest.M
 
 def test_the_control_socket_is_closed_to_others_unless_the_setting_opens_it(tmp_path: Path) -> None:
     def path(settings: Config, environ: dict[str, str]) -> tuple[str, str]:
-        endpoint = control_endpoint(settings, environ)
-        return control_path(endpoint), endpoint.rpartition(":")[2]
+        return str(control_socket(settings, environ)), control_endpoint(settings, environ).rpartition(":")[2]
 
     assert path(Config(), {"RUNTIME_DIRECTORY": "/run/a:b"}) == ("/run/a/control.sock", "mode=600")
     assert path(Config(), {"STATE_DIRECTORY": "/odd=dir\\x"}) == ("/odd=dir\\x/control.sock", "mode=600")

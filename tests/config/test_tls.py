@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from facaded import config
-from facaded.config import Ca
-from facaded.tls.acme.settings import ChallengeKind
+from facaded.config.sections import PLAIN_PORT_BESIDE_TLS
+from facaded.tls.acme.settings import CertificateAuthority, ChallengeKind
 from facaded.tls.certificate_files import CertificateFiles
 from tests.config.reading import TWO, problems, read
 
@@ -38,13 +37,15 @@ def test_the_settings_of_tls(tmp_path: Path) -> None:
         """,
         tmp_path,
     ).config
-    assert settings.listen.http == config.PLAIN_BESIDE_TLS
-    assert settings.listen.https == ("tcp:8443", "haproxy:tcp:8444")
+    assert settings.listen.http == (PLAIN_PORT_BESIDE_TLS,)
+    assert [address.endpoint for address in settings.listen.https] == ["tcp:8443", "haproxy:tcp:8444"]
     assert settings.tls is not None
     assert (settings.tls.acme_webroot, settings.tls.public_port) == (Path("/srv/webroot"), 8443)
     assert not settings.redirects_http
-    assert settings.tls.files == (CertificateFiles(Path("/nonexistent/chain.pem"), Path("/nonexistent/key.pem")),)
-    assert settings.orders == (("docker.example.com",), ("a.example.com", "b.example.com"))
+    assert settings.tls.certificates == (
+        CertificateFiles(Path("/nonexistent/chain.pem"), Path("/nonexistent/key.pem")),
+    )
+    assert settings.certificate_names == (("docker.example.com",), ("a.example.com", "b.example.com"))
     assert settings.tls.acme is not None
     assert settings.tls.acme.challenges == (ChallengeKind.HTTP,)
     assert [(ca.directory, ca.profile, ca.eab_key_id) for ca in settings.tls.acme.cas] == [
@@ -55,10 +56,10 @@ def test_the_settings_of_tls(tmp_path: Path) -> None:
 def test_without_a_list_of_domains_each_host_has_a_certificate_of_its_own(tmp_path: Path) -> None:
     text = 'hosts = ["a.test", "192.0.2.1", "b.test"]\n[tls.acme]\nagree_to_terms = true'
     settings = read(text, tmp_path).config
-    assert settings.orders == (("a.test",), ("b.test",))
+    assert settings.certificate_names == (("a.test",), ("b.test",))
     assert settings.tls is not None
     assert settings.tls.acme is not None
-    assert settings.tls.acme.cas == (Ca(),)
+    assert settings.tls.acme.cas == (CertificateAuthority(),)
 
 
 def test_the_plain_port_may_be_switched_off_beside_tls(tmp_path: Path) -> None:
@@ -66,16 +67,28 @@ def test_the_plain_port_may_be_switched_off_beside_tls(tmp_path: Path) -> None:
 
 
 def test_tls_without_a_certificate_is_warned_of(tmp_path: Path) -> None:
-    assert read('hosts = ["a.test"]\n[tls]' + TWO, tmp_path).warnings[0].startswith("tls: there is no certificate but")
+    assert (
+        read('hosts = ["a.test"]\n[tls]' + TWO, tmp_path)
+        .warnings[0]
+        .startswith("tls: there is only a self-signed certificate")
+    )
 
 
 def test_a_certificate_for_a_name_that_is_not_answered_for_is_warned_of(tmp_path: Path) -> None:
     text = 'hosts = ["a.test"]\n[tls.acme]\nagree_to_terms = true\ndomains = ["a.test", "b.test"]' + TWO
-    assert read(text, tmp_path).warnings[0].startswith("tls.acme.domains: b.test is not among the hosts")
+    assert read(text, tmp_path).warnings[0].startswith("tls.acme.domains: b.test is not in `hosts`")
 
 
 def test_clients_credentials_may_pass_where_the_plain_port_sends_everybody_to_https(tmp_path: Path) -> None:
     private = '[[backend]]\nname = "x"\nurl = "https://x"\nauth = "client"'
     assert read('hosts = ["a.test"]\n[tls]\n' + private, tmp_path).config.rules.private == "x"
-    found = problems('hosts = ["a.test"]\n[tls]\nredirect_http = false\n' + private, tmp_path)
-    assert found[0].startswith('backend[0].auth: "client" over plain HTTP is for loopback addresses alone')
+    (problem,) = problems('hosts = ["a.test"]\n[tls]\nredirect_http = false\n' + private, tmp_path)
+    assert problem.startswith('facaded.toml:7: backend[0].auth: "client" over plain HTTP is refused except on loopback')
+
+
+def test_https_without_tls_is_warned_of(tmp_path: Path) -> None:
+    assert (
+        read('[listen]\nhttps = ":443"', tmp_path)
+        .warnings[0]
+        .startswith("listen.https: it has no effect without [tls]")
+    )

@@ -6,7 +6,7 @@ import json
 import pytest
 from attrs import evolve
 
-from facaded.net.schema import to_json
+from facaded.net.json_documents import to_json
 from facaded.parity.findings import Finding, Report, Row, Side
 from facaded.parity.progress_line import ProgressLine
 from facaded.parity.report_document import document

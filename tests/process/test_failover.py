@@ -82,7 +82,7 @@ def test_with_an_empty_list_nothing_is_ever_sent_to_the_second(
     assert daemon.get("/v2/any/thing/manifests/latest")[1]["X-Facaded-Backend"] == "main"
     assert daemon.backend == "main"
     assert second.asked == []
-    why = "repositories: empty, so there is no failover: everything is sent to main and nothing to second"
+    why = "repositories: empty, so there is no failover: every request goes to main and none to second"
     assert why in daemon.log
     assert why in daemon.run("check").stdout
     assert why in daemon.run("status").stdout

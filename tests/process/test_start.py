@@ -125,7 +125,7 @@ class TestStarting:
     def test_a_bad_file_ends_it_with_a_sentence_for_each_problem(self, daemon: Daemon, arguments: list[str]) -> None:
         daemon.arguments = arguments
         daemon.settings = "bogus = 1\nhosts = 5"
-        self.ends(daemon, "facaded: " + str(daemon.config) + ": bogus: unknown key")
+        self.ends(daemon, f"facaded: {daemon.config}:1: bogus: unknown key")
         assert "hosts: expected a list" in daemon.log
 
     def test_a_socket_that_cannot_be_made_ends_it_with_a_sentence(self, daemon: Daemon, arguments: list[str]) -> None:

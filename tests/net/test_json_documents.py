@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import pytest
 from attrs import field, frozen
 
-from facaded.net.schema import (
+from facaded.net.json_documents import (
     LEFT_OUT,
     SCHEMA,
     Document,

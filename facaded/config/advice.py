@@ -1,0 +1,48 @@
+"""Advice: what settings allow, but a person should know."""
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from facaded.config.sections import Config
+
+
+def advice(config: Config) -> tuple[str, ...]:
+    """Return sentences, each beginning with its key path."""
+    return (*_about_tls(config), *_about_backends(config))
+
+
+def _about_tls(config: Config) -> Iterator[str]:
+    if config.tls is not None and not config.tls.certificates and config.tls.acme is None:
+        remedy = "name one in [[tls.certificate]], or set agree_to_terms = true in [tls.acme]"
+        yield f"tls: there is only a self-signed certificate, which no client trusts: {remedy}"
+    for name in dict.fromkeys(name for names in config.certificate_names for name in names):
+        if config.hosts and name not in config.hosts:
+            yield f"tls.acme.domains: {name} is not in `hosts`, so requests for it are answered 421: add it there"
+
+
+def _about_backends(config: Config) -> tuple[str, ...]:
+    if len(config.backends) == 1:
+        return ("backend: there is only one, so there is no failover",)
+    if not config.repositories:
+        first, *others = (backend.name for backend in config.backends)
+        return (
+            f"repositories: empty, so there is no failover: every request goes to {first} and none to "
+            f"{', '.join(others)}, where the same name may belong to somebody else; list your repositories, as in "
+            'repositories = ["org/**"] or --org org',
+        )
+    without_canary = [backend.name for backend in config.backends if config.canary(backend) is None]
+    return (*_unconfirmed(config), *(_no_canary(without_canary) if without_canary else ()))
+
+
+def _unconfirmed(config: Config) -> Iterator[str]:
+    first_host = urlsplit(config.backends[0].url).hostname
+    for index, backend in enumerate(config.backends):
+        if index and backend.rename is None and urlsplit(backend.url).hostname != first_host:
+            yield f"backend[{index}].rename: confirm that you own these names on {backend.name}: add rename = {{}}"
+
+
+def _no_canary(names: list[str]) -> Iterator[str]:
+    yield (
+        f"health.canary: there is none for {', '.join(names)}, so a registry that fails only for manifests or blobs "
+        "looks healthy: name a small public image that every backend has"
+    )

@@ -1,0 +1,86 @@
+"""Files that settings name: trust roots that can be read, and secrets that others cannot read."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from attrs import frozen
+from OpenSSL import crypto
+
+from facaded.config.checks import PlacedSettings
+from facaded.config.settings_error import KeyPath, Problem
+from facaded.net.connections import trust_policy
+from facaded.tls.certificate_files import OTHERS
+
+CREDENTIALS = Path("/run/credentials")
+"""Where systemd puts what LoadCredential= names, for the unit only: systemd.exec(5)."""
+
+SECRET_SIZE = 4096
+"""Bytes that are read of a secret."""
+
+
+@frozen
+class Note:
+    """Something that is not a mistake, but that could not be checked."""
+
+    path: KeyPath
+    sentence: str
+
+
+def check_files(settings: PlacedSettings, environ: Mapping[str, str]) -> Iterator[Problem | Note]:
+    """Check every file that the settings name."""
+    in_unit = "CREDENTIALS_DIRECTORY" in environ or "NOTIFY_SOCKET" in environ
+    for path, file, problem in _files(settings):
+        if problem is not _roots_problem and not in_unit and file.is_relative_to(CREDENTIALS):
+            yield Note(path, f"{file} exists only for the systemd unit, so it was not checked")
+        elif sentence := problem(file):
+            yield Problem(path, sentence)
+
+
+def _files(settings: PlacedSettings) -> Iterator[tuple[KeyPath, Path, Callable[[Path], str]]]:
+    """Give every file with its key path, and the function that says what is wrong with it."""
+    for path, backend in settings.backends:
+        if backend.ca_file:
+            yield (*path, "ca_file"), backend.ca_file, _roots_problem
+        if backend.password_file and backend.username:
+            yield (*path, "password_file"), backend.password_file, _secret_problem
+    tls = settings.config.tls
+    for index, files in enumerate(tls.certificates if tls else ()):
+        yield ("tls", "certificate", index, "key"), files.key, _key_problem
+    for index, ca in enumerate(tls.acme.cas if tls and tls.acme else ()):
+        if ca.ca_file:
+            yield ("tls", "acme", "ca", index, "ca_file"), ca.ca_file, _roots_problem
+        if ca.eab_hmac_key_file and ca.eab_key_id:
+            yield ("tls", "acme", "ca", index, "eab_hmac_key_file"), ca.eab_hmac_key_file, _secret_problem
+
+
+def _roots_problem(path: Path) -> str:
+    try:
+        trust_policy(path)
+    except OSError as error:
+        return f"{path} cannot be read ({error.strerror}): check the path and its permissions"
+    except crypto.Error:
+        return f"{path} has no readable certificate: write it in PEM format"
+    return ""
+
+
+def _secret_problem(path: Path) -> str:
+    try:
+        mode = path.stat().st_mode
+        with path.open("rb") as file:
+            secret = file.read(SECRET_SIZE).strip()
+    except OSError as error:
+        return f"{path} cannot be read ({error.strerror}): check the path and its permissions"
+    if mode & OTHERS:  # the group's bits are an access list's mask where systemd hands over a credential
+        return f"{path} can be read by others: chmod o= {path}"
+    return "" if secret else f"{path} is empty: write the secret into it"
+
+
+def _key_problem(path: Path) -> str:
+    """A key that is missing, or that this user may not see, is the daemon's to report when it reads it."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return ""
+    if mode & OTHERS:
+        return f"{path} can be read by others: chmod o= {path}, or defaultMode: 0640 in Kubernetes"
+    return ""

@@ -1,0 +1,124 @@
+"""The addresses in [listen]: read as people write them, and turned into Twisted endpoint strings."""
+
+import re
+import socket
+from enum import Enum
+
+from attrs import frozen
+
+KINDS = ("tcp", "tcp6", "unix", "systemd", "haproxy")
+"""Kinds of Twisted endpoints that can be listened on and closed again."""
+
+_WILDCARD = re.compile(r"\*?:?(\d{1,9})")
+_IPV4 = re.compile(r"(\d{1,3}(?:\.\d{1,3}){3}):(\d{1,9})")
+_IPV6 = re.compile(r"\[([0-9A-Fa-f:.]+)\]:(\d{1,9})")
+_TCP = re.compile(r"(?:haproxy:)?(tcp6?):(?:port=)?(-?\d{0,9})(?=:|$)")
+_UNIX_PATH = re.compile(r"unix:(?:address=)?((?:[^:\\]|\\.)*)")
+_INTERFACE = re.compile(r"(?<!\\):interface=((?:\\.|[^:\\])*)")
+
+ANY_IPV4 = "0.0.0.0"  # noqa: S104
+
+EXPECTED = 'expected an address as in ":8080", "127.0.0.1:8080", "[::1]:8080", "unix:/run/x.sock"'
+
+
+class Families(Enum):
+    """The IP versions of this machine: one socket for both, one socket for each, or IPv4 only."""
+
+    SHARED = "shared"
+    SEPARATE = "separate"
+    IPV4 = "IPv4"
+
+
+@frozen
+class Address:
+    """An address to listen on. `text` is what the settings say.
+
+    `host` is an IP address, empty for all addresses of the machine, and None if the address is not a TCP one or if it
+    is not known before it is opened; `port` likewise. `endpoint` is a Twisted endpoint string, empty for `:8080`, which
+    amounts to one or two (see `endpoints`).
+    """
+
+    text: str
+    host: str | None = None
+    port: int | None = None
+    endpoint: str = ""
+
+    def endpoints(self, families: Families) -> tuple[str, ...]:
+        """Return the Twisted endpoint strings that this address amounts to on a machine with these IP versions."""
+        if self.endpoint:
+            return (self.endpoint,)
+        ipv4, ipv6 = f"tcp:{self.port}", rf"tcp:{self.port}:interface=\:\:"
+        return {Families.SHARED: (ipv6,), Families.SEPARATE: (ipv4, ipv6), Families.IPV4: (ipv4,)}[families]
+
+    @property
+    def unix_path(self) -> str:
+        """The path of a Unix socket; empty if it is none."""
+        match = _UNIX_PATH.match(self.endpoint)
+        return re.sub(r"\\(.)", r"\1", match[1]) if match else ""
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can connect."""
+        return bool(self.unix_path) or (self.host is not None and (self.host.startswith("127.") or self.host == "::1"))
+
+    def meets(self, other: "Address") -> bool:
+        """Whether both cannot be listened on at the same time."""
+        if not self.port or self.port != other.port:
+            return bool(self.unix_path) and self.unix_path == other.unix_path
+        hosts = {self.host, other.host}
+        covers_ipv4 = ANY_IPV4 in hosts and not any(":" in (host or "") for host in hosts)
+        return len(hosts) == 1 or bool(hosts & {"", "::"}) or covers_ipv4
+
+
+def parse(value: object) -> Address:
+    """Read an address: a port, `HOST:PORT`, `unix:PATH`, or a Twisted endpoint string. Raises ValueError."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError(EXPECTED)
+    text = str(value)
+    if match := _WILDCARD.fullmatch(text):
+        return Address(text, "", _port(match[1]))
+    if match := _IPV4.fullmatch(text):
+        return _tcp(text, match[1], match[2])
+    if match := _IPV6.fullmatch(text):
+        return _tcp(text, match[1], match[2])
+    return _endpoint(text)
+
+
+def families() -> Families:
+    """Find out which IP versions this machine has, and whether an IPv6 socket takes IPv4 connections as well."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::", 0))
+            alone = probe.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+    except OSError:
+        return Families.IPV4
+    return Families.SEPARATE if alone else Families.SHARED
+
+
+def _tcp(text: str, host: str, port: str) -> Address:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        host = socket.inet_ntop(family, socket.inet_pton(family, host))
+    except OSError:
+        raise ValueError(f"{host!r} is not an IP address: {EXPECTED}") from None
+    quoted = host.replace(":", r"\:")
+    return Address(text, host, _port(port), f"tcp:{_port(port)}:interface={quoted}")
+
+
+def _endpoint(text: str) -> Address:
+    if text.partition(":")[0] not in KINDS:
+        raise ValueError(f"{text!r} is not an address: {EXPECTED}")
+    if not (match := _TCP.match(text)):
+        if re.match(r"(?:haproxy:)?tcp", text):
+            raise ValueError(f"{text!r} has no port: {EXPECTED}")
+        return Address(text, endpoint=text)
+    interface = _INTERFACE.search(text)
+    host = interface[1].replace("\\", "") if interface else (ANY_IPV4 if match[1] == "tcp" else "::")
+    return Address(text, host, _port(match[2]), text)
+
+
+def _port(text: str) -> int:
+    port = int(text or -1)
+    if not 0 <= port <= 65535:
+        raise ValueError(f"{text!r} is not a port: write a number up to 65535")
+    return port

@@ -1,0 +1,334 @@
+"""The values of settings: for each kind, how it is read, what people call it, and its JSON Schema.
+
+A reader takes a value as tomllib gives it. It raises ValueError with a sentence that ends with the remedy, and
+EntriesError for the entries of a list or table.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Generic, TypeVar
+from urllib.parse import urlsplit
+
+from attrs import frozen
+
+from facaded.config import listen_addresses
+from facaded.config.listen_addresses import Address
+from facaded.config.sections import Auth
+from facaded.oci.requests import Image, parse_image
+from facaded.policy import repositories
+from facaded.policy.decision import Mode, host_name, split_host
+from facaded.policy.repositories import Pattern, Rename
+from facaded.tls.acme.settings import LETS_ENCRYPT, MOST_NAMES, ChallengeKind, refusal
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+E = TypeVar("E", bound=Enum)
+
+LIST_LENGTH = 1000
+"""Entries in any list of the settings."""
+
+LONGEST = 86400.0
+"""Seconds in the longest time that can be set: a day."""
+
+SHORTEST = 0.05
+"""Seconds in the shortest time that can be set: shorter ones would overload the backends and this machine."""
+
+LARGEST = 16 << 30
+"""Bytes in the largest size that can be set."""
+
+DOCKER_HUB_URL = "https://registry-1.docker.io"
+
+WEBSITES = {
+    "registry.hub.docker.com": f"no longer works as a registry: write {DOCKER_HUB_URL}",
+    "hub.docker.com": f"is Docker Hub's website, not its registry: write {DOCKER_HUB_URL}",
+    "docker.io": f"is Docker Hub's website, not its registry: write {DOCKER_HUB_URL}",
+    "docker.com": f"is Docker's website, not a registry: write {DOCKER_HUB_URL}",
+    "github.com": "is a website, not a registry: write https://ghcr.io",
+}
+"""Hosts that people take for a registry, and what to write instead."""
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h)")
+_SIZES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_SIZE = re.compile(r"(\d{1,12})(|B|KiB|MiB|GiB)")
+_BACKEND_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
+_HOST_NAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9-]{1,63}(?<!-))*|[0-9a-f:.]*:[0-9a-f:.]*")
+_EMAIL = re.compile(r"[^\s@<>,:]+@[^\s@<>,:]+")
+_KEY_ID = re.compile(r"[\x21-\x7e]{1,200}")
+
+Schema = Mapping[str, object]
+
+
+@frozen
+class ValueKind(Generic[T_co]):
+    """One kind of value. `name` is what the manual calls it, with its unit."""
+
+    name: str
+    read: Callable[[object], T_co]
+    schema: Schema
+
+
+class EntriesError(ValueError):
+    """Mistakes in entries of a list, by index, or of a table, by key."""
+
+    def __init__(self, errors: Mapping[int | str, ValueError]) -> None:
+        super().__init__("; ".join(f"{place}: {error}" for place, error in errors.items()))
+        self.errors = errors
+
+
+def type_name(value: object) -> str:
+    """What people call a TOML type."""
+    names = {str: "a string", bool: "a boolean", int: "an integer", float: "a float", list: "a list", dict: "a table"}
+    return names.get(type(value), "a date or time")
+
+
+def text(value: object) -> str:
+    """Read a string."""
+    if not isinstance(value, str):
+        raise ValueError(f"expected a string, got {type_name(value)}: put it in double quotes")
+    if any(ord(character) < 0x20 or ord(character) == 0x7F for character in value):
+        raise ValueError("control characters are not allowed here: remove them")
+    return value
+
+
+def duration(value: object, longest: float = LONGEST) -> float:
+    """Read a time as people write it; returns seconds."""
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if not match:
+        raise ValueError(f'{value!r} is not a time: write a number and a unit, as in "500ms", "10s", "10m" or "1h"')
+    seconds = float(match[1]) * _UNITS[match[2]]
+    if not SHORTEST <= seconds <= longest:
+        raise ValueError(f'{value!r} is out of range: from "{SHORTEST * 1000:.0f}ms" to "{longest / 3600:.0f}h"')
+    return seconds
+
+
+def _size(value: object) -> int:
+    match = _SIZE.fullmatch(str(value)) if isinstance(value, str | int) and not isinstance(value, bool) else None
+    size = int(match[1]) * _SIZES[match[2]] if match else -1
+    if not 0 <= size <= LARGEST:
+        raise ValueError(f'{value!r} is not a size: write a number and a unit, as in "64MiB", up to "16GiB"')
+    return size
+
+
+def _boolean(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"expected true or false, got {type_name(value)}")
+    return value
+
+
+def _integer(what: str, least: int, most: int) -> Callable[[object], int]:
+    def read(value: object) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise ValueError(f"{value!r} is not a {what}: write an integer from {least} to {most}")
+        return value
+
+    return read
+
+
+def _one_of(choices: type[E]) -> ValueKind[E]:
+    names = [str(choice.value) for choice in choices]
+    *others, last = (f'"{name}"' for name in names)
+
+    def read(value: object) -> E:
+        try:
+            return choices(value)
+        except ValueError:
+            raise ValueError(f"{value!r}: expected {', '.join(others)} or {last}") from None
+
+    return ValueKind(" or ".join([", ".join(others), last]), read, {"enum": names})
+
+
+def _username(value: object) -> str:
+    name = text(value)
+    if not name or ":" in name or not name.isascii():
+        raise ValueError(f"{name!r} is not a user name for Basic authentication: write ASCII without a colon")
+    return name
+
+
+def _https_url(what: str, example: str) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        url = text(value)
+        remedy = f'{url!r} is not {what}: write its URL, as in "{example}"'
+        try:
+            parts = urlsplit(url)
+            host, _ = parts.hostname, parts.port
+        except ValueError:
+            raise ValueError(remedy) from None
+        if parts.scheme != "https" or not host or "?" in url or "#" in url or "@" in parts.netloc:
+            raise ValueError(remedy)
+        return url
+
+    return read
+
+
+def _email(value: object) -> str:
+    if not _EMAIL.fullmatch(text(value)):
+        raise ValueError(f'{value!r} is not an email address: write it as in "ops@example.com"')
+    return str(value)
+
+
+def _key_id(value: object) -> str:
+    if not _KEY_ID.fullmatch(text(value)):
+        raise ValueError(f"{value!r}: expected up to 200 ASCII characters without spaces: copy it from the authority")
+    return str(value)
+
+
+def _domain(value: object) -> str:
+    name = host_name(text(value))
+    if reason := refusal(name):
+        raise ValueError(reason)
+    return name
+
+
+def _domains(value: object) -> tuple[str, ...]:
+    """Read the names of one certificate: one name, or a list."""
+    if not isinstance(value, list):
+        return (_domain(value),)
+    if not 1 <= len(value) <= MOST_NAMES:
+        raise ValueError(f"one certificate has from 1 to {MOST_NAMES} names: split the list")
+    return tuple(dict.fromkeys(_domain(name) for name in value))
+
+
+def backend_url(value: object) -> str:
+    """Read a registry's URL; returns it without a path and a final slash."""
+    url = text(value)
+    remedy = f'{url!r} is not a registry\'s URL: write scheme and host, as in "https://ghcr.io"'
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise ValueError(remedy) from None
+    if parts.scheme not in ("http", "https") or not _HOST_NAME.fullmatch(host) or port == 0 or "@" in parts.netloc:
+        raise ValueError(remedy)
+    if ":" in host:
+        raise ValueError(f"{url!r}: IPv6 addresses are not supported here: give the registry a host name")
+    if parts.path not in ("", "/") or "?" in url or "#" in url:
+        raise ValueError(f"{url!r} has more than scheme and host: leave out everything after the host")
+    if why := WEBSITES.get(host.removeprefix("www.")):
+        raise ValueError(f"{host} {why}")
+    return f"{parts.scheme}://{host}{f':{port}' if port else ''}"
+
+
+def _backend_name(value: object) -> str:
+    if not _BACKEND_NAME.fullmatch(text(value)):
+        raise ValueError(f"{value!r} is not a name: write 1 to 63 lower-case letters, digits, and . _ - between them")
+    return str(value)
+
+
+def _host(value: object) -> str:
+    written = host_name(text(value))
+    if "*" in written:
+        raise ValueError(f"{value!r}: wildcards are not supported here: list each host name")
+    bare = written.removeprefix("[").removesuffix("]")
+    if not _HOST_NAME.fullmatch(bare) or split_host(written)[0] != bare or split_host(written)[1]:
+        raise ValueError(
+            f'{value!r} is not a host name: write it without scheme, port and path, as in "docker.example.com"'
+        )
+    return bare
+
+
+def _pattern(value: object) -> Pattern:
+    written = text(value)
+    if written != written.lower():
+        raise ValueError(f'{written!r}: repository names have no upper case: write "{written.lower()}"')
+    return repositories.parse(written)
+
+
+def _image(value: object) -> Image:
+    return parse_image(text(value))
+
+
+def _path(value: object) -> Path:
+    path = Path(text(value))
+    if not path.is_absolute():
+        raise ValueError(f"{value!r} is not an absolute path: begin it with /")
+    return path
+
+
+def _control(value: object) -> Address:
+    written = f"unix:{value}" if isinstance(value, str) and value.startswith("/") else text(value)
+    if not written.startswith("unix:"):
+        raise ValueError(f'{value!r} is not a unix socket: write "unix:/run/facaded/control.sock"')
+    return listen_addresses.parse(written)
+
+
+def _renames(value: object) -> tuple[Rename, ...]:
+    if not isinstance(value, dict):
+        raise ValueError(f'expected a table, got {type_name(value)}: write {{ "org/*" = "other/*" }}')
+    if len(value) > LIST_LENGTH:
+        raise ValueError(f"a table of more than {LIST_LENGTH} entries: shorten it")
+    return tuple(_each(value, lambda name: repositories.parse_rename(name, text(value[name]))))
+
+
+def _list(kind: ValueKind[T], *, name: str = "", single: bool = False) -> ValueKind[tuple[T, ...]]:
+    """A list of values of `kind`; with `single`, one bare value is a list of one."""
+
+    def read(value: object) -> tuple[T, ...]:
+        if single and not isinstance(value, list):
+            return (kind.read(value),)
+        if not isinstance(value, list):
+            raise ValueError(f"expected a list, got {type_name(value)}: put it in [ ]")
+        if len(value) > LIST_LENGTH:
+            raise ValueError(f"a list of more than {LIST_LENGTH} entries: shorten it")
+        return tuple(_each(range(len(value)), lambda index: kind.read(value[index])))
+
+    schema: Schema = {"type": "array", "items": kind.schema, "maxItems": LIST_LENGTH}
+    return ValueKind(name or f"list of {kind.name}s", read, {"anyOf": [kind.schema, schema]} if single else schema)
+
+
+P = TypeVar("P", int, str)
+
+
+def _each(places: "Mapping[P, object] | range", read: Callable[[P], T]) -> list[T]:
+    """Read the entry at each place. Raises EntriesError with all mistakes."""
+    values: list[T] = []
+    errors: dict[int | str, ValueError] = {}
+    for place in places:
+        try:
+            values.append(read(place))  # type: ignore[arg-type]
+        except ValueError as error:
+            errors[place] = error
+    if errors:
+        raise EntriesError(errors)
+    return values
+
+
+_STRING: Schema = {"type": "string"}
+
+DURATION = ValueKind("time", duration, {"type": "string", "pattern": f"^{_DURATION.pattern}$"})
+SIZE = ValueKind("size", _size, {"anyOf": [{"type": "string", "pattern": f"^{_SIZE.pattern}$"}, {"type": "integer"}]})
+BOOLEAN = ValueKind("true or false", _boolean, {"type": "boolean"})
+COUNT = ValueKind("number of results", _integer("count", 1, 100), {"type": "integer", "minimum": 1, "maximum": 100})
+PORT = ValueKind("port", _integer("port", 1, 65535), {"type": "integer", "minimum": 1, "maximum": 65535})
+PATH = ValueKind("absolute path", _path, {"type": "string", "pattern": "^/"})
+IMAGE = ValueKind("image", _image, _STRING)
+MODE = _one_of(Mode)
+AUTH = _one_of(Auth)
+HOSTS = _list(ValueKind("host name", _host, _STRING))
+PATTERNS = _list(ValueKind("pattern", _pattern, {"type": "string", "pattern": r"^[a-z0-9._*/-]+$"}))
+BACKEND_NAME = ValueKind("name", _backend_name, {"type": "string", "pattern": f"^{_BACKEND_NAME.pattern}$"})
+BACKEND_NAMES = _list(BACKEND_NAME)
+BACKEND_URL = ValueKind("URL", backend_url, {"type": "string", "pattern": "^https?://"})
+RENAMES = ValueKind("table of patterns", _renames, {"type": "object", "additionalProperties": _STRING})
+USERNAME = ValueKind("user name", _username, _STRING)
+REALM = ValueKind(
+    "URL", _https_url("a realm", "https://auth.example.com/token"), {"type": "string", "pattern": "^https://"}
+)
+EMAIL = ValueKind("email address", _email, _STRING)
+DIRECTORY_URL = ValueKind(
+    "URL", _https_url("an ACME directory", LETS_ENCRYPT), {"type": "string", "pattern": "^https://"}
+)
+KEY_ID = ValueKind("identifier", _key_id, _STRING)
+CHALLENGES = _list(_one_of(ChallengeKind), name="list of challenges")
+DOMAINS = _list(
+    ValueKind("host name", _domains, {"anyOf": [_STRING, {"type": "array", "items": _STRING}]}),
+    name="list of host names, or of lists of them",
+)
+ADDRESSES = _list(
+    ValueKind("address", listen_addresses.parse, {"anyOf": [_STRING, {"type": "integer"}]}),
+    name="address, or list of addresses",
+    single=True,
+)
+CONTROL = ValueKind("unix socket", _control, {"type": "string", "pattern": "^(unix:|/)"})

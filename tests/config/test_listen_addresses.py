@@ -1,0 +1,87 @@
+"""Addresses as people write them, and the endpoints that they amount to."""
+
+import pytest
+
+from facaded.config.listen_addresses import Families, families, parse
+
+V6 = r"tcp:8080:interface=\:\:"
+
+
+@pytest.mark.parametrize(
+    ("value", "endpoint"),
+    [
+        ("127.0.0.1:8080", "tcp:8080:interface=127.0.0.1"),
+        ("0.0.0.0:8080", "tcp:8080:interface=0.0.0.0"),
+        ("[::]:8080", V6),
+        ("[::1]:8080", r"tcp:8080:interface=\:\:1"),
+        ("[0:0:0:0:0:0:0:1]:8080", r"tcp:8080:interface=\:\:1"),
+        ("unix:/run/x.sock", "unix:/run/x.sock"),
+        ("tcp:8080", "tcp:8080"),
+        ("tcp:port=8080:interface=127.0.0.1", "tcp:port=8080:interface=127.0.0.1"),
+        ("haproxy:tcp:443", "haproxy:tcp:443"),
+        ("systemd:domain=INET6:name=https", "systemd:domain=INET6:name=https"),
+    ],
+)
+def test_an_address_is_one_endpoint(value: str, endpoint: str) -> None:
+    assert [parse(value).endpoints(each) for each in Families] == [(endpoint,)] * 3
+    assert parse(value).text == value
+
+
+@pytest.mark.parametrize("value", [8080, ":8080", "8080", "*:8080"])
+def test_a_port_alone_is_both_families_or_ipv4_alone_without_ipv6(value: int | str) -> None:
+    address = parse(value)
+    assert address.endpoints(Families.SHARED) == (V6,)
+    assert address.endpoints(Families.SEPARATE) == ("tcp:8080", V6)
+    assert address.endpoints(Families.IPV4) == ("tcp:8080",)
+
+
+def test_this_machine_has_ipv4_at_least() -> None:
+    assert families() in Families
+
+
+@pytest.mark.parametrize(
+    "value", [True, 1.5, None, [], "", "x", "localhost:80", "1.2.3:80", "[::1]", "[::g]:80", ":", "-1"]
+)
+def test_what_is_no_address_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match="expected an address"):
+        parse(value)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "meet"),
+    [
+        (":80", "127.0.0.1:80", True),
+        (":80", "[::1]:80", True),
+        (":80", ":81", False),
+        ("0.0.0.0:80", "127.0.0.1:80", True),
+        ("0.0.0.0:80", "[::1]:80", False),
+        ("[::]:80", "127.0.0.1:80", True),
+        ("tcp:80", "haproxy:tcp:80", True),
+        ("tcp6:80", ":80", True),
+        ("127.0.0.1:80", "127.0.0.2:80", False),
+        ("127.0.0.1:80", "127.0.0.1:80", True),
+        (":0", ":0", False),
+        ("unix:/a", "unix:address=/a:mode=660", True),
+        ("unix:/a", "unix:/b", False),
+        ("systemd:domain=INET:index=0", "systemd:domain=INET:index=1", False),
+    ],
+)
+def test_two_addresses_meet_if_one_takes_the_other_s_connections(one: str, other: str, meet: bool) -> None:
+    assert (parse(one).meets(parse(other)), parse(other).meets(parse(one))) == (meet, meet)
+
+
+@pytest.mark.parametrize(
+    ("value", "is_loopback"),
+    [
+        ("127.0.0.9:80", True),
+        ("[::1]:80", True),
+        ("unix:/run/x", True),
+        (r"tcp:80:interface=\:\:1", True),
+        ("tcp:80:interface=127.0.0.1:backlog=5", True),
+        (":80", False),
+        ("tcp:80", False),
+        ("systemd:domain=INET:index=0", False),
+    ],
+)
+def test_a_loopback_address_is_one_that_only_this_machine_reaches(value: str, is_loopback: bool) -> None:
+    assert parse(value).is_loopback == is_loopback
