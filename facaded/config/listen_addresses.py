@@ -9,6 +9,9 @@ from attrs import frozen
 KINDS = ("tcp", "tcp6", "unix", "systemd", "haproxy")
 """Kinds of Twisted endpoints that can be listened on and closed again."""
 
+LENGTH = 200
+"""Characters of an address: the path of a Unix socket has 107 at most."""
+
 _WILDCARD = re.compile(r"\*?:?(\d{1,9})")
 _IPV4 = re.compile(r"(\d{1,3}(?:\.\d{1,3}){3}):(\d{1,9})")
 _IPV6 = re.compile(r"\[([0-9A-Fa-f:.]+)\]:(\d{1,9})")
@@ -75,6 +78,8 @@ def parse(value: object) -> Address:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise ValueError(EXPECTED)
     text = str(value)
+    if len(text) > LENGTH:
+        raise ValueError(EXPECTED)
     if match := _WILDCARD.fullmatch(text):
         return Address(text, "", _port(match[1]))
     if match := _IPV4.fullmatch(text):

@@ -107,12 +107,12 @@ def _checked(settings: Environment, origins: _Origins, environ: Mapping[str, str
         config = evolve(config, listen=evolve(config.listen, http=(PLAIN_PORT_BESIDE_TLS,)))
     checked = PlacedSettings(config, reader.places)
     files = list(file_checks.check_files(checked, environ))
-    found = [
+    contradictions = [
         *checks.contradictions(checked),
         *checks.listeners(config, paths.control_endpoint(config, environ), reactor),
         *(result for result in files if isinstance(result, Problem)),
     ]
-    problems = [*reader.problems, *(problem for problem in found if not _follows(problem, reader.problems))]
+    problems = [*reader.problems, *(problem for problem in contradictions if not _follows(problem, reader.problems))]
     if problems:
         problems.sort(key=lambda problem: nearest(problem.path, origins.lines) or 0)
         raise SettingsError.at(problems, origins.place, config)

@@ -219,7 +219,7 @@ BACKEND = Table(
         ),
         Key(
             "password_file",
-            values.PATH,
+            values.SECRET_PATH,
             '"/run/credentials/facaded.service/ghcr"',
             "The file with the password or access token of that account, readable only by the daemon.",
             "With systemd use LoadCredential=, see the unit.",

@@ -62,7 +62,7 @@ AUTHORITY = Table(
         ),
         Key(
             "eab_hmac_key_file",
-            values.PATH,
+            values.SECRET_PATH,
             '"/run/credentials/facaded.service/eab"',
             "The file with that account's HMAC key in base64url, readable only by the daemon.",
             "Set it with the identifier.",

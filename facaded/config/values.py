@@ -38,6 +38,9 @@ SHORTEST = 0.05
 LARGEST = 16 << 30
 """Bytes in the largest size that can be set."""
 
+QUOTED = 100
+"""Characters of a value that a message quotes."""
+
 DOCKER_HUB_URL = "https://registry-1.docker.io"
 
 WEBSITES = {
@@ -84,6 +87,12 @@ def type_name(value: object) -> str:
     return names.get(type(value), "a date or time")
 
 
+def quoted(value: object) -> str:
+    """Write a value into a message, shortened if it is long."""
+    representation = repr(value)
+    return representation if len(representation) <= QUOTED else f"{representation[:QUOTED]}..."
+
+
 def text(value: object) -> str:
     """Read a string."""
     if not isinstance(value, str):
@@ -97,10 +106,12 @@ def duration(value: object, longest: float = LONGEST) -> float:
     """Read a time as people write it; returns seconds."""
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if not match:
-        raise ValueError(f'{value!r} is not a time: write a number and a unit, as in "500ms", "10s", "10m" or "1h"')
+        raise ValueError(
+            f'{quoted(value)} is not a time: write a number and a unit, as in "500ms", "10s", "10m" or "1h"'
+        )
     seconds = float(match[1]) * _UNITS[match[2]]
     if not SHORTEST <= seconds <= longest:
-        raise ValueError(f'{value!r} is out of range: from "{SHORTEST * 1000:.0f}ms" to "{longest / 3600:.0f}h"')
+        raise ValueError(f'{quoted(value)} is out of range: from "{SHORTEST * 1000:.0f}ms" to "{longest / 3600:.0f}h"')
     return seconds
 
 
@@ -108,7 +119,7 @@ def _size(value: object) -> int:
     match = _SIZE.fullmatch(str(value)) if isinstance(value, str | int) and not isinstance(value, bool) else None
     size = int(match[1]) * _SIZES[match[2]] if match else -1
     if not 0 <= size <= LARGEST:
-        raise ValueError(f'{value!r} is not a size: write a number and a unit, as in "64MiB", up to "16GiB"')
+        raise ValueError(f'{quoted(value)} is not a size: write a number and a unit, as in "64MiB", up to "16GiB"')
     return size
 
 
@@ -121,7 +132,7 @@ def _boolean(value: object) -> bool:
 def _integer(what: str, least: int, most: int) -> Callable[[object], int]:
     def read(value: object) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            raise ValueError(f"{value!r} is not a {what}: write an integer from {least} to {most}")
+            raise ValueError(f"{quoted(value)} is not a {what}: write an integer from {least} to {most}")
         return value
 
     return read
@@ -135,7 +146,7 @@ def _one_of(choices: type[E]) -> ValueKind[E]:
         try:
             return choices(value)
         except ValueError:
-            raise ValueError(f"{value!r}: expected {', '.join(others)} or {last}") from None
+            raise ValueError(f"{quoted(value)}: expected {', '.join(others)} or {last}") from None
 
     return ValueKind(" or ".join([", ".join(others), last]), read, {"enum": names})
 
@@ -143,14 +154,14 @@ def _one_of(choices: type[E]) -> ValueKind[E]:
 def _username(value: object) -> str:
     name = text(value)
     if not name or ":" in name or not name.isascii():
-        raise ValueError(f"{name!r} is not a user name for Basic authentication: write ASCII without a colon")
+        raise ValueError(f"{quoted(name)} is not a user name for Basic authentication: write ASCII without a colon")
     return name
 
 
 def _https_url(what: str, example: str) -> Callable[[object], str]:
     def read(value: object) -> str:
         url = text(value)
-        remedy = f'{url!r} is not {what}: write its URL, as in "{example}"'
+        remedy = f'{quoted(url)} is not {what}: write its URL, as in "{example}"'
         try:
             parts = urlsplit(url)
             host, _ = parts.hostname, parts.port
@@ -165,13 +176,15 @@ def _https_url(what: str, example: str) -> Callable[[object], str]:
 
 def _email(value: object) -> str:
     if not _EMAIL.fullmatch(text(value)):
-        raise ValueError(f'{value!r} is not an email address: write it as in "ops@example.com"')
+        raise ValueError(f'{quoted(value)} is not an email address: write it as in "ops@example.com"')
     return str(value)
 
 
 def _key_id(value: object) -> str:
     if not _KEY_ID.fullmatch(text(value)):
-        raise ValueError(f"{value!r}: expected up to 200 ASCII characters without spaces: copy it from the authority")
+        raise ValueError(
+            f"{quoted(value)}: expected up to 200 ASCII characters without spaces: copy it from the authority"
+        )
     return str(value)
 
 
@@ -194,7 +207,7 @@ def _domains(value: object) -> tuple[str, ...]:
 def backend_url(value: object) -> str:
     """Read a registry's URL; returns it without a path and a final slash."""
     url = text(value)
-    remedy = f'{url!r} is not a registry\'s URL: write scheme and host, as in "https://ghcr.io"'
+    remedy = f'{quoted(url)} is not a registry\'s URL: write scheme and host, as in "https://ghcr.io"'
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
@@ -203,9 +216,9 @@ def backend_url(value: object) -> str:
     if parts.scheme not in ("http", "https") or not _HOST_NAME.fullmatch(host) or port == 0 or "@" in parts.netloc:
         raise ValueError(remedy)
     if ":" in host:
-        raise ValueError(f"{url!r}: IPv6 addresses are not supported here: give the registry a host name")
+        raise ValueError(f"{quoted(url)}: IPv6 addresses are not supported here: give the registry a host name")
     if parts.path not in ("", "/") or "?" in url or "#" in url:
-        raise ValueError(f"{url!r} has more than scheme and host: leave out everything after the host")
+        raise ValueError(f"{quoted(url)} has more than scheme and host: leave out everything after the host")
     if why := WEBSITES.get(host.removeprefix("www.")):
         raise ValueError(f"{host} {why}")
     return f"{parts.scheme}://{host}{f':{port}' if port else ''}"
@@ -213,18 +226,20 @@ def backend_url(value: object) -> str:
 
 def _backend_name(value: object) -> str:
     if not _BACKEND_NAME.fullmatch(text(value)):
-        raise ValueError(f"{value!r} is not a name: write 1 to 63 lower-case letters, digits, and . _ - between them")
+        raise ValueError(
+            f"{quoted(value)} is not a name: write 1 to 63 lower-case letters, digits, and . _ - between them"
+        )
     return str(value)
 
 
 def _host(value: object) -> str:
     written = host_name(text(value))
     if "*" in written:
-        raise ValueError(f"{value!r}: wildcards are not supported here: list each host name")
+        raise ValueError(f"{quoted(value)}: wildcards are not supported here: list each host name")
     bare = written.removeprefix("[").removesuffix("]")
     if not _HOST_NAME.fullmatch(bare) or split_host(written)[0] != bare or split_host(written)[1]:
         raise ValueError(
-            f'{value!r} is not a host name: write it without scheme, port and path, as in "docker.example.com"'
+            f'{quoted(value)} is not a host name: write it without scheme, port and path, as in "docker.example.com"'
         )
     return bare
 
@@ -232,7 +247,7 @@ def _host(value: object) -> str:
 def _pattern(value: object) -> Pattern:
     written = text(value)
     if written != written.lower():
-        raise ValueError(f'{written!r}: repository names have no upper case: write "{written.lower()}"')
+        raise ValueError(f'{quoted(written)}: repository names have no upper case: write "{written.lower()}"')
     return repositories.parse(written)
 
 
@@ -243,14 +258,22 @@ def _image(value: object) -> Image:
 def _path(value: object) -> Path:
     path = Path(text(value))
     if not path.is_absolute():
-        raise ValueError(f"{value!r} is not an absolute path: begin it with /")
+        raise ValueError(f"{quoted(value)} is not an absolute path: begin it with /")
+    return path
+
+
+def _secret_path(value: object) -> Path:
+    """Read the path of a file with a secret. A value that is no path may be the secret itself, so it is not quoted."""
+    path = Path(text(value))
+    if not path.is_absolute():
+        raise ValueError("it is not an absolute path: write the secret to a file, and its path, beginning with /, here")
     return path
 
 
 def _control(value: object) -> Address:
     written = f"unix:{value}" if isinstance(value, str) and value.startswith("/") else text(value)
     if not written.startswith("unix:"):
-        raise ValueError(f'{value!r} is not a unix socket: write "unix:/run/facaded/control.sock"')
+        raise ValueError(f'{quoted(value)} is not a unix socket: write "unix:/run/facaded/control.sock"')
     return listen_addresses.parse(written)
 
 
@@ -259,7 +282,7 @@ def _renames(value: object) -> tuple[Rename, ...]:
         raise ValueError(f'expected a table, got {type_name(value)}: write {{ "org/*" = "other/*" }}')
     if len(value) > LIST_LENGTH:
         raise ValueError(f"a table of more than {LIST_LENGTH} entries: shorten it")
-    return tuple(_each(value, lambda name: repositories.parse_rename(name, text(value[name]))))
+    return tuple(_read_entries(value, lambda name: repositories.parse_rename(name, text(value[name]))))
 
 
 def _list(kind: ValueKind[T], *, name: str = "", single: bool = False) -> ValueKind[tuple[T, ...]]:
@@ -272,7 +295,7 @@ def _list(kind: ValueKind[T], *, name: str = "", single: bool = False) -> ValueK
             raise ValueError(f"expected a list, got {type_name(value)}: put it in [ ]")
         if len(value) > LIST_LENGTH:
             raise ValueError(f"a list of more than {LIST_LENGTH} entries: shorten it")
-        return tuple(_each(range(len(value)), lambda index: kind.read(value[index])))
+        return tuple(_read_entries(range(len(value)), lambda index: kind.read(value[index])))
 
     schema: Schema = {"type": "array", "items": kind.schema, "maxItems": LIST_LENGTH}
     return ValueKind(name or f"list of {kind.name}s", read, {"anyOf": [kind.schema, schema]} if single else schema)
@@ -281,7 +304,7 @@ def _list(kind: ValueKind[T], *, name: str = "", single: bool = False) -> ValueK
 P = TypeVar("P", int, str)
 
 
-def _each(places: "Mapping[P, object] | range", read: Callable[[P], T]) -> list[T]:
+def _read_entries(places: "Mapping[P, object] | range", read: Callable[[P], T]) -> list[T]:
     """Read the entry at each place. Raises EntriesError with all mistakes."""
     values: list[T] = []
     errors: dict[int | str, ValueError] = {}
@@ -303,6 +326,7 @@ BOOLEAN = ValueKind("true or false", _boolean, {"type": "boolean"})
 COUNT = ValueKind("number of results", _integer("count", 1, 100), {"type": "integer", "minimum": 1, "maximum": 100})
 PORT = ValueKind("port", _integer("port", 1, 65535), {"type": "integer", "minimum": 1, "maximum": 65535})
 PATH = ValueKind("absolute path", _path, {"type": "string", "pattern": "^/"})
+SECRET_PATH = ValueKind("absolute path", _secret_path, PATH.schema)
 IMAGE = ValueKind("image", _image, _STRING)
 MODE = _one_of(Mode)
 AUTH = _one_of(Auth)

@@ -460,4 +460,8 @@ WRONG = [
         "[health]\ninterval = 10s",
         "facaded.toml:2: it is not valid TOML (Expected newline or end of document after a statement): write one",
     ),
+    (
+        TWO + 'username = "me"\npassword_file = "s3cret"',
+        "facaded.toml:9: backend[1].password_file: it is not an absolute path: write the secret to a file",
+    ),
 ]

@@ -18,6 +18,14 @@ def test_a_mistake_gives_one_error_with_its_line_its_key_and_a_remedy(text: str,
     assert ": " in error.removeprefix(problem.partition(": ")[0]), "a remedy after the reason"
 
 
+def test_a_long_value_is_shortened_and_a_secret_not_quoted(tmp_path: Path) -> None:
+    (problem,) = problems(f'answer = "{"x" * 1000}"', tmp_path)
+    assert problem.startswith("facaded.toml:1: answer: 'xxx")
+    assert len(problem) < 200
+    (problem,) = problems(TWO + 'username = "me"\npassword_file = "s3cret"', tmp_path)
+    assert "s3cret" not in problem
+
+
 def keys(text: str, tmp_path: Path) -> list[str]:
     """The line and the key of each error."""
     return [": ".join(problem.removeprefix("facaded.toml:").split(": ")[:2]) for problem in problems(text, tmp_path)]
