@@ -208,7 +208,7 @@ async def test_a_certificate_outlives_a_restart_and_is_renewed_when_it_is_due(
     assert again.acme.current() == {(NAME,): first}, "at once"
     await deferLater(reactor, 0.3)
     assert ca.log.count("Added order") == orders
-    again.ahead = (first.life.ends - first.life.begins) * 0.7
+    again.ahead = (first.validity.end - first.validity.start) * 0.7
     again.acme.stopService()
     again.acme.startService()
     await again.until(lambda: again.acme.current()[NAME,] != first or again.status["error"])
@@ -222,7 +222,7 @@ async def test_an_operator_renews_at_once(pebble: Start, run: Callable[..., Runn
     ca = pebble()
     running = run(ca.ca)
     first = await running.certificate()
-    await running.until(lambda: running.status["next_renewal"] > first.life.begins + DAY)
+    await running.until(lambda: running.status["next_renewal"] > first.validity.start + DAY)
     assert running.acme.renew() == ()
     await running.until(lambda: running.acme.current()[NAME,] != first)
     verified(running.acme.current()[NAME,], ca)
