@@ -169,7 +169,7 @@ class Certificates(Service):
         certificates = (*self._files.active(), *self._obtained.values())
         expired = {certificate for certificate in certificates if certificate.has_expired(now)}
         for certificate in expired - self._expired:
-            self._log.warn("expired: the certificate for {certificate}; renew it", certificate=str(certificate))
+            self._log.warn("the certificate for {certificate} has expired: renew it", certificate=str(certificate))
         if changed or expired != self._expired:
             self._expired = expired
             self._rebuild_map()

@@ -20,11 +20,13 @@ MAX_EXCHANGES = 10
 SelectProtocol: TypeAlias = Callable[[SSL.Connection, list[bytes]], bytes]
 """Selects one of the protocols that a client offers (ALPN), or raises SSL.Error."""
 
-SelectName: TypeAlias = Callable[[SSL.Connection], None]
-"""Called when a client has sent the name that it wants (SNI)."""
+SelectCertificate: TypeAlias = Callable[[SSL.Connection], None]
+"""Selects the certificate when a client has sent the name that it wants (SNI)."""
 
 
-def make_context(certificate: ServerCertificate, protocol: SelectProtocol, name: SelectName) -> SSL.Context:
+def make_context(
+    certificate: ServerCertificate, select_protocol: SelectProtocol, select_certificate: SelectCertificate
+) -> SSL.Context:
     """Return a new Context with this certificate. Raises UnusableError if OpenSSL rejects it."""
     try:
         _test_handshake(_bare_context(certificate))
@@ -33,8 +35,8 @@ def make_context(certificate: ServerCertificate, protocol: SelectProtocol, name:
         remedy = "use a chain with ECDSA keys, or RSA keys of at least 2048 bits, and SHA-256 signatures"
         raise UnusableError(f"OpenSSL rejects the certificate ({reason}): {remedy}") from None
     context = _bare_context(certificate)
-    context.set_alpn_select_callback(protocol)
-    context.set_tlsext_servername_callback(name)
+    context.set_alpn_select_callback(select_protocol)
+    context.set_tlsext_servername_callback(select_certificate)
     return context
 
 

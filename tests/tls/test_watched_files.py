@@ -199,7 +199,7 @@ def test_a_certificate_that_expires_is_logged_and_another_for_the_name_takes_pre
     harness.pass_time(5)
     assert harness.client().names == {"docker.lab.test", "*.lab.test"}
     assert [report["expired"] for report in harness.certificates.document()] == [True, False]
-    assert len([line for line in logged if line.startswith("expired")]) == 1
+    assert len([line for line in logged if line.endswith(" has expired: renew it")]) == 1
 
 
 def test_a_reload_adds_and_removes_pairs(authority: Authority, tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ def information_interval(retry_after: float) -> float:
 
 
 def is_information_due(at: float, now: float) -> bool:
-    """Return whether a request due `at` is due `now`. A time beyond the longest interval comes from a wrong clock."""
+    """Return whether the request scheduled `at` is due. A time beyond the longest interval comes from a wrong clock."""
     return not now < at <= now + LONGEST_INTERVAL
 
 

@@ -52,10 +52,10 @@ ROOT = certificate(key=ISSUER, names=(), ca=True)
 
 
 def test_a_chain_with_an_expired_certificate_is_rejected() -> None:
-    certificate_read = issued_certificate.read(certificate(hours=2) + ROOT, keys.pem(KEY))
-    issued_certificate.check(certificate_read, NAMES, NOW)
+    issued = issued_certificate.read(certificate(hours=2) + ROOT, keys.pem(KEY))
+    issued_certificate.check(issued, NAMES, NOW)
     with pytest.raises(ValueError, match="a chain with a certificate that is not valid now"):
-        issued_certificate.check(certificate_read, NAMES, NOW + 1.5 * HOUR)
+        issued_certificate.check(issued, NAMES, NOW + 1.5 * HOUR)
 
 
 def test_a_certificate_valid_for_less_than_an_hour_is_rejected() -> None:
@@ -64,16 +64,16 @@ def test_a_certificate_valid_for_less_than_an_hour_is_rejected() -> None:
 
 
 def test_a_chain_is_read() -> None:
-    certificate_read = issued_certificate.read(certificate() + ROOT, keys.pem(KEY))
-    assert (certificate_read.names, certificate_read.issuer) == (NAMES, "root")
-    assert (certificate_read.validity.start, certificate_read.validity.end) == (NOW, NOW + HOUR)
-    assert certificate_read.chain_pem.count(b"BEGIN") == 2
-    issued_certificate.check(certificate_read, NAMES, NOW)
+    issued = issued_certificate.read(certificate() + ROOT, keys.pem(KEY))
+    assert (issued.names, issued.issuer) == (NAMES, "root")
+    assert (issued.validity.start, issued.validity.end) == (NOW, NOW + HOUR)
+    assert issued.chain_pem.count(b"BEGIN") == 2
+    issued_certificate.check(issued, NAMES, NOW)
 
 
 def test_text_around_the_certificates_is_dropped() -> None:
-    certificate_read = issued_certificate.read(b"evil\n" + certificate() + b"\x00\x1b", keys.pem(KEY))
-    assert certificate_read.chain_pem == normalized(certificate_read.chain_pem)
+    issued = issued_certificate.read(b"evil\n" + certificate() + b"\x00\x1b", keys.pem(KEY))
+    assert issued.chain_pem == normalized(issued.chain_pem)
 
 
 def normalized(chain: bytes) -> bytes:
