@@ -1,4 +1,4 @@
-"""What every test is held to."""
+"""Rules and fixtures for every test: markers by folder, no logged errors, and the programs a test needs."""
 
 import gc
 import os
@@ -18,9 +18,9 @@ REQUIRE_ALL = "FACADED_REQUIRE_ALL"
 
 TESTS = Path(__file__).parent
 MARKED_FOLDERS = ("process", "system")
-"""The tests in such a folder carry the marker of the same name. No file has to set it, so no file can forget it."""
+"""Folders whose tests get the marker of the same name here, because a file could forget to set it."""
 
-settings.register_profile("facaded", deadline=None)  # a busy machine is not a failure
+settings.register_profile("facaded", deadline=None)  # a slow machine must not fail a test
 settings.load_profile("facaded")
 
 
@@ -34,11 +34,11 @@ def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def no_errors_are_logged() -> Iterator[list[LogEvent]]:
-    """Fail a test in which an error was logged, an unhandled Deferred's included: pytest would not notice.
+    """Fail a test that logs an error. pytest notices no error in the log, such as that of an unhandled Deferred.
 
-    A test that expects one asks for this fixture and takes it out of the list. An error in the fixtures of the test
-    before, which are garbage only now, counts as well. All the rest is frozen: without it, each collection would go
-    through everything that was imported and reported so far, and take longer than most tests.
+    A test that expects errors uses this fixture and removes them from its list. Fixtures of the previous test become
+    garbage only now, so their errors count too. gc.freeze() keeps older objects out of each collection, which would
+    otherwise take longer than most tests.
     """
     errors: list[LogEvent] = []
 
@@ -48,7 +48,7 @@ def no_errors_are_logged() -> Iterator[list[LogEvent]]:
             errors.append(event)
 
     globalLogPublisher.addObserver(observe)
-    let_go_of_the_last_test()
+    release_previous_test()
     gc.collect()
     gc.freeze()
     yield errors
@@ -57,8 +57,8 @@ def no_errors_are_logged() -> Iterator[list[LogEvent]]:
     assert [formatEvent(event) for event in errors] == []
 
 
-def let_go_of_the_last_test() -> None:
-    """Have the reactor call something: it keeps the last call, and so the arguments of the last test, until then."""
+def release_previous_test() -> None:
+    """Make the reactor run a call: until then it refers to its last call, and so to the previous test's arguments."""
     done = Deferred[None]()
     reactor.callLater(0, done.callback, None)
     pytest_twisted.blockon(done)
@@ -66,17 +66,18 @@ def let_go_of_the_last_test() -> None:
 
 @pytest.fixture(scope="session")
 def needs() -> Callable[..., None]:
-    """Call it with the programs that a test runs, `root=True` if only root can run them, and what else is lacking.
+    """Return a function that skips the test if a program or right that it needs is missing.
 
-    Then the test is skipped with the reason; with FACADED_REQUIRE_ALL set it fails.
+    Its arguments are the programs, `root=True` if the test needs root, and `unmet`, a sentence about another
+    requirement that is not met. With FACADED_REQUIRE_ALL set, the test fails instead.
     """
 
-    def check(*programs: str, root: bool = False, lacking: str = "") -> None:
+    def check(*programs: str, root: bool = False, unmet: str = "") -> None:
         missing = [f"{program} is not installed" for program in programs if shutil.which(program) is None]
-        if lacking:
-            missing.append(lacking)
+        if unmet:
+            missing.append(unmet)
         if root and os.geteuid() != 0:
-            missing.append("only root can run it")
+            missing.append("run it as root")
         if not missing:
             return
         if os.environ.get(REQUIRE_ALL):

@@ -1,4 +1,4 @@
-"""The clients of a pull: Docker and containerd, and Podman, Buildah and Skopeo."""
+"""Clients that pull images: Docker and containerd's ctr; Podman, Buildah and Skopeo."""
 
 import shutil
 import subprocess
@@ -10,20 +10,21 @@ from attrs import define, field
 from tests.process.daemon import wait_until
 
 COMMAND_TIME = 60.0
-"""Seconds after which a client's command is ended: more than any pull of these tests takes."""
+"""Timeout of a client's command in seconds: longer than any pull of these tests."""
 
 
 @define
 class Docker:
-    """containerd and dockerd, started by hand, with everything of theirs in `directory`.
+    """A containerd and a dockerd that keep all their files in `directory`.
 
-    All their programs run `under` a command such as nsenter, and no command lasts longer than `seconds`. With a
-    `ca_file` ctr trusts its roots alone; otherwise it trusts everybody from a loopback address on, as dockerd does.
+    `command_prefix` is a command such as nsenter that runs all their programs. `time_limit` is the timeout of each
+    command in seconds. With a `ca_file`, ctr trusts only its roots. Without one, ctr verifies no certificate in a pull
+    that starts from a loopback address, as dockerd does.
     """
 
     directory: Path
-    under: tuple[str, ...] = ()
-    seconds: float = COMMAND_TIME
+    command_prefix: tuple[str, ...] = ()
+    time_limit: float = COMMAND_TIME
     ca_file: Path | None = None
     processes: list[subprocess.Popen[bytes]] = field(factory=list)
 
@@ -33,37 +34,39 @@ class Docker:
             f'version = 2\nroot = "{self.directory}/c-root"\nstate = "{self.directory}/c-state"\n'
             f'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\naddress = "{socket}"\n'
         )
-        self._run(["containerd", "--config", str(self.directory / "containerd.toml")], socket.exists)
+        self._spawn(["containerd", "--config", str(self.directory / "containerd.toml")], socket.exists)
         daemon = ["dockerd", "--iptables=false", "--bridge=none", "--storage-driver=vfs", "--containerd", str(socket)]
-        places = {"host": f"unix://{self.directory}/docker.sock", "data-root": self.directory / "d-data"}
-        places |= {"exec-root": self.directory / "d-exec", "pidfile": self.directory / "d.pid"}
-        places |= {"max-concurrent-downloads": 10}  # a layer that hangs must not keep another pull's from coming
-        self._run([*daemon, *(f"--{name}={value}" for name, value in places.items())], self._docker_is_up)
+        options = {"host": f"unix://{self.directory}/docker.sock", "data-root": self.directory / "d-data"}
+        options |= {"exec-root": self.directory / "d-exec", "pidfile": self.directory / "d.pid"}
+        options |= {"max-concurrent-downloads": 10}  # a layer that hangs must not block other pulls
+        self._spawn([*daemon, *(f"--{name}={value}" for name, value in options.items())], self._docker_is_ready)
         return self
 
-    def pull_with_docker(self, image: str, creds: str | None = None) -> subprocess.CompletedProcess[str]:
-        docker = [*self._docker, "--config", str(self.directory / ("login" if creds else "no-login"))]
-        if creds:
-            user, _, password = creds.partition(":")
-            login = self._command(*docker, "login", "--username", user, "--password", password, image.partition("/")[0])
+    def pull_with_docker(self, image: str, credentials: str | None = None) -> subprocess.CompletedProcess[str]:
+        docker = [*self._docker, "--config", str(self.directory / ("login" if credentials else "no-login"))]
+        if credentials:
+            user, _, password = credentials.partition(":")
+            login = self._run(*docker, "login", "--username", user, "--password", password, image.partition("/")[0])
             if login.returncode != 0:
                 return login
-        return self._command(*docker, "pull", image)
+        return self._run(*docker, "pull", image)
 
-    def pull_with_ctr(self, image: str, creds: str | None = None) -> subprocess.CompletedProcess[str]:
-        user = [f"--user={creds}"] if creds else []
-        where = self._hosts_of(image.partition("/")[0], self.ca_file) if self.ca_file else ["--plain-http"]
-        return self._command(*self._ctr, "pull", *where, "--snapshotter", "native", *user, image)
+    def pull_with_ctr(self, image: str, credentials: str | None = None) -> subprocess.CompletedProcess[str]:
+        user_option = [f"--user={credentials}"] if credentials else []
+        registry_options = (
+            self._hosts_options(image.partition("/")[0], self.ca_file) if self.ca_file else ["--plain-http"]
+        )
+        return self._run(*self._ctr, "pull", *registry_options, "--snapshotter", "native", *user_option, image)
 
     def remove_with_docker(self, image: str) -> None:
-        """Forget an image and its layers, if they are there: the next pull fetches all of them."""
-        self._command(*self._docker, "rmi", "--force", image)
+        """Remove an image and its layers, if present, so that the next pull fetches all of them."""
+        self._run(*self._docker, "rmi", "--force", image)
 
     def remove_with_ctr(self, image: str) -> None:
-        """The same, for ctr's images."""
-        self._command(*self._ctr, "remove", "--sync", image)
+        """Remove one of ctr's images and its layers, if present."""
+        self._run(*self._ctr, "remove", "--sync", image)
 
-    def end(self) -> None:
+    def stop(self) -> None:
         for process in reversed(self.processes):
             process.terminate()
             try:
@@ -80,75 +83,81 @@ class Docker:
     def _ctr(self) -> list[str]:
         return ["ctr", "--address", str(self.directory / "containerd.sock"), "--namespace", "test", "image"]
 
-    def _hosts_of(self, registry: str, ca_file: Path) -> list[str]:
-        """How ctr is told to verify what it is redirected to by a registry on plain HTTP."""
+    def _hosts_options(self, registry: str, ca_file: Path) -> list[str]:
+        """Return ctr's options for a registry on plain HTTP that redirects to HTTPS, which ctr then verifies."""
         directory = self.directory / "hosts" / registry
         directory.mkdir(parents=True, exist_ok=True)
-        trust = f'capabilities = ["pull", "resolve"]\nca = "{ca_file}"\nskip_verify = false\n'
-        (directory / "hosts.toml").write_text(f'server = "http://{registry}"\n[host."http://{registry}"]\n{trust}')
+        host_settings = f'capabilities = ["pull", "resolve"]\nca = "{ca_file}"\nskip_verify = false\n'
+        (directory / "hosts.toml").write_text(
+            f'server = "http://{registry}"\n[host."http://{registry}"]\n{host_settings}'
+        )
         return ["--hosts-dir", str(directory.parent)]
 
-    def _docker_is_up(self) -> bool:
-        return self._command(*self._docker, "info").returncode == 0
+    def _docker_is_ready(self) -> bool:
+        return self._run(*self._docker, "info").returncode == 0
 
-    def _command(self, *command: str) -> subprocess.CompletedProcess[str]:
-        return _command(*self.under, *command, seconds=self.seconds)
+    def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        return run_command(*self.command_prefix, *command, time_limit=self.time_limit)
 
-    def _run(self, command: list[str], is_up: Callable[[], bool]) -> None:
+    def _spawn(self, command: list[str], is_ready: Callable[[], bool]) -> None:
         with (self.directory / f"{command[0]}.log").open("wb") as log:
-            process = subprocess.Popen([*self.under, *command], stdout=log, stderr=log)
+            process = subprocess.Popen([*self.command_prefix, *command], stdout=log, stderr=log)
         self.processes.append(process)
 
-        def up() -> bool:
-            said = (self.directory / f"{command[0]}.log").read_text()[-2000:]
-            assert process.poll() is None, f"{command[0]} has ended:\n{said}"
-            return is_up()
+        def is_running_and_ready() -> bool:
+            log_tail = (self.directory / f"{command[0]}.log").read_text()[-2000:]
+            assert process.poll() is None, f"{command[0]} exited:\n{log_tail}"
+            return is_ready()
 
-        wait_until(up, f"{command[0]} is up", 60)
+        wait_until(is_running_and_ready, f"{command[0]} is ready", 60)
 
 
 @define
 class Podman:
-    """Podman, Buildah and Skopeo, with everything of theirs in `directory`. Each pull begins with an empty store.
+    """Podman, Buildah and Skopeo with all their files in `directory`; each pull starts with an empty store.
 
-    `under` and `seconds` are as with Docker.
+    `command_prefix` and `time_limit` mean the same as for Docker.
     """
 
     directory: Path
-    under: tuple[str, ...] = ()
-    seconds: float = COMMAND_TIME
-    pulls: int = 0
+    command_prefix: tuple[str, ...] = ()
+    time_limit: float = COMMAND_TIME
+    pull_count: int = 0
 
-    def pull_with_podman(self, image: str, creds: str | None = None) -> subprocess.CompletedProcess[str]:
-        return self._pull("podman", image, creds)
+    def pull_with_podman(self, image: str, credentials: str | None = None) -> subprocess.CompletedProcess[str]:
+        return self._pull("podman", image, credentials)
 
-    def pull_with_buildah(self, image: str, creds: str | None = None) -> subprocess.CompletedProcess[str]:
-        return self._pull("buildah", image, creds)
+    def pull_with_buildah(self, image: str, credentials: str | None = None) -> subprocess.CompletedProcess[str]:
+        return self._pull("buildah", image, credentials)
 
-    def pull_with_skopeo(self, image: str, creds: str | None = None) -> subprocess.CompletedProcess[str]:
-        self.pulls += 1
-        arguments = ["--src-tls-verify=false", *self._creds("--src-creds", creds)]
-        copied = [f"docker://{image}", f"dir:{self.directory}/{self.pulls}"]
-        return _command(*self.under, "skopeo", "copy", "--all", *arguments, *copied, seconds=self.seconds)
+    def pull_with_skopeo(self, image: str, credentials: str | None = None) -> subprocess.CompletedProcess[str]:
+        self.pull_count += 1
+        arguments = ["--src-tls-verify=false", *self._credential_options("--src-creds", credentials)]
+        source_and_target = [f"docker://{image}", f"dir:{self.directory}/{self.pull_count}"]
+        return run_command(
+            *self.command_prefix, "skopeo", "copy", "--all", *arguments, *source_and_target, time_limit=self.time_limit
+        )
 
-    def forget(self) -> None:
-        """Delete what was pulled."""
-        for pulled in self.directory.iterdir():
-            shutil.rmtree(pulled, ignore_errors=True)
+    def delete_pulls(self) -> None:
+        """Delete all pulled images."""
+        for entry in self.directory.iterdir():
+            shutil.rmtree(entry, ignore_errors=True)
 
-    def _pull(self, program: str, image: str, creds: str | None) -> subprocess.CompletedProcess[str]:
-        self.pulls += 1
-        store = self.directory / f"store-{self.pulls}"
-        places = ["--storage-driver=vfs", f"--root={store}/root", f"--runroot={store}/run"]
-        arguments = ["--tls-verify=false", *self._creds("--creds", creds)]
-        return _command(*self.under, program, *places, "pull", *arguments, image, seconds=self.seconds)
+    def _pull(self, program: str, image: str, credentials: str | None) -> subprocess.CompletedProcess[str]:
+        self.pull_count += 1
+        store = self.directory / f"store-{self.pull_count}"
+        options = ["--storage-driver=vfs", f"--root={store}/root", f"--runroot={store}/run"]
+        arguments = ["--tls-verify=false", *self._credential_options("--creds", credentials)]
+        return run_command(
+            *self.command_prefix, program, *options, "pull", *arguments, image, time_limit=self.time_limit
+        )
 
     @staticmethod
-    def _creds(flag: str, creds: str | None) -> list[str]:
-        return [f"{flag}={creds}"] if creds else []
+    def _credential_options(flag: str, credentials: str | None) -> list[str]:
+        return [f"{flag}={credentials}"] if credentials else []
 
 
-def _command(*command: str, seconds: float) -> subprocess.CompletedProcess[str]:
+def run_command(*command: str, time_limit: float) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=seconds, check=False, stdin=subprocess.DEVNULL
+        command, capture_output=True, text=True, timeout=time_limit, check=False, stdin=subprocess.DEVNULL
     )

@@ -1,40 +1,46 @@
-"""What the system tests print when all have run: tables of pulls and of outages."""
+"""Tables of pulls and outages that are printed after the system tests."""
 
 from collections.abc import Sequence
 
 import pytest
 
 OUTAGE_CLIENTS = ("docker", "ctr", "podman", "skopeo")
-"""The clients that pull through outages."""
+"""The clients that pull during outages."""
 
-TABLE: list[tuple[str, ...]] = []
-"""Rows that are printed when all tests have run: client, answer, routing, seconds, backend."""
+PULL_ROWS: list[tuple[str, ...]] = []
+"""Rows of the table of pulls, with a cell for each of PULL_HEADINGS."""
 
-OUTAGES: list[tuple[str, ...]] = []
-"""Rows of a second table, in their order: what each outage cost. They have a cell for each of OUTAGE_HEADINGS."""
+PULL_HEADINGS = ("client", "answer", "case", "result", "backend")
 
-OUTAGE_HEADINGS = ("fault", "answer", "noticed", "bound", *OUTAGE_CLIENTS, "back", "by which step, or why not")
+OUTAGE_ROWS: list[tuple[str, ...]] = []
+"""Rows of the table of outages, with a cell for each of OUTAGE_HEADINGS."""
 
-HANDOVERS: list[tuple[str, ...]] = []
-"""Rows of a third: which change met a pull of Docker's, where it was held, and for how long."""
+OUTAGE_HEADINGS = ("fault", "answer", "detected", "limit", *OUTAGE_CLIENTS, "failback", "failed step, or why none")
+
+HANDOVER_ROWS: list[tuple[str, ...]] = []
+"""Rows of the table of handovers, with a cell for each of HANDOVER_HEADINGS."""
+
+HANDOVER_HEADINGS = ("change", "request delayed", "delay", "pull")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if TABLE:
+    if PULL_ROWS:
         terminalreporter.section("pulls")
-        for row in sorted(TABLE):
+        for row in [PULL_HEADINGS, *sorted(PULL_ROWS)]:
             terminalreporter.write_line("  ".join(cell.ljust(22) for cell in row))
-    if OUTAGES:
-        terminalreporter.section("outages: pulls lost of all, and seconds after the fault and its end")
-        for line in columns([OUTAGE_HEADINGS, *OUTAGES]):
+    if OUTAGE_ROWS:
+        terminalreporter.section(
+            "outages: pulls failed/total; seconds from fault to detection, from its end to failback"
+        )
+        for line in columns([OUTAGE_HEADINGS, *OUTAGE_ROWS]):
             terminalreporter.write_line(line)
-    if HANDOVERS:
-        terminalreporter.section("changes of the active backend during a pull of Docker's")
-        for line in columns([("change", "held at", "for", "pull"), *HANDOVERS]):
+    if HANDOVER_ROWS:
+        terminalreporter.section("active backend changed during a docker pull")
+        for line in columns([HANDOVER_HEADINGS, *HANDOVER_ROWS]):
             terminalreporter.write_line(line)
 
 
 def columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Rows as lines, each column as wide as its widest cell."""
+    """Return rows as lines, each column as wide as its widest cell."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

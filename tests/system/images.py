@@ -1,4 +1,4 @@
-"""Images made for one test, so that no client has any of their layers yet."""
+"""Images with random layers, created for one test: no client has any of their layers yet."""
 
 import gzip
 import hashlib
@@ -22,17 +22,17 @@ PLATFORMS = ("amd64", "arm64")
 
 
 @define
-class Image:
-    """A multi-platform image: its blobs by digest, and its manifests in the order in which they can be pushed."""
+class RandomImage:
+    """A multi-platform image: its blobs by digest, and its manifests (media type, digest, content) in pushing order."""
 
     blobs: dict[str, bytes] = field(factory=dict)
     manifests: list[tuple[str, str, bytes]] = field(factory=list)
 
     @classmethod
-    def make(cls, size: int = 20_000, platforms: tuple[str, ...] = PLATFORMS) -> "Image":
-        """An image with a random layer of some `size` bytes for each platform, so that no client has it yet."""
+    def create(cls, size: int = 20_000, platforms: tuple[str, ...] = PLATFORMS) -> "RandomImage":
+        """Return an image that has one random layer of about `size` bytes for each platform."""
         image = cls()
-        entries = []
+        descriptors = []
         for platform in platforms:
             layer, diff_id = _layer(size)
             rootfs = {"type": "layers", "diff_ids": [diff_id]}
@@ -41,27 +41,30 @@ class Image:
                 {
                     "schemaVersion": 2,
                     "mediaType": MANIFEST,
-                    "config": image._add(CONFIG, config),
-                    "layers": [image._add(LAYER, layer)],
+                    "config": image._add_blob(CONFIG, config),
+                    "layers": [image._add_blob(LAYER, layer)],
                 }
             )
             image.manifests.append((MANIFEST, _digest(manifest), manifest))
-            described = {"mediaType": MANIFEST, "digest": _digest(manifest), "size": len(manifest)}
-            entries.append({**described, "platform": {"architecture": platform, "os": "linux"}})
-        index = _json({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries})
+            descriptor = {"mediaType": MANIFEST, "digest": _digest(manifest), "size": len(manifest)}
+            descriptors.append({**descriptor, "platform": {"architecture": platform, "os": "linux"}})
+        index = _json({"schemaVersion": 2, "mediaType": INDEX, "manifests": descriptors})
         image.manifests.append((INDEX, _digest(index), index))
         return image
 
     @property
     def digest(self) -> str:
+        """The digest of the image's index."""
         return self.manifests[-1][1]
 
-    def _add(self, kind: str, blob: bytes) -> dict[str, Any]:
+    def _add_blob(self, media_type: str, blob: bytes) -> dict[str, Any]:
+        """Add a blob and return its descriptor."""
         self.blobs[_digest(blob)] = blob
-        return {"mediaType": kind, "digest": _digest(blob), "size": len(blob)}
+        return {"mediaType": media_type, "digest": _digest(blob), "size": len(blob)}
 
 
 def _layer(size: int) -> tuple[bytes, str]:
+    """Return a compressed layer and its diff ID, which is the digest of the uncompressed tar file."""
     tar = io.BytesIO()
     with tarfile.open(fileobj=tar, mode="w") as archive:
         content = secrets.token_bytes(size)

@@ -1,4 +1,4 @@
-"""A CA for tests: Debian's pebble with its test server as DNS, and a small responder that answers its challenges."""
+"""An ACME CA for tests: Debian's pebble with pebble-challtestsrv as its DNS server, and a challenge responder."""
 
 import datetime
 import ipaddress
@@ -30,15 +30,16 @@ from facaded.tls.challenges import ACME_TLS, challenge_certificate
 from facaded.tls.server_certificate import PrivateKey
 from tests.process.daemon import free_port, wait_until
 
-EAB = {"kid-1": "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"}
+ACCOUNT_SECRETS = {"kid-1": "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"}
+"""Keys for external account binding (RFC 8555 §7.3.4) by their IDs."""
 
 
 def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def _certificate(host: str, directory: Path) -> Path:
-    """A certificate for pebble's own API, which is its own root; gives its file, beside which is its key."""
+def _write_api_certificate(host: str, directory: Path) -> Path:
+    """Write a self-signed certificate for pebble's API and, beside it, its key; return the certificate's path."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "pebble's API")])
     now = datetime.datetime.now(datetime.UTC)
@@ -62,28 +63,30 @@ def _certificate(host: str, directory: Path) -> Path:
 
 @define
 class Pebble:
-    """pebble at `host`, which validates at `http_port` and `tls_port` of the addresses that its DNS gives.
+    """pebble at `host`, with `pebble-challtestsrv` as its DNS server.
 
-    `environ` has its switches; nonces are refused and authorizations reused as it does by default.
+    It validates challenges on `http_port` and `tls_port` of the address that its DNS server returns: by default
+    `validation_address`. `environ` holds pebble's PEBBLE_* variables; without any, pebble rejects nonces and reuses
+    authorizations at its default rates. With `account_required`, it demands external account binding.
     """
 
     directory: Path
     host: str
     http_port: int
     tls_port: int
-    address: str
+    validation_address: str
     environ: dict[str, str] = field(factory=dict)
     account_required: bool = False
-    port: int = 0
-    management: int = 0
-    dns: int = 0
-    dns_management: int = 0
+    api_port: int = 0
+    management_port: int = 0
+    dns_port: int = 0
+    dns_management_port: int = 0
     processes: list[subprocess.Popen[bytes]] = field(factory=list)
 
     @property
-    def ca(self) -> CertificateAuthority:
+    def authority(self) -> CertificateAuthority:
         return CertificateAuthority(
-            directory=f"https://{self.host}:{self.port}/dir", ca_file=self.directory / "api.pem"
+            directory=f"https://{self.host}:{self.api_port}/dir", ca_file=self.directory / "api.pem"
         )
 
     @property
@@ -92,69 +95,82 @@ class Pebble:
 
     def start(self) -> "Pebble":
         self.directory.mkdir(parents=True, exist_ok=True)
-        self.port, self.management, self.dns, self.dns_management = (free_port(self.host) for _ in range(4))
-        api = _certificate(self.host, self.directory)
+        self.api_port, self.management_port, self.dns_port, self.dns_management_port = (
+            free_port(self.host) for _ in range(4)
+        )
+        api = _write_api_certificate(self.host, self.directory)
         settings: dict[str, Any] = {
-            "listenAddress": f"{self.host}:{self.port}",
-            "managementListenAddress": f"{self.host}:{self.management}",
+            "listenAddress": f"{self.host}:{self.api_port}",
+            "managementListenAddress": f"{self.host}:{self.management_port}",
             "certificate": str(api),
             "privateKey": str(self.directory / "api-key.pem"),
             "httpPort": self.http_port,
             "tlsPort": self.tls_port,
             "ocspResponderURL": "",
             "externalAccountBindingRequired": self.account_required,
-            **({"externalAccountMACKeys": EAB} if self.account_required else {}),
+            **({"externalAccountMACKeys": ACCOUNT_SECRETS} if self.account_required else {}),
         }
         (self.directory / "pebble.json").write_text(json.dumps({"pebble": settings}))
         self._spawn(
             "dns.log",
             "pebble-challtestsrv",
-            *("-management", f"{self.host}:{self.dns_management}", "-dns01", f"{self.host}:{self.dns}"),
-            *("-http01", "", "-https01", "", "-tlsalpn01", "", "-defaultIPv4", self.address, "-defaultIPv6", ""),
+            *("-management", f"{self.host}:{self.dns_management_port}", "-dns01", f"{self.host}:{self.dns_port}"),
+            *(
+                "-http01",
+                "",
+                "-https01",
+                "",
+                "-tlsalpn01",
+                "",
+                "-defaultIPv4",
+                self.validation_address,
+                "-defaultIPv6",
+                "",
+            ),
         )
         self.start_pebble()
         return self
 
     def start_pebble(self) -> None:
-        """Start the CA itself, which has forgotten everything it knew."""
+        """Start the CA, which keeps no accounts or orders from an earlier run; the DNS server must be running."""
         self._spawn(
             "pebble.log",
-            *("pebble", "-config", str(self.directory / "pebble.json"), "-dnsserver", f"{self.host}:{self.dns}"),
+            *("pebble", "-config", str(self.directory / "pebble.json"), "-dnsserver", f"{self.host}:{self.dns_port}"),
         )
-        wait_until(self._answers, "pebble answers")
+        wait_until(self._is_ready, "pebble is ready")
 
     def stop_pebble(self) -> None:
-        self._end(self.processes.pop())
+        self._kill(self.processes.pop())
 
     def stop(self) -> None:
         while self.processes:
-            self._end(self.processes.pop())
+            self._kill(self.processes.pop())
 
-    def root(self) -> bytes:
-        """The root of the certificates that it makes."""
-        return self.get("/roots/0", self.management)
+    def fetch_root(self) -> bytes:
+        """Return the root of the certificates that pebble issues, in PEM form."""
+        return self.fetch("/roots/0", self.management_port)
 
-    def get(self, path: str, port: int) -> bytes:
+    def fetch(self, path: str, port: int) -> bytes:
         context = ssl.create_default_context(cafile=str(self.directory / "api.pem"))
-        with urllib.request.urlopen(f"https://{self.host}:{port}{path}", context=context, timeout=5) as answer:
-            body: bytes = answer.read()
+        with urllib.request.urlopen(f"https://{self.host}:{port}{path}", context=context, timeout=5) as response:
+            body: bytes = response.read()
             return body
 
     def set_addresses(self, name: str, *addresses: str) -> None:
-        """What its DNS gives for a name; without addresses SERVFAIL."""
+        """Set the addresses that the DNS server returns for a name; without any, it returns SERVFAIL."""
         if addresses:
-            self._tell("add-a", {"host": name, "addresses": list(addresses)})
+            self._configure_dns("add-a", {"host": name, "addresses": list(addresses)})
         else:
-            self._tell("set-servfail", {"host": name})
+            self._configure_dns("set-servfail", {"host": name})
 
-    def _tell(self, what: str, document: dict[str, Any]) -> None:
-        url = f"http://{self.host}:{self.dns_management}/{what}"
-        with urllib.request.urlopen(url, json.dumps(document).encode(), timeout=5) as answer:
-            assert answer.status == 200
+    def _configure_dns(self, action: str, document: dict[str, Any]) -> None:
+        url = f"http://{self.host}:{self.dns_management_port}/{action}"
+        with urllib.request.urlopen(url, json.dumps(document).encode(), timeout=5) as response:
+            assert response.status == 200
 
-    def _answers(self) -> bool:
+    def _is_ready(self) -> bool:
         try:
-            return bool(self.get("/dir", self.port))
+            return bool(self.fetch("/dir", self.api_port))
         except OSError:
             return False
 
@@ -164,15 +180,15 @@ class Pebble:
             self.processes.append(subprocess.Popen(command, stdout=file, stderr=file, env=environ))
 
     @staticmethod
-    def _end(process: subprocess.Popen[bytes]) -> None:
+    def _kill(process: subprocess.Popen[bytes]) -> None:
         process.kill()
         process.wait()
 
 
 class Responder:
-    """Answers challenges as the daemon does, on two ports of `host`: plain HTTP, and TLS up to `newest`.
+    """Answers challenges as the daemon does, on two ports of `host`: plain HTTP, and TLS up to `max_tls_version`.
 
-    `site_key` is that of its own certificate, by which TLS 1.2 has chosen its cipher when a challenge is recognised.
+    `site_key` is the key of its own certificate. TLS 1.2 chooses a cipher for this key before it negotiates ALPN.
     """
 
     def __init__(self, host: str) -> None:
@@ -180,18 +196,18 @@ class Responder:
         self.http_port, self.tls_port = free_port(host), free_port(host)
         self.tokens: dict[str, str] = {}
         self.certificates: dict[str, list[tuple[bytes, PrivateKey]]] = {}
-        self.asked: list[str] = []
-        self.seen: set[str] = set()
-        self.newest = SSL.TLS1_3_VERSION
+        self.requests: list[str] = []
+        self.challenge_kinds: set[str] = set()
+        self.max_tls_version = SSL.TLS1_3_VERSION
         self.site_key: PrivateKey = ec.generate_private_key(ec.SECP256R1())
         self._ports: list[IListeningPort] = []
 
     def start(self, reactor: Any) -> None:
-        self.open(reactor, self.http_port, Site(_Tokens(self)))
-        creator = _Creator(self)
-        self.open(reactor, self.tls_port, TLSMemoryBIOFactory(creator, False, Factory.forProtocol(Protocol)))
+        self.listen(reactor, self.http_port, Site(_TokenResource(self)))
+        creator = _ConnectionCreator(self)
+        self.listen(reactor, self.tls_port, TLSMemoryBIOFactory(creator, False, Factory.forProtocol(Protocol)))
 
-    def open(self, reactor: Any, port: int, factory: Any) -> None:
+    def listen(self, reactor: Any, port: int, factory: Any) -> None:
         self._ports.append(reactor.listenTCP(port, factory, interface=self.host))
 
     def stop(self) -> Deferred[Any]:
@@ -199,21 +215,21 @@ class Responder:
         return DeferredList([maybeDeferred(port.stopListening) for port in ports])
 
     def add_http(self, token: str, key_authorization: str) -> None:
-        self.seen.add("http-01")
+        self.challenge_kinds.add("http-01")
         self.tokens[token] = key_authorization
 
     def remove_http(self, token: str) -> None:
         self.tokens.pop(token, None)
 
     def add_alpn(self, name: str, chain_pem: bytes, key: PrivateKey) -> None:
-        self.seen.add("tls-alpn-01")
+        self.challenge_kinds.add("tls-alpn-01")
         self.certificates.setdefault(name, []).append((chain_pem, key))
 
     def remove_alpn(self, name: str) -> None:
         self.certificates.pop(name, None)
 
 
-class _Tokens(Resource):
+class _TokenResource(Resource):
     isLeaf = True
 
     def __init__(self, responder: Responder) -> None:
@@ -222,18 +238,18 @@ class _Tokens(Resource):
 
     def render_GET(self, request: Request) -> bytes:
         path = request.path.decode()
-        self._responder.asked.append(path)
-        found = self._responder.tokens.get(path.removeprefix("/.well-known/acme-challenge/"))
-        if found is None:
+        self._responder.requests.append(path)
+        key_authorization = self._responder.tokens.get(path.removeprefix("/.well-known/acme-challenge/"))
+        if key_authorization is None:
             request.setResponseCode(404)
-        return (found or "").encode()
+        return (key_authorization or "").encode()
 
 
 @implementer(IOpenSSLServerConnectionCreator)
-class _Creator:
-    """Chooses a challenge's certificate when acme-tls/1 is negotiated.
+class _ConnectionCreator:
+    """Selects the challenge's certificate when a client negotiates acme-tls/1.
 
-    TLS 1.2 has chosen its cipher by then, and so needs a certificate with the kind of key that the context had.
+    TLS 1.2 has chosen its cipher by then, so the certificate's key must be of the same type as the context's key.
     """
 
     def __init__(self, responder: Responder) -> None:
@@ -241,22 +257,22 @@ class _Creator:
 
     def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
         context = SSL.Context(SSL.TLS_SERVER_METHOD)
-        context.set_max_proto_version(self._responder.newest)
+        context.set_max_proto_version(self._responder.max_tls_version)
         context.set_alpn_select_callback(self._select)
-        site = self._responder.site_key
-        _use(context, challenge_certificate("site.test", "not a challenge's", site), site)
+        site_key = self._responder.site_key
+        _use_certificate(context, challenge_certificate("site.test", "not a challenge's", site_key), site_key)
         return SSL.Connection(context, None)
 
     def _select(self, connection: SSL.Connection, protocols: list[bytes]) -> Any:
         if protocols != [ACME_TLS]:
             return SSL.NO_OVERLAPPING_PROTOCOLS
         name = (connection.get_servername() or b"").decode()
-        self._responder.asked.append(name)
+        self._responder.requests.append(name)
         for chain, key in self._responder.certificates.get(name, ()):
-            _use(connection, chain, key)
+            _use_certificate(connection, chain, key)
         return ACME_TLS
 
 
-def _use(place: SSL.Context | SSL.Connection, chain: bytes, key: PrivateKey) -> None:
-    place.use_certificate(x509.load_pem_x509_certificate(chain))
-    place.use_privatekey(key)
+def _use_certificate(target: SSL.Context | SSL.Connection, chain: bytes, key: PrivateKey) -> None:
+    target.use_certificate(x509.load_pem_x509_certificate(chain))
+    target.use_privatekey(key)

@@ -1,4 +1,4 @@
-"""Real registries (Debian's docker-registry), each with a token server and a CDN on addresses of their own."""
+"""Real registries (Debian's docker-registry), each with a token server and a CDN on their own addresses."""
 
 import base64
 import json
@@ -13,22 +13,23 @@ from tests.process.daemon import free_port, wait_until
 from tests.system.servers import PUBLISHER, Cdn, TokenServer, send
 
 if TYPE_CHECKING:
-    from tests.system.images import Image
+    from tests.system.images import RandomImage
 
 
 @define
-class Registry:
-    """A docker-registry with its token server and its CDN, on the three addresses given.
+class DockerRegistry:
+    """A docker-registry, its token server and its CDN, at the three addresses `hosts`.
 
-    Without `redirects` it hands out blobs itself; without `demands_tokens` it gives everything to anybody. `token_url`
-    and `cdn_url` are where it says that its token server and its CDN are, if something stands before them.
+    With `redirects_blobs`, it redirects blob requests to the CDN; otherwise it serves blobs itself. Without
+    `requires_tokens`, it serves everything to everybody. `token_url` and `cdn_url` replace the URLs of the token
+    server and the CDN in its responses, if a proxy is in front of them.
     """
 
     name: str
     directory: Path
     hosts: tuple[str, str, str]
-    redirects: bool = True
-    demands_tokens: bool = True
+    redirects_blobs: bool = True
+    requires_tokens: bool = True
     token_url: str = ""
     cdn_url: str = ""
     port: int = 0
@@ -58,9 +59,9 @@ class Registry:
                 }
             },
         }
-        if not self.redirects:
+        if not self.redirects_blobs:
             del settings["middleware"]
-        if not self.demands_tokens:
+        if not self.requires_tokens:
             del settings["auth"]
         (self.directory / "config.yml").write_text(json.dumps(settings))  # JSON is YAML
 
@@ -70,23 +71,23 @@ class Registry:
 
     @property
     def storage(self) -> Path:
-        """Where everything that was published is kept."""
+        """The directory of all published images."""
         return (self.directory / "storage").resolve()
 
     @property
     def log(self) -> str:
         return (self.directory / "log").read_text()
 
-    def start(self) -> "Registry":
+    def start(self) -> "DockerRegistry":
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 ["docker-registry", "serve", str(self.directory / "config.yml")], stdout=log, stderr=log
             )
-        wait_until(lambda: self._status("/v2/") in (200, 401), f"{self.name} answers")
+        wait_until(lambda: self._status("/v2/") in (200, 401), f"{self.name} is ready")
         return self
 
     def suspend(self, suspended: bool) -> None:
-        """Make it hang after accepting, or go on."""
+        """Suspend the process, so that the kernel still accepts connections but nothing responds; or resume it."""
         assert self.process is not None
         self.process.send_signal(19 if suspended else 18)
 
@@ -96,25 +97,25 @@ class Registry:
             self.process.wait()
             self.process = None
 
-    def end(self) -> None:
+    def stop(self) -> None:
         self.kill()
         self.tokens.stop()
         self.cdn.stop()
 
-    def publish(self, image: "Image", repository: str, tag: str) -> None:
-        """Push an image as its publisher would."""
+    def publish(self, image: "RandomImage", repository: str, tag: str) -> None:
+        """Push an image with the publisher's credentials."""
         credentials = base64.b64encode(":".join(PUBLISHER).encode()).decode()
         scope = f"scope=repository:{repository}:pull,push&service={self.tokens.service}"
-        granted = send("GET", f"{self.tokens.url}/token?{scope}", {"Authorization": f"Basic {credentials}"})
-        authorization = {"Authorization": f"Bearer {json.loads(granted[2])['token']}"}
+        token_response = send("GET", f"{self.tokens.url}/token?{scope}", {"Authorization": f"Basic {credentials}"})
+        authorization = {"Authorization": f"Bearer {json.loads(token_response[2])['token']}"}
         for digest, blob in image.blobs.items():
             status, headers, _ = send("POST", f"{self.url}/v2/{repository}/blobs/uploads/", authorization)
             assert status == 202, status
             upload = {**authorization, "Content-Type": "application/octet-stream"}
             assert send("PUT", f"{headers['Location']}&digest={digest}", upload, blob)[0] == 201
-        for kind, digest, manifest in image.manifests:
+        for media_type, digest, manifest in image.manifests:
             url = f"{self.url}/v2/{repository}/manifests/{tag if digest == image.digest else digest}"
-            assert send("PUT", url, {**authorization, "Content-Type": kind}, manifest)[0] == 201
+            assert send("PUT", url, {**authorization, "Content-Type": media_type}, manifest)[0] == 201
 
     def _status(self, path: str) -> int | None:
         try:

@@ -1,7 +1,7 @@
-"""Small and strict HTTP servers: a token server, a CDN, and a front that fails.
+"""Small, strict HTTP servers: a token server, a CDN, and a reverse proxy that can fail.
 
-Tokens are demanded for public images as Docker Hub and GHCR do; the CDN, to which blobs are redirected, takes GET alone
-and no Authorization.
+Like Docker Hub and GHCR, they require tokens even for public images. The CDN, to which registries redirect requests for
+blobs, accepts only GET without an Authorization header.
 """
 
 import base64
@@ -30,15 +30,15 @@ PUBLISHER = ("publisher", "publisher-secret")
 
 class _HTTPServer(ThreadingHTTPServer):
     daemon_threads = True
-    request_queue_size = 64  # 5 of them, as it would be, overflow when several clients pull at once
+    request_queue_size = 64  # the default, 5, overflows when several clients pull at once
 
 
-class Server:
-    """An HTTP server in a thread. `asked` keeps method and path of what it was asked."""
+class ThreadedServer:
+    """An HTTP server in a thread; `requests` lists the method and the path of each request."""
 
     def __init__(self, host: str) -> None:
         self.host, self.port = host, free_port(host)
-        self.asked: list[tuple[str, str]] = []
+        self.requests: list[tuple[str, str]] = []
         self._server: ThreadingHTTPServer | None = None
 
     @property
@@ -46,14 +46,14 @@ class Server:
         return f"http://{self.host}:{self.port}"
 
     def start(self) -> None:
-        party = self
+        owner = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class ReplyHandler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                party.asked.append((self.command, self.path))
-                status, headers, body = party.reply(self)
+                owner.requests.append((self.command, self.path))
+                status, headers, body = owner.respond(self)
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)
@@ -65,13 +65,13 @@ class Server:
             do_HEAD = do_GET
 
             def do_POST(self) -> None:
-                """containerd tries OAuth first, and falls back to GET at a 405."""
+                """Respond 405: containerd tries OAuth by POST first, and falls back to GET at a 405."""
                 self.send_error(405)
 
             def log_message(self, *_: Any) -> None:
                 pass
 
-        self._server = _HTTPServer((self.host, self.port), Handler)
+        self._server = _HTTPServer((self.host, self.port), ReplyHandler)
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def stop(self) -> None:
@@ -80,20 +80,20 @@ class Server:
             self._server.server_close()
             self._server = None
 
-    def reply(self, request: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers and body of an answer."""
-        status, body = self.answer(request)
+    def respond(self, request: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
+        """Return the status, the headers and the body of the response."""
+        status, body = self.status_and_body(request)
         return status, {}, body
 
-    def answer(self, request: BaseHTTPRequestHandler) -> tuple[int, bytes]:
-        """The same without headers."""
+    def status_and_body(self, request: BaseHTTPRequestHandler) -> tuple[int, bytes]:
+        """Return the status and the body of a response without further headers."""
         raise NotImplementedError
 
 
-class TokenServer(Server):
-    """Docker's token server:
+class TokenServer(ThreadedServer):
+    """A token server like Docker's: it issues JWTs, signed with RS256, with its certificate in `x5c`.
 
-    JWT, RS256, its certificate in `x5c`. Anybody may pull; `pull,push` is for the publisher alone, as at GHCR.
+    Anybody gets `pull` for repositories that are not `private`; only the publisher gets `pull,push`, as at GHCR.
     """
 
     def __init__(self, host: str, service: str, directory: Path) -> None:
@@ -117,16 +117,16 @@ class TokenServer(Server):
         self.bundle = directory / f"{service}.pem"
         self.bundle.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
-    def answer(self, request: BaseHTTPRequestHandler) -> tuple[int, bytes]:
+    def status_and_body(self, request: BaseHTTPRequestHandler) -> tuple[int, bytes]:
         query = parse_qs(urlsplit(request.path).query)
-        given = request.headers.get("Authorization", "")
-        publisher = given == "Basic " + base64.b64encode(":".join(PUBLISHER).encode()).decode()
+        authorization = request.headers.get("Authorization", "")
+        is_publisher = authorization == "Basic " + base64.b64encode(":".join(PUBLISHER).encode()).decode()
         access = []
         for scope in query.get("scope", []):
-            kind, name, actions = scope.split(":")
-            if ("push" in actions or name in self.private) and not publisher:
+            resource_type, name, actions = scope.split(":")
+            if ("push" in actions or name in self.private) and not is_publisher:
                 return 403, b'{"errors": [{"code": "DENIED"}]}'
-            access.append({"type": kind, "name": name, "actions": actions.split(",")})
+            access.append({"type": resource_type, "name": name, "actions": actions.split(",")})
         now = int(time.time())
         claims = {"iss": self.service, "sub": "", "aud": self.service, "exp": now + 300, "nbf": now - 10, "iat": now}
         token = jwt.encode(
@@ -138,17 +138,17 @@ class TokenServer(Server):
         return 200, json.dumps({"token": token, "expires_in": 300}).encode()
 
 
-class Cdn(Server):
-    """Hands out the files of a registry's storage.
+class Cdn(ThreadedServer):
+    """A CDN that serves the files of a registry's storage.
 
-    Addresses are signed for GET alone, and an Authorization is one too many.
+    Like a CDN with signed URLs, it rejects every method but GET, and requests with an Authorization header.
     """
 
     def __init__(self, host: str, files: Path) -> None:
         super().__init__(host)
         self._files = files
 
-    def answer(self, request: BaseHTTPRequestHandler) -> tuple[int, bytes]:
+    def status_and_body(self, request: BaseHTTPRequestHandler) -> tuple[int, bytes]:
         if request.command != "GET":
             return 403, b""
         if "Authorization" in request.headers:
@@ -159,44 +159,46 @@ class Cdn(Server):
         return 200, path.read_bytes()
 
 
-class Faulty(Server):
-    """A front of a registry that fails for manifests alone, as registries did (2025-02-06, 2025-10-20).
+class ManifestFaultProxy(ThreadedServer):
+    """A reverse proxy that can fail for manifests only, as registries did (2025-02-06, 2025-10-20).
 
-    What it passes on has GHCR's placeholder scope in the ping's challenge, Docker Hub's rate-limit headers, and two
-    tags on a page: docker-registry gives all of them at once.
+    It adds what docker-registry lacks: GHCR's placeholder scope in the challenge of /v2/, Docker Hub's rate-limit
+    headers, and tag lists in pages of two tags.
     """
 
-    def __init__(self, host: str, registry: str) -> None:
+    def __init__(self, host: str, registry_url: str) -> None:
         super().__init__(host)
-        self.registry = registry
+        self.registry_url = registry_url
         self.fault = ""
 
-    def reply(self, request: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
-        wanted = {name: value for name, value in request.headers.items() if name in ("Accept", "Authorization")}
-        status, headers, body = send(request.command, self.registry + request.path, wanted)
+    def respond(self, request: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
+        request_headers = {
+            name: value for name, value in request.headers.items() if name in ("Accept", "Authorization")
+        }
+        status, headers, body = send(request.command, self.registry_url + request.path, request_headers)
         if "/manifests/" in request.path and status == 200:
             match self.fault:
                 case "wrong digest":
                     body = body.replace(b"{", b"{ ", 1)
                 case "500" | "429":
                     return int(self.fault), {}, b""
-        passed = ("content-type", "docker-content-digest", "www-authenticate", "location")
+        passed_names = ("content-type", "docker-content-digest", "www-authenticate", "location")
         if "/tags/list" in request.path and status == 200:
             return self._page(urlsplit(request.path), json.loads(body))
-        passed_on = {name: value for name, value in headers.items() if name.lower() in passed}
+        passed_headers = {name: value for name, value in headers.items() if name.lower() in passed_names}
         if "/manifests/" in request.path:
-            passed_on |= {"ratelimit-limit": "100;w=21600", "ratelimit-remaining": "76;w=21600"}
-        if request.path == "/v2/" and "Www-Authenticate" in passed_on:
-            passed_on["Www-Authenticate"] += ',scope="repository:user/image:pull"'
-        return status, passed_on, body
+            passed_headers |= {"ratelimit-limit": "100;w=21600", "ratelimit-remaining": "76;w=21600"}
+        if request.path == "/v2/" and "Www-Authenticate" in passed_headers:
+            passed_headers["Www-Authenticate"] += ',scope="repository:user/image:pull"'
+        return status, passed_headers, body
 
     @staticmethod
-    def _page(asked: SplitResult, listed: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
-        last = parse_qs(asked.query).get("last", [""])[0]
-        page = sorted(tag for tag in listed["tags"] if tag > last)[:2]
-        more = page and page[-1] != max(listed["tags"])
-        link = {"Link": f'<{asked.path}?last={page[-1]}&n=2>; rel="next"'} if more else {}
-        return 200, link, json.dumps({"name": listed["name"], "tags": page}).encode()
+    def _page(url: SplitResult, tag_list: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
+        last = parse_qs(url.query).get("last", [""])[0]
+        page = sorted(tag for tag in tag_list["tags"] if tag > last)[:2]
+        has_more = page and page[-1] != max(tag_list["tags"])
+        link = {"Link": f'<{url.path}?last={page[-1]}&n=2>; rel="next"'} if has_more else {}
+        return 200, link, json.dumps({"name": tag_list["name"], "tags": page}).encode()
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -210,9 +212,10 @@ _OPENER = urllib.request.build_opener(_NoRedirects)
 def send(
     method: str, url: str, headers: dict[str, str], body: bytes | None = None
 ) -> tuple[int, dict[str, str], bytes]:
+    """Send a request; return the status, the headers and the body of the response, also of a redirect or an error."""
     request = urllib.request.Request(url, data=body, headers=headers, method=method)
     try:
-        with _OPENER.open(request, timeout=10) as answer:
-            return answer.status, dict(answer.headers), answer.read()
+        with _OPENER.open(request, timeout=10) as response:
+            return response.status, dict(response.headers), response.read()
     except urllib.error.HTTPError as error:
         return error.code, dict(error.headers), error.read()

@@ -1,4 +1,4 @@
-"""Certificates from a real CA: pebble, with its refused nonces and reused authorizations."""
+"""AcmeClient obtains certificates from a real CA: pebble, which rejects nonces and reuses authorizations."""
 
 import json
 import time
@@ -27,46 +27,47 @@ from facaded.tls.acme.store import AcmeStore
 from facaded.tls.acme.wire import CaNetwork
 from facaded.tls.challenges import rsa_key
 from facaded.tls.server_certificate import PrivateKey, ServerCertificate
-from tests.system.pebble import EAB, Pebble, Responder
+from tests.system.pebble import ACCOUNT_SECRETS, Pebble, Responder
 
 HOST = "127.3.0.1"
 NAME = "docker.example.com"
-WAIT = 30.0
-STRICT = {"PEBBLE_WFE_NONCEREJECT": "20", "PEBBLE_AUTHZREUSE": "0"}
+TIME_LIMIT = 30.0
+PEBBLE_ENVIRON = {"PEBBLE_WFE_NONCEREJECT": "20", "PEBBLE_AUTHZREUSE": "0"}
+"""pebble rejects 20 % of the nonces and reuses no authorization."""
 
-Start = Callable[..., Pebble]
+StartPebble = Callable[..., Pebble]
 
 
 @pytest.fixture
 def responder() -> Iterator[Responder]:
-    made = Responder(HOST)
-    made.start(reactor)
-    yield made
-    made.stop()
+    responder = Responder(HOST)
+    responder.start(reactor)
+    yield responder
+    responder.stop()
 
 
 @pytest.fixture
-def pebble(needs: Callable[..., None], tmp_path: Path, responder: Responder) -> Iterator[Start]:
-    """Starts a CA that validates at the responder."""
+def start_pebble(needs: Callable[..., None], tmp_path: Path, responder: Responder) -> Iterator[StartPebble]:
+    """A function that starts a CA which validates challenges at the responder."""
     needs("pebble", "pebble-challtestsrv")
     started: list[Pebble] = []
 
     def start(account_required: bool = False, **environ: str) -> Pebble:
-        made = Pebble(
+        pebble = Pebble(
             tmp_path / f"pebble-{len(started)}",
             f"127.3.0.{len(started) + 2}",
             responder.http_port,
             responder.tls_port,
             HOST,
-            {**STRICT, **environ},
+            {**PEBBLE_ENVIRON, **environ},
             account_required,
         )
-        started.append(made)
-        return made.start()
+        started.append(pebble)
+        return pebble.start()
 
     yield start
-    for each in started:
-        each.stop()
+    for pebble in started:
+        pebble.stop()
 
 
 @pytest.fixture
@@ -83,19 +84,19 @@ def log() -> Iterator[list[str]]:
 
 
 @define
-class Running:
-    """The service under test, in a directory, with a wall clock that can be put forward."""
+class RunningAcmeClient:
+    """The AcmeClient under test, with its files in `directory` and a wall clock `clock_offset` seconds ahead."""
 
     directory: Path
     responder: Responder
     settings: AcmeSettings
-    ahead: float = 0.0
+    clock_offset: float = 0.0
     changes: list[int] = field(factory=list)
     acme: AcmeClient = field(init=False)
 
-    def start(self) -> "Running":
+    def start(self) -> "RunningAcmeClient":
         self.acme = AcmeClient(
-            CaNetwork(wire.connect(installed()), reactor, lambda: time.time() + self.ahead),
+            CaNetwork(wire.connect(installed()), reactor, lambda: time.time() + self.clock_offset),
             Random(1),
             self.settings,
             self.directory,
@@ -109,185 +110,198 @@ class Running:
     def status(self) -> dict[str, Any]:
         return {**asdict(self.acme.status()[0]), "names": list(self.acme.status()[0].names)}
 
-    async def until(self, condition: Callable[[], object]) -> None:
-        for _ in range(int(WAIT / 0.05)):
+    async def wait_until(self, condition: Callable[[], object]) -> None:
+        for _ in range(int(TIME_LIMIT / 0.05)):
             if condition():
                 return
             await deferLater(reactor, 0.05)
-        raise AssertionError(f"not within {WAIT} s: {self.status}")
+        raise AssertionError(f"not within {TIME_LIMIT} s: {self.status}")
 
     async def certificate(self) -> ServerCertificate:
-        await self.until(self.acme.current)
+        await self.wait_until(self.acme.current)
         return next(iter(self.acme.current().values()))
 
     async def error(self) -> str:
-        await self.until(lambda: self.status["error"])
+        await self.wait_until(lambda: self.status["error"])
         return str(self.status["error"])
 
     def secrets(self) -> set[bytes]:
-        """All secrets on the disk, as they would look in a log."""
+        """Return all secrets on the disk, line by line, as they would appear in a log."""
         texts = [path.read_text() for path in self.directory.rglob("*.pem")]
         return {line.encode() for text in texts for line in text.split("-----END PRIVATE")[0].splitlines()[1:-1]}
 
 
-@pytest.fixture
-def run(tmp_path: Path, responder: Responder, log: list[str]) -> Iterator[Callable[..., Running]]:
-    started: list[Running] = []
+StartClient = Callable[..., RunningAcmeClient]
 
-    def start(*cas: CertificateAuthority, name: str = "acme", **settings: Any) -> Running:
-        wanted = AcmeSettings(**{"domains": ((NAME,),), "cas": cas, **settings})
-        started.append(Running(tmp_path / name, responder, wanted).start())
+
+@pytest.fixture
+def start_client(tmp_path: Path, responder: Responder, log: list[str]) -> Iterator[StartClient]:
+    started: list[RunningAcmeClient] = []
+
+    def start(*cas: CertificateAuthority, name: str = "acme", **settings: Any) -> RunningAcmeClient:
+        acme_settings = AcmeSettings(**{"domains": ((NAME,),), "cas": cas, **settings})
+        started.append(RunningAcmeClient(tmp_path / name, responder, acme_settings).start())
         return started[-1]
 
     yield start
-    for each in started:
-        each.acme.stopService()
-        for secret in each.secrets():
+    for client in started:
+        client.acme.stopService()
+        for secret in client.secrets():
             assert not [line for line in log if secret.decode() in line]
     assert responder.tokens == {}
     assert responder.certificates == {}
 
 
-def verified(certificate: ServerCertificate, ca: Pebble, name: str = NAME) -> None:
-    """The chain leads to the CA's root, for this name."""
+def verify(certificate: ServerCertificate, pebble: Pebble, name: str = NAME) -> None:
+    """Verify that the chain leads to the CA's root and is valid for the name."""
     chain = list(certificate.chain)
-    store = Store([x509.load_pem_x509_certificate(ca.root())])
+    store = Store([x509.load_pem_x509_certificate(pebble.fetch_root())])
     PolicyBuilder().store(store).build_server_verifier(x509.DNSName(name)).verify(chain[0], chain[1:])
 
 
 @pytest.mark.parametrize("site_key", [rsa_key(), keys.new()], ids=["RSA", "ECDSA"])
-@pytest.mark.parametrize("newest", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION], ids=["TLS 1.2", "TLS 1.3"])
+@pytest.mark.parametrize("max_tls_version", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION], ids=["TLS 1.2", "TLS 1.3"])
 @pytest_twisted.ensureDeferred
-async def test_a_certificate_is_got_by_tls_alpn_01(
-    pebble: Start, responder: Responder, run: Callable[..., Running], newest: int, site_key: PrivateKey
+async def test_a_certificate_is_obtained_with_tls_alpn_01(
+    start_pebble: StartPebble,
+    responder: Responder,
+    start_client: StartClient,
+    max_tls_version: int,
+    site_key: PrivateKey,
 ) -> None:
-    responder.newest, responder.site_key = newest, site_key
-    ca = pebble()
-    running = run(ca.ca)
-    verified(await running.certificate(), ca)
-    assert responder.seen == {"tls-alpn-01"}
-    status = running.status
+    responder.max_tls_version, responder.site_key = max_tls_version, site_key
+    pebble = start_pebble()
+    client = start_client(pebble.authority)
+    verify(await client.certificate(), pebble)
+    assert responder.challenge_kinds == {"tls-alpn-01"}
+    status = client.status
     assert (status["names"], status["error"], status["attempts"]) == ([NAME], None, 0)
     assert status["issuer"].startswith("Pebble")
-    assert running.changes == [1]
+    assert client.changes == [1]
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_certificate_is_got_by_http_01(
-    pebble: Start, responder: Responder, run: Callable[..., Running]
+async def test_a_certificate_is_obtained_with_http_01(
+    start_pebble: StartPebble, responder: Responder, start_client: StartClient
 ) -> None:
-    ca = pebble()
-    verified(await run(ca.ca, challenges=(ChallengeKind.HTTP,)).certificate(), ca)
-    assert responder.seen == {"http-01"}
+    pebble = start_pebble()
+    verify(await start_client(pebble.authority, challenges=(ChallengeKind.HTTP,)).certificate(), pebble)
+    assert responder.challenge_kinds == {"http-01"}
 
 
 @pytest_twisted.ensureDeferred
-async def test_several_names_are_in_one_certificate_or_each_has_its_own(
-    pebble: Start, run: Callable[..., Running]
+async def test_names_share_a_certificate_or_have_their_own_as_configured(
+    start_pebble: StartPebble, start_client: StartClient
 ) -> None:
-    ca = pebble()
+    pebble = start_pebble()
     domains = (("a.example.com", "b.example.com"), ("c.example.com",))
-    running = run(ca.ca, domains=domains)
-    await running.until(lambda: len(running.acme.current()) == 2)
-    for names, certificate in running.acme.current().items():
+    client = start_client(pebble.authority, domains=domains)
+    await client.wait_until(lambda: len(client.acme.current()) == 2)
+    for names, certificate in client.acme.current().items():
         for name in names:
-            verified(certificate, ca, name)
-    assert set(running.acme.current()) == set(domains)
+            verify(certificate, pebble, name)
+    assert set(client.acme.current()) == set(domains)
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_certificate_outlives_a_restart_and_is_renewed_when_it_is_due(
-    pebble: Start, run: Callable[..., Running]
+async def test_a_certificate_survives_a_restart_and_is_renewed_when_due(
+    start_pebble: StartPebble, start_client: StartClient
 ) -> None:
-    ca = pebble()
-    running = run(ca.ca)
-    first = await running.certificate()
-    await running.acme.stopService()
-    orders = ca.log.count("Added order")
-    again = run(ca.ca)
-    assert again.acme.current() == {(NAME,): first}, "at once"
+    pebble = start_pebble()
+    client = start_client(pebble.authority)
+    first = await client.certificate()
+    await client.acme.stopService()
+    orders = pebble.log.count("Added order")
+    restarted_client = start_client(pebble.authority)
+    assert restarted_client.acme.current() == {(NAME,): first}, "at once"
     await deferLater(reactor, 0.3)
-    assert ca.log.count("Added order") == orders
-    again.ahead = (first.validity.end - first.validity.start) * 0.7
-    again.acme.stopService()
-    again.acme.startService()
-    await again.until(lambda: again.acme.current()[NAME,] != first or again.status["error"])
-    # pebble's clock has not gone forward with ours: it makes a certificate that ends too late, and is valid
-    second = again.acme.current()[NAME,]
-    assert second.key_pem != first.key_pem, again.status
+    assert pebble.log.count("Added order") == orders
+    restarted_client.clock_offset = (first.validity.end - first.validity.start) * 0.7
+    restarted_client.acme.stopService()
+    restarted_client.acme.startService()
+    await restarted_client.wait_until(
+        lambda: restarted_client.acme.current()[NAME,] != first or restarted_client.status["error"]
+    )
+    # pebble's clock did not move with the client's: the dates of the new certificate are off, but it is valid now
+    second = restarted_client.acme.current()[NAME,]
+    assert second.key_pem != first.key_pem, restarted_client.status
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_operator_renews_at_once(pebble: Start, run: Callable[..., Running]) -> None:
-    ca = pebble()
-    running = run(ca.ca)
-    first = await running.certificate()
-    await running.until(lambda: running.status["next_renewal"] > first.validity.start + DAY)
-    assert running.acme.renew() == ()
-    await running.until(lambda: running.acme.current()[NAME,] != first)
-    verified(running.acme.current()[NAME,], ca)
+async def test_renew_orders_a_certificate_at_once(start_pebble: StartPebble, start_client: StartClient) -> None:
+    pebble = start_pebble()
+    client = start_client(pebble.authority)
+    first = await client.certificate()
+    await client.wait_until(lambda: client.status["next_renewal"] > first.validity.start + DAY)
+    assert client.acme.renew() == ()
+    await client.wait_until(lambda: client.acme.current()[NAME,] != first)
+    verify(client.acme.current()[NAME,], pebble)
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_account_of_the_operator_s_is_bound(
-    pebble: Start, run: Callable[..., Running], tmp_path: Path, log: list[str]
+async def test_an_external_account_is_bound(
+    start_pebble: StartPebble, start_client: StartClient, tmp_path: Path, log: list[str]
 ) -> None:
-    ca = pebble(account_required=True)
-    assert "eab_hmac_key_file" in await run(ca.ca, name="without").error()
+    pebble = start_pebble(account_required=True)
+    assert "eab_hmac_key_file" in await start_client(pebble.authority, name="without").error()
     secret = tmp_path / "eab"
-    (key_id, value), *_ = EAB.items()
-    secret.write_text(f"{value}\n")
-    running = run(evolve(ca.ca, eab_key_id=key_id, eab_hmac_key_file=secret))
-    verified(await running.certificate(), ca)
-    assert not [line for line in log if value in line]
+    (key_id, mac_key), *_ = ACCOUNT_SECRETS.items()
+    secret.write_text(f"{mac_key}\n")
+    client = start_client(evolve(pebble.authority, eab_key_id=key_id, eab_hmac_key_file=secret))
+    verify(await client.certificate(), pebble)
+    assert not [line for line in log if mac_key in line]
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_wrong_secret_of_that_account_is_said(
-    pebble: Start, run: Callable[..., Running], tmp_path: Path
+async def test_a_wrong_key_of_an_external_account_is_reported(
+    start_pebble: StartPebble, start_client: StartClient, tmp_path: Path
 ) -> None:
-    ca = pebble(account_required=True)
+    pebble = start_pebble(account_required=True)
     secret = tmp_path / "eab"
     secret.write_text("d3Jvbmc")
-    error = await run(evolve(ca.ca, eab_key_id="kid-1", eab_hmac_key_file=secret)).error()
+    error = await start_client(evolve(pebble.authority, eab_key_id="kid-1", eab_hmac_key_file=secret)).error()
     assert "the CA" in error
     assert "d3Jvbmc" not in error
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_ca_that_has_forgotten_the_account_gets_a_new_one(
-    pebble: Start, run: Callable[..., Running], log: list[str]
+async def test_a_new_account_is_registered_if_the_ca_no_longer_knows_it(
+    start_pebble: StartPebble, start_client: StartClient, log: list[str]
 ) -> None:
-    ca = pebble()
-    running = run(ca.ca)
-    first = await running.certificate()
-    ca.stop_pebble()
-    ca.start_pebble()  # it knows nobody any more
-    running.acme.renew()
-    await running.until(lambda: running.acme.current()[NAME,] != first)
-    verified(running.acme.current()[NAME,], ca)
+    pebble = start_pebble()
+    client = start_client(pebble.authority)
+    first = await client.certificate()
+    pebble.stop_pebble()
+    pebble.start_pebble()  # its accounts are gone
+    client.acme.renew()
+    await client.wait_until(lambda: client.acme.current()[NAME,] != first)
+    verify(client.acme.current()[NAME,], pebble)
     assert [line for line in log if "registering a new one" in line]
-    assert list(running.directory.rglob("account.pem.retired-*"))
+    assert list(client.directory.rglob("account.pem.retired-*"))
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_deactivated_account_is_replaced(pebble: Start, run: Callable[..., Running], log: list[str]) -> None:
-    ca = pebble()
-    running = run(ca.ca)
-    first = await running.certificate()
-    account = AcmeStore(running.directory, log.append).account(ca.ca.directory)
+async def test_a_deactivated_account_is_replaced(
+    start_pebble: StartPebble, start_client: StartClient, log: list[str]
+) -> None:
+    pebble = start_pebble()
+    client = start_client(pebble.authority)
+    first = await client.certificate()
+    account = AcmeStore(client.directory, log.append).account(pebble.authority.directory)
     assert account is not None
     assert account.url is not None
-    asking = wire.Wire(ca.ca.directory, wire.connect(installed())(ca.ca), reactor, reactor.seconds)
-    await asking.post(wire.Signer(account.key, account.url), account.url, {"status": "deactivated"})
-    running.acme.renew()
-    await running.until(lambda: running.acme.current()[NAME,] != first)
-    verified(running.acme.current()[NAME,], ca)
+    acme_wire = wire.Wire(
+        pebble.authority.directory, wire.connect(installed())(pebble.authority), reactor, reactor.seconds
+    )
+    await acme_wire.post(wire.Signer(account.key, account.url), account.url, {"status": "deactivated"})
+    client.acme.renew()
+    await client.wait_until(lambda: client.acme.current()[NAME,] != first)
+    verify(client.acme.current()[NAME,], pebble)
     assert [line for line in log if "registering a new one" in line]
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"),
+    ("challenge_kind", "message"),
     [
         (
             ChallengeKind.TLS_ALPN,
@@ -297,85 +311,95 @@ async def test_a_deactivated_account_is_replaced(pebble: Start, run: Callable[..
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_a_port_that_is_closed_is_named(
-    pebble: Start, responder: Responder, run: Callable[..., Running], kind: ChallengeKind, said: str
+async def test_the_error_names_a_closed_port(
+    start_pebble: StartPebble,
+    responder: Responder,
+    start_client: StartClient,
+    challenge_kind: ChallengeKind,
+    message: str,
 ) -> None:
-    ca = pebble()
+    pebble = start_pebble()
     await responder.stop()
-    running = run(ca.ca, challenges=(kind,))
-    assert (await running.error()).startswith(said)
-    status = running.status
+    client = start_client(pebble.authority, challenges=(challenge_kind,))
+    assert (await client.error()).startswith(message)
+    status = client.status
     assert status["attempts"] == 1
     assert 290 < status["next_renewal"] - status["error_at"] < 340
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_name_without_an_address_is_said(pebble: Start, run: Callable[..., Running]) -> None:
-    ca = pebble()
-    ca.set_addresses(NAME)
-    error = await run(ca.ca, challenges=(ChallengeKind.HTTP,)).error()
+async def test_a_name_without_an_address_is_reported(start_pebble: StartPebble, start_client: StartClient) -> None:
+    pebble = start_pebble()
+    pebble.set_addresses(NAME)
+    error = await start_client(pebble.authority, challenges=(ChallengeKind.HTTP,)).error()
     assert NAME in error
     assert "the CA" in error
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_answer_of_somebody_else_s_is_said(
-    pebble: Start, responder: Responder, run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+async def test_a_wrong_response_to_a_challenge_is_reported(
+    start_pebble: StartPebble, responder: Responder, start_client: StartClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ca = pebble()
+    pebble = start_pebble()
     monkeypatch.setattr(responder, "add_http", lambda token, _: responder.tokens.update({token: "hello"}))
-    error = await run(ca.ca, challenges=(ChallengeKind.HTTP,)).error()
+    error = await start_client(pebble.authority, challenges=(ChallengeKind.HTTP,)).error()
     assert error.startswith(f"{NAME}: the CA did not get facaded's answer on port 80")
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_ca_that_is_down_leaves_the_work_to_the_next_one(pebble: Start, run: Callable[..., Running]) -> None:
-    down, up = pebble(), pebble()
-    down.stop_pebble()
-    running = run(down.ca, up.ca)
-    verified(await running.certificate(), up)
-    assert running.status["ca"] == up.ca.directory
+async def test_the_next_ca_is_used_if_the_first_is_down(start_pebble: StartPebble, start_client: StartClient) -> None:
+    stopped_ca, working_ca = start_pebble(), start_pebble()
+    stopped_ca.stop_pebble()
+    client = start_client(stopped_ca.authority, working_ca.authority)
+    verify(await client.certificate(), working_ca)
+    assert client.status["ca"] == working_ca.authority.directory
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_ca_that_is_down_is_tried_again_after_a_minute(pebble: Start, run: Callable[..., Running]) -> None:
-    ca = pebble()
-    ca.stop_pebble()
-    running = run(ca.ca)
-    assert "connection refused" in await running.error()
-    status = running.status
+async def test_a_ca_that_is_down_is_retried_after_a_minute(
+    start_pebble: StartPebble, start_client: StartClient
+) -> None:
+    pebble = start_pebble()
+    pebble.stop_pebble()
+    client = start_client(pebble.authority)
+    assert "connection refused" in await client.error()
+    status = client.status
     assert 55 < status["next_renewal"] - status["error_at"] < 70
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_ca_whose_own_certificate_is_not_trusted_is_not_asked(
-    pebble: Start, run: Callable[..., Running]
+async def test_a_ca_whose_own_certificate_is_not_trusted_is_not_used(
+    start_pebble: StartPebble, start_client: StartClient
 ) -> None:
-    ca = pebble()
-    assert "certificate verify failed" in await run(evolve(ca.ca, ca_file=None)).error()
+    pebble = start_pebble()
+    assert "certificate verify failed" in await start_client(evolve(pebble.authority, ca_file=None)).error()
 
 
 @pytest_twisted.ensureDeferred
-async def test_two_daemons_on_one_directory_order_once(pebble: Start, run: Callable[..., Running]) -> None:
-    ca = pebble()
-    one, other = run(ca.ca), run(ca.ca)
-    first = await one.certificate()
-    await other.until(lambda: other.acme.current() or other.status["error"])
-    assert ca.log.count("Added order") == 1, ca.log
-    other.acme.stopService()
-    other.acme.startService()  # it would look again within a minute
-    await other.until(other.acme.current)
-    assert other.acme.current()[NAME,] == first
-    assert ca.log.count("Added order") == 1
+async def test_two_clients_that_share_a_directory_place_one_order(
+    start_pebble: StartPebble, start_client: StartClient
+) -> None:
+    pebble = start_pebble()
+    first_client, second_client = start_client(pebble.authority), start_client(pebble.authority)
+    first = await first_client.certificate()
+    await second_client.wait_until(lambda: second_client.acme.current() or second_client.status["error"])
+    assert pebble.log.count("Added order") == 1, pebble.log
+    second_client.acme.stopService()
+    second_client.acme.startService()  # saves the wait: it looks again within a minute
+    await second_client.wait_until(second_client.acme.current)
+    assert second_client.acme.current()[NAME,] == first
+    assert pebble.log.count("Added order") == 1
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_ca_with_random_delays_and_many_refused_nonces_still_gives_a_certificate(
-    pebble: Start, run: Callable[..., Running]
+async def test_a_certificate_is_obtained_in_spite_of_random_delays_and_many_rejected_nonces(
+    start_pebble: StartPebble, start_client: StartClient
 ) -> None:
-    ca = pebble(PEBBLE_VA_NOSLEEP="0", PEBBLE_VA_SLEEPTIME="2", PEBBLE_WFE_NONCEREJECT="35", PEBBLE_AUTHZREUSE="100")
-    running = run(ca.ca)
-    first = await running.certificate()
-    running.acme.renew()
-    await running.until(lambda: running.acme.current()[NAME,] != first)
-    assert json.dumps(running.status)
+    pebble = start_pebble(
+        PEBBLE_VA_NOSLEEP="0", PEBBLE_VA_SLEEPTIME="2", PEBBLE_WFE_NONCEREJECT="35", PEBBLE_AUTHZREUSE="100"
+    )
+    client = start_client(pebble.authority)
+    first = await client.certificate()
+    client.acme.renew()
+    await client.wait_until(lambda: client.acme.current()[NAME,] != first)
+    assert json.dumps(client.status)

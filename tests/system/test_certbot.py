@@ -1,4 +1,4 @@
-"""certbot beside a daemon that is not root: in webroot mode through it, and its hook installs what it gets."""
+"""certbot with a daemon that does not run as root: the daemon serves the webroot, the deploy hook installs files."""
 
 import grp
 import os
@@ -18,20 +18,20 @@ from cryptography import x509
 from tests.process.daemon import Daemon, Registry, free_port, running
 from tests.process.handshakes import NAME, ask, shown
 from tests.system.pebble import Pebble
-from tests.system.test_acme import STRICT
-from tests.system.test_deploy_hook import GROUP, HOOK, USER, run_by_another
+from tests.system.test_acme import PEBBLE_ENVIRON
+from tests.system.test_deploy_hook import GROUP, HOOK, USER, facaded_as_other_user
 from tests.tls.authority import trusting
 
 HOST, CA_HOST, MAIN_HOST = "127.4.1.1", "127.4.1.2", "127.4.1.3"
 
-PATIENT = {**STRICT, "PEBBLE_WFE_NONCEREJECT": "0"}
-"""certbot tries a refused nonce once more, and no more."""
+CERTBOT_PEBBLE_ENVIRON = {**PEBBLE_ENVIRON, "PEBBLE_WFE_NONCEREJECT": "0"}
+"""No rejected nonces, because certbot retries only once."""
 
-IN_SERVICE = 2.0
-"""Seconds from the end of certbot, whose hook has installed the files, until they are in service."""
+SERVED_WITHIN = 2.0
+"""Limit in seconds from certbot's exit until the daemon serves the files that the hook installed."""
 
 COMMAND_TIME = 60.0
-"""Seconds after which certbot is ended."""
+"""Timeout of certbot in seconds."""
 
 SETTINGS = """
 hosts = ["{name}"]
@@ -47,31 +47,39 @@ url = "{main}"
 
 
 @define
-class Certbot:
-    """certbot, with all of its own and the webroot in `directory`, and pebble as its CA."""
+class CertbotClient:
+    """certbot, with its files and the webroot in `directory`, and pebble as its CA."""
 
     directory: Path
-    ca: Pebble
+    pebble: Pebble
 
     def run(self, command: str, *arguments: str) -> None:
-        own = self.directory / "certbot"
-        places = [f"--{name}-dir={own / name}" for name in ("config", "work", "logs")]
+        own_directory = self.directory / "certbot"
+        directory_options = [f"--{name}-dir={own_directory / name}" for name in ("config", "work", "logs")]
         hook = {"FACADED_TLS": str(self.directory / "tls"), "FACADED_GROUP": GROUP}
-        environ = os.environ | hook | {"REQUESTS_CA_BUNDLE": str(self.ca.directory / "api.pem")}
-        done = subprocess.run(
-            ["certbot", command, *places, "--non-interactive", "--server", self.ca.ca.directory, *arguments],
+        environ = os.environ | hook | {"REQUESTS_CA_BUNDLE": str(self.pebble.directory / "api.pem")}
+        completed = subprocess.run(
+            [
+                "certbot",
+                command,
+                *directory_options,
+                "--non-interactive",
+                "--server",
+                self.pebble.authority.directory,
+                *arguments,
+            ],
             env=environ,
             capture_output=True,
             text=True,
             timeout=COMMAND_TIME,
             check=False,
         )
-        assert done.returncode == 0, f"{done.stdout}{done.stderr}\n{self.ca.log}"
+        assert completed.returncode == 0, f"{completed.stdout}{completed.stderr}\n{self.pebble.log}"
 
     def order(self) -> None:
         webroot = f"--webroot-path={self.directory}/webroot"
-        agreed = ["--agree-tos", "--register-unsafely-without-email"]
-        self.run("certonly", "--webroot", webroot, "-d", NAME, *agreed, "--deploy-hook", f"sh {HOOK}")
+        registration_options = ["--agree-tos", "--register-unsafely-without-email"]
+        self.run("certonly", "--webroot", webroot, "-d", NAME, *registration_options, "--deploy-hook", f"sh {HOOK}")
 
     def renew(self) -> None:
         self.run("renew", "--force-renewal", "--no-random-sleep-on-renew")
@@ -79,21 +87,21 @@ class Certbot:
 
 @pytest.fixture
 def directory() -> Iterator[Path]:
-    """One that everybody may enter."""
-    with tempfile.TemporaryDirectory() as made:
-        Path(made).chmod(0o755)
-        yield Path(made)
+    """A directory that every user may enter."""
+    with tempfile.TemporaryDirectory() as temporary:
+        Path(temporary).chmod(0o755)
+        yield Path(temporary)
 
 
 def serial(daemon: Daemon) -> int:
     return x509.load_der_x509_certificate(shown(daemon)).serial_number
 
 
-def test_what_certbot_gets_and_renews_through_a_daemon_that_is_not_root_is_in_service_within_2_s(
+def test_a_daemon_without_root_serves_what_certbot_obtains_and_renews_within_2_s(
     needs: Callable[..., None], directory: Path
 ) -> None:
     needs("certbot", "pebble", "pebble-challtestsrv", root=True)
-    program = run_by_another(needs)
+    program = facaded_as_other_user(needs)
     (directory / "webroot").mkdir(mode=0o755)
     (directory / "run").mkdir()
     os.chown(directory / "run", pwd.getpwnam(USER).pw_uid, grp.getgrnam(GROUP).gr_gid)
@@ -102,26 +110,26 @@ def test_what_certbot_gets_and_renews_through_a_daemon_that_is_not_root_is_in_se
     environ = {"HOME": str(directory)}
     daemon = Daemon(directory / "run", settings, HOST, environ, [*program, "--config"], port=free_port(HOST))
     daemon.https = free_port(HOST)
-    ca = Pebble(directory / "pebble", CA_HOST, daemon.port, daemon.https, HOST, PATIENT)
-    certbot = Certbot(directory, ca)
+    pebble = Pebble(directory / "pebble", CA_HOST, daemon.port, daemon.https, HOST, CERTBOT_PEBBLE_ENVIRON)
+    certbot = CertbotClient(directory, pebble)
     with running(daemon, main):
         try:
-            ca.start()
+            pebble.start()
             daemon.start()
             root = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            root.load_verify_locations(cadata=ca.root().decode())
+            root.load_verify_locations(cadata=pebble.fetch_root().decode())
             with pytest.raises(ssl.SSLCertVerificationError):
                 ask(daemon, "/v2/", root)
             assert ask(daemon, "/v2/", trusting())[0] == 307
-            for step in (certbot.order, certbot.renew):
+            for action in (certbot.order, certbot.renew):
                 before = serial(daemon)
-                step()
-                done = time.monotonic()
-                daemon.wait_until(lambda before=before: serial(daemon) != before, "in service", IN_SERVICE)  # type: ignore[misc]
-                print(f"{step.__name__}: in service {time.monotonic() - done:.2f} s after certbot's end")
+                action()
+                certbot_ended = time.monotonic()
+                daemon.wait_until(lambda before=before: serial(daemon) != before, "the new certificate", SERVED_WITHIN)  # type: ignore[misc]
+                print(f"{action.__name__}: served {time.monotonic() - certbot_ended:.2f} s after certbot's exit")
                 ask(daemon, "/v2/", root)
             modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (directory / "tls" / NAME).iterdir()}
             assert modes == {"fullchain.pem": 0o640, "privkey.pem": 0o640}
             assert "BEGIN" not in daemon.log
         finally:
-            ca.stop()
+            pebble.stop()

@@ -1,4 +1,4 @@
-"""Every client pulls: each of them, by either way to answer, with the main registry well and failing."""
+"""Every client pulls with `answer` set to "auto" and to "serve", while the main registry works and while it fails."""
 
 import json
 import re
@@ -14,18 +14,18 @@ from attrs import define
 
 from tests.process.daemon import Daemon, running, wait_until
 from tests.system.clients import Docker, Podman
-from tests.system.conftest import TABLE
-from tests.system.images import INDEX, Image
-from tests.system.registries import Registry
-from tests.system.servers import PUBLISHER, Faulty
+from tests.system.conftest import PULL_ROWS
+from tests.system.images import INDEX, RandomImage
+from tests.system.registries import DockerRegistry
+from tests.system.servers import PUBLISHER, ManifestFaultProxy
 
 CLIENTS = ("docker", "ctr", "podman", "buildah", "skopeo")
-CREDS = ":".join(PUBLISHER)
+CREDENTIALS = ":".join(PUBLISHER)
 BACKENDS = """
 [[backend]]
 name = "main"
 url = "{main}"
-{main_more}
+{main_options}
 [[backend]]
 name = "second"
 url = "{second}"
@@ -35,19 +35,19 @@ rename = {rename}
 
 @define
 class Clients:
-    """All the clients."""
+    """All clients under test, by their names."""
 
     docker: Docker
     podman: Podman
 
-    def pull(self, client: str, image: str, creds: str | None = None) -> subprocess.CompletedProcess[str]:
+    def pull(self, client: str, image: str, credentials: str | None = None) -> subprocess.CompletedProcess[str]:
         owner = self.docker if client in ("docker", "ctr") else self.podman
         pull: Callable[[str, str | None], subprocess.CompletedProcess[str]] = getattr(owner, f"pull_with_{client}")
-        return pull(image, creds)
+        return pull(image, credentials)
 
-    def forget(self) -> None:
-        """Take up no more room than the next pull needs."""
-        self.podman.forget()
+    def delete_pulls(self) -> None:
+        """Delete what was pulled, to save disk space."""
+        self.podman.delete_pulls()
 
 
 @pytest.fixture(scope="module")
@@ -55,63 +55,68 @@ def clients(needs: Callable[..., None], tmp_path_factory: pytest.TempPathFactory
     needs("dockerd", "docker", "containerd", "ctr", "podman", "buildah", "skopeo", root=True)
     docker = Docker(tmp_path_factory.mktemp("docker"))
     try:
-        with tempfile.TemporaryDirectory() as short:  # podman takes no path of 50 characters
-            yield Clients(docker.start(), Podman(Path(short)))
+        with tempfile.TemporaryDirectory() as short_path:  # podman accepts no path of 50 characters or more
+            yield Clients(docker.start(), Podman(Path(short_path)))
     finally:
-        docker.end()
+        docker.stop()
 
 
 @pytest.fixture
-def main(needs: Callable[..., None], tmp_path: Path) -> Iterator[Registry]:
+def main(needs: Callable[..., None], tmp_path: Path) -> Iterator[DockerRegistry]:
     needs("docker-registry")
-    registry = Registry("main", tmp_path / "main", ("127.0.0.2", "127.0.0.4", "127.0.0.6"))
+    registry = DockerRegistry("main", tmp_path / "main", ("127.0.0.2", "127.0.0.4", "127.0.0.6"))
     try:
         yield registry.start()
     finally:
-        registry.end()
+        registry.stop()
 
 
 @pytest.fixture
-def second(needs: Callable[..., None], tmp_path: Path) -> Iterator[Registry]:
+def second(needs: Callable[..., None], tmp_path: Path) -> Iterator[DockerRegistry]:
     needs("docker-registry")
-    registry = Registry("second", tmp_path / "second", ("127.0.0.3", "127.0.0.5", "127.0.0.7"))
+    registry = DockerRegistry("second", tmp_path / "second", ("127.0.0.3", "127.0.0.5", "127.0.0.7"))
     try:
         yield registry.start()
     finally:
-        registry.end()
+        registry.stop()
 
 
-def settings(main: Registry, second: Registry, top: str, main_more: str = "", rename: str = "{}") -> str:
-    return top + BACKENDS.format(main=main.url, second=second.url, main_more=main_more, rename=rename)
+def render_settings(
+    main: DockerRegistry, second: DockerRegistry, top_options: str, main_options: str = "", rename: str = "{}"
+) -> str:
+    return top_options + BACKENDS.format(main=main.url, second=second.url, main_options=main_options, rename=rename)
 
 
-def pulled(clients: Clients, client: str, daemon: Daemon, name: str, creds: str | None = None) -> float:
-    """Pull through the daemon; gives the seconds it took."""
-    begun = time.monotonic()
-    done = clients.pull(client, f"127.0.0.1:{daemon.port}/{name}", creds)
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{daemon.log}"
-    return time.monotonic() - begun
+def pull_image(clients: Clients, client: str, daemon: Daemon, reference: str, credentials: str | None = None) -> float:
+    """Pull through the daemon; return how long it took in seconds."""
+    started = time.monotonic()
+    result = clients.pull(client, f"127.0.0.1:{daemon.port}/{reference}", credentials)
+    assert result.returncode == 0, f"{result.stdout}\n{result.stderr}\n{daemon.log}"
+    return time.monotonic() - started
 
 
 @pytest.mark.parametrize("answer", ["auto", "serve"])
 @pytest.mark.parametrize("client", CLIENTS)
 def test_every_client_pulls_by_tag_and_by_digest(
-    clients: Clients, tmp_path: Path, main: Registry, second: Registry, client: str, answer: str
+    clients: Clients, tmp_path: Path, main: DockerRegistry, second: DockerRegistry, client: str, answer: str
 ) -> None:
-    tagged, digested = Image.make(), Image.make()
-    main.publish(tagged, "org/app", "latest")
-    main.publish(digested, "org/app", "other")
-    daemon = Daemon(tmp_path, settings(main, second, f'repositories = ["org/*"]\nanswer = "{answer}"\n'))
+    tagged_image, digested_image = RandomImage.create(), RandomImage.create()
+    main.publish(tagged_image, "org/app", "latest")
+    main.publish(digested_image, "org/app", "other")
+    daemon = Daemon(tmp_path, render_settings(main, second, f'repositories = ["org/*"]\nanswer = "{answer}"\n'))
     with running(daemon):
         daemon.start()
-        for what, name in (("by tag", "org/app:latest"), ("by digest", f"org/app@{digested.digest}")):
-            took = pulled(clients, client, daemon, name)
-            TABLE.append((client, answer, what, f"{took:.1f} s", "main"))
-        served = " 307 main" in daemon.log and "manifests" in daemon.log
-        assert served
-        denied = clients.pull(client, f"127.0.0.1:{daemon.port}/evil/app:latest")
-        assert denied.returncode != 0
-        assert "not among the repositories" in denied.stdout + denied.stderr or "403" in denied.stderr
+        for reference_kind, reference in (
+            ("by tag", "org/app:latest"),
+            ("by digest", f"org/app@{digested_image.digest}"),
+        ):
+            pull_time = pull_image(clients, client, daemon, reference)
+            PULL_ROWS.append((client, answer, reference_kind, f"{pull_time:.1f} s", "main"))
+        was_redirected = " 307 main" in daemon.log and "manifests" in daemon.log
+        assert was_redirected
+        denial = clients.pull(client, f"127.0.0.1:{daemon.port}/evil/app:latest")
+        assert denial.returncode != 0
+        assert "not among the repositories" in denial.stdout + denial.stderr or "403" in denial.stderr
 
 
 SITUATIONS = ["refusing", "hanging", "no token server", "500", "429", "wrong digest"]
@@ -119,129 +124,133 @@ SITUATIONS = ["refusing", "hanging", "no token server", "500", "429", "wrong dig
 
 @pytest.mark.parametrize("situation", SITUATIONS)
 @pytest.mark.parametrize("client", CLIENTS)
-def test_a_served_pull_succeeds_at_the_first_try_whatever_the_main_registry_does(
-    clients: Clients, tmp_path: Path, main: Registry, second: Registry, client: str, situation: str
+def test_a_served_pull_succeeds_at_the_first_attempt_however_the_main_registry_fails(
+    clients: Clients, tmp_path: Path, main: DockerRegistry, second: DockerRegistry, client: str, situation: str
 ) -> None:
-    image = Image.make()
+    image = RandomImage.create()
     for registry in (main, second):
         registry.publish(image, "org/app", "latest")
-    top = 'repositories = ["org/*"]\nanswer = "serve"\n[health]\ninterval = "1h"\n'
-    front = Faulty("127.0.0.8", main.url)
-    front.start()
-    daemon = Daemon(tmp_path, settings(main, second, top).replace(main.url, front.url))
+    top_settings = 'repositories = ["org/*"]\nanswer = "serve"\n[health]\ninterval = "1h"\n'
+    proxy = ManifestFaultProxy("127.0.0.8", main.url)
+    proxy.start()
+    daemon = Daemon(tmp_path, render_settings(main, second, top_settings).replace(main.url, proxy.url))
     with running(daemon):
         daemon.start()
         assert daemon.status()["active"] == "main"
         match situation:
             case "refusing":
-                front.stop()
+                proxy.stop()
             case "hanging":
                 main.suspend(True)
             case "no token server":
                 main.tokens.stop()
             case _:
-                front.fault = situation
-        took = pulled(clients, client, daemon, "org/app:latest")
+                proxy.fault = situation
+        pull_time = pull_image(clients, client, daemon, "org/app:latest")
         main.suspend(False)
-        front.stop()
-        assert took < 15
+        proxy.stop()
+        assert pull_time < 15
         assert daemon.status()["active"] == "main" or situation in ("refusing", "hanging", "no token server")
-        TABLE.append((client, "serve", situation, f"{took:.1f} s", "second"))
-        assert second.cdn.asked
-        assert not main.cdn.asked
-        assert not any("user/image" in path for _, path in main.tokens.asked), "the placeholder"
+        PULL_ROWS.append((client, "serve", situation, f"{pull_time:.1f} s", "second"))
+        assert second.cdn.requests
+        assert not main.cdn.requests
+        assert not any("user/image" in path for _, path in main.tokens.requests), "a token for the placeholder scope"
 
 
-def test_what_only_the_second_has_is_pulled_and_what_neither_has_is_said_in_time(
-    clients: Clients, tmp_path: Path, main: Registry, second: Registry
+def test_an_image_that_only_the_second_has_is_pulled_and_one_that_neither_has_is_reported_within_5_s(
+    clients: Clients, tmp_path: Path, main: DockerRegistry, second: DockerRegistry
 ) -> None:
-    second.publish(Image.make(), "org/only", "latest")
-    daemon = Daemon(tmp_path, settings(main, second, 'repositories = ["org/*"]\n'))
+    second.publish(RandomImage.create(), "org/only", "latest")
+    daemon = Daemon(tmp_path, render_settings(main, second, 'repositories = ["org/*"]\n'))
     with running(daemon):
         daemon.start()
-        pulled(clients, "podman", daemon, "org/only:latest")
-        begun = time.monotonic()
-        asked = {"User-Agent": "containers/5"}
-        status, _, body = daemon.get("/v2/org/none/manifests/latest", headers=asked)
+        pull_image(clients, "podman", daemon, "org/only:latest")
+        started = time.monotonic()
+        podman_headers = {"User-Agent": "containers/5"}
+        status, _, body = daemon.get("/v2/org/none/manifests/latest", headers=podman_headers)
         assert (status, json.loads(body)["errors"][0]["code"]) == (404, "MANIFEST_UNKNOWN")
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - started < 5
         main.kill()
-        status, headers, body = daemon.get("/v2/org/nothing/manifests/latest", headers=asked)
+        status, headers, body = daemon.get("/v2/org/nothing/manifests/latest", headers=podman_headers)
         assert (status, headers["Retry-After"]) == (503, "5")
         message = json.loads(body)["errors"][0]["message"]
         assert "main fails (connection refused)" in message
         assert "second does not have it" in message
 
 
-def test_skopeo_lists_tags_with_paging(clients: Clients, tmp_path: Path, main: Registry, second: Registry) -> None:
-    image, tags = Image.make(), [f"v{number}" for number in range(5)]
+def test_skopeo_lists_tags_with_paging(
+    clients: Clients, tmp_path: Path, main: DockerRegistry, second: DockerRegistry
+) -> None:
+    image, tags = RandomImage.create(), [f"v{number}" for number in range(5)]
     for tag in tags:
         main.publish(image, "theirs/app", tag)
-    front = Faulty("127.0.0.8", main.url)
-    front.start()
-    renamed = settings(main, second, 'repositories = ["org/*"]\n', main_more='rename = { "org/*" = "theirs/*" }')
-    daemon = Daemon(tmp_path, renamed.replace(main.url, front.url))
+    proxy = ManifestFaultProxy("127.0.0.8", main.url)
+    proxy.start()
+    renamed_settings = render_settings(
+        main, second, 'repositories = ["org/*"]\n', main_options='rename = { "org/*" = "theirs/*" }'
+    )
+    daemon = Daemon(tmp_path, renamed_settings.replace(main.url, proxy.url))
     with running(daemon):
         daemon.start()
         image_name = f"docker://127.0.0.1:{daemon.port}/org/app"
-        listed = subprocess.run(
+        tag_listing = subprocess.run(
             ["skopeo", "list-tags", "--tls-verify=false", image_name], capture_output=True, text=True, check=True
         )
-        assert sorted(json.loads(listed.stdout)["Tags"]) == tags
+        assert sorted(json.loads(tag_listing.stdout)["Tags"]) == tags
         assert daemon.log.count("GET /v2/org/app/tags/list 200 main (containers?)") == 3, "three pages"
-    front.stop()
+    proxy.stop()
 
 
 @pytest.mark.parametrize("client", ["docker", "podman", "skopeo", "ctr"])
-def test_a_renamed_image_is_pulled_from_either_registry(
-    clients: Clients, tmp_path: Path, main: Registry, second: Registry, client: str
+def test_a_renamed_image_is_pulled_from_both_registries(
+    clients: Clients, tmp_path: Path, main: DockerRegistry, second: DockerRegistry, client: str
 ) -> None:
-    images = [Image.make(), Image.make()]
+    images = [RandomImage.create(), RandomImage.create()]
     for tag, image in enumerate(images):
         main.publish(image, "org/app", f"v{tag}")
         second.publish(image, "gh-org/app", f"v{tag}")
-    renames = {"main_more": 'rename = { "*" = "org/*" }', "rename": '{ "*" = "gh-org/*" }'}
-    daemon = Daemon(tmp_path, settings(main, second, 'repositories = ["*"]\n', **renames))
+    renames = {"main_options": 'rename = { "*" = "org/*" }', "rename": '{ "*" = "gh-org/*" }'}
+    daemon = Daemon(tmp_path, render_settings(main, second, 'repositories = ["*"]\n', **renames))
     with running(daemon):
         daemon.start()
-        pulled(clients, client, daemon, "app:v0")
-        assert main.cdn.asked
+        pull_image(clients, client, daemon, "app:v0")
+        assert main.cdn.requests
         main.kill()
-        pulled(clients, client, daemon, "app:v1")
-        assert second.cdn.asked
+        pull_image(clients, client, daemon, "app:v1")
+        assert second.cdn.requests
 
 
 @pytest.mark.parametrize("client", CLIENTS)
 def test_a_private_image_is_pulled_with_the_client_s_own_login(
-    clients: Clients, tmp_path: Path, main: Registry, second: Registry, client: str
+    clients: Clients, tmp_path: Path, main: DockerRegistry, second: DockerRegistry, client: str
 ) -> None:
-    main.publish(Image.make(), "org/private", "latest")
+    main.publish(RandomImage.create(), "org/private", "latest")
     main.tokens.private.add("org/private")
-    top = 'repositories = ["org/*"]\n'
-    daemon = Daemon(tmp_path, f'{top}[[backend]]\nname = "main"\nurl = "{main.url}"\nauth = "client"\n')
+    top_settings = 'repositories = ["org/*"]\n'
+    daemon = Daemon(tmp_path, f'{top_settings}[[backend]]\nname = "main"\nurl = "{main.url}"\nauth = "client"\n')
     with running(daemon):
         daemon.start()
-        refused = clients.pull(client, f"127.0.0.1:{daemon.port}/org/private:latest")
-        assert refused.returncode != 0
-        pulled(clients, client, daemon, "org/private:latest", CREDS)
-        TABLE.append((client, "client's login", "private image", "", "main"))
+        rejection = clients.pull(client, f"127.0.0.1:{daemon.port}/org/private:latest")
+        assert rejection.returncode != 0
+        pull_image(clients, client, daemon, "org/private:latest", CREDENTIALS)
+        PULL_ROWS.append((client, "client's login", "private image", "", "main"))
         assert "Bearer" not in daemon.log
         assert PUBLISHER[1] not in daemon.log
-        assert second.tokens.asked == []
-        assert second.cdn.asked == []
+        assert second.tokens.requests == []
+        assert second.cdn.requests == []
 
 
-def test_a_registry_that_hands_out_blobs_itself_is_redirected_to_relayed_or_named(
+def test_blobs_without_a_cdn_are_redirected_to_the_registry_relayed_or_refused_with_a_remedy(
     clients: Clients, tmp_path: Path
 ) -> None:
     hosts = ("127.0.0.2", "127.0.0.4", "127.0.0.6")
-    image = Image.make(300_000)
+    image = RandomImage.create(300_000)
     digest, blob = max(image.blobs.items(), key=lambda item: len(item[1]))
     podman = {"User-Agent": "containers/5"}
-    for case, tokens, relays in (("public", False, False), ("named", True, False), ("relayed", True, True)):
+    for case, tokens, relays in (("public", False, False), ("refused", True, False), ("relayed", True, True)):
         directory = tmp_path / case
         directory.mkdir()
-        registry = Registry("main", directory / "main", hosts, redirects=False, demands_tokens=tokens)
+        registry = DockerRegistry("main", directory / "main", hosts, redirects_blobs=False, requires_tokens=tokens)
         backend = f'[[backend]]\nname = "main"\nurl = "{registry.url}"\nrelay_blobs = {str(relays).lower()}\n'
         daemon = Daemon(directory, f'repositories = ["org/*"]\nanswer = "serve"\n{backend}')
         try:
@@ -253,7 +262,7 @@ def test_a_registry_that_hands_out_blobs_itself_is_redirected_to_relayed_or_name
                 match case:
                     case "public":
                         assert (status, headers["Location"]) == (307, registry.url + path)
-                    case "named":
+                    case "refused":
                         assert status == 502
                         assert b"relay_blobs = true" in body
                         continue
@@ -265,35 +274,36 @@ def test_a_registry_that_hands_out_blobs_itself_is_redirected_to_relayed_or_name
                         status, headers, body = daemon.get(path, headers=podman, method="HEAD")
                         assert (status, headers["Content-Length"], body) == (200, str(len(blob)), b"")
                 for client in CLIENTS:
-                    pulled(clients, client, daemon, "org/app:latest")
-                    TABLE.append((client, "serve", f"no CDN, {case}", "", "main"))
+                    pull_image(clients, client, daemon, "org/app:latest")
+                    PULL_ROWS.append((client, "serve", f"no CDN, {case}", "", "main"))
         finally:
-            registry.end()
+            registry.stop()
 
 
-def test_a_signature_attached_to_an_image_is_found(
-    clients: Clients, tmp_path: Path, main: Registry, second: Registry
+def test_a_signature_of_an_image_can_be_fetched(
+    clients: Clients, tmp_path: Path, main: DockerRegistry, second: DockerRegistry
 ) -> None:
-    """docker-registry has no referrers API: clients fall back to the tag that the digest makes."""
-    image, signature = Image.make(), Image.make()
+    """docker-registry has no referrers API, so clients fall back to the referrers tag, which contains the digest."""
+    image, signature = RandomImage.create(), RandomImage.create()
     main.publish(image, "org/app", "latest")
     main.publish(signature, "org/app", image.digest.replace(":", "-"))
-    daemon = Daemon(tmp_path, settings(main, second, 'repositories = ["org/*"]\n'))
+    daemon = Daemon(tmp_path, render_settings(main, second, 'repositories = ["org/*"]\n'))
     with running(daemon):
         daemon.start()
-        asked = {"User-Agent": "oras-go", "Accept": INDEX}
-        assert daemon.get(f"/v2/org/app/referrers/{image.digest}", headers=asked)[0] == 404
+        oras_headers = {"User-Agent": "oras-go", "Accept": INDEX}
+        assert daemon.get(f"/v2/org/app/referrers/{image.digest}", headers=oras_headers)[0] == 404
         path = f"/v2/org/app/manifests/{image.digest.replace(':', '-')}"
-        status, headers, _ = daemon.get(path, headers=asked)
+        status, headers, _ = daemon.get(path, headers=oras_headers)
         assert (status, headers["Docker-Content-Digest"]) == (200, signature.digest)
 
 
 LARGE = 200_000_000
+"""Size of a large layer in bytes."""
 
 
 @pytest.fixture
-def large() -> Image:
-    return Image.make(LARGE, platforms=("amd64",))
+def large() -> RandomImage:
+    return RandomImage.create(LARGE, platforms=("amd64",))
 
 
 @pytest.mark.parametrize("answer", ["auto", "serve"])
@@ -301,61 +311,61 @@ def test_layers_do_not_pass_through_the_daemon(
     clients: Clients,
     needs: Callable[..., None],
     tmp_path: Path,
-    main: Registry,
-    second: Registry,
-    large: Image,
+    main: DockerRegistry,
+    second: DockerRegistry,
+    large: RandomImage,
     answer: str,
 ) -> None:
     needs("strace")
     main.publish(large, "org/large", "latest")
-    daemon = Daemon(tmp_path, settings(main, second, f'repositories = ["org/*"]\nanswer = "{answer}"\n'))
+    daemon = Daemon(tmp_path, render_settings(main, second, f'repositories = ["org/*"]\nanswer = "{answer}"\n'))
     with running(daemon):
         daemon.start()
-        pulled(clients, "skopeo", daemon, "org/large:latest")
+        pull_image(clients, "skopeo", daemon, "org/large:latest")
         assert daemon.process is not None
-        before = resident(daemon)
+        before = resident_memory(daemon)
         for client in CLIENTS:
-            traced = tmp_path / f"{client}.strace"
-            watching = ["strace", "-f", "-qq", "-p", str(daemon.process.pid), "-o", str(traced)]
+            trace_file = tmp_path / f"{client}.strace"
+            strace_command = ["strace", "-f", "-qq", "-p", str(daemon.process.pid), "-o", str(trace_file)]
             calls = "trace=read,write,readv,writev,recvfrom,sendto,recvmsg,sendmsg,sendfile"
-            tracer = subprocess.Popen([*watching, "-e", calls])
-            wait_until(lambda traced=traced: traced.exists(), "strace")  # type: ignore[misc]
-            pulled(clients, client, daemon, "org/large:latest")
+            tracer = subprocess.Popen([*strace_command, "-e", calls])
+            wait_until(lambda trace_file=trace_file: trace_file.exists(), "strace")  # type: ignore[misc]
+            pull_image(clients, client, daemon, "org/large:latest")
             tracer.terminate()
             tracer.wait()
-            moved = sum(int(count) for count in re.findall(r"\) = (\d+)$", traced.read_text(), re.MULTILINE))
-            TABLE.append((client, answer, "200 MB layer", f"{moved / 1000:.0f} kB through", "main"))
-            assert 0 < moved < 200_000
-            clients.forget()
-        grown = resident(daemon) - before
-        TABLE.append(("all", answer, "memory grown", f"{grown / 1000:.0f} kB", "main"))
-        assert grown < 10 << 20
+            bytes_moved = sum(int(count) for count in re.findall(r"\) = (\d+)$", trace_file.read_text(), re.MULTILINE))
+            PULL_ROWS.append((client, answer, "200 MB layer", f"{bytes_moved / 1000:.0f} kB via daemon", "main"))
+            assert 0 < bytes_moved < 200_000
+            clients.delete_pulls()
+        memory_growth = resident_memory(daemon) - before
+        PULL_ROWS.append(("all", answer, "memory growth", f"{memory_growth / 1000:.0f} kB", "main"))
+        assert memory_growth < 10 << 20
 
 
-def resident(daemon: Daemon) -> int:
-    """Bytes of memory that the daemon has."""
+def resident_memory(daemon: Daemon) -> int:
+    """Return the resident memory of the daemon in bytes."""
     assert daemon.process is not None
     status = Path(f"/proc/{daemon.process.pid}/status").read_text()
-    found = re.search(r"^VmRSS:\s+(\d+) kB", status, re.MULTILINE)
-    assert found is not None
-    return int(found[1]) * 1024
+    match = re.search(r"^VmRSS:\s+(\d+) kB", status, re.MULTILINE)
+    assert match is not None
+    return int(match[1]) * 1024
 
 
-def test_a_client_from_another_ecosystem_pulls(
-    clients: Clients, tmp_path: Path, main: Registry, second: Registry
+def test_python_dxf_pulls_from_both_registries(
+    clients: Clients, tmp_path: Path, main: DockerRegistry, second: DockerRegistry
 ) -> None:
-    """python-dxf is a registry client on requests, which drops Authorization when a redirect leads to another host."""
-    image = Image.make()
+    """python-dxf uses requests, which drops the Authorization header when a redirect leads to another host."""
+    image = RandomImage.create()
     for registry in (main, second):
         registry.publish(image, "org/app", "latest")
-    daemon = Daemon(tmp_path, settings(main, second, 'repositories = ["org/*"]\n'))
+    daemon = Daemon(tmp_path, render_settings(main, second, 'repositories = ["org/*"]\n'))
     with running(daemon):
         daemon.start()
-        for situation in ("well", "refusing"):
+        for situation in ("working", "refusing"):
             client = dxf.DXF(f"127.0.0.1:{daemon.port}", "org/app", insecure=True)
-            _, head = client.get_manifest_and_response("latest")
-            assert head.headers["Docker-Content-Digest"] == image.digest
+            _, response = client.get_manifest_and_response("latest")
+            assert response.headers["Docker-Content-Digest"] == image.digest
             for digest, blob in image.blobs.items():
-                assert b"".join(client.pull_blob(digest)) == blob  # type: ignore[arg-type]  # no size is asked for
-            TABLE.append(("python-dxf", "auto", situation, "", "main" if situation == "well" else "second"))
+                assert b"".join(client.pull_blob(digest)) == blob  # type: ignore[arg-type]  # called without get_size
+            PULL_ROWS.append(("python-dxf", "auto", situation, "", "main" if situation == "working" else "second"))
             main.kill()

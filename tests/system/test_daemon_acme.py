@@ -1,11 +1,10 @@
-"""A daemon that gets its certificates from a real CA by itself, from its first start on."""
+"""A daemon obtains and renews certificates from a real CA, beginning with its first start."""
 
 import re
 import signal
 import socket
 import ssl
 import stat
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,19 +13,19 @@ import pytest
 from attrs import define
 from cryptography import x509
 
-from tests.process.daemon import Daemon, Registry, free_port, running
+from tests.process.daemon import TWISTD, Daemon, Registry, free_port, running
 from tests.process.handshakes import NAME, ask, connected, shown
-from tests.system.pebble import EAB, Pebble
-from tests.system.test_acme import STRICT
+from tests.system.pebble import ACCOUNT_SECRETS, Pebble
+from tests.system.test_acme import PEBBLE_ENVIRON
 from tests.tls.authority import trusting
 
 HOST, CA_HOST, MAIN_HOST = "127.4.0.1", "127.4.0.2", "127.4.0.3"
 
-FIRST = 10.0
-"""Seconds within which a fresh daemon has a verified certificate in service."""
+FIRST_CERTIFICATE = 10.0
+"""Limit in seconds for a new daemon to serve a verified certificate."""
 
-SOON = 2.0
-"""Seconds within which one that was kept, or is there already, is in service."""
+STOPPED_WITHIN = 2.0
+"""Limit in seconds for the daemon to stop while the CA hangs."""
 
 SETTINGS = """
 hosts = ["{name}"]
@@ -53,14 +52,13 @@ system_default = limits
 [limits]
 MaxProtocol = TLSv1.2
 """
-"""OpenSSL's settings for a daemon to which everybody is a client of TLS 1.2, a validator as well."""
+"""OpenSSL settings that limit the daemon to TLS 1.2 for all clients, the CA's validator included."""
 
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
-TWISTD = [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile=", "facaded", "--config"]
 
 
-def verifying(root: bytes, version: str = "") -> ssl.SSLContext:
-    """A client's context that trusts this root alone, and speaks one version of TLS alone if it is told so."""
+def verifying_context(root: bytes, version: str = "") -> ssl.SSLContext:
+    """Return a client's context that trusts only this root (PEM) and, if `version` is set, speaks only it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(cadata=root.decode())
     if version:
@@ -69,108 +67,115 @@ def verifying(root: bytes, version: str = "") -> ssl.SSLContext:
 
 
 def serial(daemon: Daemon) -> int:
-    """That of the certificate in service."""
+    """Return the serial number of the certificate that the daemon serves."""
     return x509.load_der_x509_certificate(shown(daemon)).serial_number
 
 
-def secrets_of(daemon: Daemon) -> set[str]:
-    """What must not be in a log: lines of keys, and the account's secret at the CA.
+def secrets_on_disk(daemon: Daemon) -> set[str]:
+    """Return what must not appear in a log: the lines of private keys, and the key for external account binding.
 
-    Not the tokens of http-01: they are in the paths that the CA asks for, which the access log has.
+    The tokens of http-01 are no secrets: they are in the paths that the CA requests, which the access log contains.
     """
     texts = [path.read_text() for path in (daemon.directory / "state" / "acme").rglob("*.pem")]
     lines = {line for text in texts for line in text.partition("-----END PRIVATE")[0].splitlines()[1:]}
-    return lines | set(EAB.values())
+    return lines | set(ACCOUNT_SECRETS.values())
 
 
-def open_to_others(directory: Path) -> list[str]:
-    """Files that are not 0600 and directories that are not 0700."""
+def files_with_wrong_modes(directory: Path) -> list[str]:
+    """Return the files whose mode is not 0600 and the directories whose mode is not 0700, with their modes."""
     modes = {path: stat.S_IMODE(path.stat().st_mode) for path in [directory, *directory.rglob("*")]}
     return [f"{path}: {mode:o}" for path, mode in modes.items() if mode != (0o700 if path.is_dir() else 0o600)]
 
 
 @define
 class Lab:
-    """A CA that wants an account to be bound, a registry, and a daemon that has nothing yet."""
+    """A CA that demands external account binding, a registry, and a daemon without any state."""
 
-    ca: Pebble
+    pebble: Pebble
     main: Registry
     daemon: Daemon
 
     def write_settings(self, challenge: str = "tls-alpn-01") -> None:
-        """To be called when the CA has its port."""
-        (key_id, value), *_ = EAB.items()
+        """Write the daemon's settings; the CA must have started, because they contain its port."""
+        (key_id, mac_key), *_ = ACCOUNT_SECRETS.items()
         secret = self.daemon.directory / "eab"
         secret.touch(0o600)
-        secret.write_text(value)
+        secret.write_text(mac_key)
         self.daemon.write_settings(
             SETTINGS.format(
-                name=NAME, challenge=challenge, ca=self.ca.ca, main=self.main.url, key_id=key_id, secret=secret
+                name=NAME,
+                challenge=challenge,
+                ca=self.pebble.authority,
+                main=self.main.url,
+                key_id=key_id,
+                secret=secret,
             )
         )
 
-    def verifies(self, version: str = "") -> bool:
-        """Whether a client that trusts the CA's root alone gets an answer."""
+    def is_verified(self, version: str = "") -> bool:
+        """Return whether a client that trusts only the CA's root gets a response."""
         try:
-            return ask(self.daemon, "/v2/", verifying(self.ca.root(), version))[0] == 307
+            return ask(self.daemon, "/v2/", verifying_context(self.pebble.fetch_root(), version))[0] == 307
         except OSError:
             return False
 
-    def starts(self) -> None:
-        """Start a fresh daemon, and wait until it has a verified certificate."""
-        self.ca.start()
+    def start_with_certificate(self) -> None:
+        """Start the CA and the daemon, and wait until the daemon serves a verified certificate."""
+        self.pebble.start()
         self.write_settings()
         self.daemon.start()
-        self.daemon.wait_until(self.verifies, "verified", FIRST)
+        self.daemon.wait_until(self.is_verified, "verified", FIRST_CERTIFICATE)
 
-    def renews(self) -> float:
-        """Ask for another certificate; gives the seconds until it is in service."""
+    def renew(self) -> float:
+        """Renew the certificate; return the seconds until the daemon serves the new one."""
         before, begun = serial(self.daemon), time.monotonic()
         assert self.daemon.run("renew").returncode == 0
-        self.daemon.wait_until(lambda: serial(self.daemon) != before, "another is in service", FIRST)
+        self.daemon.wait_until(lambda: serial(self.daemon) != before, "the new certificate", FIRST_CERTIFICATE)
         return time.monotonic() - begun
 
-    def orders(self) -> int:
-        return self.ca.log.count("Added order")
+    def count_orders(self) -> int:
+        return self.pebble.log.count("Added order")
 
 
 @pytest.fixture
 def lab(needs: Callable[..., None], tmp_path: Path) -> Iterator[Lab]:
-    """Only the registry is started. What holds of every daemon's log and files is looked at in the end."""
+    """A lab whose registry is started; at the end, its log must have no secrets, its files no wrong modes."""
     needs("pebble", "pebble-challtestsrv")
     daemon = Daemon(tmp_path, "", HOST, port=free_port(HOST), https=free_port(HOST))
-    ca = Pebble(tmp_path / "pebble", CA_HOST, daemon.port, daemon.https, HOST, dict(STRICT), account_required=True)
-    made = Lab(ca, Registry(MAIN_HOST).start(), daemon)
-    with running(made.daemon, made.main):
+    pebble = Pebble(
+        tmp_path / "pebble", CA_HOST, daemon.port, daemon.https, HOST, dict(PEBBLE_ENVIRON), account_required=True
+    )
+    lab = Lab(pebble, Registry(MAIN_HOST).start(), daemon)
+    with running(lab.daemon, lab.main):
         try:
-            yield made
-            assert [secret for secret in secrets_of(daemon) if secret in daemon.log] == []
+            yield lab
+            assert [secret for secret in secrets_on_disk(daemon) if secret in daemon.log] == []
             assert "Traceback" not in daemon.log
             assert "Unhandled" not in daemon.log
-            assert open_to_others(daemon.directory / "state" / "acme") == []
+            assert files_with_wrong_modes(daemon.directory / "state" / "acme") == []
         finally:
-            ca.stop()
+            pebble.stop()
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("challenge", ["tls-alpn-01", "http-01"])
-def test_a_fresh_daemon_has_a_verified_certificate_in_service_within_10_s(
+def test_a_new_daemon_serves_a_verified_certificate_within_10_s(
     lab: Lab, tmp_path: Path, challenge: str, version: str
 ) -> None:
-    lab.ca.start()
+    lab.pebble.start()
     lab.write_settings(challenge)
     if version == "1.2":
         (tmp_path / "openssl.cnf").write_text(TLS_1_2)
         lab.daemon.environ["OPENSSL_CONF"] = str(tmp_path / "openssl.cnf")
     begun = time.monotonic()
     lab.daemon.spawn()
-    lab.daemon.wait_until(lambda: lab.verifies(version), "verified", FIRST)
+    lab.daemon.wait_until(lambda: lab.is_verified(version), "verified", FIRST_CERTIFICATE)
     took = time.monotonic() - begun
     print(f"{challenge}, TLS {version}: {took:.2f} s")
-    assert took <= FIRST
-    assert lab.verifies("1.2")
-    assert lab.verifies("1.3") == (version == "1.3"), "or the validator did not speak the version of this test"
-    assert lab.orders() == 1
+    assert took <= FIRST_CERTIFICATE
+    assert lab.is_verified("1.2")
+    assert lab.is_verified("1.3") == (version == "1.3"), "the CA's validator used the wrong TLS version"
+    assert lab.count_orders() == 1
     (certificate,) = lab.daemon.status()["certificates"]
     assert certificate["names"] == [NAME]
     assert certificate["issuer"].startswith("Pebble")
@@ -181,71 +186,69 @@ def test_a_fresh_daemon_has_a_verified_certificate_in_service_within_10_s(
     assert lab.daemon.stop() == 0
 
 
-def test_it_is_ready_and_answers_with_a_self_signed_certificate_while_the_ca_hangs(lab: Lab) -> None:
-    lab.ca.start().stop_pebble()
+def test_the_daemon_is_ready_with_a_self_signed_certificate_while_the_ca_hangs(lab: Lab) -> None:
+    lab.pebble.start().stop_pebble()
     lab.write_settings()
-    with socket.create_server((CA_HOST, lab.ca.port)):  # which accepts, and says nothing
-        assert lab.daemon.spawn().wait_until(lambda: lab.daemon.ready, "ready") < FIRST
+    with socket.create_server((CA_HOST, lab.pebble.api_port)):  # accepts connections, and sends nothing
+        assert lab.daemon.spawn().wait_until(lambda: lab.daemon.ready, "ready") < FIRST_CERTIFICATE
         assert ask(lab.daemon, "/v2/", trusting())[0] == 307
         with pytest.raises(ssl.SSLCertVerificationError, match="self-signed"):
             ask(lab.daemon, "/v2/", ssl.create_default_context())
-        ordered, own = lab.daemon.status()["certificates"]
+        ordered, self_signed = lab.daemon.status()["certificates"]
         assert (ordered["names"], ordered["from"], ordered["until"]) == ([NAME], "ACME", None)
-        assert own["from"] == "self-signed"
+        assert self_signed["from"] == "self-signed"
         assert lab.daemon.run("status").returncode in (0, 1)
         begun = time.monotonic()
         assert lab.daemon.stop() == 0
-        assert time.monotonic() - begun < SOON, "an order that hangs does not hold up the end"
+        assert time.monotonic() - begun < STOPPED_WITHIN, "a pending order delayed the stop"
 
 
-def test_renew_brings_another_certificate_and_keeps_connections_and_a_killed_daemon_does_not_order_again(
-    lab: Lab,
-) -> None:
-    lab.starts()
+def test_a_renewal_keeps_connections_and_a_killed_daemon_serves_the_new_certificate_without_an_order(lab: Lab) -> None:
+    lab.start_with_certificate()
     first = serial(lab.daemon)
-    with connected(lab.daemon, verifying(lab.ca.root())) as kept:
-        took = lab.renews()
-        kept.sendall(f"GET /v2/ HTTP/1.1\r\nHost: {NAME}\r\n\r\n".encode())
-        assert kept.recv(100).startswith(b"HTTP/1.1 ")
-        assert x509.load_der_x509_certificate(kept.getpeercert(binary_form=True) or b"").serial_number == first
+    with connected(lab.daemon, verifying_context(lab.pebble.fetch_root())) as connection:
+        took = lab.renew()
+        connection.sendall(f"GET /v2/ HTTP/1.1\r\nHost: {NAME}\r\n\r\n".encode())
+        assert connection.recv(100).startswith(b"HTTP/1.1 ")
+        assert x509.load_der_x509_certificate(connection.getpeercert(binary_form=True) or b"").serial_number == first
     print(f"renewed in {took:.2f} s")
-    assert lab.verifies()
-    renewed, orders = serial(lab.daemon), lab.orders()
-    assert orders == 2
-    assert [each["error"] for each in lab.daemon.status()["certificates"]] == [None]
+    assert lab.is_verified()
+    renewed, order_count = serial(lab.daemon), lab.count_orders()
+    assert order_count == 2
+    assert [certificate["error"] for certificate in lab.daemon.status()["certificates"]] == [None]
     lab.daemon.kill()
     lab.daemon.start()
     assert serial(lab.daemon) == renewed, "at once"
-    assert lab.verifies()
-    time.sleep(0.5)  # an order would have begun by now
-    assert lab.orders() == orders
+    assert lab.is_verified()
+    time.sleep(0.5)  # long enough for an order to begin
+    assert lab.count_orders() == order_count
 
 
-def test_a_ca_that_is_down_is_told_of_and_asked_at_once_by_renew_when_it_is_up(lab: Lab) -> None:
-    lab.ca.start()
-    root = lab.ca.root()
-    lab.ca.stop_pebble()
+def test_the_status_shows_that_the_ca_is_down_and_renew_retries_at_once(lab: Lab) -> None:
+    lab.pebble.start()
+    root = lab.pebble.fetch_root()
+    lab.pebble.stop_pebble()
     lab.write_settings()
     lab.daemon.start()
 
-    def told() -> str:
+    def acme_error() -> str:
         return str(lab.daemon.status()["certificates"][0]["error"] or "")
 
-    lab.daemon.wait_until(told, "status tells of it")
-    assert "connection refused" in told()
+    lab.daemon.wait_until(acme_error, "an error in the status")
+    assert "connection refused" in acme_error()
     assert f"no certificate for {NAME} from ACME: " in lab.daemon.run("status").stdout
     with pytest.raises(ssl.SSLCertVerificationError):
-        ask(lab.daemon, "/v2/", verifying(root))
+        ask(lab.daemon, "/v2/", verifying_context(root))
     assert ask(lab.daemon, "/v2/", trusting())[0] == 307
-    lab.ca.start_pebble()
-    asked = lab.daemon.run("renew")
-    assert (asked.returncode, asked.stderr) == (0, "")
-    lab.daemon.wait_until(lab.verifies, "verified", FIRST)
-    assert [each["error"] for each in lab.daemon.status()["certificates"]] == [None]
+    lab.pebble.start_pebble()
+    renewal = lab.daemon.run("renew")
+    assert (renewal.returncode, renewal.stderr) == (0, "")
+    lab.daemon.wait_until(lab.is_verified, "verified", FIRST_CERTIFICATE)
+    assert [certificate["error"] for certificate in lab.daemon.status()["certificates"]] == [None]
 
 
-def test_under_twistd_it_gets_one_as_well(lab: Lab) -> None:
+def test_a_daemon_under_twistd_obtains_a_certificate(lab: Lab) -> None:
     lab.daemon.arguments = TWISTD
-    lab.starts()
-    assert lab.orders() == 1
-    assert lab.daemon.stop() in (0, -signal.SIGTERM), "twistd ends by the signal that it was sent"
+    lab.start_with_certificate()
+    assert lab.count_orders() == 1
+    assert lab.daemon.stop() in (0, -signal.SIGTERM), "twistd exits by the signal that it received"

@@ -1,4 +1,4 @@
-"""certbot's deploy hook, and a daemon that is not root beside it."""
+"""The deploy hook for certbot, with a daemon that does not run as root."""
 
 import grp
 import os
@@ -20,7 +20,7 @@ from tests.process.handshakes import NAME, ask, shown
 from tests.tls.authority import Authority, put, trusting
 
 INSTALLED = "/opt/facaded/bin/python"
-"""Where README installs it."""
+"""The Python of the installation that README describes."""
 
 HOOK = Path(__file__).parents[2] / "conf" / "certbot-deploy-hook"
 USER, GROUP = "nobody", "nogroup"
@@ -37,8 +37,8 @@ url = "{main.url}"
 
 
 @define
-class Certbot:
-    """What certbot has in /etc/letsencrypt, for root alone, and what it does after a renewal."""
+class FakeCertbot:
+    """A stand-in for certbot: it writes a lineage as in /etc/letsencrypt, readable only by root, and runs the hook."""
 
     directory: Path
     authority: Authority
@@ -47,8 +47,8 @@ class Certbot:
     def renew(self, group: str) -> subprocess.CompletedProcess[str]:
         self.renewals += 1
         archive, live = self.directory / "archive" / NAME, self.directory / "live" / NAME
-        for made in (archive, live):
-            made.mkdir(parents=True, exist_ok=True)
+        for parent in (archive, live):
+            parent.mkdir(parents=True, exist_ok=True)
         files = CertificateFiles(archive / f"fullchain{self.renewals}.pem", archive / f"privkey{self.renewals}.pem")
         put(files, *self.authority.issue(NAME))
         files.key.chmod(0o600)
@@ -63,22 +63,26 @@ class Certbot:
 
 @pytest.fixture
 def directory() -> Iterator[Path]:
-    """One that everybody may enter."""
-    with tempfile.TemporaryDirectory() as made:
-        Path(made).chmod(0o755)
-        yield Path(made)
+    """A directory that every user may enter."""
+    with tempfile.TemporaryDirectory() as temporary:
+        Path(temporary).chmod(0o755)
+        yield Path(temporary)
 
 
 @pytest.fixture
-def certbot(directory: Path) -> Certbot:
-    return Certbot(directory / "letsencrypt", Authority())
+def certbot(directory: Path) -> FakeCertbot:
+    return FakeCertbot(directory / "letsencrypt", Authority())
 
 
-def test_the_hook_installs_both_files_for_the_group_and_nobody_else(directory: Path, certbot: Certbot) -> None:
+def test_the_hook_installs_both_files_so_that_only_the_group_can_read_them(
+    directory: Path, certbot: FakeCertbot
+) -> None:
     group = grp.getgrgid(os.getgid()).gr_name
     for _ in range(2):
-        done = certbot.renew(group)
-        assert (done.returncode, done.stdout) == (0, f"installed in {directory}/tls/{NAME}: {NAME}\n"), done.stderr
+        completed = certbot.renew(group)
+        assert (completed.returncode, completed.stdout) == (0, f"installed in {directory}/tls/{NAME}: {NAME}\n"), (
+            completed.stderr
+        )
     installed = directory / "tls" / NAME
     assert stat.S_IMODE(installed.stat().st_mode) == 0o750
     assert {path.name: oct(stat.S_IMODE(path.stat().st_mode)) for path in installed.iterdir()} == {
@@ -91,36 +95,36 @@ def test_the_hook_installs_both_files_for_the_group_and_nobody_else(directory: P
         assert not (installed / name).is_symlink()
 
 
-def test_the_hook_leaves_what_is_there_if_it_cannot_go_on(directory: Path, certbot: Certbot) -> None:
+def test_a_failed_hook_leaves_the_installed_files_unchanged(directory: Path, certbot: FakeCertbot) -> None:
     group = grp.getgrgid(os.getgid()).gr_name
     certbot.renew(group)
     installed = directory / "tls" / NAME
     before = {path.name: path.read_bytes() for path in installed.iterdir()}
     assert certbot.renew("no-such-group").returncode != 0
     assert {path.name: path.read_bytes() for path in installed.iterdir()} == before
-    without = subprocess.run(
+    completed = subprocess.run(
         ["sh", HOOK], env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, check=False
     )
-    assert without.returncode != 0
-    assert "RENEWED_LINEAGE: is not set: certbot sets it; name this as its --deploy-hook" in without.stderr
+    assert completed.returncode != 0
+    assert "RENEWED_LINEAGE: is not set: certbot sets it; name this as its --deploy-hook" in completed.stderr
 
 
-def run_by_another(needs: Callable[..., None]) -> list[str]:
-    """facaded as a user who is not root runs it: what is tested where that may be read, else what is installed."""
+def facaded_as_other_user(needs: Callable[..., None]) -> list[str]:
+    """Return the command that runs facaded as `nobody`, with this Python if `nobody` can read it, else INSTALLED."""
     needs("setpriv", root=True)
-    become = ["setpriv", f"--reuid={USER}", f"--regid={GROUP}", "--clear-groups", "--no-new-privs"]
+    user_prefix = ["setpriv", f"--reuid={USER}", f"--regid={GROUP}", "--clear-groups", "--no-new-privs"]
     for python in (sys.executable, INSTALLED):
-        program = [*become, python, "-m", "facaded"]
+        program = [*user_prefix, python, "-m", "facaded"]
         if subprocess.run([*program, "version"], capture_output=True, check=False).returncode == 0:
             return program
-    needs(lacking=f"{USER} may not read the program that is tested, and there is no {INSTALLED}")
-    raise AssertionError("it was skipped")
+    needs(unmet=f"{USER} cannot read {sys.executable}, and {INSTALLED} does not exist: install facaded there")
+    raise AssertionError("needs() neither skipped nor failed the test")
 
 
-def test_a_daemon_that_is_not_root_has_the_renewed_certificate_in_service(
-    needs: Callable[..., None], directory: Path, certbot: Certbot
+def test_a_daemon_without_root_serves_the_renewed_certificate(
+    needs: Callable[..., None], directory: Path, certbot: FakeCertbot
 ) -> None:
-    program = run_by_another(needs)
+    program = facaded_as_other_user(needs)
     main = Registry("127.0.0.2").start()
     (directory / "run").mkdir()
     os.chown(directory / "run", pwd.getpwnam(USER).pw_uid, grp.getgrnam(GROUP).gr_gid)
@@ -133,10 +137,10 @@ def test_a_daemon_that_is_not_root_has_the_renewed_certificate_in_service(
         for _ in range(2):
             before = shown(daemon)
             assert certbot.renew(GROUP).returncode == 0
-            daemon.wait_until(lambda before=before: shown(daemon) != before, "the new certificate is in service", 3)  # type: ignore[misc]
+            daemon.wait_until(lambda before=before: shown(daemon) != before, "the new certificate", 3)  # type: ignore[misc]
             ask(daemon, "/v2/", trusting(certbot.authority))
         (directory / "tls" / NAME / "privkey.pem").chmod(0o600)
         os.utime(directory / "tls" / NAME / "privkey.pem")
-        daemon.wait_until(lambda: "privkey.pem cannot be read (Permission denied)" in daemon.log, "it is said")
+        daemon.wait_until(lambda: "privkey.pem cannot be read (Permission denied)" in daemon.log, "the log message")
         ask(daemon, "/v2/", trusting(certbot.authority))
         assert "BEGIN" not in daemon.log

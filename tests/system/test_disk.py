@@ -1,4 +1,4 @@
-"""A disk that is full: the daemon goes on, says so, and the state is whole at the next start."""
+"""A full disk: the daemon continues and reports it, and the next start reads an undamaged state file."""
 
 import contextlib
 import subprocess
@@ -22,7 +22,7 @@ def small_disk(needs: Callable[..., None], tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(disk: Path) -> Path:
-    """Leave no byte on a file system; gives the file that has them."""
+    """Fill a file system to the last byte; return the file that fills it."""
     filler = disk / "filler"
     with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
@@ -30,7 +30,7 @@ def fill(disk: Path) -> Path:
     return filler
 
 
-def test_a_full_disk_loses_nothing_but_what_could_not_be_written(small_disk: Path, tmp_path: Path) -> None:
+def test_a_full_disk_loses_only_the_change_that_could_not_be_written(small_disk: Path, tmp_path: Path) -> None:
     main, second = Registry("127.0.0.2").start(), Registry("127.0.0.3").start()
     daemon = Daemon(tmp_path, FAST.format(main=main, second=second))
     with running(daemon, main, second):
@@ -39,11 +39,11 @@ def test_a_full_disk_loses_nothing_but_what_could_not_be_written(small_disk: Pat
         filler = fill(small_disk)
         pinned = daemon.run("pin", "main")
         assert "warning: the state cannot be written: this ends with a restart" in pinned.stdout
-        assert daemon.backend == "main", "it is in force all the same"
+        assert daemon.backend == "main", "the pin must hold until a restart"
         assert "the state cannot be written (No space left on device)" in daemon.log
         daemon.kill()
         daemon.start()
-        assert daemon.status()["why"] == "second is active: it is pinned", "the last that was written"
+        assert daemon.status()["why"] == "second is active: it is pinned", "the last pin written to disk"
         filler.unlink()
         daemon.run("pin", "main")
         daemon.kill()
@@ -52,7 +52,7 @@ def test_a_full_disk_loses_nothing_but_what_could_not_be_written(small_disk: Pat
         assert "set aside" not in daemon.log
 
 
-def test_a_start_on_a_full_disk_is_a_start(small_disk: Path, tmp_path: Path) -> None:
+def test_the_daemon_starts_on_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
     main, second = Registry("127.0.0.2").start(), Registry("127.0.0.3").start()
     daemon = Daemon(tmp_path, FAST.format(main=main, second=second))
     fill(small_disk)

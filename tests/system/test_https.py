@@ -1,6 +1,7 @@
-"""Real clients pull over HTTPS, and verify a certificate from a private root.
+"""Real clients pull over HTTPS and verify a certificate from a private root.
 
-They reach the name through a proxy that knows its address: Docker does not verify what resolves to a loopback one.
+They connect through a proxy that resolves the name, because Docker does not verify a registry whose name resolves to a
+loopback address.
 """
 
 import contextlib
@@ -18,8 +19,8 @@ import pytest
 
 from tests.process.daemon import Daemon, running
 from tests.system.clients import Docker
-from tests.system.images import Image
-from tests.system.registries import Registry
+from tests.system.images import RandomImage
+from tests.system.registries import DockerRegistry
 from tests.tls.authority import Authority, pem
 
 NAME = "docker.lab.test"
@@ -34,35 +35,37 @@ key = "{directory}/live/privkey.pem"
 name = "main"
 url = "{main}"
 """
-OWN_ETC = '[ -e "$0/etc/passwd" ] || cp -a /etc/. "$0/etc" && mount --bind "$0/etc" /etc && exec "$@"'
+PRIVATE_ETC = '[ -e "$0/etc/passwd" ] || cp -a /etc/. "$0/etc" && mount --bind "$0/etc" /etc && exec "$@"'
+"""A script for bash in a mount namespace: it runs a command with a copy of /etc of its own, under the directory $0."""
 
 
-class _Tunnel(StreamRequestHandler):
-    """CONNECT, whatever the name, to this machine."""
+class _ConnectTunnel(StreamRequestHandler):
+    """Handles CONNECT: it connects to the requested port of 127.0.0.1, whatever the name."""
 
     def handle(self) -> None:
         _, target, _ = self.rfile.readline().decode("ascii").split()
         while self.rfile.readline().strip():
             pass
-        with socket.create_connection(("127.0.0.1", int(target.rpartition(":")[2]))) as there:
+        with socket.create_connection(("127.0.0.1", int(target.rpartition(":")[2]))) as target_socket:
             self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
             with contextlib.suppress(OSError), selectors.DefaultSelector() as selector:
-                selector.register(self.connection, selectors.EVENT_READ, there)
-                selector.register(there, selectors.EVENT_READ, self.connection)
-                while all(_pass_on(key.fileobj, key.data) for key, _ in selector.select()):
+                selector.register(self.connection, selectors.EVENT_READ, target_socket)
+                selector.register(target_socket, selectors.EVENT_READ, self.connection)
+                while all(_relay(key.fileobj, key.data) for key, _ in selector.select()):
                     continue
 
 
-def _pass_on(here: object, there: socket.socket) -> bool:
-    assert isinstance(here, socket.socket)
-    data = here.recv(1 << 16)
-    there.sendall(data)
+def _relay(source: object, target_socket: socket.socket) -> bool:
+    """Relay the next bytes; return whether there were any before the end of the stream."""
+    assert isinstance(source, socket.socket)
+    data = source.recv(1 << 16)
+    target_socket.sendall(data)
     return bool(data)
 
 
 @pytest.fixture(scope="module")
 def proxy() -> Iterator[str]:
-    with ThreadingTCPServer(("127.0.0.1", 0), _Tunnel) as server:
+    with ThreadingTCPServer(("127.0.0.1", 0), _ConnectTunnel) as server:
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
@@ -75,24 +78,26 @@ def authority() -> Authority:
 
 
 @pytest.fixture
-def main(needs: Callable[..., None], tmp_path: Path) -> Iterator[Registry]:
+def main(needs: Callable[..., None], tmp_path: Path) -> Iterator[DockerRegistry]:
     needs("docker-registry")
-    registry = Registry("main", tmp_path / "main", ("127.0.0.2", "127.0.0.4", "127.0.0.6"))
+    registry = DockerRegistry("main", tmp_path / "main", ("127.0.0.2", "127.0.0.4", "127.0.0.6"))
     try:
         yield registry.start()
     finally:
-        registry.end()
+        registry.stop()
 
 
 @pytest.fixture
 def short_path() -> Iterator[Path]:
-    """Podman takes no long one."""
-    with tempfile.TemporaryDirectory() as made:
-        yield Path(made)
+    """A directory with a short path, because Podman accepts no path of 50 characters or more."""
+    with tempfile.TemporaryDirectory() as temporary:
+        yield Path(temporary)
 
 
 @pytest.fixture(params=["auto", "serve"])
-def daemon(request: pytest.FixtureRequest, tmp_path: Path, main: Registry, authority: Authority) -> Iterator[Daemon]:
+def daemon(
+    request: pytest.FixtureRequest, tmp_path: Path, main: DockerRegistry, authority: Authority
+) -> Iterator[Daemon]:
     authority.write(tmp_path / "live", NAME)
     settings = SETTINGS.format(name=NAME, answer=request.param, directory=tmp_path, main=main.url)
     daemon = Daemon(tmp_path, settings)
@@ -107,31 +112,31 @@ def test_docker_pulls_and_verifies(
     proxy: str,
     authority: Authority,
     daemon: Daemon,
-    main: Registry,
+    main: DockerRegistry,
 ) -> None:
     needs("dockerd", "docker", "containerd", "unshare", root=True)
-    image = Image.make()
+    image = RandomImage.create()
     main.publish(image, "org/app", "latest")
     directory = tmp_path_factory.mktemp("docker")
     etc = directory / "etc"
     etc.mkdir()
-    under = ("env", f"HTTPS_PROXY={proxy}", "unshare", "--mount", "bash", "-c", OWN_ETC, str(directory))
-    docker = Docker(directory, under)
+    command_prefix = ("env", f"HTTPS_PROXY={proxy}", "unshare", "--mount", "bash", "-c", PRIVATE_ETC, str(directory))
+    docker = Docker(directory, command_prefix)
     name = f"{NAME}:{daemon.https}"
     try:
         docker.start()
         (etc / "resolv.conf").write_text("nameserver 127.0.0.99\noptions timeout:1 attempts:1\n")
-        refused = docker.pull_with_docker(f"{name}/org/app:latest")
-        assert refused.returncode != 0
-        assert "certificate signed by unknown authority" in refused.stderr, refused.stderr
-        trusted = etc / "docker" / "certs.d" / name
-        trusted.mkdir(parents=True)
-        (trusted / "ca.crt").write_bytes(pem(authority.root))
-        pulled = docker.pull_with_docker(f"{name}/org/app:latest")
-        assert pulled.returncode == 0, f"{pulled.stderr}\n{daemon.log}"
-        assert image.digest in pulled.stdout
+        rejected = docker.pull_with_docker(f"{name}/org/app:latest")
+        assert rejected.returncode != 0
+        assert "certificate signed by unknown authority" in rejected.stderr, rejected.stderr
+        trusted_directory = etc / "docker" / "certs.d" / name
+        trusted_directory.mkdir(parents=True)
+        (trusted_directory / "ca.crt").write_bytes(pem(authority.root))
+        accepted = docker.pull_with_docker(f"{name}/org/app:latest")
+        assert accepted.returncode == 0, f"{accepted.stderr}\n{daemon.log}"
+        assert image.digest in accepted.stdout
     finally:
-        docker.end()
+        docker.stop()
 
 
 @pytest.mark.parametrize("client", ["podman", "skopeo"])
@@ -141,11 +146,11 @@ def test_podman_and_skopeo_pull_and_verify(
     proxy: str,
     authority: Authority,
     daemon: Daemon,
-    main: Registry,
+    main: DockerRegistry,
     client: str,
 ) -> None:
     needs(client, root=True)
-    main.publish(Image.make(), "org/app", "latest")
+    main.publish(RandomImage.create(), "org/app", "latest")
     (short_path / "trusted").mkdir()
     store = ["--storage-driver=vfs", f"--root={short_path}/root", f"--runroot={short_path}/run"]
     image = f"{NAME}:{daemon.https}/org/app:latest"
@@ -164,9 +169,9 @@ def test_podman_and_skopeo_pull_and_verify(
         environ = os.environ | {"HTTPS_PROXY": proxy}
         return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
 
-    refused = pull()
-    assert refused.returncode != 0
-    assert "certificate signed by unknown authority" in refused.stderr
+    rejected = pull()
+    assert rejected.returncode != 0
+    assert "certificate signed by unknown authority" in rejected.stderr
     (short_path / "trusted" / "ca.crt").write_bytes(pem(authority.root))
-    pulled = pull()
-    assert pulled.returncode == 0, f"{pulled.stderr}\n{daemon.log}"
+    accepted = pull()
+    assert accepted.returncode == 0, f"{accepted.stderr}\n{daemon.log}"

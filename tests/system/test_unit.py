@@ -1,8 +1,8 @@
-"""The systemd unit: checked by systemd's own tools, and run by a real systemd with every restriction in force.
+"""The systemd unit passes systemd's own checks, and a real systemd runs it with all its restrictions.
 
-systemd is started as the init of a namespace of its own that sees no unit but facaded's, with the machine's file
-system, and with a tmpfs where the service keeps its state. The program is the one that README installs into
-/opt/facaded.
+The tests start systemd as the init process of new namespaces, with the machine's file system and a tmpfs for the
+service's state. The only service that it finds is facaded. The program is the one in /opt/facaded, installed as README
+describes.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ HOOK = Path(__file__).parents[2] / "conf" / "certbot-deploy-hook"
 PROGRAM = Path("/opt/facaded/bin/facaded")
 CONFIG = Path("/etc/facaded")
 HOST = "127.0.0.9"
-"""An address of the service's own: it listens on port 80 there, which only CAP_NET_BIND_SERVICE allows."""
+"""The address of the service, which listens on port 80 there and needs CAP_NET_BIND_SERVICE for it."""
 
 SETTINGS = """
 repositories = ["org/*"]
@@ -42,22 +42,23 @@ TARGETS = ("sysinit", "basic", "shutdown", "network-online", "network", "umount"
 
 @define
 class Init:
-    """A systemd that runs facaded.service alone."""
+    """A systemd that runs no service but facaded."""
 
     process: subprocess.Popen[bytes]
     pid: int
 
     def __call__(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command as on a machine that this systemd has booted."""
-        inside = ["nsenter", "--target", str(self.pid), "--mount", "--pid", "--ipc", "--uts", "--cgroup"]
-        return subprocess.run([*inside, *command], capture_output=True, text=True, timeout=60, check=False)
+        """Run a command in the namespaces of this systemd."""
+        nsenter = ["nsenter", "--target", str(self.pid), "--mount", "--pid", "--ipc", "--uts", "--cgroup"]
+        return subprocess.run([*nsenter, *command], capture_output=True, text=True, timeout=60, check=False)
 
     def show(self, name: str) -> str:
+        """Return a property of facaded.service."""
         return self("systemctl", "show", "--value", f"--property={name}", "facaded.service").stdout.strip()
 
 
-def boot(directory: Path, unit: str, before: str = "true") -> Init:
-    """Start it. `before` is what a shell does there first, with an /etc of its own."""
+def boot(directory: Path, unit: str, setup_command: str = "true") -> Init:
+    """Start systemd and wait until it is up; `setup_command` runs before it, with a private copy of /etc."""
     units = directory / "units"
     units.mkdir()
     (units / "facaded.service").write_text(unit)
@@ -66,14 +67,14 @@ def boot(directory: Path, unit: str, before: str = "true") -> Init:
     wants = "Wants=facaded.service network-online.target\nAfter=facaded.service\n"
     (units / "boot.target").write_text(f"[Unit]\nDefaultDependencies=no\n{wants}")
     script = f"""
-        cp -a /etc {directory}/own-etc && mount --bind {directory}/own-etc /etc && {before} &&
+        cp -a /etc {directory}/own-etc && mount --bind {directory}/own-etc /etc && {setup_command} &&
         mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /var/lib && mkdir /run/units &&
         cp {units}/* /run/units/ && mount --bind {directory}/etc {CONFIG} &&
         exec env -i container=other PATH=/usr/sbin:/usr/bin:/sbin:/bin SYSTEMD_UNIT_PATH=/run/units \
             /lib/systemd/systemd --system --unit=boot.target --show-status=no --log-target=null
     """
-    spaces = ["--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "--uts", "--ipc", "--cgroup"]
-    process = subprocess.Popen(["unshare", *spaces, "bash", "-c", script])
+    namespaces = ["--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "--uts", "--ipc", "--cgroup"]
+    process = subprocess.Popen(["unshare", *namespaces, "bash", "-c", script])
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     wait_until(lambda: children.read_text().strip(), "systemd starts")
     init = Init(process, int(children.read_text().split()[0]))
@@ -90,79 +91,80 @@ def registry() -> Iterator[Registry]:
 
 @pytest.fixture
 def init(needs: Callable[..., None], tmp_path: Path, registry: Registry) -> Iterator[Init]:
-    with booted(needs, tmp_path, SETTINGS.format(host=HOST, url=registry.url), UNIT.read_text()) as init:
+    with booted_systemd(needs, tmp_path, SETTINGS.format(host=HOST, url=registry.url), UNIT.read_text()) as init:
         yield init
 
 
 @contextlib.contextmanager
-def booted(
-    needs: Callable[..., None], tmp_path: Path, settings: str, unit: str, before: str = "true"
+def booted_systemd(
+    needs: Callable[..., None], tmp_path: Path, settings: str, unit: str, setup_command: str = "true"
 ) -> Iterator[Init]:
     needs("/lib/systemd/systemd", "systemctl", "unshare", "nsenter", str(PROGRAM), root=True)
     (tmp_path / "etc").mkdir()
     tmp_path.chmod(0o755)
     (tmp_path / "etc" / "facaded.toml").write_text(settings)
-    made = not CONFIG.exists()
+    created_config = not CONFIG.exists()
     CONFIG.mkdir(exist_ok=True)
-    init = boot(tmp_path, unit, before)
+    init = boot(tmp_path, unit, setup_command)
     try:
         yield init
     finally:
         init.process.kill()
         init.process.wait()
-        if made:
+        if created_config:
             CONFIG.rmdir()
 
 
 def ping() -> dict[str, str]:
-    answer = subprocess.run(
+    """Request /v2/ as Docker does; return the headers of the response."""
+    response = subprocess.run(
         ["curl", "-si", "-A", "docker/28", f"http://{HOST}/v2/"], capture_output=True, text=True, check=True
     ).stdout
-    return dict(re.findall(r"^([A-Za-z-]+): (.*?)\r?$", answer, re.MULTILINE))
+    return dict(re.findall(r"^([A-Za-z-]+): (.*?)\r?$", response, re.MULTILINE))
 
 
 def test_the_unit_runs_under_all_its_restrictions(init: Init, registry: Registry) -> None:
     assert (init.show("ActiveState"), init.show("StatusText")) == ("active", "main is active")
     assert ping()["Location"] == f"{registry.url}/v2/"
     user = init("ps", "-o", "user=", "-p", init.show("MainPID")).stdout.strip()
-    assert user == "facaded", "a dynamic user"
-    limits = init("cat", f"/proc/{init.show('MainPID')}/status").stdout
-    assert re.search(r"^CapEff:\s+0000000000000400$", limits, re.MULTILINE), "CAP_NET_BIND_SERVICE alone"
-    assert re.search(r"^NoNewPrivs:\s+1$", limits, re.MULTILINE)
-    assert re.search(r"^Seccomp:\s+2$", limits, re.MULTILINE)
+    assert user == "facaded", "the dynamic user"
+    process_status = init("cat", f"/proc/{init.show('MainPID')}/status").stdout
+    assert re.search(r"^CapEff:\s+0000000000000400$", process_status, re.MULTILINE), "only CAP_NET_BIND_SERVICE"
+    assert re.search(r"^NoNewPrivs:\s+1$", process_status, re.MULTILINE)
+    assert re.search(r"^Seccomp:\s+2$", process_status, re.MULTILINE)
 
 
-def test_systemd_reloads_shows_and_stops_it(init: Init, registry: Registry, tmp_path: Path) -> None:
+def test_systemd_reloads_and_stops_it_and_shows_its_status(init: Init, registry: Registry, tmp_path: Path) -> None:
     registry.mode = "no-token"
     wait_until(lambda: "main down (token server: answered 500)" in init.show("StatusText"), "STATUS=")
     settings = tmp_path / "etc" / "facaded.toml"
-    good = settings.read_text()
+    valid_settings = settings.read_text()
     settings.write_text("bogus = 1")
     assert init("systemctl", "reload", "facaded.service").returncode != 0
     assert ping()["X-Facaded-Backend"] == "main"
-    settings.write_text(good.replace('name = "main"', 'name = "renamed"'))
+    settings.write_text(valid_settings.replace('name = "main"', 'name = "renamed"'))
     assert init("systemctl", "reload", "facaded.service").returncode == 0
     assert ping()["X-Facaded-Backend"] == "renamed"
-    shown = init(str(PROGRAM), "status")
-    assert shown.stdout.splitlines()[1].startswith("renamed ")
+    status = init(str(PROGRAM), "status")
+    assert status.stdout.splitlines()[1].startswith("renamed ")
     assert init("systemctl", "stop", "facaded.service").returncode == 0
     assert (init.show("Result"), init.show("ExecMainStatus")) == ("success", "0")
     assert '"renamed"' in init("cat", "/var/lib/facaded/state.json").stdout
 
 
-def test_it_is_started_again_after_a_crash_but_not_with_settings_that_cannot_be_used(
-    init: Init, tmp_path: Path
-) -> None:
-    first = init.show("MainPID")
-    init("kill", "-9", first)
-    wait_until(lambda: init.show("MainPID") not in ("0", first) and init.show("ActiveState") == "active", "restarted")
+def test_systemd_restarts_it_after_a_crash_but_not_with_invalid_settings(init: Init, tmp_path: Path) -> None:
+    first_pid = init.show("MainPID")
+    init("kill", "-9", first_pid)
+    wait_until(
+        lambda: init.show("MainPID") not in ("0", first_pid) and init.show("ActiveState") == "active", "restarted"
+    )
     (tmp_path / "etc" / "facaded.toml").write_text("bogus = 1")
     init("systemctl", "restart", "facaded.service")
     wait_until(lambda: init.show("ActiveState") == "failed", "failed")
     assert (init.show("ExecMainStatus"), init.show("NRestarts")) == ("2", "0")
 
 
-def test_with_its_own_group_it_reads_a_key_that_certbot_s_hook_installs_and_renews(
+def test_its_group_can_read_the_key_that_the_deploy_hook_installs_and_renews(
     needs: Callable[..., None], tmp_path: Path, registry: Registry
 ) -> None:
     needs("systemd-sysusers", "curl")
@@ -179,36 +181,36 @@ def test_with_its_own_group_it_reads_a_key_that_certbot_s_hook_installs_and_rene
     """
     settings = SETTINGS.format(host=HOST, url=registry.url).replace("[listen]", https)
     install = f"RENEWED_LINEAGE={tmp_path}/live/{name} RENEWED_DOMAINS={name} sh {HOOK}"
-    with booted(needs, tmp_path, settings, UNIT.read_text(), f"systemd-sysusers {SYSUSERS}") as init:
+    with booted_systemd(needs, tmp_path, settings, UNIT.read_text(), f"systemd-sysusers {SYSUSERS}") as init:
         assert init.show("ActiveState") == "active"
         init("sh", "-c", install)
         key = init("stat", "-c", "%A %U %G", f"/etc/facaded/tls/{name}/privkey.pem").stdout.strip()
         assert key == "-rw-r----- root facaded"
-        place = ["--resolve", f"{name}:443:{HOST}", "--cacert", f"{tmp_path}/root.pem"]
+        curl_options = ["--resolve", f"{name}:443:{HOST}", "--cacert", f"{tmp_path}/root.pem"]
 
-        def verified() -> str:
-            command = ["curl", "-sw", "%{certs}", *place, f"https://{name}/v2/"]
+        def served_certificates() -> str:
+            command = ["curl", "-sw", "%{certs}", *curl_options, f"https://{name}/v2/"]
             return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
-        wait_until(verified, "the certificate is in service")
-        before = verified()
+        wait_until(served_certificates, "the first certificate")
+        first_certificates = served_certificates()
         put(lineage, *authority.issue(name))
         assert init("sh", "-c", install).returncode == 0
-        wait_until(lambda: verified() not in ("", before), "the renewed one is", 5)
+        wait_until(lambda: served_certificates() not in ("", first_certificates), "the renewed certificate", 5)
 
 
-def test_systemd_finds_nothing_to_complain_of(needs: Callable[..., None], tmp_path: Path) -> None:
+def test_systemd_analyze_finds_no_fault_in_the_unit(needs: Callable[..., None], tmp_path: Path) -> None:
     needs("systemd-analyze")
     unit = tmp_path / "facaded.service"
     unit.write_text(UNIT.read_text().replace(str(PROGRAM), "/bin/true"))
-    verified = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
-    assert (verified.returncode, verified.stdout + verified.stderr) == (0, "")
+    verification = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
+    assert (verification.returncode, verification.stdout + verification.stderr) == (0, "")
 
 
-def test_systemd_rates_its_exposure_low(needs: Callable[..., None]) -> None:
+def test_systemd_analyze_rates_the_exposure_of_the_unit_as_low(needs: Callable[..., None]) -> None:
     needs("systemd-analyze")
     command = ["systemd-analyze", "security", "--offline=yes", "--no-pager", str(UNIT)]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    found = re.search(r"Overall exposure level for facaded.service: ([\d.]+)", said)
-    assert found is not None
-    assert float(found[1]) <= 2.0
+    report = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    exposure = re.search(r"Overall exposure level for facaded.service: ([\d.]+)", report)
+    assert exposure is not None
+    assert float(exposure[1]) <= 2.0

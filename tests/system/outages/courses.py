@@ -11,9 +11,9 @@ from attrs import frozen
 
 from tests.system.clients import Docker
 from tests.system.conftest import OUTAGE_CLIENTS
-from tests.system.outages.faults import Fault, Seen
-from tests.system.outages.loops import REDIRECTED, Loop, Pull, Sentry, View, loops
-from tests.system.outages.stage import PACE, REPOSITORY, Stage
+from tests.system.outages.faults import Detection, Fault
+from tests.system.outages.loops import REDIRECTED, Pull, PullLoop, StatusChange, StatusWatcher, loops
+from tests.system.outages.stage import REPOSITORY, TIMINGS, OutageStage
 
 ALLOWANCE = 1.5
 """Seconds added to every bound. A bound is a sum of the settings; what happens also takes the looks at the status
@@ -44,17 +44,17 @@ FULL_TIMES = (15.0, 40.0, 60.0)
 
 
 @frozen
-class Course:
+class OutageRecord:
     """What was seen of one outage through one facade. Times are monotonic seconds."""
 
     answer: str
     struck: float
     mended: float
-    views: tuple[View, ...]
+    views: tuple[StatusChange, ...]
     pulls: tuple[Pull, ...]
 
     @property
-    def noticed(self) -> View | None:
+    def noticed(self) -> StatusChange | None:
         """When the facade first left the main registry."""
         return next((view for view in self.views if view.left), None)
 
@@ -78,10 +78,10 @@ class Course:
         return all([before[-1], *meanwhile])
 
 
-def take(fault: Fault, stage: Stage, docker: Docker) -> list[Course]:
+def take(fault: Fault, stage: OutageStage, docker: Docker) -> list[OutageRecord]:
     """Let clients pull through every facade of the stage, and the fault come and go."""
-    sentries = {answer: Sentry(facade) for answer, facade in stage.facades.items()}
-    pulling: dict[str, list[Loop]] = {}
+    sentries = {answer: StatusWatcher(facade) for answer, facade in stage.facades.items()}
+    pulling: dict[str, list[PullLoop]] = {}
     with ExitStack() as cleanup:
         short = Path(cleanup.enter_context(TemporaryDirectory()))
         for sentry in sentries.values():
@@ -99,7 +99,7 @@ def take(fault: Fault, stage: Stage, docker: Docker) -> list[Course]:
         for loop in everyone:
             loop.join()
     return [
-        Course(
+        OutageRecord(
             answer,
             struck,
             mended,
@@ -110,7 +110,7 @@ def take(fault: Fault, stage: Stage, docker: Docker) -> list[Course]:
     ]
 
 
-def _come_and_go(fault: Fault, stage: Stage, sentries: list[Sentry]) -> tuple[float, float]:
+def _come_and_go(fault: Fault, stage: OutageStage, sentries: list[StatusWatcher]) -> tuple[float, float]:
     """Gives when the fault came and when it went."""
     begun = time.monotonic()
     time.sleep(FULL_TIMES[0] if FULL else BEFORE)
@@ -129,7 +129,7 @@ def _come_and_go(fault: Fault, stage: Stage, sentries: list[Sentry]) -> tuple[fl
     if FULL:
         time.sleep(begun + FULL_TIMES[2] - time.monotonic())
     else:
-        _wait(lambda: not any(sentry.left for sentry in sentries), PACE.back_within + ALLOWANCE)
+        _wait(lambda: not any(sentry.left for sentry in sentries), TIMINGS.back_within + ALLOWANCE)
         time.sleep(GOING_ON)
     return struck, mended
 
@@ -138,7 +138,7 @@ def _patience(fault: Fault) -> float:
     """How long to wait until a fault is noticed."""
     if fault.bound is not None:
         return fault.bound + ALLOWANCE
-    return BY_LUCK if fault.seen is Seen.BY_LUCK else UNNOTICED
+    return BY_LUCK if fault.seen is Detection.BY_LUCK else UNNOTICED
 
 
 def _wait(condition: Callable[[], bool], seconds: float) -> None:
@@ -147,7 +147,7 @@ def _wait(condition: Callable[[], bool], seconds: float) -> None:
         time.sleep(0.05)
 
 
-def wrongs(fault: Fault, course: Course) -> list[str]:
+def wrongs(fault: Fault, course: OutageRecord) -> list[str]:
     """What did not hold, in sentences; times are counted from the fault."""
     found = [
         f"{pull.client} lost a pull from {pull.begun - course.struck:+.2f} s to {pull.ended - course.struck:+.2f} s "
@@ -163,21 +163,21 @@ def wrongs(fault: Fault, course: Course) -> list[str]:
     return [*found, *_late(fault, course)]
 
 
-def _may_be_lost(fault: Fault, course: Course, pull: Pull) -> bool:
+def _may_be_lost(fault: Fault, course: OutageRecord, pull: Pull) -> bool:
     redirected = course.answer == "auto" and pull.client in REDIRECTED
     lasts = HOSTS_READ_AGAIN if redirected and fault.named else 0.0  # such a client finds the name by itself
     if pull.ended < course.struck or pull.begun > course.mended + lasts:
         return False
     if not redirected and not fault.of_cdn:
         return False  # the facade could have asked the second registry
-    if redirected and (fault.redirects_stay or fault.seen is Seen.SERVING):
+    if redirected and (fault.redirects_stay or fault.seen is Detection.SERVING):
         return True
-    if fault.seen is Seen.BY_LUCK:
+    if fault.seen is Detection.BY_LUCK:
         return not course.was_left_throughout(pull)
     return course.noticed is None or pull.begun <= course.noticed.at
 
 
-def _around(fault: Fault, course: Course, pull: Pull) -> str:
+def _around(fault: Fault, course: OutageRecord, pull: Pull) -> str:
     if pull.begun > course.mended:
         return "after the fault's end"
     if course.noticed is None:
@@ -185,7 +185,7 @@ def _around(fault: Fault, course: Course, pull: Pull) -> str:
     return "although it was noticed" if pull.begun > course.noticed.at else "before it was noticed"
 
 
-def _late(fault: Fault, course: Course) -> list[str]:
+def _late(fault: Fault, course: OutageRecord) -> list[str]:
     noticed, found = course.noticed, []
     if noticed is not None and noticed.at < course.struck:
         found.append("the main registry was left before the fault")
@@ -194,12 +194,12 @@ def _late(fault: Fault, course: Course) -> list[str]:
         if took is None or took > fault.bound + ALLOWANCE:
             said = "was not noticed" if took is None else f"was noticed after {took:.2f} s"
             found.append(f"the fault {said}, and had to be within {fault.bound:g} s")
-    if course.back is None and noticed is not None and fault.seen is not Seen.BY_LUCK:
-        found.append(f"the main registry was not active again {PACE.back_within:g} s after the fault's end")
+    if course.back is None and noticed is not None and fault.seen is not Detection.BY_LUCK:
+        found.append(f"the main registry was not active again {TIMINGS.back_within:g} s after the fault's end")
     return found
 
 
-def row(fault: Fault, course: Course) -> tuple[str, ...]:
+def row(fault: Fault, course: OutageRecord) -> tuple[str, ...]:
     """What is printed of it: one cell for each of OUTAGE_HEADINGS."""
     noticed, cells = course.noticed, []
     for client in OUTAGE_CLIENTS:
@@ -211,7 +211,7 @@ def row(fault: Fault, course: Course) -> tuple[str, ...]:
     return fault.name, course.answer, after, bound, *cells, back, _remark(fault, noticed)
 
 
-def _remark(fault: Fault, noticed: View | None) -> str:
+def _remark(fault: Fault, noticed: StatusChange | None) -> str:
     if noticed is None:
         return f"not left: {fault.otherwise}" if fault.otherwise else "NOT NOTICED"
     stays = "; redirects stay" if fault.redirects_stay else ""

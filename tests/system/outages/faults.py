@@ -5,11 +5,11 @@ from enum import Enum
 
 from attrs import frozen
 
-from tests.system.outages.fronts import HANGS, Asked, Failure, Front
-from tests.system.outages.stage import PACE, REPOSITORY, Stage
+from tests.system.outages.fronts import HANGS, FailureMode, Front, ProxyRequest
+from tests.system.outages.stage import REPOSITORY, TIMINGS, OutageStage
 
 
-class Seen(Enum):
+class Detection(Enum):
     """How a facade comes to know of a fault."""
 
     PROBED = "steps 1 to 3 of a probe"
@@ -28,8 +28,8 @@ class Fault:
     """
 
     name: str
-    strike: Callable[[Stage], None]
-    seen: Seen = Seen.PROBED
+    strike: Callable[[OutageStage], None]
+    seen: Detection = Detection.PROBED
     times_out: bool = False
     otherwise: str = ""
     redirects_stay: bool = False
@@ -41,85 +41,90 @@ class Fault:
         """Seconds within which it must be noticed, if it must."""
         if self.otherwise:
             return None
-        return PACE.noticed_within(times_out=self.times_out, deep=self.seen is Seen.DEEP)
+        return TIMINGS.noticed_within(times_out=self.times_out, deep=self.seen is Detection.DEEP)
 
     @property
     def of_cdn(self) -> bool:
         """Whether it strikes after the redirect to the CDN was handed out, where no facade can help."""
-        return self.seen in (Seen.DEEP, Seen.BY_LUCK)
+        return self.seen in (Detection.DEEP, Detection.BY_LUCK)
 
 
-def _front(stage: Stage) -> Front:
+def _front(stage: OutageStage) -> Front:
     return stage.main.front
 
 
-def _tokens(stage: Stage) -> Front:
+def _tokens(stage: OutageStage) -> Front:
     return stage.main.tokens
 
 
-def _cdn(stage: Stage) -> Front:
+def _cdn(stage: OutageStage) -> Front:
     return stage.main.cdn
 
 
-def _fails(part: Callable[[Stage], Front], failure: Failure) -> Callable[[Stage], None]:
+def _fails(part: Callable[[OutageStage], Front], failure: FailureMode) -> Callable[[OutageStage], None]:
     return lambda stage: part(stage).fail(failure)
 
 
-def _refuses_tokens(stage: Stage) -> None:
+def _refuses_tokens(stage: OutageStage) -> None:
     """As Docker Hub did on 2025-09-24: 401 for every manifest, whatever the token."""
     headers = {"WWW-Authenticate": stage.main.challenge}
-    _front(stage).fail(Failure(_is_manifest, status=401, headers=headers))
+    _front(stage).fail(FailureMode(_is_manifest, status=401, headers=headers))
 
 
-def _is_manifest(asked: Asked) -> bool:
+def _is_manifest(asked: ProxyRequest) -> bool:
     return asked.is_manifest
 
 
-def _is_manifest_get(asked: Asked) -> bool:
+def _is_manifest_get(asked: ProxyRequest) -> bool:
     return asked.is_manifest and asked.method == "GET"
 
 
-def _is_of_repository(asked: Asked) -> bool:
+def _is_of_repository(asked: ProxyRequest) -> bool:
     return asked.target.startswith(f"/v2/{REPOSITORY}/")
 
 
-REFUSES = Failure(refuses=True)
-LIMITS = Failure(_is_manifest_get, status=429)
+REFUSES = FailureMode(refuses=True)
+LIMITS = FailureMode(_is_manifest_get, status=429)
 FREE = "no probe spends a pull, so none sees it"
 
 FAULTS = (
     Fault("connection refused", _fails(_front, REFUSES)),
     Fault("hanging after accept", _fails(_front, HANGS), times_out=True),
-    Fault("slow, 8 s", _fails(_front, Failure(waits=8)), times_out=True),
-    Fault("reset after accept", _fails(_front, Failure(resets=1))),
-    Fault("503 everywhere", _fails(_front, Failure(status=503))),
-    Fault("500 on manifests", _fails(_front, Failure(_is_manifest, status=500))),
+    Fault("slow, 8 s", _fails(_front, FailureMode(waits=8)), times_out=True),
+    Fault("reset after accept", _fails(_front, FailureMode(resets=1))),
+    Fault("503 everywhere", _fails(_front, FailureMode(status=503))),
+    Fault("500 on manifests", _fails(_front, FailureMode(_is_manifest, status=500))),
     Fault("401 with fresh token", _refuses_tokens),
     Fault("token server dead", _fails(_tokens, REFUSES)),
-    Fault("token server 500", _fails(_tokens, Failure(status=500))),
-    Fault("CDN dead", _fails(_cdn, REFUSES), Seen.DEEP),
-    Fault("CDN 503", _fails(_cdn, Failure(status=503)), Seen.DEEP),
-    Fault("60 % of CDN reset", _fails(_cdn, Failure(resets=0.6)), Seen.BY_LUCK, otherwise="two probes must meet it"),
-    Fault("429 on manifest GETs", _fails(_front, LIMITS), Seen.SERVING, otherwise=FREE),
+    Fault("token server 500", _fails(_tokens, FailureMode(status=500))),
+    Fault("CDN dead", _fails(_cdn, REFUSES), Detection.DEEP),
+    Fault("CDN 503", _fails(_cdn, FailureMode(status=503)), Detection.DEEP),
+    Fault(
+        "60 % of CDN reset",
+        _fails(_cdn, FailureMode(resets=0.6)),
+        Detection.BY_LUCK,
+        otherwise="two probes must meet it",
+    ),
+    Fault("429 on manifest GETs", _fails(_front, LIMITS), Detection.SERVING, otherwise=FREE),
     Fault(
         "429, HEAD says 0 left",
-        _fails(_front, Failure(_is_manifest_get, status=429, remaining=0)),
+        _fails(_front, FailureMode(_is_manifest_get, status=429, remaining=0)),
         redirects_stay=True,
     ),
     Fault(
         "repository gone (404)",
-        _fails(_front, Failure(_is_of_repository, status=404)),
-        Seen.SERVING,
+        _fails(_front, FailureMode(_is_of_repository, status=404)),
+        Detection.SERVING,
         otherwise="404 is drift: one image, not the registry",
     ),
     Fault(
         "wrong digest",
-        _fails(_front, Failure(_is_manifest, spoils=True)),
-        Seen.SERVING,
+        _fails(_front, FailureMode(_is_manifest, spoils=True)),
+        Detection.SERVING,
         otherwise="no probe reads a manifest that it knows",
     ),
     # of the clients ctr alone looks at certificates: dockerd trusts every address that starts from a loopback one
-    Fault("certificate expired", _fails(_front, Failure(expired=True)), tls=True),
+    Fault("certificate expired", _fails(_front, FailureMode(expired=True)), tls=True),
     Fault(
         "DNS failing",
         lambda stage: stage.name_main(False),

@@ -36,7 +36,7 @@ _HOP_BY_HOP = ("connection", "content-length", "transfer-encoding", "keep-alive"
 
 
 @frozen
-class Asked:
+class ProxyRequest:
     """A request."""
 
     method: str
@@ -55,7 +55,7 @@ class Asked:
 
 
 @frozen
-class Answer:
+class ProxyResponse:
     """Status, headers and body. To a HEAD there is no body, and the length is the one that was said."""
 
     status: int
@@ -70,16 +70,16 @@ class Answer:
         return head.encode("latin-1") + (b"" if to_head else self.body)
 
 
-def _everything(_: Asked) -> bool:
+def _everything(_: ProxyRequest) -> bool:
     return True
 
 
-def _nothing(_: Asked) -> bool:
+def _nothing(_: ProxyRequest) -> bool:
     return False
 
 
 @frozen
-class Failure:
+class FailureMode:
     """How a front fails, for the requests that it `concerns`.
 
     `refuses` connections; `resets` that part of its answers, or with 1 connections as they come; `waits` so many
@@ -87,7 +87,7 @@ class Failure:
     `spoils` manifests, so that their digest is wrong; says that so many pulls are `remaining`.
     """
 
-    concerns: Callable[[Asked], bool] = _everything
+    concerns: Callable[[ProxyRequest], bool] = _everything
     refuses: bool = False
     resets: float = 0.0
     waits: float = 0.0
@@ -103,11 +103,11 @@ class Failure:
         return self.refuses or self.expired or self.resets == 1
 
 
-WORKING = Failure()
-HANGS = Failure(waits=math.inf)
+WORKING = FailureMode()
+HANGS = FailureMode(waits=math.inf)
 
 
-class Authority:
+class FrontAuthority:
     """A certificate authority of ours; `file` holds its certificate."""
 
     def __init__(self, directory: Path) -> None:
@@ -151,11 +151,11 @@ class Front:
     It runs in a thread; with an `authority` it speaks TLS. `held` counts the requests that it has made wait.
     """
 
-    def __init__(self, host: str, authority: Authority | None = None, name: str = "") -> None:
+    def __init__(self, host: str, authority: FrontAuthority | None = None, name: str = "") -> None:
         self.host, self.port = host, free_port(host)
         self.target = ("", 0)
         self.held = 0
-        self._holds: Callable[[Asked], bool] = _nothing
+        self._holds: Callable[[ProxyRequest], bool] = _nothing
         self._released = asyncio.Event()
         self._name = name or host
         self._failure = WORKING
@@ -176,7 +176,7 @@ class Front:
         self.fail(WORKING)
         return self
 
-    def fail(self, failure: Failure) -> None:
+    def fail(self, failure: FailureMode) -> None:
         """Fail like that from now on."""
         self._run(self._switch(failure))
 
@@ -184,7 +184,7 @@ class Front:
         """Do not fail any more."""
         self.fail(WORKING)
 
-    def hold(self, which: Callable[[Asked], bool]) -> None:
+    def hold(self, which: Callable[[ProxyRequest], bool]) -> None:
         """From now on let such requests wait before they are passed on; a failure that comes later spares them."""
         self._released.clear()
         self._holds = which
@@ -202,7 +202,7 @@ class Front:
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(SWITCHING)
 
-    async def _switch(self, failure: Failure) -> None:
+    async def _switch(self, failure: FailureMode) -> None:
         self._failure = failure
         self._switched.set()
         self._switched = asyncio.Event()
@@ -218,7 +218,7 @@ class Front:
             self._server = await asyncio.start_server(self._converse, self.host, self.port, ssl=self._tls)
 
     async def _end(self) -> None:
-        await self._switch(Failure(refuses=True))
+        await self._switch(FailureMode(refuses=True))
         conversations = asyncio.all_tasks() - {task for task in [asyncio.current_task()] if task}
         for conversation in conversations:
             conversation.cancel()
@@ -240,7 +240,7 @@ class Front:
         self._open.discard(writer)
         writer.close()
 
-    async def _answer(self, asked: Asked) -> Answer | None:
+    async def _answer(self, asked: ProxyRequest) -> ProxyResponse | None:
         """The answer, or None for a reset."""
         failure = self._failure if self._failure.concerns(asked) else WORKING
         await self._hold(asked)
@@ -250,22 +250,22 @@ class Front:
         if self._random.random() < failure.resets:
             return None
         if failure.status:
-            return Answer(failure.status, failure.headers, b"" if asked.method == "HEAD" else b"{}")
+            return ProxyResponse(failure.status, failure.headers, b"" if asked.method == "HEAD" else b"{}")
         return self._altered(asked, await self._ask(asked), failure)
 
-    async def _hold(self, asked: Asked) -> None:
+    async def _hold(self, asked: ProxyRequest) -> None:
         if self._holds(asked):
             self.held += 1
             await self._released.wait()
 
-    def _altered(self, asked: Asked, answer: Answer, failure: Failure) -> Answer:
+    def _altered(self, asked: ProxyRequest, answer: ProxyResponse, failure: FailureMode) -> ProxyResponse:
         if not asked.is_manifest or answer.status != 200:
             return answer
         limits = {"ratelimit-limit": "100;w=21600", "ratelimit-remaining": f"{self._failure.remaining};w=21600"}
         body = answer.body.replace(b"{", b"{ ", 1) if failure.spoils else answer.body
-        return Answer(200, {**answer.headers, **limits}, body)
+        return ProxyResponse(200, {**answer.headers, **limits}, body)
 
-    async def _ask(self, asked: Asked) -> Answer:
+    async def _ask(self, asked: ProxyRequest) -> ProxyResponse:
         reader, writer = await asyncio.open_connection(*self.target)
         lines = [f"{name}: {value}" for name, value in asked.headers.items() if name not in _HOP_BY_HOP]
         length = [f"Content-Length: {len(asked.body)}"] if asked.body else []
@@ -276,7 +276,7 @@ class Front:
         top, _, body = said.partition(b"\r\n\r\n")
         status, *rest = top.decode("latin-1").split("\r\n")
         headers = dict(line.split(": ", 1) for line in rest)
-        return Answer(int(status.split(" ")[1]), headers, body)
+        return ProxyResponse(int(status.split(" ")[1]), headers, body)
 
     @staticmethod
     def _reset(writer: asyncio.StreamWriter) -> None:
@@ -287,7 +287,7 @@ class Front:
         writer.transport.abort()
 
 
-async def _read(reader: asyncio.StreamReader) -> Asked:
+async def _read(reader: asyncio.StreamReader) -> ProxyRequest:
     head = await reader.readuntil(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
     method, target, _ = first.split(" ")
@@ -295,4 +295,4 @@ async def _read(reader: asyncio.StreamReader) -> Asked:
     for name, _, value in (line.partition(":") for line in lines):
         given = headers.get(name.lower())  # dockerd sends many lines of Accept
         headers[name.lower()] = f"{given}, {value.strip()}" if given else value.strip()
-    return Asked(method, target, headers, await reader.readexactly(int(headers.get("content-length", "0"))))
+    return ProxyRequest(method, target, headers, await reader.readexactly(int(headers.get("content-length", "0"))))

@@ -17,7 +17,7 @@ from tests.process.daemon import Daemon
 from tests.system.clients import Docker, Podman
 from tests.system.conftest import OUTAGE_CLIENTS
 
-Done = subprocess.CompletedProcess[str]
+CompletedPull = subprocess.CompletedProcess[str]
 
 REDIRECTED = ("docker", "ctr")
 """The clients that `answer = "auto"` redirects."""
@@ -48,12 +48,12 @@ class Pull:
 
 
 @define
-class Loop:
+class PullLoop:
     """A client that pulls one image through one facade until it is stopped."""
 
     client: str
-    pull: Callable[[], Done]
-    forget: Callable[[], None]
+    pull: Callable[[], CompletedPull]
+    delete_pulls: Callable[[], None]
     delay: float
     pulls: list[Pull] = field(factory=list)
     _stopped: threading.Event = field(factory=threading.Event)
@@ -77,7 +77,7 @@ class Loop:
         self._stopped.wait(self.delay)
         while not self._stopped.is_set():
             self.pulls.append(self._pull())
-            self.forget()
+            self.delete_pulls()
             self._stopped.wait(PAUSE)
 
     def _pull(self) -> Pull:
@@ -90,11 +90,11 @@ class Loop:
         return Pull(self.client, begun, time.monotonic(), lost, _last_line(done) if lost else "")
 
 
-def _last_line(done: Done) -> str:
+def _last_line(done: CompletedPull) -> str:
     return (done.stdout + done.stderr).strip().rpartition("\n")[2][-300:]
 
 
-def loops(docker: Docker, directory: Path, answer: str, facade: Daemon, repository: str) -> list[Loop]:
+def loops(docker: Docker, directory: Path, answer: str, facade: Daemon, repository: str) -> list[PullLoop]:
     """A loop for each client through `facade`. Each has a tag of its own, so that no layer is there already.
 
     `directory` is for podman, which wants a path of less than 50 characters.
@@ -102,17 +102,17 @@ def loops(docker: Docker, directory: Path, answer: str, facade: Daemon, reposito
     made = []
     for place, client in enumerate(OUTAGE_CLIENTS):
         image = f"{facade.host}:{facade.port}/{repository}:{tag(client, answer)}"
-        podman = Podman(directory / f"{client}-{answer}", seconds=PULL_TIME)
+        podman = Podman(directory / f"{client}-{answer}", time_limit=PULL_TIME)
         podman.directory.mkdir()
-        ways: dict[str, tuple[Callable[[str], Done], Callable[[], None]]] = {
+        ways: dict[str, tuple[Callable[[str], CompletedPull], Callable[[], None]]] = {
             "docker": (docker.pull_with_docker, partial(docker.remove_with_docker, image)),
             "ctr": (docker.pull_with_ctr, partial(docker.remove_with_ctr, image)),
-            "podman": (podman.pull_with_podman, podman.forget),
-            "skopeo": (podman.pull_with_skopeo, podman.forget),
+            "podman": (podman.pull_with_podman, podman.delete_pulls),
+            "skopeo": (podman.pull_with_skopeo, podman.delete_pulls),
         }
-        pull, forget = ways[client]
+        pull, delete_pulls = ways[client]
         delay = place * PAUSE / len(OUTAGE_CLIENTS)  # staggered
-        made.append(Loop(client, partial(pull, image), forget, delay))
+        made.append(PullLoop(client, partial(pull, image), delete_pulls, delay))
     return made
 
 
@@ -121,7 +121,7 @@ def tag(client: str, answer: str) -> str:
 
 
 @frozen
-class View:
+class StatusChange:
     """What a facade said of its main registry at one time: whether it is left, and the words of the failed step."""
 
     at: float
@@ -131,11 +131,11 @@ class View:
 
 
 @define
-class Sentry:
+class StatusWatcher:
     """Looks at a facade's status until it is stopped; `views` keeps what was new."""
 
     facade: Daemon
-    views: list[View] = field(factory=list)
+    views: list[StatusChange] = field(factory=list)
     _stopped: threading.Event = field(factory=threading.Event)
     _thread: threading.Thread | None = None
 
@@ -168,7 +168,7 @@ class Sentry:
         left = main["state"] in ("down", "limited") or active != "main"
         words = "{step}: {reason}".format(**main["failed"]) if left and main["failed"] else ""
         if not self.views or (self.views[-1].left, self.views[-1].active) != (left, active):
-            self.views.append(View(time.monotonic(), left, active, words))
+            self.views.append(StatusChange(time.monotonic(), left, active, words))
 
 
 def status(facade: Daemon) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from pathlib import Path
 from attrs import define, field, frozen
 
 from tests.process.daemon import Daemon, running
-from tests.system.images import Image
-from tests.system.outages.fronts import Authority, Front
-from tests.system.registries import Registry
+from tests.system.images import RandomImage
+from tests.system.outages.fronts import Front, FrontAuthority
+from tests.system.registries import DockerRegistry
 
 ANSWERS = ("serve", "auto")
 REPOSITORY = "org/app"
@@ -25,7 +25,7 @@ IMAGE_SIZE = 2_000
 
 
 @frozen
-class Pace:
+class HealthTimings:
     """[health] of the facades: seconds and counts."""
 
     interval: float = 2.0
@@ -53,7 +53,7 @@ class Pace:
         return "\n".join([*lines, f"fall = {self.fall}", f"rise = {self.rise}"])
 
 
-PACE = Pace()
+TIMINGS = HealthTimings()
 
 SETTINGS = """
 repositories = ["org/*"]
@@ -76,13 +76,13 @@ rename = {{}}
 
 
 @define
-class Names:
+class HostsNamespace:
     """A mount namespace of which we write /etc/hosts: what runs `under` it finds the names there, and no others."""
 
     directory: Path
     process: subprocess.Popen[str] | None = None
 
-    def start(self) -> "Names":
+    def start(self) -> "HostsNamespace":
         self.set({})
         nsswitch = self.directory / "nsswitch.conf"
         nsswitch.write_text("passwd: files\ngroup: files\nhosts: files\n")
@@ -97,7 +97,7 @@ class Names:
         return self
 
     @property
-    def under(self) -> tuple[str, ...]:
+    def command_prefix(self) -> tuple[str, ...]:
         assert self.process is not None
         return "nsenter", f"--mount=/proc/{self.process.pid}/ns/mnt"
 
@@ -106,7 +106,7 @@ class Names:
         lines = [f"{address} {name}" for name, address in {"localhost": "127.0.0.1", **addresses}.items()]
         self._hosts.write_text("\n".join([*lines, ""]))
 
-    def end(self) -> None:
+    def stop(self) -> None:
         if self.process is not None:
             self.process.kill()
             self.process.wait()
@@ -117,7 +117,7 @@ class Names:
 
 
 @define
-class Fronted:
+class FrontedRegistry:
     """A registry, its token server and its CDN, each behind a front; all on addresses of their own.
 
     `part` tells the addresses apart: 127.1.`stage`.`part` and on. With an `authority` all of it speaks TLS.
@@ -127,9 +127,9 @@ class Fronted:
     directory: Path
     stage: int
     part: int
-    authority: Authority | None = None
+    authority: FrontAuthority | None = None
     host_name: str = ""
-    registry: Registry = field(init=False)
+    registry: DockerRegistry = field(init=False)
     front: Front = field(init=False)
     tokens: Front = field(init=False)
     cdn: Front = field(init=False)
@@ -140,7 +140,7 @@ class Fronted:
         )
         self.front = Front(shown[0], self.authority, self.host_name)
         self.tokens, self.cdn = (Front(host, self.authority) for host in shown[1:])
-        self.registry = Registry(
+        self.registry = DockerRegistry(
             self.name,
             self.directory / self.name,
             (hidden[0], hidden[1], hidden[2]),
@@ -157,26 +157,26 @@ class Fronted:
         realm = f'realm="{self.tokens.url}/token",service="{self.registry.tokens.service}"'
         return f'Bearer {realm},scope="repository:{REPOSITORY}:pull",error="insufficient_scope"'
 
-    def start(self) -> "Fronted":
+    def start(self) -> "FrontedRegistry":
         self.registry.start()
         for front in (self.front, self.tokens, self.cdn):
             front.start()
         return self
 
-    def end(self) -> None:
+    def stop(self) -> None:
         for front in (self.front, self.tokens, self.cdn):
             front.stop()
-        self.registry.end()
+        self.registry.stop()
 
 
 @define
-class Stage:
+class OutageStage:
     """All that is pulled from and through."""
 
-    main: Fronted
-    second: Fronted
+    main: FrontedRegistry
+    second: FrontedRegistry
     facades: dict[str, Daemon]
-    names: Names
+    names: HostsNamespace
 
     def name_main(self, resolves: bool) -> None:
         """Let the main registry's name resolve, or not."""
@@ -188,12 +188,12 @@ def staged(
     number: int,
     directory: Path,
     tags: Sequence[str],
-    names: Names,
-    authority: Authority | None = None,
+    names: HostsNamespace,
+    authority: FrontAuthority | None = None,
     named: bool = False,
     answers: tuple[str, ...] = ANSWERS,
     handover: str = "1h",
-) -> Iterator[Stage]:
+) -> Iterator[OutageStage]:
     """A stage with a number of its own, with the registries well and the facades ready.
 
     Both registries have an image for each of the `tags`, small ones that no client has seen: two stages with the same
@@ -202,15 +202,15 @@ def staged(
     With an `authority` the main registry speaks TLS; `named`, it is called by a name that `names` resolves: only one
     stage at a time can be.
     """
-    main = Fronted("main", directory, number, 2, authority, MAIN_NAME if named else "")
-    second = Fronted("second", directory, number, 5)
-    stage = Stage(main, second, {}, names)
+    main = FrontedRegistry("main", directory, number, 2, authority, MAIN_NAME if named else "")
+    second = FrontedRegistry("second", directory, number, 5)
+    stage = OutageStage(main, second, {}, names)
     with ExitStack() as cleanup:
         for fronted in (main, second):
-            cleanup.callback(fronted.end)
+            cleanup.callback(fronted.stop)
         main.start()
         for tag in ("latest", *tags):
-            main.registry.publish(Image.make(IMAGE_SIZE, ("amd64",)), REPOSITORY, tag)
+            main.registry.publish(RandomImage.create(IMAGE_SIZE, ("amd64",)), REPOSITORY, tag)
         shutil.copytree(main.registry.storage, second.registry.storage)
         second.start()
         if named:
@@ -219,17 +219,17 @@ def staged(
             (directory / answer).mkdir()
             settings = _settings(stage, answer, handover, authority)
             facade = Daemon(directory / answer, settings, host=f"127.1.{number}.{8 + place}")
-            facade.arguments = [*names.under, *facade.arguments]
+            facade.arguments = [*names.command_prefix, *facade.arguments]
             cleanup.enter_context(running(facade))
             stage.facades[answer] = facade.start()
         yield stage
 
 
-def _settings(stage: Stage, answer: str, handover: str, authority: Authority | None) -> str:
+def _settings(stage: OutageStage, answer: str, handover: str, authority: FrontAuthority | None) -> str:
     return SETTINGS.format(
         answer=answer,
         canary=REPOSITORY,
-        health=f'handover = "{handover}"\n{PACE.settings}',
+        health=f'handover = "{handover}"\n{TIMINGS.settings}',
         main=stage.main.front.url,
         second=stage.second.front.url,
         trust=f'ca_file = "{authority.file}"' if authority else "",

@@ -7,10 +7,10 @@ import pytest
 
 from tests.process.daemon import Daemon, wait_until
 from tests.system.clients import Docker
-from tests.system.conftest import HANDOVERS
+from tests.system.conftest import HANDOVER_ROWS
 from tests.system.images import INDEX
-from tests.system.outages.fronts import WORKING, Asked, Failure, Front
-from tests.system.outages.stage import REPOSITORY, Fronted, Names, staged
+from tests.system.outages.fronts import WORKING, FailureMode, Front, ProxyRequest
+from tests.system.outages.stage import REPOSITORY, FrontedRegistry, HostsNamespace, staged
 
 STAGE = 100
 """A number that no outage has."""
@@ -21,22 +21,22 @@ HANDOVER = "5s"
 """Long enough for the rest of a pull, and short enough to wait for its end: only then docker asks the second registry
 for a token."""
 
-OUTAGE = Failure(status=503)
+OUTAGE = FailureMode(status=503)
 
 
-def _by_docker(asked: Asked) -> bool:
+def _by_docker(asked: ProxyRequest) -> bool:
     return asked.by_docker
 
 
-def _ping_by_docker(asked: Asked) -> bool:
+def _ping_by_docker(asked: ProxyRequest) -> bool:
     return asked.by_docker and asked.target == "/v2/"
 
 
-def _manifest_by_docker(asked: Asked) -> bool:
+def _manifest_by_docker(asked: ProxyRequest) -> bool:
     return asked.by_docker and asked.is_manifest
 
 
-def _held_at(where: str, fronted: Fronted) -> Front:
+def _held_at(where: str, fronted: FrontedRegistry) -> Front:
     """Hold docker's next request there."""
     front = fronted.tokens if where == "token" else fronted.front
     front.hold({"ping": _ping_by_docker, "token": _by_docker, "manifest": _manifest_by_docker}[where])
@@ -46,7 +46,7 @@ def _held_at(where: str, fronted: Fronted) -> Front:
 @pytest.mark.parametrize("where", ["ping", "token", "manifest"])
 @pytest.mark.parametrize("change", ["failover", "failback"])
 def test_a_pull_that_is_under_way_while_the_backend_in_charge_changes_ends_well(
-    docker: Docker, names: Names, tmp_path: Path, change: str, where: str
+    docker: Docker, names: HostsNamespace, tmp_path: Path, change: str, where: str
 ) -> None:
     """One of its requests is held at one registry until the other is active."""
     staging = staged(STAGE, tmp_path, (TAG,), names, answers=("auto",), handover=HANDOVER)
@@ -67,8 +67,8 @@ def test_a_pull_that_is_under_way_while_the_backend_in_charge_changes_ends_well(
             front.release()
         pulled = pull.result()
         assert pulled.returncode == 0, f"{pulled.stdout}\n{pulled.stderr}\n{facade.log}"
-        assert new.registry.cdn.asked, "the layer came from elsewhere"
-        HANDOVERS.append((change, where, f"{took:.1f} s", "ended well"))
+        assert new.registry.cdn.requests, "the layer came from elsewhere"
+        HANDOVER_ROWS.append((change, where, f"{took:.1f} s", "ended well"))
 
 
 def _redirects_manifests(facade: Daemon) -> bool:

@@ -4,9 +4,9 @@ import time
 from pathlib import Path
 
 from tests.system.clients import Docker
-from tests.system.images import INDEX, Image
-from tests.system.outages.fronts import Asked, Failure
-from tests.system.outages.stage import PACE, REPOSITORY, Names, staged
+from tests.system.images import INDEX, RandomImage
+from tests.system.outages.fronts import FailureMode, ProxyRequest
+from tests.system.outages.stage import REPOSITORY, TIMINGS, HostsNamespace, staged
 
 STAGE = 101
 """A number that no other has."""
@@ -15,19 +15,19 @@ TAG = "one"
 DAMAGED = "org/damaged"
 
 
-def _of_the_damaged(asked: Asked) -> bool:
+def _of_the_damaged(asked: ProxyRequest) -> bool:
     return asked.target.startswith(f"/v2/{DAMAGED}/manifests/")
 
 
 def test_a_repository_that_answers_500_is_served_from_the_second_while_all_else_stays_on_the_main_one(
-    docker: Docker, names: Names, tmp_path: Path
+    docker: Docker, names: HostsNamespace, tmp_path: Path
 ) -> None:
     with staged(STAGE, tmp_path, (TAG,), names, answers=("serve",)) as stage:
-        facade, image = stage.facades["serve"], Image.make(2_000, ("amd64",))
+        facade, image = stage.facades["serve"], RandomImage.create(2_000, ("amd64",))
         for fronted in (stage.main, stage.second):
             fronted.registry.publish(image, DAMAGED, TAG)
-        stage.main.front.fail(Failure(_of_the_damaged, status=500))
-        ends = time.monotonic() + 3 * PACE.noticed_within(times_out=False, deep=True)
+        stage.main.front.fail(FailureMode(_of_the_damaged, status=500))
+        ends = time.monotonic() + 3 * TIMINGS.noticed_within(times_out=False, deep=True)
         asked = 0
         while time.monotonic() < ends:
             for repository, backend in ((DAMAGED, "second"), (REPOSITORY, "main")):

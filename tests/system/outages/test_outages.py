@@ -10,13 +10,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 
 from tests.system.clients import Docker
-from tests.system.conftest import OUTAGE_CLIENTS, OUTAGES
+from tests.system.conftest import OUTAGE_CLIENTS, OUTAGE_ROWS
 from tests.system.outages import courses
-from tests.system.outages.courses import Course
+from tests.system.outages.courses import OutageRecord
 from tests.system.outages.faults import FAULTS, Fault
-from tests.system.outages.fronts import Authority
+from tests.system.outages.fronts import FrontAuthority
 from tests.system.outages.loops import tag
-from tests.system.outages.stage import ANSWERS, Names, staged
+from tests.system.outages.stage import ANSWERS, HostsNamespace, staged
 
 TAGS = [tag(client, answer) for client in OUTAGE_CLIENTS for answer in ANSWERS]
 
@@ -28,13 +28,13 @@ LANES = 2
 def outages(
     request: pytest.FixtureRequest,
     docker: Docker,
-    names: Names,
-    authority: Authority,
+    names: HostsNamespace,
+    authority: FrontAuthority,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[dict[str, Future[list[Course]]]]:
+) -> Iterator[dict[str, Future[list[OutageRecord]]]]:
     """The courses of all faults that were asked for, as they come."""
 
-    def course(fault: Fault) -> list[Course]:
+    def course(fault: Fault) -> list[OutageRecord]:
         number, directory = FAULTS.index(fault) + 1, tmp_path_factory.mktemp("outage")
         trusted = authority if fault.tls else None
         with staged(number, directory, TAGS, names, trusted, fault.named) as stage:
@@ -54,8 +54,8 @@ def outages(
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_no_pull_is_lost_that_a_facade_can_save(outages: dict[str, Future[list[Course]]], fault: Fault) -> None:
+def test_no_pull_is_lost_that_a_facade_can_save(outages: dict[str, Future[list[OutageRecord]]], fault: Fault) -> None:
     taken = outages[fault.name].result()
-    OUTAGES.extend(courses.row(fault, course) for course in taken)
+    OUTAGE_ROWS.extend(courses.row(fault, course) for course in taken)
     wrongs = [f"{course.answer}: {wrong}" for course in taken for wrong in courses.wrongs(fault, course)]
     assert not wrongs, "\n".join(wrongs)
