@@ -20,7 +20,7 @@ OUTAGE_HEADINGS = ("fault", "answer", "detected", "limit", *OUTAGE_CLIENTS, "fai
 HANDOVER_ROWS: list[tuple[str, ...]] = []
 """Rows of the table of handovers, with a cell for each of HANDOVER_HEADINGS."""
 
-HANDOVER_HEADINGS = ("change", "request delayed", "delay", "pull")
+HANDOVER_HEADINGS = ("change", "held request", "held for", "pull")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

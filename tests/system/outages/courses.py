@@ -1,4 +1,4 @@
-"""The course of an outage: it is made to happen, and what came of it is held against what must hold."""
+"""Runs of outages: inject a fault, record what facades and clients do, and compare the record with expectations."""
 
 import os
 import time
@@ -12,133 +12,134 @@ from attrs import frozen
 from tests.system.clients import Docker
 from tests.system.conftest import OUTAGE_CLIENTS
 from tests.system.outages.faults import Detection, Fault
-from tests.system.outages.loops import REDIRECTED, Pull, PullLoop, StatusChange, StatusWatcher, loops
+from tests.system.outages.loops import REDIRECTED, Pull, PullLoop, StatusChange, StatusWatcher, create_loops
 from tests.system.outages.stage import REPOSITORY, TIMINGS, OutageStage
 
 ALLOWANCE = 1.5
-"""Seconds added to every bound. A bound is a sum of the settings; what happens also takes the looks at the status
-(0.1 s), the connections' making (0.1 s each, see ATTEMPT_DELAY), and the processor, which a dozen clients want too."""
+"""Seconds added to every limit. A limit is a sum of settings. In addition, polling the status takes up to 0.1 s, each
+connection up to 0.1 s (see ATTEMPT_DELAY), and a dozen clients compete for the processor."""
 
-LATE = 0.5
-"""Seconds by which a change may be seen late: looks are 0.1 s apart, and wait for the processor too."""
+POLLING_DELAY = 0.5
+"""Longest delay in seconds until a change is recorded: polls are 0.1 s apart, and compete for the processor too."""
 
-BEFORE = 3.0
+TIME_BEFORE_FAULT = 3.0
 """Seconds of pulls before the fault."""
 
-GOING_ON = 2.5
-"""Seconds of pulls after the facades have noticed a fault, and after the main registry is active again: some three
-pulls of each client."""
+TIME_AFTER_CHANGE = 2.5
+"""Seconds of pulls after the facades detect a fault, and after failback: about three pulls of each client."""
 
-UNNOTICED = 4.0
-"""Seconds for which a fault stays on that need not be noticed: twice the probes' interval."""
+UNDETECTED_FAULT_TIME = 4.0
+"""Duration in seconds of a fault that facades need not detect: twice the interval of the probes."""
 
-HOSTS_READ_AGAIN = 5.5
-"""Seconds until a client written in Go has read a changed hosts file: it goes by the old one for 5 s."""
+HOSTS_CACHE_TIME = 5.5
+"""Seconds until a client written in Go uses a changed hosts file: it caches the old one for 5 s."""
 
-BY_LUCK = 9.0
-"""Seconds for the same, if it is noticed when two deep probes happen to meet it."""
+CHANCE_DETECTION_TIME = 9.0
+"""Longest duration in seconds of a fault that facades detect only if two deep probes happen to hit it."""
 
 FULL = os.environ.get("FACADED_OUTAGES") == "full"
 FULL_TIMES = (15.0, 40.0, 60.0)
-"""Seconds from the beginning to the fault, to its end and to the pulls' end, where there is time for it."""
+"""With FACADED_OUTAGES=full: seconds from the start to the fault, to its end, and to the end of the pulls."""
 
 
 @frozen
 class OutageRecord:
-    """What was seen of one outage through one facade. Times are monotonic seconds."""
+    """What happened in one outage to one facade and its clients; times are in monotonic seconds."""
 
     answer: str
-    struck: float
-    mended: float
-    views: tuple[StatusChange, ...]
+    fault_began: float
+    fault_ended: float
+    changes: tuple[StatusChange, ...]
     pulls: tuple[Pull, ...]
 
     @property
-    def noticed(self) -> StatusChange | None:
-        """When the facade first left the main registry."""
-        return next((view for view in self.views if view.left), None)
+    def detection(self) -> StatusChange | None:
+        """The change by which the facade first went off the main registry."""
+        return next((change for change in self.changes if change.is_off_main), None)
 
     @property
-    def back(self) -> float | None:
-        """When the main registry was active again for good."""
-        last = self.views[-1]
-        return None if last.left or len(self.views) == 1 else last.at
+    def failback(self) -> float | None:
+        """The time from which the main registry remained active again."""
+        last_change = self.changes[-1]
+        return None if last_change.is_off_main or len(self.changes) == 1 else last_change.seen_at
 
     @property
-    def lost(self) -> tuple[Pull, ...]:
-        return tuple(pull for pull in self.pulls if pull.lost)
+    def failed_pulls(self) -> tuple[Pull, ...]:
+        return tuple(pull for pull in self.pulls if pull.failed)
 
     def pulls_of(self, client: str) -> list[Pull]:
         return [pull for pull in self.pulls if pull.client == client]
 
-    def was_left_throughout(self, pull: Pull) -> bool:
-        """Whether the main registry was left from a pull's beginning to its end, as far as looks can tell."""
-        before = [view.left for view in self.views if view.at <= pull.begun]
-        meanwhile = [view.left for view in self.views if pull.begun < view.at <= pull.ended + LATE]
-        return all([before[-1], *meanwhile])
+    def was_off_main_throughout(self, pull: Pull) -> bool:
+        """Return whether the facade was off the main registry during the whole pull, as far as polling shows."""
+        before = [change.is_off_main for change in self.changes if change.seen_at <= pull.started]
+        during = [
+            change.is_off_main for change in self.changes if pull.started < change.seen_at <= pull.ended + POLLING_DELAY
+        ]
+        return all([before[-1], *during])
 
 
-def take(fault: Fault, stage: OutageStage, docker: Docker) -> list[OutageRecord]:
-    """Let clients pull through every facade of the stage, and the fault come and go."""
-    sentries = {answer: StatusWatcher(facade) for answer, facade in stage.facades.items()}
-    pulling: dict[str, list[PullLoop]] = {}
+def run_outage(fault: Fault, stage: OutageStage, docker: Docker) -> list[OutageRecord]:
+    """Run an outage while clients pull through every facade of the stage; return a record for each facade."""
+    watchers = {answer: StatusWatcher(facade) for answer, facade in stage.facades.items()}
+    pull_loops: dict[str, list[PullLoop]] = {}
     with ExitStack() as cleanup:
-        short = Path(cleanup.enter_context(TemporaryDirectory()))
-        for sentry in sentries.values():
-            sentry.start()
-            cleanup.callback(sentry.stop)
+        short_path = Path(cleanup.enter_context(TemporaryDirectory()))
+        for watcher in watchers.values():
+            watcher.start()
+            cleanup.callback(watcher.stop)
         for answer, facade in stage.facades.items():
-            pulling[answer] = loops(docker, short, answer, facade, REPOSITORY)
-        everyone = [loop for made in pulling.values() for loop in made]
-        for loop in everyone:
+            pull_loops[answer] = create_loops(docker, short_path, answer, facade, REPOSITORY)
+        all_loops = [loop for client_loops in pull_loops.values() for loop in client_loops]
+        for loop in all_loops:
             loop.start()
             cleanup.callback(loop.stop)
-        struck, mended = _come_and_go(fault, stage, list(sentries.values()))
-        for loop in everyone:
+        fault_began, fault_ended = _inject_and_recover(fault, stage, list(watchers.values()))
+        for loop in all_loops:
             loop.stop()
-        for loop in everyone:
+        for loop in all_loops:
             loop.join()
     return [
         OutageRecord(
             answer,
-            struck,
-            mended,
-            tuple(sentries[answer].views),
-            tuple(sorted((pull for loop in made for pull in loop.pulls), key=lambda pull: pull.begun)),
+            fault_began,
+            fault_ended,
+            tuple(watchers[answer].changes),
+            tuple(sorted((pull for loop in client_loops for pull in loop.pulls), key=lambda pull: pull.started)),
         )
-        for answer, made in pulling.items()
+        for answer, client_loops in pull_loops.items()
     ]
 
 
-def _come_and_go(fault: Fault, stage: OutageStage, sentries: list[StatusWatcher]) -> tuple[float, float]:
-    """Gives when the fault came and when it went."""
-    begun = time.monotonic()
-    time.sleep(FULL_TIMES[0] if FULL else BEFORE)
-    struck = time.monotonic()
-    fault.strike(stage)
+def _inject_and_recover(fault: Fault, stage: OutageStage, watchers: list[StatusWatcher]) -> tuple[float, float]:
+    """Inject a fault and end it; return when it began and when it ended, in monotonic seconds."""
+    started = time.monotonic()
+    time.sleep(FULL_TIMES[0] if FULL else TIME_BEFORE_FAULT)
+    fault_began = time.monotonic()
+    fault.inject(stage)
     if FULL:
-        time.sleep(begun + FULL_TIMES[1] - time.monotonic())
+        time.sleep(started + FULL_TIMES[1] - time.monotonic())
     else:
-        _wait(lambda: all(sentry.left for sentry in sentries), _patience(fault))
-        time.sleep(GOING_ON)
-    mended = time.monotonic()
-    for front in (stage.main.front, stage.main.tokens, stage.main.cdn):
-        front.mend()
-    if fault.named:
-        stage.name_main(True)
+        _wait(lambda: all(watcher.is_off_main for watcher in watchers), _detection_timeout(fault))
+        time.sleep(TIME_AFTER_CHANGE)
+    fault_ended = time.monotonic()
+    for proxy in stage.main.proxies:
+        proxy.recover()
+    if fault.needs_name:
+        stage.make_main_name_resolve(True)
     if FULL:
-        time.sleep(begun + FULL_TIMES[2] - time.monotonic())
+        time.sleep(started + FULL_TIMES[2] - time.monotonic())
     else:
-        _wait(lambda: not any(sentry.left for sentry in sentries), TIMINGS.back_within + ALLOWANCE)
-        time.sleep(GOING_ON)
-    return struck, mended
+        _wait(lambda: not any(watcher.is_off_main for watcher in watchers), TIMINGS.failback_within + ALLOWANCE)
+        time.sleep(TIME_AFTER_CHANGE)
+    return fault_began, fault_ended
 
 
-def _patience(fault: Fault) -> float:
-    """How long to wait until a fault is noticed."""
-    if fault.bound is not None:
-        return fault.bound + ALLOWANCE
-    return BY_LUCK if fault.seen is Detection.BY_LUCK else UNNOTICED
+def _detection_timeout(fault: Fault) -> float:
+    """Return how long to wait for the facades to detect a fault, in seconds."""
+    if fault.detection_limit is not None:
+        return fault.detection_limit + ALLOWANCE
+    return CHANCE_DETECTION_TIME if fault.detected_by is Detection.BY_CHANCE else UNDETECTED_FAULT_TIME
 
 
 def _wait(condition: Callable[[], bool], seconds: float) -> None:
@@ -147,72 +148,72 @@ def _wait(condition: Callable[[], bool], seconds: float) -> None:
         time.sleep(0.05)
 
 
-def wrongs(fault: Fault, course: OutageRecord) -> list[str]:
-    """What did not hold, in sentences; times are counted from the fault."""
-    found = [
-        f"{pull.client} lost a pull from {pull.begun - course.struck:+.2f} s to {pull.ended - course.struck:+.2f} s "
-        f"{_around(fault, course, pull)}: {pull.reason}"
-        for pull in course.lost
-        if not _may_be_lost(fault, course, pull)
+def find_violations(fault: Fault, record: OutageRecord) -> list[str]:
+    """Return a sentence for each expectation that was not met; its times are relative to the start of the fault."""
+    violations = [
+        f"{pull.client} failed a pull from {pull.started - record.fault_began:+.2f} s "
+        f"to {pull.ended - record.fault_began:+.2f} s {_describe_phase(record, pull)}: {pull.reason}"
+        for pull in record.failed_pulls
+        if not _may_fail(fault, record, pull)
     ]
     for client in OUTAGE_CLIENTS:
-        pulls = course.pulls_of(client)
-        sides = [pulls[0].ended < course.struck, pulls[-1].ended > course.mended] if pulls else []
+        pulls = record.pulls_of(client)
+        sides = [pulls[0].ended < record.fault_began, pulls[-1].ended > record.fault_ended] if pulls else []
         if sides != [True, True]:
-            found.append(f"{client} did not pull before the fault, or not after it")
-    return [*found, *_late(fault, course)]
+            violations.append(f"{client} completed no pull before the fault, or none after it")
+    return [*violations, *_late_changes(fault, record)]
 
 
-def _may_be_lost(fault: Fault, course: OutageRecord, pull: Pull) -> bool:
-    redirected = course.answer == "auto" and pull.client in REDIRECTED
-    lasts = HOSTS_READ_AGAIN if redirected and fault.named else 0.0  # such a client finds the name by itself
-    if pull.ended < course.struck or pull.begun > course.mended + lasts:
+def _may_fail(fault: Fault, record: OutageRecord, pull: Pull) -> bool:
+    is_redirected = record.answer == "auto" and pull.client in REDIRECTED
+    grace_time = HOSTS_CACHE_TIME if is_redirected and fault.needs_name else 0.0  # the client resolves the name itself
+    if pull.ended < record.fault_began or pull.started > record.fault_ended + grace_time:
         return False
-    if not redirected and not fault.of_cdn:
-        return False  # the facade could have asked the second registry
-    if redirected and (fault.redirects_stay or fault.seen is Detection.SERVING):
+    if not is_redirected and not fault.is_after_redirect:
+        return False  # the facade could have used the second registry
+    if is_redirected and (fault.keeps_redirecting or fault.detected_by is Detection.SERVING):
         return True
-    if fault.seen is Detection.BY_LUCK:
-        return not course.was_left_throughout(pull)
-    return course.noticed is None or pull.begun <= course.noticed.at
+    if fault.detected_by is Detection.BY_CHANCE:
+        return not record.was_off_main_throughout(pull)
+    return record.detection is None or pull.started <= record.detection.seen_at
 
 
-def _around(fault: Fault, course: OutageRecord, pull: Pull) -> str:
-    if pull.begun > course.mended:
-        return "after the fault's end"
-    if course.noticed is None:
-        return "in a fault that was not noticed"
-    return "although it was noticed" if pull.begun > course.noticed.at else "before it was noticed"
+def _describe_phase(record: OutageRecord, pull: Pull) -> str:
+    if pull.started > record.fault_ended:
+        return "after the end of the fault"
+    if record.detection is None:
+        return "during an undetected fault"
+    return "after detection" if pull.started > record.detection.seen_at else "before detection"
 
 
-def _late(fault: Fault, course: OutageRecord) -> list[str]:
-    noticed, found = course.noticed, []
-    if noticed is not None and noticed.at < course.struck:
-        found.append("the main registry was left before the fault")
-    if fault.bound is not None:
-        took = noticed.at - course.struck if noticed is not None else None
-        if took is None or took > fault.bound + ALLOWANCE:
-            said = "was not noticed" if took is None else f"was noticed after {took:.2f} s"
-            found.append(f"the fault {said}, and had to be within {fault.bound:g} s")
-    if course.back is None and noticed is not None and fault.seen is not Detection.BY_LUCK:
-        found.append(f"the main registry was not active again {TIMINGS.back_within:g} s after the fault's end")
-    return found
+def _late_changes(fault: Fault, record: OutageRecord) -> list[str]:
+    detection, violations = record.detection, []
+    if detection is not None and detection.seen_at < record.fault_began:
+        violations.append("the facade was off the main registry before the fault")
+    if fault.detection_limit is not None:
+        detection_time = detection.seen_at - record.fault_began if detection is not None else None
+        if detection_time is None or detection_time > fault.detection_limit + ALLOWANCE:
+            problem = "was not detected" if detection_time is None else f"was detected after {detection_time:.2f} s"
+            violations.append(f"the fault {problem}; the limit is {fault.detection_limit:g} s")
+    if record.failback is None and detection is not None and fault.detected_by is not Detection.BY_CHANCE:
+        violations.append(f"no failback within {TIMINGS.failback_within:g} s of the end of the fault")
+    return violations
 
 
-def row(fault: Fault, course: OutageRecord) -> tuple[str, ...]:
-    """What is printed of it: one cell for each of OUTAGE_HEADINGS."""
-    noticed, cells = course.noticed, []
+def table_row(fault: Fault, record: OutageRecord) -> tuple[str, ...]:
+    """Return the row of the printed table: a cell for each of OUTAGE_HEADINGS."""
+    detection, cells = record.detection, []
     for client in OUTAGE_CLIENTS:
-        pulls = course.pulls_of(client)
-        cells.append(f"{sum(pull.lost for pull in pulls)}/{len(pulls)}")
-    after = "-" if noticed is None else f"{noticed.at - course.struck:.1f} s"
-    bound = "-" if fault.bound is None else f"{fault.bound:g} s"
-    back = "-" if course.back is None else f"{course.back - course.mended:.1f} s"
-    return fault.name, course.answer, after, bound, *cells, back, _remark(fault, noticed)
+        pulls = record.pulls_of(client)
+        cells.append(f"{sum(pull.failed for pull in pulls)}/{len(pulls)}")
+    detection_cell = "-" if detection is None else f"{detection.seen_at - record.fault_began:.1f} s"
+    detection_limit = "-" if fault.detection_limit is None else f"{fault.detection_limit:g} s"
+    failback = "-" if record.failback is None else f"{record.failback - record.fault_ended:.1f} s"
+    return fault.name, record.answer, detection_cell, detection_limit, *cells, failback, _remark(fault, detection)
 
 
-def _remark(fault: Fault, noticed: StatusChange | None) -> str:
-    if noticed is None:
-        return f"not left: {fault.otherwise}" if fault.otherwise else "NOT NOTICED"
-    stays = "; redirects stay" if fault.redirects_stay else ""
-    return f"{noticed.reason}{stays}"
+def _remark(fault: Fault, detection: StatusChange | None) -> str:
+    if detection is None:
+        return f"undetected: {fault.undetected_because}" if fault.undetected_because else "NOT DETECTED"
+    redirect_remark = "; still redirects" if fault.keeps_redirecting else ""
+    return f"{detection.reason}{redirect_remark}"

@@ -1,134 +1,135 @@
-"""What real outages look like: the table of faults, each with who is struck, how, and what a facade can see of it."""
+"""The table of faults, modelled on real outages: where each is injected, how, and by what a facade detects it."""
 
 from collections.abc import Callable
 from enum import Enum
 
 from attrs import frozen
 
-from tests.system.outages.fronts import HANGS, FailureMode, Front, ProxyRequest
+from tests.system.outages.fronts import HANGING, FailureMode, FaultProxy, ProxyRequest
 from tests.system.outages.stage import REPOSITORY, TIMINGS, OutageStage
 
 
 class Detection(Enum):
-    """How a facade comes to know of a fault."""
+    """What detects a fault in a facade."""
 
     PROBED = "steps 1 to 3 of a probe"
     DEEP = "step 4 of a probe, every deep_interval"
-    BY_LUCK = "step 4 of a probe, if it happens to meet it"
+    BY_CHANCE = "step 4 of a probe, if it happens to hit it"
     SERVING = "a request that is served"
 
 
 @frozen
 class Fault:
-    """One row of the table.
+    """A fault of the main registry.
 
-    `strike` does it, and every front of the main registry is mended afterwards. `times_out` if a probe learns of it
-    only by waiting. A fault that may go unnoticed says what happens `otherwise`; `redirects_stay` if redirects lead to
-    the main registry even when it is noticed.
+    `inject` begins it; afterwards, all proxies of the main registry recover. `times_out`: a probe detects it only by
+    its timeout. `undetected_because` is the reason why facades may keep the main registry active. `keeps_redirecting`:
+    after detection, facades still redirect clients to the main registry. `needs_tls`: the main registry speaks TLS.
+    `needs_name`: its URL has a host name instead of an address.
     """
 
     name: str
-    strike: Callable[[OutageStage], None]
-    seen: Detection = Detection.PROBED
+    inject: Callable[[OutageStage], None]
+    detected_by: Detection = Detection.PROBED
     times_out: bool = False
-    otherwise: str = ""
-    redirects_stay: bool = False
-    tls: bool = False
-    named: bool = False
+    undetected_because: str = ""
+    keeps_redirecting: bool = False
+    needs_tls: bool = False
+    needs_name: bool = False
 
     @property
-    def bound(self) -> float | None:
-        """Seconds within which it must be noticed, if it must."""
-        if self.otherwise:
+    def detection_limit(self) -> float | None:
+        """The limit in seconds for facades to detect the fault, or None if they need not."""
+        if self.undetected_because:
             return None
-        return TIMINGS.noticed_within(times_out=self.times_out, deep=self.seen is Detection.DEEP)
+        return TIMINGS.detected_within(times_out=self.times_out, deep=self.detected_by is Detection.DEEP)
 
     @property
-    def of_cdn(self) -> bool:
-        """Whether it strikes after the redirect to the CDN was handed out, where no facade can help."""
-        return self.seen in (Detection.DEEP, Detection.BY_LUCK)
+    def is_after_redirect(self) -> bool:
+        """Whether the fault hits a client only after its redirect to the CDN, when a facade can no longer help."""
+        return self.detected_by in (Detection.DEEP, Detection.BY_CHANCE)
 
 
-def _front(stage: OutageStage) -> Front:
-    return stage.main.front
+def _registry_proxy(stage: OutageStage) -> FaultProxy:
+    return stage.main.registry_proxy
 
 
-def _tokens(stage: OutageStage) -> Front:
-    return stage.main.tokens
+def _token_proxy(stage: OutageStage) -> FaultProxy:
+    return stage.main.token_proxy
 
 
-def _cdn(stage: OutageStage) -> Front:
-    return stage.main.cdn
+def _cdn_proxy(stage: OutageStage) -> FaultProxy:
+    return stage.main.cdn_proxy
 
 
-def _fails(part: Callable[[OutageStage], Front], failure: FailureMode) -> Callable[[OutageStage], None]:
-    return lambda stage: part(stage).fail(failure)
+def _fail(proxy: Callable[[OutageStage], FaultProxy], failure: FailureMode) -> Callable[[OutageStage], None]:
+    return lambda stage: proxy(stage).fail(failure)
 
 
-def _refuses_tokens(stage: OutageStage) -> None:
-    """As Docker Hub did on 2025-09-24: 401 for every manifest, whatever the token."""
+def _reject_tokens(stage: OutageStage) -> None:
+    """Respond 401 for every manifest, whatever the token, as Docker Hub did on 2025-09-24."""
     headers = {"WWW-Authenticate": stage.main.challenge}
-    _front(stage).fail(FailureMode(_is_manifest, status=401, headers=headers))
+    _registry_proxy(stage).fail(FailureMode(_is_manifest, status=401, headers=headers))
 
 
-def _is_manifest(asked: ProxyRequest) -> bool:
-    return asked.is_manifest
+def _is_manifest(request: ProxyRequest) -> bool:
+    return request.is_manifest
 
 
-def _is_manifest_get(asked: ProxyRequest) -> bool:
-    return asked.is_manifest and asked.method == "GET"
+def _is_manifest_get(request: ProxyRequest) -> bool:
+    return request.is_manifest and request.method == "GET"
 
 
-def _is_of_repository(asked: ProxyRequest) -> bool:
-    return asked.target.startswith(f"/v2/{REPOSITORY}/")
+def _is_for_repository(request: ProxyRequest) -> bool:
+    return request.target.startswith(f"/v2/{REPOSITORY}/")
 
 
-REFUSES = FailureMode(refuses=True)
-LIMITS = FailureMode(_is_manifest_get, status=429)
-FREE = "no probe spends a pull, so none sees it"
+REFUSING = FailureMode(refuses_connections=True)
+RATE_LIMITED = FailureMode(_is_manifest_get, status=429)
+UNPROBED = "probes spend no pulls, so none detects it"
 
 FAULTS = (
-    Fault("connection refused", _fails(_front, REFUSES)),
-    Fault("hanging after accept", _fails(_front, HANGS), times_out=True),
-    Fault("slow, 8 s", _fails(_front, FailureMode(waits=8)), times_out=True),
-    Fault("reset after accept", _fails(_front, FailureMode(resets=1))),
-    Fault("503 everywhere", _fails(_front, FailureMode(status=503))),
-    Fault("500 on manifests", _fails(_front, FailureMode(_is_manifest, status=500))),
-    Fault("401 with fresh token", _refuses_tokens),
-    Fault("token server dead", _fails(_tokens, REFUSES)),
-    Fault("token server 500", _fails(_tokens, FailureMode(status=500))),
-    Fault("CDN dead", _fails(_cdn, REFUSES), Detection.DEEP),
-    Fault("CDN 503", _fails(_cdn, FailureMode(status=503)), Detection.DEEP),
+    Fault("connection refused", _fail(_registry_proxy, REFUSING)),
+    Fault("hanging after accept", _fail(_registry_proxy, HANGING), times_out=True),
+    Fault("slow, 8 s", _fail(_registry_proxy, FailureMode(delay=8)), times_out=True),
+    Fault("reset after accept", _fail(_registry_proxy, FailureMode(reset_rate=1))),
+    Fault("503 everywhere", _fail(_registry_proxy, FailureMode(status=503))),
+    Fault("500 on manifests", _fail(_registry_proxy, FailureMode(_is_manifest, status=500))),
+    Fault("401 with fresh token", _reject_tokens),
+    Fault("token server refuses", _fail(_token_proxy, REFUSING)),
+    Fault("token server 500", _fail(_token_proxy, FailureMode(status=500))),
+    Fault("CDN refuses connections", _fail(_cdn_proxy, REFUSING), Detection.DEEP),
+    Fault("CDN 503", _fail(_cdn_proxy, FailureMode(status=503)), Detection.DEEP),
     Fault(
-        "60 % of CDN reset",
-        _fails(_cdn, FailureMode(resets=0.6)),
-        Detection.BY_LUCK,
-        otherwise="two probes must meet it",
+        "CDN resets 60 %",
+        _fail(_cdn_proxy, FailureMode(reset_rate=0.6)),
+        Detection.BY_CHANCE,
+        undetected_because="two probes in a row must hit it",
     ),
-    Fault("429 on manifest GETs", _fails(_front, LIMITS), Detection.SERVING, otherwise=FREE),
+    Fault("429 on manifest GETs", _fail(_registry_proxy, RATE_LIMITED), Detection.SERVING, undetected_because=UNPROBED),
     Fault(
-        "429, HEAD says 0 left",
-        _fails(_front, FailureMode(_is_manifest_get, status=429, remaining=0)),
-        redirects_stay=True,
+        "429, 0 pulls remaining",
+        _fail(_registry_proxy, FailureMode(_is_manifest_get, status=429, pulls_remaining=0)),
+        keeps_redirecting=True,
     ),
     Fault(
         "repository gone (404)",
-        _fails(_front, FailureMode(_is_of_repository, status=404)),
+        _fail(_registry_proxy, FailureMode(_is_for_repository, status=404)),
         Detection.SERVING,
-        otherwise="404 is drift: one image, not the registry",
+        undetected_because="a 404 concerns one image, not the registry",
     ),
     Fault(
         "wrong digest",
-        _fails(_front, FailureMode(_is_manifest, spoils=True)),
+        _fail(_registry_proxy, FailureMode(_is_manifest, corrupts_manifests=True)),
         Detection.SERVING,
-        otherwise="no probe reads a manifest that it knows",
+        undetected_because="no probe fetches a known manifest again",
     ),
-    # of the clients ctr alone looks at certificates: dockerd trusts every address that starts from a loopback one
-    Fault("certificate expired", _fails(_front, FailureMode(expired=True)), tls=True),
+    # only ctr verifies certificates here: dockerd verifies none in a pull that starts from a loopback address
+    Fault("certificate expired", _fail(_registry_proxy, FailureMode(expired_certificate=True)), needs_tls=True),
     Fault(
         "DNS failing",
-        lambda stage: stage.name_main(False),
-        otherwise="the last good address is used; clients have to find their own",
-        named=True,
+        lambda stage: stage.make_main_name_resolve(False),
+        undetected_because="facades use the last good address; redirected clients resolve the name themselves",
+        needs_name=True,
     ),
 )

@@ -1,4 +1,4 @@
-"""Endless loops: clients that pull again and again, and watches over what a facade says of itself meanwhile."""
+"""Loops in threads: clients that pull again and again, and watchers that poll the status of a facade."""
 
 import http.client
 import json
@@ -23,27 +23,27 @@ REDIRECTED = ("docker", "ctr")
 """The clients that `answer = "auto"` redirects."""
 
 PAUSE = 0.5
-"""Seconds between a client's pulls: with less, the clients of two outages at a time keep two cores busy all by
-themselves, and what is late is late because of them."""
+"""Seconds between the pulls of a client. With less, the clients of two concurrent outages keep two cores busy, and
+their load delays the facades."""
 
-PULL_TIME = 30.0
-"""Seconds that a pull may take: then it is lost, whatever its client would still try."""
+PULL_TIMEOUT = 30.0
+"""Timeout of a pull in seconds: after that it has failed, even if its client would retry."""
 
-LOOK = 0.1
-"""Seconds between looks at a facade's status."""
+POLL_INTERVAL = 0.1
+"""Seconds between requests for the status of a facade."""
 
-LOOK_TIME = 5.0
-"""Seconds that a look may take."""
+POLL_TIMEOUT = 5.0
+"""Timeout of a request for the status in seconds."""
 
 
 @frozen
 class Pull:
-    """One pull, from when to when (monotonic seconds), and what its client said if it was lost."""
+    """A pull, its start and end (monotonic seconds), and the last line of the client's output if it failed."""
 
     client: str
-    begun: float
+    started: float
     ended: float
-    lost: bool
+    failed: bool
     reason: str = ""
 
 
@@ -64,14 +64,14 @@ class PullLoop:
         self._thread.start()
 
     def stop(self) -> None:
-        """Begin no more pulls."""
+        """Start no more pulls."""
         self._stopped.set()
 
     def join(self) -> None:
-        """Wait for the end of the last one."""
+        """Wait until the last pull ends."""
         if self._thread is not None:
-            self._thread.join(2 * PULL_TIME)
-            assert not self._thread.is_alive(), f"{self.client} does not end"
+            self._thread.join(2 * PULL_TIMEOUT)
+            assert not self._thread.is_alive(), f"the pull of {self.client} does not end"
 
     def _run(self) -> None:
         self._stopped.wait(self.delay)
@@ -81,99 +81,100 @@ class PullLoop:
             self._stopped.wait(PAUSE)
 
     def _pull(self) -> Pull:
-        begun = time.monotonic()
+        started = time.monotonic()
         try:
-            done = self.pull()
+            result = self.pull()
         except subprocess.TimeoutExpired:
-            return Pull(self.client, begun, time.monotonic(), True, f"no end within {PULL_TIME:g} s")
-        lost = done.returncode != 0
-        return Pull(self.client, begun, time.monotonic(), lost, _last_line(done) if lost else "")
+            return Pull(self.client, started, time.monotonic(), True, f"timed out after {PULL_TIMEOUT:g} s")
+        failed = result.returncode != 0
+        return Pull(self.client, started, time.monotonic(), failed, _last_line(result) if failed else "")
 
 
-def _last_line(done: CompletedPull) -> str:
-    return (done.stdout + done.stderr).strip().rpartition("\n")[2][-300:]
+def _last_line(result: CompletedPull) -> str:
+    return (result.stdout + result.stderr).strip().rpartition("\n")[2][-300:]
 
 
-def loops(docker: Docker, directory: Path, answer: str, facade: Daemon, repository: str) -> list[PullLoop]:
-    """A loop for each client through `facade`. Each has a tag of its own, so that no layer is there already.
+def create_loops(docker: Docker, directory: Path, answer: str, facade: Daemon, repository: str) -> list[PullLoop]:
+    """Return a loop for each client that pulls through `facade`.
 
-    `directory` is for podman, which wants a path of less than 50 characters.
+    Each client pulls its own tag, because a layer that another has pulled would not be fetched again. `directory` is
+    for podman and skopeo: its path must be short, because podman accepts no path of 50 characters or more.
     """
-    made = []
-    for place, client in enumerate(OUTAGE_CLIENTS):
-        image = f"{facade.host}:{facade.port}/{repository}:{tag(client, answer)}"
-        podman = Podman(directory / f"{client}-{answer}", time_limit=PULL_TIME)
+    pull_loops = []
+    for index, client in enumerate(OUTAGE_CLIENTS):
+        image = f"{facade.host}:{facade.port}/{repository}:{image_tag(client, answer)}"
+        podman = Podman(directory / f"{client}-{answer}", time_limit=PULL_TIMEOUT)
         podman.directory.mkdir()
-        ways: dict[str, tuple[Callable[[str], CompletedPull], Callable[[], None]]] = {
+        client_functions: dict[str, tuple[Callable[[str], CompletedPull], Callable[[], None]]] = {
             "docker": (docker.pull_with_docker, partial(docker.remove_with_docker, image)),
             "ctr": (docker.pull_with_ctr, partial(docker.remove_with_ctr, image)),
             "podman": (podman.pull_with_podman, podman.delete_pulls),
             "skopeo": (podman.pull_with_skopeo, podman.delete_pulls),
         }
-        pull, delete_pulls = ways[client]
-        delay = place * PAUSE / len(OUTAGE_CLIENTS)  # staggered
-        made.append(PullLoop(client, partial(pull, image), delete_pulls, delay))
-    return made
+        pull, delete_pulls = client_functions[client]
+        delay = index * PAUSE / len(OUTAGE_CLIENTS)  # spreads the clients over the pause
+        pull_loops.append(PullLoop(client, partial(pull, image), delete_pulls, delay))
+    return pull_loops
 
 
-def tag(client: str, answer: str) -> str:
+def image_tag(client: str, answer: str) -> str:
     return f"{client}-{answer}"
 
 
 @frozen
 class StatusChange:
-    """What a facade said of its main registry at one time: whether it is left, and the words of the failed step."""
+    """A change of a facade's status: whether it is off the main registry, the active backend, and the failed step.
 
-    at: float
-    left: bool
+    A facade is off the main registry if that is down or limited, or another backend is active. `seen_at` is in
+    monotonic seconds.
+    """
+
+    seen_at: float
+    is_off_main: bool
     active: str
     reason: str
 
 
 @define
 class StatusWatcher:
-    """Looks at a facade's status until it is stopped; `views` keeps what was new."""
+    """Polls the status of a facade until it is stopped, and records its changes."""
 
     facade: Daemon
-    views: list[StatusChange] = field(factory=list)
+    changes: list[StatusChange] = field(factory=list)
     _stopped: threading.Event = field(factory=threading.Event)
     _thread: threading.Thread | None = None
 
     def start(self) -> None:
-        self._look()
+        self._poll()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         assert self._thread is not None
-        assert self._thread.is_alive(), f"no status within {LOOK_TIME:g} s"
+        assert self._thread.is_alive(), f"no status within {POLL_TIMEOUT:g} s"
         self._stopped.set()
         self._thread.join()
 
     @property
-    def left(self) -> bool:
-        return self.views[-1].left
-
-    @property
-    def in_charge(self) -> str:
-        return self.views[-1].active
+    def is_off_main(self) -> bool:
+        return self.changes[-1].is_off_main
 
     def _run(self) -> None:
-        while not self._stopped.wait(LOOK):
-            self._look()
+        while not self._stopped.wait(POLL_INTERVAL):
+            self._poll()
 
-    def _look(self) -> None:
-        document = status(self.facade)
+    def _poll(self) -> None:
+        document = fetch_status(self.facade)
         main, active = document["backends"][0], document["active"]
-        left = main["state"] in ("down", "limited") or active != "main"
-        words = "{step}: {reason}".format(**main["failed"]) if left and main["failed"] else ""
-        if not self.views or (self.views[-1].left, self.views[-1].active) != (left, active):
-            self.views.append(StatusChange(time.monotonic(), left, active, words))
+        is_off_main = main["state"] in ("down", "limited") or active != "main"
+        failed_step = "{step}: {reason}".format(**main["failed"]) if is_off_main and main["failed"] else ""
+        if not self.changes or (self.changes[-1].is_off_main, self.changes[-1].active) != (is_off_main, active):
+            self.changes.append(StatusChange(time.monotonic(), is_off_main, active, failed_step))
 
 
-def status(facade: Daemon) -> dict[str, Any]:
-    """The facade's status document, from its control socket."""
-    connection = _Control(facade.directory / "control.sock")
+def fetch_status(facade: Daemon) -> dict[str, Any]:
+    """Fetch the status document of a facade from its control socket."""
+    connection = _ControlConnection(facade.directory / "control.sock")
     try:
         connection.request("GET", "/status")
         document: dict[str, Any] = json.loads(connection.getresponse().read())
@@ -182,12 +183,12 @@ def status(facade: Daemon) -> dict[str, Any]:
         connection.close()
 
 
-class _Control(http.client.HTTPConnection):
+class _ControlConnection(http.client.HTTPConnection):
     def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=LOOK_TIME)
+        super().__init__("localhost", timeout=POLL_TIMEOUT)
         self._path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(LOOK_TIME)
+        self.sock.settimeout(POLL_TIMEOUT)
         self.sock.connect(str(self._path))

@@ -1,6 +1,4 @@
-"""The stage of an outage: a main registry behind fronts that can fail, a second one, and a facade for each way to
-answer.
-"""
+"""The stage of an outage: a main registry behind fault-injecting proxies, a second one, and a facade per `answer`."""
 
 import shutil
 import subprocess
@@ -12,21 +10,21 @@ from attrs import define, field, frozen
 
 from tests.process.daemon import Daemon, running
 from tests.system.images import RandomImage
-from tests.system.outages.fronts import Front, FrontAuthority
+from tests.system.outages.fronts import FaultProxy, ProxyAuthority
 from tests.system.registries import DockerRegistry
 
 ANSWERS = ("serve", "auto")
 REPOSITORY = "org/app"
 MAIN_NAME = "main.test"
-"""The main registry's name where it has one, and is not called by its address."""
+"""The host name of the main registry on stages where its URL has one."""
 
 IMAGE_SIZE = 2_000
-"""Bytes of the layer of an image: what matters is that it is asked for."""
+"""Size of an image's layer in bytes: small, because only the requests for it matter."""
 
 
 @frozen
 class HealthTimings:
-    """[health] of the facades: seconds and counts."""
+    """The [health] settings of the facades: times in seconds, and counts of probes."""
 
     interval: float = 2.0
     fast_interval: float = 0.5
@@ -36,14 +34,14 @@ class HealthTimings:
     failback_after: float = 3.0
     deep_interval: float = 4.0
 
-    def noticed_within(self, *, times_out: bool, deep: bool) -> float:
-        """The longest that an outage may go unnoticed."""
-        decided = self.interval + (self.fall - 1) * self.fast_interval + (self.deep_interval if deep else 0.0)
-        return decided + (self.fall * self.timeout if times_out else 0.0)
+    def detected_within(self, *, times_out: bool, deep: bool) -> float:
+        """Return the longest time in seconds from a fault to its detection."""
+        detection_time = self.interval + (self.fall - 1) * self.fast_interval + (self.deep_interval if deep else 0.0)
+        return detection_time + (self.fall * self.timeout if times_out else 0.0)
 
     @property
-    def back_within(self) -> float:
-        """The longest from an outage's end to the failback; a probe may be on its way to a time-out at its end."""
+    def failback_within(self) -> float:
+        """The longest time in seconds from a fault's end to failback, with a probe that has yet to time out."""
         return self.timeout + self.interval + (self.rise - 1) * self.fast_interval + self.failback_after
 
     @property
@@ -62,7 +60,7 @@ answer = "{answer}"
 canary = "{canary}"
 {health}
 [cache]
-manifests = 0  # every pull is to find out by itself how the registries are
+manifests = 0  # each pull must send its own requests to the registries
 tag_ttl = "50ms"
 [[backend]]
 name = "main"
@@ -77,7 +75,10 @@ rename = {{}}
 
 @define
 class HostsNamespace:
-    """A mount namespace of which we write /etc/hosts: what runs `under` it finds the names there, and no others."""
+    """A mount namespace in which names resolve only by an /etc/hosts that `set` writes.
+
+    A program run with `command_prefix` is in the namespace.
+    """
 
     directory: Path
     process: subprocess.Popen[str] | None = None
@@ -93,7 +94,7 @@ class HostsNamespace:
             text=True,
         )
         assert self.process.stdout is not None
-        assert self.process.stdout.readline() == "up\n", "there is no mount namespace"
+        assert self.process.stdout.readline() == "up\n", "cannot create a mount namespace"
         return self
 
     @property
@@ -102,7 +103,7 @@ class HostsNamespace:
         return "nsenter", f"--mount=/proc/{self.process.pid}/ns/mnt"
 
     def set(self, addresses: dict[str, str]) -> None:
-        """Write the file anew, in its place: it is mounted."""
+        """Set the address of each name; writes the file in place, because it is the source of a bind mount."""
         lines = [f"{address} {name}" for name, address in {"localhost": "127.0.0.1", **addresses}.items()]
         self._hosts.write_text("\n".join([*lines, ""]))
 
@@ -117,120 +118,126 @@ class HostsNamespace:
 
 
 @define
-class FrontedRegistry:
-    """A registry, its token server and its CDN, each behind a front; all on addresses of their own.
+class ProxiedRegistry:
+    """A registry, its token server and its CDN, each behind a proxy, all with their own addresses.
 
-    `part` tells the addresses apart: 127.1.`stage`.`part` and on. With an `authority` all of it speaks TLS.
+    The proxies have three addresses from 127.1.`stage_number`.`first_host` on, the servers three from `first_host` + 10
+    on. With an `authority`, the proxies speak TLS.
     """
 
     name: str
     directory: Path
-    stage: int
-    part: int
-    authority: FrontAuthority | None = None
+    stage_number: int
+    first_host: int
+    authority: ProxyAuthority | None = None
     host_name: str = ""
     registry: DockerRegistry = field(init=False)
-    front: Front = field(init=False)
-    tokens: Front = field(init=False)
-    cdn: Front = field(init=False)
+    registry_proxy: FaultProxy = field(init=False)
+    token_proxy: FaultProxy = field(init=False)
+    cdn_proxy: FaultProxy = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        shown, hidden = (
-            tuple(f"127.1.{self.stage}.{self.part + offset + number}" for number in range(3)) for offset in (0, 10)
+        proxy_hosts, registry_hosts = (
+            tuple(f"127.1.{self.stage_number}.{self.first_host + offset + index}" for index in range(3))
+            for offset in (0, 10)
         )
-        self.front = Front(shown[0], self.authority, self.host_name)
-        self.tokens, self.cdn = (Front(host, self.authority) for host in shown[1:])
+        self.registry_proxy = FaultProxy(proxy_hosts[0], self.authority, self.host_name)
+        self.token_proxy, self.cdn_proxy = (FaultProxy(host, self.authority) for host in proxy_hosts[1:])
         self.registry = DockerRegistry(
             self.name,
             self.directory / self.name,
-            (hidden[0], hidden[1], hidden[2]),
-            token_url=self.tokens.url,
-            cdn_url=self.cdn.url,
+            (registry_hosts[0], registry_hosts[1], registry_hosts[2]),
+            token_url=self.token_proxy.url,
+            cdn_url=self.cdn_proxy.url,
         )
-        self.front.target = (hidden[0], self.registry.port)
-        self.tokens.target = (hidden[1], self.registry.tokens.port)
-        self.cdn.target = (hidden[2], self.registry.cdn.port)
+        self.registry_proxy.target = (registry_hosts[0], self.registry.port)
+        self.token_proxy.target = (registry_hosts[1], self.registry.tokens.port)
+        self.cdn_proxy.target = (registry_hosts[2], self.registry.cdn.port)
+
+    @property
+    def proxies(self) -> tuple[FaultProxy, ...]:
+        return self.registry_proxy, self.token_proxy, self.cdn_proxy
 
     @property
     def challenge(self) -> str:
-        """What it says to an asker whose token it does not like."""
-        realm = f'realm="{self.tokens.url}/token",service="{self.registry.tokens.service}"'
+        """The WWW-Authenticate header of a response that rejects a token."""
+        realm = f'realm="{self.token_proxy.url}/token",service="{self.registry.tokens.service}"'
         return f'Bearer {realm},scope="repository:{REPOSITORY}:pull",error="insufficient_scope"'
 
-    def start(self) -> "FrontedRegistry":
+    def start(self) -> "ProxiedRegistry":
         self.registry.start()
-        for front in (self.front, self.tokens, self.cdn):
-            front.start()
+        for proxy in self.proxies:
+            proxy.start()
         return self
 
     def stop(self) -> None:
-        for front in (self.front, self.tokens, self.cdn):
-            front.stop()
+        for proxy in self.proxies:
+            proxy.stop()
         self.registry.stop()
 
 
 @define
 class OutageStage:
-    """All that is pulled from and through."""
+    """The registries and the facades of an outage."""
 
-    main: FrontedRegistry
-    second: FrontedRegistry
+    main: ProxiedRegistry
+    second: ProxiedRegistry
     facades: dict[str, Daemon]
-    names: HostsNamespace
+    namespace: HostsNamespace
 
-    def name_main(self, resolves: bool) -> None:
-        """Let the main registry's name resolve, or not."""
-        self.names.set({MAIN_NAME: self.main.front.host} if resolves else {})
+    def make_main_name_resolve(self, resolves: bool) -> None:
+        """Make the main registry's name resolve, or fail to resolve."""
+        self.namespace.set({MAIN_NAME: self.main.registry_proxy.host} if resolves else {})
 
 
 @contextmanager
-def staged(
+def outage_stage(
     number: int,
     directory: Path,
     tags: Sequence[str],
-    names: HostsNamespace,
-    authority: FrontAuthority | None = None,
-    named: bool = False,
+    namespace: HostsNamespace,
+    authority: ProxyAuthority | None = None,
+    needs_name: bool = False,
     answers: tuple[str, ...] = ANSWERS,
     handover: str = "1h",
 ) -> Iterator[OutageStage]:
-    """A stage with a number of its own, with the registries well and the facades ready.
+    """Set up a stage with a unique `number`, working registries and ready facades; yield it.
 
-    Both registries have an image for each of the `tags`, small ones that no client has seen: two stages with the same
-    layers would wait for each other in containerd, and would not be asked for what the other has fetched.
+    Both registries have a new small image for each of the `tags`. Stages must not share layers: containerd would
+    fetch them from one stage, and the pulls of the other would wait for it.
 
-    With an `authority` the main registry speaks TLS; `named`, it is called by a name that `names` resolves: only one
-    stage at a time can be.
+    With an `authority`, the main registry speaks TLS. With `needs_name`, its URL has a name that `namespace` resolves;
+    only one such stage can exist at a time.
     """
-    main = FrontedRegistry("main", directory, number, 2, authority, MAIN_NAME if named else "")
-    second = FrontedRegistry("second", directory, number, 5)
-    stage = OutageStage(main, second, {}, names)
+    main = ProxiedRegistry("main", directory, number, 2, authority, MAIN_NAME if needs_name else "")
+    second = ProxiedRegistry("second", directory, number, 5)
+    stage = OutageStage(main, second, {}, namespace)
     with ExitStack() as cleanup:
-        for fronted in (main, second):
-            cleanup.callback(fronted.stop)
+        for proxied_registry in (main, second):
+            cleanup.callback(proxied_registry.stop)
         main.start()
         for tag in ("latest", *tags):
             main.registry.publish(RandomImage.create(IMAGE_SIZE, ("amd64",)), REPOSITORY, tag)
         shutil.copytree(main.registry.storage, second.registry.storage)
         second.start()
-        if named:
-            stage.name_main(True)
-        for place, answer in enumerate(answers):
+        if needs_name:
+            stage.make_main_name_resolve(True)
+        for index, answer in enumerate(answers):
             (directory / answer).mkdir()
             settings = _settings(stage, answer, handover, authority)
-            facade = Daemon(directory / answer, settings, host=f"127.1.{number}.{8 + place}")
-            facade.arguments = [*names.command_prefix, *facade.arguments]
+            facade = Daemon(directory / answer, settings, host=f"127.1.{number}.{8 + index}")
+            facade.arguments = [*namespace.command_prefix, *facade.arguments]
             cleanup.enter_context(running(facade))
             stage.facades[answer] = facade.start()
         yield stage
 
 
-def _settings(stage: OutageStage, answer: str, handover: str, authority: FrontAuthority | None) -> str:
+def _settings(stage: OutageStage, answer: str, handover: str, authority: ProxyAuthority | None) -> str:
     return SETTINGS.format(
         answer=answer,
         canary=REPOSITORY,
         health=f'handover = "{handover}"\n{TIMINGS.settings}',
-        main=stage.main.front.url,
-        second=stage.second.front.url,
+        main=stage.main.registry_proxy.url,
+        second=stage.second.registry_proxy.url,
         trust=f'ca_file = "{authority.file}"' if authority else "",
     )

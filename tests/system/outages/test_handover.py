@@ -1,4 +1,4 @@
-"""A pull of classic Docker's during which the active backend changes: it learns its token from the ping alone."""
+"""The active backend changes during a pull by Docker, which reads the token server's URL only from GET /v2/."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,69 +9,71 @@ from tests.process.daemon import Daemon, wait_until
 from tests.system.clients import Docker
 from tests.system.conftest import HANDOVER_ROWS
 from tests.system.images import INDEX
-from tests.system.outages.fronts import WORKING, FailureMode, Front, ProxyRequest
-from tests.system.outages.stage import REPOSITORY, FrontedRegistry, HostsNamespace, staged
+from tests.system.outages.fronts import WORKING, FailureMode, FaultProxy, ProxyRequest
+from tests.system.outages.stage import REPOSITORY, HostsNamespace, ProxiedRegistry, outage_stage
 
 STAGE = 100
-"""A number that no outage has."""
+"""A number that no other stage has."""
 
 TAG = "handed-over"
 
 HANDOVER = "5s"
-"""Long enough for the rest of a pull, and short enough to wait for its end: only then docker asks the second registry
-for a token."""
+"""Long enough for the rest of a pull, and short enough to wait for its end, because only then docker requests a token
+from the second registry."""
 
 OUTAGE = FailureMode(status=503)
 
 
-def _by_docker(asked: ProxyRequest) -> bool:
-    return asked.by_docker
+def _is_from_docker(request: ProxyRequest) -> bool:
+    return request.is_from_docker
 
 
-def _ping_by_docker(asked: ProxyRequest) -> bool:
-    return asked.by_docker and asked.target == "/v2/"
+def _is_docker_ping(request: ProxyRequest) -> bool:
+    return request.is_from_docker and request.target == "/v2/"
 
 
-def _manifest_by_docker(asked: ProxyRequest) -> bool:
-    return asked.by_docker and asked.is_manifest
+def _is_docker_manifest(request: ProxyRequest) -> bool:
+    return request.is_from_docker and request.is_manifest
 
 
-def _held_at(where: str, fronted: FrontedRegistry) -> Front:
-    """Hold docker's next request there."""
-    front = fronted.tokens if where == "token" else fronted.front
-    front.hold({"ping": _ping_by_docker, "token": _by_docker, "manifest": _manifest_by_docker}[where])
-    return front
+def _hold_request(request_kind: str, proxied_registry: ProxiedRegistry) -> FaultProxy:
+    """Hold docker's next request of this kind; return the proxy that holds it."""
+    proxy = proxied_registry.token_proxy if request_kind == "token" else proxied_registry.registry_proxy
+    proxy.hold_requests(
+        {"ping": _is_docker_ping, "token": _is_from_docker, "manifest": _is_docker_manifest}[request_kind]
+    )
+    return proxy
 
 
-@pytest.mark.parametrize("where", ["ping", "token", "manifest"])
+@pytest.mark.parametrize("request_kind", ["ping", "token", "manifest"])
 @pytest.mark.parametrize("change", ["failover", "failback"])
-def test_a_pull_that_is_under_way_while_the_backend_in_charge_changes_ends_well(
-    docker: Docker, names: HostsNamespace, tmp_path: Path, change: str, where: str
+def test_a_pull_succeeds_if_the_active_backend_changes_in_the_middle(
+    docker: Docker, namespace: HostsNamespace, tmp_path: Path, change: str, request_kind: str
 ) -> None:
-    """One of its requests is held at one registry until the other is active."""
-    staging = staged(STAGE, tmp_path, (TAG,), names, answers=("auto",), handover=HANDOVER)
-    with staging as stage, ThreadPoolExecutor(1) as elsewhere:
+    """A proxy of the old backend holds one of its requests until the new backend is active."""
+    new_stage = outage_stage(STAGE, tmp_path, (TAG,), namespace, answers=("auto",), handover=HANDOVER)
+    with new_stage as stage, ThreadPoolExecutor(1) as executor:
         facade = stage.facades["auto"]
-        old, new = (stage.main, stage.second) if change == "failover" else (stage.second, stage.main)
+        old_backend, new_backend = (stage.main, stage.second) if change == "failover" else (stage.second, stage.main)
         if change == "failback":
-            stage.main.front.fail(OUTAGE)
-            long_ago = "a failover whose handover is over"
-            facade.wait_until(lambda: facade.backend == "second" and _redirects_manifests(facade), long_ago)
-        front = _held_at(where, old)
-        pull = elsewhere.submit(docker.pull_with_docker, f"{facade.host}:{facade.port}/{REPOSITORY}:{TAG}")
+            stage.main.registry_proxy.fail(OUTAGE)
+            condition = "failover, and the end of its handover"
+            facade.wait_until(lambda: facade.backend == "second" and _redirects_manifests(facade), condition)
+        proxy = _hold_request(request_kind, old_backend)
+        pull = executor.submit(docker.pull_with_docker, f"{facade.host}:{facade.port}/{REPOSITORY}:{TAG}")
         try:
-            wait_until(lambda: front.held, f"docker asks {old.name}")
-            stage.main.front.fail(OUTAGE if change == "failover" else WORKING)
-            took = facade.wait_until(lambda: facade.backend == new.name, change)
+            wait_until(lambda: proxy.held_requests, f"docker's request to {old_backend.name}")
+            stage.main.registry_proxy.fail(OUTAGE if change == "failover" else WORKING)
+            hold_time = facade.wait_until(lambda: facade.backend == new_backend.name, change)
         finally:
-            front.release()
-        pulled = pull.result()
-        assert pulled.returncode == 0, f"{pulled.stdout}\n{pulled.stderr}\n{facade.log}"
-        assert new.registry.cdn.requests, "the layer came from elsewhere"
-        HANDOVER_ROWS.append((change, where, f"{took:.1f} s", "ended well"))
+            proxy.release()
+        result = pull.result()
+        assert result.returncode == 0, f"{result.stdout}\n{result.stderr}\n{facade.log}"
+        assert new_backend.registry.cdn.requests, f"{new_backend.name} did not serve the layer"
+        HANDOVER_ROWS.append((change, request_kind, f"{hold_time:.1f} s", "succeeded"))
 
 
 def _redirects_manifests(facade: Daemon) -> bool:
-    """Whether no handover is under way."""
+    """Return whether the facade redirects manifests, which it does not do during a handover."""
     path = f"/v2/{REPOSITORY}/manifests/{TAG}"
     return facade.get(path, method="HEAD", headers={"Accept": INDEX})[0] == 307

@@ -1,4 +1,4 @@
-"""One repository that the main registry cannot give: it is had from the second, and nothing else is."""
+"""One repository fails at the main registry: only this one is served from the second registry."""
 
 import time
 from pathlib import Path
@@ -6,37 +6,37 @@ from pathlib import Path
 from tests.system.clients import Docker
 from tests.system.images import INDEX, RandomImage
 from tests.system.outages.fronts import FailureMode, ProxyRequest
-from tests.system.outages.stage import REPOSITORY, TIMINGS, HostsNamespace, staged
+from tests.system.outages.stage import REPOSITORY, TIMINGS, HostsNamespace, outage_stage
 
 STAGE = 101
-"""A number that no other has."""
+"""A number that no other stage has."""
 
 TAG = "one"
 DAMAGED = "org/damaged"
 
 
-def _of_the_damaged(asked: ProxyRequest) -> bool:
-    return asked.target.startswith(f"/v2/{DAMAGED}/manifests/")
+def _is_for_damaged_repository(request: ProxyRequest) -> bool:
+    return request.target.startswith(f"/v2/{DAMAGED}/manifests/")
 
 
-def test_a_repository_that_answers_500_is_served_from_the_second_while_all_else_stays_on_the_main_one(
-    docker: Docker, names: HostsNamespace, tmp_path: Path
+def test_only_the_repository_that_answers_500_is_served_from_the_second_registry(
+    docker: Docker, namespace: HostsNamespace, tmp_path: Path
 ) -> None:
-    with staged(STAGE, tmp_path, (TAG,), names, answers=("serve",)) as stage:
+    with outage_stage(STAGE, tmp_path, (TAG,), namespace, answers=("serve",)) as stage:
         facade, image = stage.facades["serve"], RandomImage.create(2_000, ("amd64",))
-        for fronted in (stage.main, stage.second):
-            fronted.registry.publish(image, DAMAGED, TAG)
-        stage.main.front.fail(FailureMode(_of_the_damaged, status=500))
-        ends = time.monotonic() + 3 * TIMINGS.noticed_within(times_out=False, deep=True)
-        asked = 0
-        while time.monotonic() < ends:
+        for proxied_registry in (stage.main, stage.second):
+            proxied_registry.registry.publish(image, DAMAGED, TAG)
+        stage.main.registry_proxy.fail(FailureMode(_is_for_damaged_repository, status=500))
+        deadline = time.monotonic() + 3 * TIMINGS.detected_within(times_out=False, deep=True)
+        rounds = 0
+        while time.monotonic() < deadline:
             for repository, backend in ((DAMAGED, "second"), (REPOSITORY, "main")):
                 status, headers, _ = facade.get(f"/v2/{repository}/manifests/{TAG}", headers={"Accept": INDEX})
                 assert (status, headers["X-Facaded-Backend"]) == (200, backend), facade.log
-            asked += 1
-        assert asked > 10
+            rounds += 1
+        assert rounds > 10
         for repository in (DAMAGED, REPOSITORY):
-            pulled = docker.pull_with_docker(f"{facade.host}:{facade.port}/{repository}:{TAG}")
-            assert pulled.returncode == 0, f"{pulled.stdout}\n{pulled.stderr}\n{facade.log}"
+            result = docker.pull_with_docker(f"{facade.host}:{facade.port}/{repository}:{TAG}")
+            assert result.returncode == 0, f"{result.stdout}\n{result.stderr}\n{facade.log}"
         assert facade.status()["backends"][0]["state"] == "up"
         assert "main down" not in facade.log

@@ -1,7 +1,8 @@
-"""No pull fails while one registry works: each fault comes and goes while every client pulls again and again.
+"""No pull fails that the facade can save while one registry works: clients pull in a loop during each fault.
 
-A fault lasts until it has been noticed and some pulls more, which takes three minutes for all of them. With
-FACADED_OUTAGES=full each comes at 15 s, goes at 40 s and is watched until 60 s, which takes ten.
+A fault ends a few pulls after the facades have detected it; all faults together take three minutes. With
+FACADED_OUTAGES=full, each fault begins at 15 s and ends at 40 s, pulls go on until 60 s, and all together take ten
+minutes.
 """
 
 from collections.abc import Iterator
@@ -14,48 +15,50 @@ from tests.system.conftest import OUTAGE_CLIENTS, OUTAGE_ROWS
 from tests.system.outages import courses
 from tests.system.outages.courses import OutageRecord
 from tests.system.outages.faults import FAULTS, Fault
-from tests.system.outages.fronts import FrontAuthority
-from tests.system.outages.loops import tag
-from tests.system.outages.stage import ANSWERS, HostsNamespace, staged
+from tests.system.outages.fronts import ProxyAuthority
+from tests.system.outages.loops import image_tag
+from tests.system.outages.stage import ANSWERS, HostsNamespace, outage_stage
 
-TAGS = [tag(client, answer) for client in OUTAGE_CLIENTS for answer in ANSWERS]
+TAGS = [image_tag(client, answer) for client in OUTAGE_CLIENTS for answer in ANSWERS]
 
-LANES = 2
-"""Outages at a time, each on a stage of its own: most of an outage is waiting."""
+CONCURRENT_OUTAGES = 2
+"""How many outages run at the same time, on separate stages: most of an outage is waiting."""
 
 
 @pytest.fixture(scope="module")
 def outages(
     request: pytest.FixtureRequest,
     docker: Docker,
-    names: HostsNamespace,
-    authority: FrontAuthority,
+    namespace: HostsNamespace,
+    authority: ProxyAuthority,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[dict[str, Future[list[OutageRecord]]]]:
-    """The courses of all faults that were asked for, as they come."""
+    """The records of the outages of all selected faults, as they run."""
 
-    def course(fault: Fault) -> list[OutageRecord]:
+    def run(fault: Fault) -> list[OutageRecord]:
         number, directory = FAULTS.index(fault) + 1, tmp_path_factory.mktemp("outage")
-        trusted = authority if fault.tls else None
-        with staged(number, directory, TAGS, names, trusted, fault.named) as stage:
-            taken = courses.take(fault, stage, docker)
+        trusted_authority = authority if fault.needs_tls else None
+        with outage_stage(number, directory, TAGS, namespace, trusted_authority, fault.needs_name) as stage:
+            records = courses.run_outage(fault, stage, docker)
             for facade in stage.facades.values():
                 assert "Traceback" not in facade.log
-        return taken
+        return records
 
     items = [item for item in request.session.items if isinstance(item, pytest.Function)]
-    names_asked = {item.callspec.id for item in items if item.module is request.module}
-    asked = [fault for fault in FAULTS if fault.name in names_asked]
-    with ThreadPoolExecutor(LANES) as lanes:
+    selected_ids = {item.callspec.id for item in items if item.module is request.module}
+    selected_faults = [fault for fault in FAULTS if fault.name in selected_ids]
+    with ThreadPoolExecutor(CONCURRENT_OUTAGES) as executor:
         try:
-            yield {fault.name: lanes.submit(course, fault) for fault in asked}
+            yield {fault.name: executor.submit(run, fault) for fault in selected_faults}
         finally:
-            lanes.shutdown(cancel_futures=True)
+            executor.shutdown(cancel_futures=True)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_no_pull_is_lost_that_a_facade_can_save(outages: dict[str, Future[list[OutageRecord]]], fault: Fault) -> None:
-    taken = outages[fault.name].result()
-    OUTAGE_ROWS.extend(courses.row(fault, course) for course in taken)
-    wrongs = [f"{course.answer}: {wrong}" for course in taken for wrong in courses.wrongs(fault, course)]
-    assert not wrongs, "\n".join(wrongs)
+def test_no_pull_fails_that_a_facade_can_save(outages: dict[str, Future[list[OutageRecord]]], fault: Fault) -> None:
+    records = outages[fault.name].result()
+    OUTAGE_ROWS.extend(courses.table_row(fault, record) for record in records)
+    violations = [
+        f"{record.answer}: {violation}" for record in records for violation in courses.find_violations(fault, record)
+    ]
+    assert not violations, "\n".join(violations)
