@@ -59,9 +59,9 @@ def no_errors_are_logged() -> Iterator[list[LogEvent]]:
 
 def release_previous_test() -> None:
     """Make the reactor run a call: until then it refers to its last call, and so to the previous test's arguments."""
-    done = Deferred[None]()
-    reactor.callLater(0, done.callback, None)
-    pytest_twisted.blockon(done)
+    called = Deferred[None]()
+    reactor.callLater(0, called.callback, None)
+    pytest_twisted.blockon(called)
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class DockerRegistry:
     """A docker-registry, its token server and its CDN, at the three addresses `hosts`.
 
-    With `redirects_blobs`, it redirects blob requests to the CDN; otherwise it serves blobs itself. Without
+    With `redirects_blobs`, it redirects requests for blobs to the CDN; otherwise it serves blobs itself. Without
     `requires_tokens`, it serves everything to everybody. `token_url` and `cdn_url` replace the URLs of the token
     server and the CDN in its responses, if a proxy is in front of them.
     """

@@ -46,7 +46,7 @@ class Clients:
         return pull(image, credentials)
 
     def delete_pulls(self) -> None:
-        """Delete what was pulled, to save disk space."""
+        """Delete the images that Podman, Buildah and Skopeo have pulled, to save disk space."""
         self.podman.delete_pulls()
 
 

@@ -128,10 +128,10 @@ class Lab:
 
     def renew(self) -> float:
         """Renew the certificate; return the seconds until the daemon serves the new one."""
-        before, begun = serial(self.daemon), time.monotonic()
+        before, started = serial(self.daemon), time.monotonic()
         assert self.daemon.run("renew").returncode == 0
         self.daemon.wait_until(lambda: serial(self.daemon) != before, "the new certificate", FIRST_CERTIFICATE)
-        return time.monotonic() - begun
+        return time.monotonic() - started
 
     def count_orders(self) -> int:
         return self.pebble.log.count("Added order")
@@ -167,12 +167,12 @@ def test_a_new_daemon_serves_a_verified_certificate_within_10_s(
     if version == "1.2":
         (tmp_path / "openssl.cnf").write_text(TLS_1_2)
         lab.daemon.environ["OPENSSL_CONF"] = str(tmp_path / "openssl.cnf")
-    begun = time.monotonic()
+    started = time.monotonic()
     lab.daemon.spawn()
     lab.daemon.wait_until(lambda: lab.is_verified(version), "verified", FIRST_CERTIFICATE)
-    took = time.monotonic() - begun
-    print(f"{challenge}, TLS {version}: {took:.2f} s")
-    assert took <= FIRST_CERTIFICATE
+    duration = time.monotonic() - started
+    print(f"{challenge}, TLS {version}: {duration:.2f} s")
+    assert duration <= FIRST_CERTIFICATE
     assert lab.is_verified("1.2")
     assert lab.is_verified("1.3") == (version == "1.3"), "the CA's validator used the wrong TLS version"
     assert lab.count_orders() == 1
@@ -181,8 +181,10 @@ def test_a_new_daemon_serves_a_verified_certificate_within_10_s(
     assert certificate["issuer"].startswith("Pebble")
     assert certificate["error"] is None
     assert time.time() < certificate["next_renewal"] < certificate["until"]
-    said = lab.daemon.run("status").stdout
-    assert re.search(rf"certificate for {NAME}: by Pebble .*, until .*, renewed on .*, from ACME", said), said
+    status_text = lab.daemon.run("status").stdout
+    assert re.search(rf"certificate for {NAME}: by Pebble .*, until .*, renewed on .*, from ACME", status_text), (
+        status_text
+    )
     assert lab.daemon.stop() == 0
 
 
@@ -198,20 +200,20 @@ def test_the_daemon_is_ready_with_a_self_signed_certificate_while_the_ca_hangs(l
         assert (ordered["names"], ordered["from"], ordered["until"]) == ([NAME], "ACME", None)
         assert self_signed["from"] == "self-signed"
         assert lab.daemon.run("status").returncode in (0, 1)
-        begun = time.monotonic()
+        started = time.monotonic()
         assert lab.daemon.stop() == 0
-        assert time.monotonic() - begun < STOPPED_WITHIN, "a pending order delayed the stop"
+        assert time.monotonic() - started < STOPPED_WITHIN, "a pending order delayed the stop"
 
 
 def test_a_renewal_keeps_connections_and_a_killed_daemon_serves_the_new_certificate_without_an_order(lab: Lab) -> None:
     lab.start_with_certificate()
     first = serial(lab.daemon)
     with connected(lab.daemon, verifying_context(lab.pebble.fetch_root())) as connection:
-        took = lab.renew()
+        duration = lab.renew()
         connection.sendall(f"GET /v2/ HTTP/1.1\r\nHost: {NAME}\r\n\r\n".encode())
         assert connection.recv(100).startswith(b"HTTP/1.1 ")
         assert x509.load_der_x509_certificate(connection.getpeercert(binary_form=True) or b"").serial_number == first
-    print(f"renewed in {took:.2f} s")
+    print(f"renewed in {duration:.2f} s")
     assert lab.is_verified()
     renewed, order_count = serial(lab.daemon), lab.count_orders()
     assert order_count == 2

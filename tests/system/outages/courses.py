@@ -151,15 +151,17 @@ def _wait(condition: Callable[[], bool], seconds: float) -> None:
 def find_violations(fault: Fault, record: OutageRecord) -> list[str]:
     """Return a sentence for each expectation that was not met; its times are relative to the start of the fault."""
     violations = [
-        f"{pull.client} failed a pull from {pull.started - record.fault_began:+.2f} s "
+        f"a pull by {pull.client} failed from {pull.started - record.fault_began:+.2f} s "
         f"to {pull.ended - record.fault_began:+.2f} s {_describe_phase(record, pull)}: {pull.reason}"
         for pull in record.failed_pulls
         if not _may_fail(fault, record, pull)
     ]
     for client in OUTAGE_CLIENTS:
         pulls = record.pulls_of(client)
-        sides = [pulls[0].ended < record.fault_began, pulls[-1].ended > record.fault_ended] if pulls else []
-        if sides != [True, True]:
+        pulled_on_both_sides = (
+            [pulls[0].ended < record.fault_began, pulls[-1].ended > record.fault_ended] if pulls else []
+        )
+        if pulled_on_both_sides != [True, True]:
             violations.append(f"{client} completed no pull before the fault, or none after it")
     return [*violations, *_late_changes(fault, record)]
 

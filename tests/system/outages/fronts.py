@@ -63,7 +63,7 @@ class ProxyResponse:
     body: bytes
 
     def to_bytes(self, for_head: bool) -> bytes:
-        """Return the response on the wire; `for_head`: without a body, and with the upstream's Content-Length."""
+        """Return the response as sent to a client; for a HEAD, without a body but with the upstream Content-Length."""
         length = self.headers.get("Content-Length", "0") if for_head else str(len(self.body))
         end_to_end = {name: value for name, value in self.headers.items() if name.lower() not in _HOP_BY_HOP}
         lines = [f"{name}: {value}" for name, value in {**end_to_end, "Content-Length": length}.items()]
@@ -84,9 +84,10 @@ class FailureMode:
     """How a proxy fails, for the requests for which `applies_to` is true.
 
     `refuses_connections` closes the listening socket. `reset_rate` is the share of responses that are replaced by a
-    reset; 1 resets every connection when it opens. `delay` is the time before each response in seconds.
-    `expired_certificate` serves one. A nonzero `status` is the response, with `headers`. `corrupts_manifests` changes
-    their digest. `pulls_remaining` is the value of the ratelimit-remaining header.
+    reset; 1 resets every connection when it opens. `delay` is the time before each response in seconds. With
+    `expired_certificate`, the proxy serves one. A nonzero `status` replaces the response, with `headers`.
+    `corrupts_manifests` changes the body, so that its digest is wrong. `pulls_remaining` is the value of the
+    ratelimit-remaining header.
     """
 
     applies_to: Callable[[ProxyRequest], bool] = _any_request

@@ -76,11 +76,11 @@ class PullLoop:
     def _run(self) -> None:
         self._stopped.wait(self.delay)
         while not self._stopped.is_set():
-            self.pulls.append(self._pull())
+            self.pulls.append(self._pull_and_time())
             self.delete_pulls()
             self._stopped.wait(PAUSE)
 
-    def _pull(self) -> Pull:
+    def _pull_and_time(self) -> Pull:
         started = time.monotonic()
         try:
             result = self.pull()

@@ -41,7 +41,7 @@ class HealthTimings:
 
     @property
     def failback_within(self) -> float:
-        """The longest time in seconds from a fault's end to failback, with a probe that has yet to time out."""
+        """The longest time in seconds from a fault's end to failback, if a probe has just begun that times out."""
         return self.timeout + self.interval + (self.rise - 1) * self.fast_interval + self.failback_after
 
     @property
@@ -224,7 +224,7 @@ def outage_stage(
             stage.make_main_name_resolve(True)
         for index, answer in enumerate(answers):
             (directory / answer).mkdir()
-            settings = _settings(stage, answer, handover, authority)
+            settings = _render_settings(stage, answer, handover, authority)
             facade = Daemon(directory / answer, settings, host=f"127.1.{number}.{8 + index}")
             facade.arguments = [*namespace.command_prefix, *facade.arguments]
             cleanup.enter_context(running(facade))
@@ -232,7 +232,7 @@ def outage_stage(
         yield stage
 
 
-def _settings(stage: OutageStage, answer: str, handover: str, authority: ProxyAuthority | None) -> str:
+def _render_settings(stage: OutageStage, answer: str, handover: str, authority: ProxyAuthority | None) -> str:
     return SETTINGS.format(
         answer=answer,
         canary=REPOSITORY,
