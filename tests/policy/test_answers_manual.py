@@ -116,7 +116,7 @@ def test_every_rule_is_on_the_page_for_a_read_and_for_a_ping_if_it_applies_to_on
 def refusals() -> Iterator[tuple[str, ast.Call]]:
     """Every `Refusal(...)` in the modules that parse and decide, with its place."""
     for module in (requests, decision):
-        path = Path(module.__file__)
+        path = Path(str(module.__file__))
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "Refusal":
                 yield f"{path.name}:{node.lineno}", node
