@@ -31,7 +31,7 @@ from facaded.state import Identity, StateStore
 from facaded.tls import plain
 from facaded.tls.acme.store import StoreError
 from facaded.tls.challenges import Challenges
-from facaded.tls.plain import Plain
+from facaded.tls.plain import PlainPort
 from facaded.tls.termination import Termination
 from facaded.web.facade import Facade
 
@@ -164,7 +164,7 @@ def prepare_backends(
     return prepare
 
 
-def prepare_edges(plain_port: Plain, admin: Admin, reporter: Reporter, commands: Commands) -> Prepare:
+def prepare_edges(plain_port: PlainPort, admin: Admin, reporter: Reporter, commands: Commands) -> Prepare:
     """The plain port, the admin listener and the control socket answer by the new settings."""
 
     def prepare(loaded: Loaded) -> Swap:

@@ -27,7 +27,7 @@ from facaded.state import Clocks, StateError, StateStore
 from facaded.systemd import Notifier, Supervision
 from facaded.tls.acme.store import StoreError
 from facaded.tls.challenges import Challenges
-from facaded.tls.plain import Plain
+from facaded.tls.plain import PlainPort
 from facaded.tls.termination import Termination
 from facaded.web import accesslog
 from facaded.web.facade import Facade
@@ -86,7 +86,7 @@ class _Core:
     tls: Termination | None
     watch: Watch
     facade: Facade
-    plain: Plain
+    plain: PlainPort
     pulls: Pulls
 
 
@@ -102,7 +102,7 @@ def _core(config: Config, reactor: IFacadedReactor, environ: Mapping[str, str]) 
     watch = Watch(reactor, time.time, SystemRandom(), parts.plan(reactor, config, rules), kept)
     state.follow(watch)
     facade = Facade(watch, rules, parts.fetcher(reactor, config, watch))
-    plain = Plain(challenges, parts.plain_rules(config), facade)
+    plain = PlainPort(challenges, parts.plain_rules(config), facade)
     return _Core(state, tls, watch, facade, plain, Pulls(reactor.seconds, watch.probe_soon))
 
 
@@ -117,7 +117,7 @@ def _listeners(core: _Core, admin: Admin, commands: Commands, reactor: IFacadedR
     listeners = {key: Listener(site, site) for key, site in sites.items()}
     if core.tls is not None:
         secure = SecureSite(core.facade, reactor, subscribers)
-        listeners["listen.https"] = Listener(secure, core.tls.secured(secure))
+        listeners["listen.https"] = Listener(secure, core.tls.secure_factory(secure))
     return listeners
 
 

@@ -1,1 +1,1 @@
-"""Speaking TLS: certificates, where they come from, and which of them a client is shown."""
+"""TLS: where certificates come from, and which one each client gets."""

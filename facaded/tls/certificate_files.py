@@ -1,4 +1,4 @@
-"""Pairs of files, a chain and its key, as whoever renews them leaves them."""
+"""Certificates in files: a PEM chain and its key, which another program renews."""
 
 import os
 import stat
@@ -10,65 +10,67 @@ from attrs import frozen
 from facaded.tls.server_certificate import ServerCertificate, UnusableError, parse
 
 FILE_SIZE = 256 << 10
-"""Bytes of a chain or a key that are read: far more than any has, so that a wrong path does not fill the memory."""
+"""Bytes: the largest chain or key that is read. Real ones are far smaller; a wrong path must not fill the memory."""
 
 OTHERS = 0o007
-"""What a key's mode must not grant."""
+"""The permission bits that a key's mode must not have."""
 
-Signature: TypeAlias = tuple[tuple[int, ...] | None, ...]
-"""What changes with a file, for chain and key; None for one that is not there."""
+Stamp: TypeAlias = tuple[tuple[int, ...] | None, ...]
+"""Identifies the state of the chain and of the key on the disk; None for a file that does not exist."""
 
 
 @frozen
 class CertificateFiles:
-    """Where a chain and its key are."""
+    """The paths of a chain and its key."""
 
     chain: Path
     key: Path
 
 
-def sign(files: CertificateFiles) -> Signature:
-    """Tell one state of the files from another.
+def stamp(files: CertificateFiles) -> Stamp:
+    """Return a value that differs whenever the files have changed.
 
-    Symbolic links are followed, so that one that is swapped is noticed: certbot swaps those to the files, Kubernetes
-    `..data` above them.
+    It follows symbolic links, because certbot replaces the links to the files, and Kubernetes the `..data` link above
+    them.
     """
-    return _identity(files.chain), _identity(files.key)
+    return _file_stamp(files.chain), _file_stamp(files.key)
 
 
 def read(files: CertificateFiles) -> ServerCertificate:
-    """Read the pair. Raises UnusableError."""
-    chain, key = _content(files.chain), _content(files.key, secret=True)
+    """Return the certificate in the files. Raises UnusableError."""
+    chain, key = _read_file(files.chain), _read_file(files.key, secret=True)
     try:
         return parse(chain, key)
     except UnusableError as error:
         raise UnusableError(f"{files.chain}: {error}") from None
 
 
-def _identity(path: Path) -> tuple[int, ...] | None:
+def _file_stamp(path: Path) -> tuple[int, ...] | None:
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def _content(path: Path, secret: bool = False) -> bytes:
+def _read_file(path: Path, secret: bool = False) -> bytes:
     try:
-        with open(path, "rb", opener=_without_waiting) as file:
-            found = os.fstat(file.fileno())
-            if not stat.S_ISREG(found.st_mode):
-                raise UnusableError(f"{path} is not a file: name one")
-            if secret and found.st_mode & OTHERS:
+        with open(path, "rb", opener=_open_nonblocking) as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if not stat.S_ISREG(mode):
+                raise UnusableError(f"{path} is not a regular file: name a PEM file")
+            if secret and mode & OTHERS:
                 raise UnusableError(f"{path} can be read by others: chmod o= {path}")
             content = file.read(FILE_SIZE + 1)
     except OSError as error:
-        raise UnusableError(f"{path} cannot be read ({error.strerror}): facaded's user or group needs to") from None
+        raise UnusableError(
+            f"{path} cannot be read ({error.strerror}): let facaded's user or group read this file"
+        ) from None
     if len(content) > FILE_SIZE:
-        raise UnusableError(f"{path} is larger than {FILE_SIZE} bytes: is it the right file?")
+        raise UnusableError(f"{path} is larger than {FILE_SIZE} bytes: check the path")
     return content
 
 
-def _without_waiting(path: str, flags: int) -> int:
-    """A named pipe would be waited for until somebody writes to it."""
+def _open_nonblocking(path: str, flags: int) -> int:
+    """Open a file; opening a named pipe would otherwise block until somebody writes to it."""
     return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -1,4 +1,4 @@
-"""What is known of one certificate, as the status document shows it."""
+"""The status of a certificate, as the status document shows it."""
 
 from typing import Any
 
@@ -7,18 +7,19 @@ from attrs import asdict, frozen
 from facaded.tls.acme.order_status import OrderStatus
 from facaded.tls.handshakes import ActiveCertificate
 
-SOON = 7 * 86400.0
-"""Seconds before its end from which a certificate is warned of; for one that lives shortly, a quarter of its life. All
-that renew certificates have done it by then.
+EXPIRY_WARNING = 7 * 86400.0
+"""Seconds before a certificate expires from which the status warns; for a short validity, a quarter of it.
+
+All certificate managers renew earlier than that.
 """
 
 
 @frozen
 class CertificateReport:
-    """A certificate that is in service, or should be: then it has no issuer and no end.
+    """The status of a certificate that is in service, or that is missing: then it has no issuer and no `until`.
 
-    `until` is in seconds since the epoch; `source` is where the certificate is from. `error` says why it is not
-    replaced, or not there. `order` is what is known of its renewal if ACME orders it.
+    `until` is when it expires, in seconds since the epoch; `source` is where it comes from. `error` says why it is
+    missing or has not been replaced. `order` is the status of its renewal if ACME manages it.
     """
 
     names: tuple[str, ...]
@@ -31,8 +32,8 @@ class CertificateReport:
     order: OrderStatus | None = None
 
     def document(self) -> dict[str, Any]:
-        """Return it as JSON has it. What is known of the order stands beside the rest, and goes before it."""
-        shown: dict[str, Any] = {
+        """Return it as a JSON object; the fields of `order` are merged into it and take precedence."""
+        document: dict[str, Any] = {
             "names": list(self.names),
             "issuer": self.issuer,
             "until": self.until,
@@ -43,18 +44,18 @@ class CertificateReport:
             "error": self.error,
         }
         if self.order is not None:
-            shown |= {**asdict(self.order), "names": list(self.names), "error": self.error}
-        return shown
+            document |= {**asdict(self.order), "names": list(self.names), "error": self.error}
+        return document
 
 
-def of(active: ActiveCertificate, now: float) -> CertificateReport:
-    """Return the status of a certificate in service at a time, in seconds since the epoch."""
-    certificate, left = active.certificate, active.certificate.life.ends - now
+def report(active: ActiveCertificate, now: float) -> CertificateReport:
+    """Return the status of a certificate in service; `now` is in seconds since the epoch."""
+    certificate, validity = active.certificate, active.certificate.validity
     return CertificateReport(
         names=certificate.names,
         source=active.source,
         issuer=certificate.issuer,
-        until=certificate.life.ends,
+        until=validity.end,
         expired=active.has_expired(now),
-        expires_soon=left <= min(SOON, certificate.life.length / 4),
+        expires_soon=validity.end - now <= min(EXPIRY_WARNING, validity.length / 4),
     )

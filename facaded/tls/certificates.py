@@ -1,7 +1,7 @@
-"""The certificates in service: one is chosen by the name that a client asks for, and they are replaced as they change.
+"""The certificates in service: selects one by the name that the client asks for, and replaces those that change.
 
-Those from files are read again when the files change, those that ACME obtains are handed over, and while there is no
-other a self-signed one answers.
+Certificates from files are read again when the files change. Those that ACME obtains are handed over. A self-signed
+certificate answers for hosts that have no other.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,11 +26,11 @@ from facaded.tls.handshakes import ActiveCertificate, Handshakes, SniMap
 from facaded.tls.server_certificate import ServerCertificate, UnusableError
 from facaded.tls.watched_files import PreparedFiles, Reading, WatchedFiles
 
-LOOK_INTERVAL = 1.0
-"""Seconds between looks at the files: what is new is in service within two. For 200 pairs a look is 400 stat(2)."""
+POLL_INTERVAL = 1.0
+"""Seconds between checks of the files: a change is in service within two. A check of 200 pairs is 400 stat(2) calls."""
 
 ACME, SELF_SIGNED = "ACME", "self-signed"
-"""Where certificates are from that are not from files."""
+"""The source of certificates that do not come from files."""
 
 Readings: TypeAlias = tuple[Reading, ...]
 
@@ -39,7 +39,7 @@ InThread: TypeAlias = Callable[[Callable[[], Readings]], Deferred[Readings]]
 
 @frozen
 class PreparedCertificates:
-    """What will be in service by other settings."""
+    """The certificates for new settings, ready to be put in service."""
 
     hosts: tuple[str, ...]
     self_signed: ActiveCertificate
@@ -48,10 +48,10 @@ class PreparedCertificates:
 
 @implementer(IOpenSSLServerConnectionCreator)
 class Certificates(Service):
-    """Makes the TLS connections of every listener, each with the certificate that its client asks for.
+    """Creates the TLS connections of every listener, each with the certificate that its client asks for.
 
-    `clock` times the looks at the files, `now` gives seconds since the epoch, `in_thread` calls a function where it
-    may wait for a disk. `files` and `hosts` are as in `prepare`.
+    `clock` times the checks of the files, `now` returns seconds since the epoch, `in_thread` calls a function where it
+    may block on the disk. `files` and `hosts` are as in `prepare`.
     """
 
     _log = Logger()
@@ -70,115 +70,117 @@ class Certificates(Service):
         self._handshakes = Handshakes(challenges)
         self._files = WatchedFiles(self._handshakes, clock, now)
         self._obtained: dict[tuple[str, ...], ActiveCertificate] = {}
-        self._refused: dict[tuple[str, ...], str] = {}
+        self._unusable: dict[tuple[str, ...], str] = {}
         self._expired: set[ActiveCertificate] = set()
-        self._looking = LoopingCall(self.look)
-        self._looking.clock = clock
+        self._polling = LoopingCall(self.check_files)
+        self._polling.clock = clock
         self._hosts, self._self_signed = hosts, self._sign(hosts)
         self.reconfigure(self.prepare(files, hosts))
 
     def prepare(self, files: Iterable[CertificateFiles], hosts: tuple[str, ...]) -> PreparedCertificates:
-        """Read every pair of other settings that has changed, in this thread; nothing changes before `reconfigure`.
+        """Read, in this thread, every pair of `files` that has changed; nothing changes before `reconfigure`.
 
-        A pair that cannot be used keeps what is in service of it. `hosts` are the names of the self-signed one.
+        For a pair that cannot be used, the certificate in service stays. `hosts` are the names of the self-signed
+        certificate.
         """
         self_signed = self._self_signed if hosts == self._hosts else self._sign(hosts)
         return PreparedCertificates(hosts, self_signed, self._files.prepare(files))
 
     def reconfigure(self, prepared: PreparedCertificates) -> None:
-        """Go on by other settings. It cannot fail."""
+        """Apply new settings. It cannot fail."""
         self._hosts, self._self_signed = prepared.hosts, prepared.self_signed
         self._files.reconfigure(prepared.files)
-        self._arrange()
+        self._rebuild_map()
 
     def replace_obtained(self, obtained: Mapping[tuple[str, ...], ServerCertificate]) -> tuple[str, ...]:
-        """Have these in service instead of those handed over before, each by the names that it was ordered for.
+        """Replace the certificates that ACME obtained before; the keys are the names of each order.
 
-        Return a sentence for each that cannot be used; then what was in service for its order stays. Expired ones are
-        taken: nothing better may be there.
+        Return a message for each certificate that cannot be used; the previous one of that order stays in service.
+        Expired certificates are accepted, because there may be nothing better.
         """
-        problems, made = {}, {}
+        errors, replaced = {}, {}
         for names, certificate in obtained.items():
-            old = self._obtained.get(names)
+            active = self._obtained.get(names)
             try:
-                if old is None or old.certificate.fingerprint != certificate.fingerprint:
-                    old = self._handshakes.activate(certificate, ACME)
-                    self._log.info("certificate for {what}", what=str(old))
+                if active is None or active.certificate.fingerprint != certificate.fingerprint:
+                    active = self._handshakes.activate(certificate, ACME)
+                    self._log.info("serving the certificate for {certificate}", certificate=str(active))
             except UnusableError as error:
-                problems[names] = str(error)
-            if old is not None:
-                made[names] = old
-        self._obtained, self._refused = made, problems
-        self._arrange()
-        return tuple(f"{', '.join(names)}: {problem}" for names, problem in problems.items())
+                errors[names] = str(error)
+            if active is not None:
+                replaced[names] = active
+        self._obtained, self._unusable = replaced, errors
+        self._rebuild_map()
+        return tuple(f"{', '.join(names)}: {error}" for names, error in errors.items())
 
     def startService(self) -> None:
         Service.startService(self)
-        self._looking.start(LOOK_INTERVAL, now=False)
+        self._polling.start(POLL_INTERVAL, now=False)
 
     def stopService(self) -> None:
         Service.stopService(self)
-        if self._looking.running:
-            self._looking.stop()
+        if self._polling.running:
+            self._polling.stop()
 
-    def look(self) -> Deferred[None]:
-        """Look at the files once, and read those that have changed."""
+    def check_files(self) -> Deferred[None]:
+        """Read the files that have changed since the last check."""
         pairs = self._files.pairs
 
-        def looked(readings: Readings) -> None:
-            self._files.take(readings, pairs)
-            self._arrange_if_changed(bool(readings))
+        def apply(readings: Readings) -> None:
+            self._files.apply(readings, pairs)
+            self._rebuild_if_changed(bool(readings))
 
-        looking = self._in_thread(lambda: self._files.read_changed(pairs)).addCallback(looked)
-        return looking.addErrback(
-            lambda failure: self._log.failure("a look at the certificates' files failed", failure)
+        checking = self._in_thread(lambda: self._files.read_changed(pairs)).addCallback(apply)
+        return checking.addErrback(
+            lambda failure: self._log.failure("checking the certificate files failed, retrying", failure)
         )
 
     def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol | None) -> SSL.Connection:
-        """Return a connection that begins with the default certificate; see IOpenSSLServerConnectionCreator."""
-        return self._handshakes.begin()
+        """Return a connection that starts with the default certificate; see IOpenSSLServerConnectionCreator."""
+        return self._handshakes.new_connection()
 
-    def chosen(self, name: str | None) -> ActiveCertificate:
+    def choose(self, name: str | None) -> ActiveCertificate:
         """Return the certificate for a client that asks for `name`."""
         return self._handshakes.certificates.choose(None if name is None else name.encode("ascii"))
 
     def status(self, orders: Iterable[OrderStatus] = ()) -> Iterator[CertificateReport]:
-        """Return what is in service, and what should be. `orders` say more of what is ordered, by its names."""
+        """Return the status of each certificate in service or missing; `orders` add what ACME knows, by names."""
         now = self._now()
         for pair in self._files.pairs:
-            status = _shown(pair.active, str(pair.files.chain), now)
-            yield evolve(status, error=pair.problem)
+            yield evolve(_report(pair.active, str(pair.files.chain), now), error=pair.problem)
         by_names = {order.names: order for order in orders}
         for names in dict.fromkeys([*self._obtained, *by_names]):
-            status, order = _shown(self._obtained.get(names), ACME, now), by_names.get(names)
-            error = (order.error if order else None) or self._refused.get(names)
-            yield evolve(status, names=names, order=order, error=error)
+            report, order = _report(self._obtained.get(names), ACME, now), by_names.get(names)
+            error = (order.error if order else None) or self._unusable.get(names)
+            yield evolve(report, names=names, order=order, error=error)
         if self._self_signed in self._handshakes.certificates:
-            yield _shown(self._self_signed, SELF_SIGNED, now)
+            yield _report(self._self_signed, SELF_SIGNED, now)
 
     def document(self, orders: Iterable[OrderStatus] = ()) -> list[dict[str, Any]]:
-        """Return the same as the status document has it."""
-        return [each.document() for each in self.status(orders)]
+        """Return `status` as JSON objects."""
+        return [report.document() for report in self.status(orders)]
 
     def _sign(self, hosts: tuple[str, ...]) -> ActiveCertificate:
         return self._handshakes.activate(selfsigned.make(hosts, self._now()), SELF_SIGNED)
 
-    def _arrange_if_changed(self, changed: bool) -> None:
-        """Arrange what is in service if files have changed, or if a certificate has expired, which is logged once."""
+    def _rebuild_if_changed(self, changed: bool) -> None:
+        """Rebuild the map if files have changed or a certificate has expired; log each expiry once."""
         now = self._now()
-        expired = {each for each in (*self._files.active(), *self._obtained.values()) if each.has_expired(now)}
-        for each in expired - self._expired:
-            self._log.warn("expired, and there is no other: certificate for {what}", what=str(each))
+        certificates = (*self._files.active(), *self._obtained.values())
+        expired = {certificate for certificate in certificates if certificate.has_expired(now)}
+        for certificate in expired - self._expired:
+            self._log.warn("the certificate for {certificate} has expired: renew it", certificate=str(certificate))
         if changed or expired != self._expired:
             self._expired = expired
-            self._arrange()
+            self._rebuild_map()
 
-    def _arrange(self) -> None:
-        """Make the map anew: what is valid first, then as the settings have it, and the self-signed one last."""
+    def _rebuild_map(self) -> None:
+        """Replace the map: valid certificates first, then in the order of the settings, the self-signed one last."""
         now = self._now()
-        found = sorted([*self._files.active(), *self._obtained.values()], key=lambda each: each.has_expired(now))
-        self._handshakes.certificates = SniMap([*found, self._self_signed])
+        certificates = [*self._files.active(), *self._obtained.values()]
+        certificates.sort(key=lambda certificate: certificate.has_expired(now))
+        self._handshakes.certificates = SniMap([*certificates, self._self_signed])
 
 
-def _shown(active: ActiveCertificate | None, source: str, now: float) -> CertificateReport:
-    return CertificateReport((), source) if active is None else certificate_status.of(active, now)
+def _report(active: ActiveCertificate | None, source: str, now: float) -> CertificateReport:
+    return CertificateReport((), source) if active is None else certificate_status.report(active, now)

@@ -1,6 +1,6 @@
-"""What OpenSSL speaks TLS with: a certificate in a Context of its own.
+"""OpenSSL Contexts, one for each certificate.
 
-A Context must not change after its first connection: for a new certificate there is always a new one.
+A Context must not change after its first connection, so a new certificate always gets a new one.
 """
 
 import contextlib
@@ -11,44 +11,46 @@ from OpenSSL import SSL
 
 from facaded.tls.server_certificate import ServerCertificate, UnusableError
 
-SUITES = b"ECDHE+AESGCM:ECDHE+CHACHA20"
-"""Of TLS 1.2: forward secrecy and authenticated encryption alone, as in TLS 1.3. Every client since 2014 has it."""
+CIPHER_SUITES = b"ECDHE+AESGCM:ECDHE+CHACHA20"
+"""For TLS 1.2: only forward secrecy and authenticated encryption, as in TLS 1.3. Clients support them since 2014."""
 
-TURNS = 10
-"""Exchanges in which a handshake in memory is over; TLS 1.2 needs three."""
+MAX_EXCHANGES = 10
+"""Exchanges in which a handshake in memory finishes; TLS 1.2 needs three."""
 
 SelectProtocol: TypeAlias = Callable[[SSL.Connection, list[bytes]], bytes]
-"""Chooses among the protocols that a client offers (ALPN), or raises SSL.Error."""
+"""Selects one of the protocols that a client offers (ALPN), or raises SSL.Error."""
 
-SwitchName: TypeAlias = Callable[[SSL.Connection], None]
-"""Called when a client has said the name that it wants (SNI)."""
+SelectCertificate: TypeAlias = Callable[[SSL.Connection], None]
+"""Selects the certificate when a client has sent the name that it wants (SNI)."""
 
 
-def make(certificate: ServerCertificate, select: SelectProtocol, switch: SwitchName) -> SSL.Context:
-    """Return a new Context that speaks with this certificate. Raises UnusableError if OpenSSL does not."""
+def make_context(
+    certificate: ServerCertificate, select_protocol: SelectProtocol, select_certificate: SelectCertificate
+) -> SSL.Context:
+    """Return a new Context with this certificate. Raises UnusableError if OpenSSL rejects it."""
     try:
-        _try(_context(certificate))
+        _test_handshake(_bare_context(certificate))
     except SSL.Error as error:
         reason = error.args[0][-1][-1] if error.args and error.args[0] else "no reason given"
-        remedy = "get one whose chain has ECDSA keys, or RSA keys of 2048 bits or more, and SHA-256"
-        raise UnusableError(f"OpenSSL does not accept the certificate ({reason}): {remedy}") from None
-    context = _context(certificate)
-    context.set_alpn_select_callback(select)
-    context.set_tlsext_servername_callback(switch)
+        remedy = "use a chain with ECDSA keys, or RSA keys of at least 2048 bits, and SHA-256 signatures"
+        raise UnusableError(f"OpenSSL rejects the certificate ({reason}): {remedy}") from None
+    context = _bare_context(certificate)
+    context.set_alpn_select_callback(select_protocol)
+    context.set_tlsext_servername_callback(select_certificate)
     return context
 
 
-def _context(certificate: ServerCertificate) -> SSL.Context:
-    """Raises SSL.Error if OpenSSL refuses the certificate itself, or its key."""
+def _bare_context(certificate: ServerCertificate) -> SSL.Context:
+    """Return a Context without callbacks. Raises SSL.Error if OpenSSL rejects the leaf certificate or its key."""
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
     context.set_options(SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION | SSL.OP_CIPHER_SERVER_PREFERENCE)
-    # No resumption, by tickets or otherwise: what would be kept outlives the certificate, and the clients of a
-    # registry (Go's, nearly all) do not resume.
+    # No session resumption, neither tickets nor a cache: stored sessions would outlive the certificate, and the
+    # clients of a registry (nearly all of them Go's) do not resume.
     context.set_options(SSL.OP_NO_TICKET)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
-    context.set_cipher_list(SUITES)
+    context.set_cipher_list(CIPHER_SUITES)
     context.use_certificate(certificate.chain[0])
     for issuer in certificate.chain[1:]:
         context.add_extra_chain_cert(issuer)
@@ -57,14 +59,14 @@ def _context(certificate: ServerCertificate) -> SSL.Context:
     return context
 
 
-def _try(context: SSL.Context) -> None:
-    """Shake hands in memory: OpenSSL looks at the rest of a chain only then. Raises SSL.Error."""
+def _test_handshake(context: SSL.Context) -> None:
+    """Complete a handshake in memory: only then does OpenSSL check the rest of the chain. Raises SSL.Error."""
     server, client = SSL.Connection(context), SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD))
     server.set_accept_state()
     client.set_connect_state()
-    for _ in range(TURNS):
-        for here, there in ((client, server), (server, client)):
+    for _ in range(MAX_EXCHANGES):
+        for sender, receiver in ((client, server), (server, client)):
             with contextlib.suppress(SSL.WantReadError):
-                here.do_handshake()
+                sender.do_handshake()
             with contextlib.suppress(SSL.WantReadError):
-                there.bio_write(here.bio_read(1 << 18))
+                receiver.bio_write(sender.bio_read(1 << 18))

@@ -1,6 +1,6 @@
-"""Handshakes: which certificate a client is shown, and which protocol is spoken with it.
+"""TLS handshakes: selects the certificate for a client, and the protocol that the connection speaks.
 
-A handshake reads no file: it looks into a map, which is replaced whole.
+A handshake reads no file: it looks the name up in a map, which is replaced as a whole.
 """
 
 from collections.abc import Iterable
@@ -12,13 +12,13 @@ from facaded.tls import contexts
 from facaded.tls.challenges import ACME_TLS, Challenges
 from facaded.tls.server_certificate import ServerCertificate
 
-HTTP = b"http/1.1"
-"""The one protocol that is spoken over TLS."""
+HTTP_1_1 = b"http/1.1"
+"""The only protocol that facaded speaks over TLS."""
 
 
 @frozen(eq=False)
 class ActiveCertificate:
-    """A certificate in service, with the Context that speaks with it. `source` is where it is from."""
+    """A certificate in service, with its OpenSSL Context. `source` is where it comes from."""
 
     certificate: ServerCertificate
     context: SSL.Context
@@ -29,35 +29,35 @@ class ActiveCertificate:
         return f"{names} ({self.certificate.issuer}), from {self.source}"
 
     def has_expired(self, now: float) -> bool:
-        """Return whether it has; `now` in seconds since the epoch."""
-        return self.certificate.life.ends <= now
+        """Return whether it has expired; `now` is in seconds since the epoch."""
+        return self.certificate.validity.end <= now
 
 
 class SniMap:
-    """The certificates in service by the name that a client asks for (SNI, RFC 6066 §3); the first is the default."""
+    """Maps the name that a client asks for (SNI, RFC 6066 §3) to a certificate; the first one is the default."""
 
     def __init__(self, certificates: Iterable[ActiveCertificate]) -> None:
-        listed = list(certificates)
-        self.default = listed[0]
+        ordered = list(certificates)
+        self.default = ordered[0]
         self._by_name: dict[bytes, ActiveCertificate] = {}
-        for each in listed:
-            for name in each.certificate.names:
-                self._by_name.setdefault(name.encode("ascii", "replace"), each)
+        for active in ordered:
+            for name in active.certificate.names:
+                self._by_name.setdefault(name.encode("ascii", "replace"), active)
 
     def __contains__(self, certificate: ActiveCertificate) -> bool:
         return certificate is self.default or certificate in self._by_name.values()
 
     def choose(self, name: bytes | None) -> ActiveCertificate:
-        """Return the certificate for a name, that of its wildcard, or the default."""
+        """Return the certificate for a name: an exact match, else a wildcard, else the default."""
         if not name:
             return self.default
         name = name.lower()
-        found = self._by_name.get(name) or self._by_name.get(b"*." + name.partition(b".")[2])
-        return found or self.default
+        match = self._by_name.get(name) or self._by_name.get(b"*." + name.partition(b".")[2])
+        return match or self.default
 
 
 class Handshakes:
-    """Begins connections. `certificates` is set before the first, and replaced as certificates change."""
+    """Creates connections. Set `certificates` before the first one, and replace it when certificates change."""
 
     certificates: SniMap
 
@@ -65,23 +65,24 @@ class Handshakes:
         self._challenges = challenges
 
     def activate(self, certificate: ServerCertificate, source: str) -> ActiveCertificate:
-        """Return a certificate ready to be shown. Raises UnusableError if OpenSSL does not take it."""
-        return ActiveCertificate(certificate, contexts.make(certificate, self._select, self._switch), source)
+        """Return the certificate with its Context. Raises UnusableError if OpenSSL rejects it."""
+        context = contexts.make_context(certificate, self._select_protocol, self._select_certificate)
+        return ActiveCertificate(certificate, context, source)
 
-    def begin(self) -> SSL.Connection:
-        """Return a connection that begins with the default certificate."""
+    def new_connection(self) -> SSL.Connection:
+        """Return a connection that starts with the default certificate."""
         return SSL.Connection(self.certificates.default.context)
 
-    def _switch(self, connection: SSL.Connection) -> None:
-        """The client has said a name."""
+    def _select_certificate(self, connection: SSL.Connection) -> None:
+        """Switch to the certificate for the name that the client sent."""
         context = self.certificates.choose(connection.get_servername()).context
         if context is not connection.get_context():
             connection.set_context(context)
 
-    def _select(self, connection: SSL.Connection, offered: list[bytes]) -> bytes:
-        """The client has said its protocols (RFC 7301); without one in common the handshake fails."""
+    def _select_protocol(self, connection: SSL.Connection, offered: list[bytes]) -> bytes:
+        """Return one of the protocols that the client offers (RFC 7301); without a common one the handshake fails."""
         if ACME_TLS in offered and self._challenges.present(connection):
             return ACME_TLS
-        if HTTP in offered:
-            return HTTP
+        if HTTP_1_1 in offered:
+            return HTTP_1_1
         raise SSL.Error([("TLS", "ALPN", "no application protocol")])

@@ -1,4 +1,4 @@
-"""The plain port beside TLS: it answers challenges, and sends everybody else to https."""
+"""The plain HTTP port beside TLS: it answers http-01 challenges, and redirects everything else to https."""
 
 import contextlib
 import os
@@ -17,26 +17,26 @@ from facaded.tls.challenges import Challenges
 from facaded.web.server import respond
 
 WELL_KNOWN = (".well-known", "acme-challenge")
-"""Where a validator of http-01 looks (RFC 8555 §8.3)."""
+"""The directory that a CA asks for http-01 (RFC 8555 §8.3)."""
 
 ANSWER_SIZE = 1024
-"""Bytes of an answer in a file: a token and a thumbprint have fewer than 200."""
+"""Bytes: the largest answer that is read from a file. A token and a thumbprint have fewer than 200."""
 
 HTTPS_PORT = 443
 
 NO_STORE = {"Cache-Control": "no-store"}
 TEXT = {"Content-Type": "text/plain; charset=utf-8", **NO_STORE}
 
-_PATH = re.compile(rb"/\.well-known/acme-challenge/([A-Za-z0-9_-]{1,128})(?:\?.*)?")
-_TARGET = re.compile(rb"/[\x21-\x7e]*")
+_CHALLENGE_PATH = re.compile(rb"/\.well-known/acme-challenge/([A-Za-z0-9_-]{1,128})(?:\?.*)?")
+_PATH = re.compile(rb"/[\x21-\x7e]*")
 
 
 @frozen
 class PlainPortSettings:
-    """What the plain port does.
+    """The settings of the plain port.
 
-    `webroot` is where others leave challenges. With `redirects`, everybody is sent to https: at the host asked for if
-    it is among `hosts`, else at the first of them, and at `public_port`.
+    Other ACME clients write their challenges to `webroot`. With `redirects`, every other request is redirected to
+    https: to the requested host if it is one of `hosts`, else to the first of them, at `public_port`.
     """
 
     webroot: Path | None = None
@@ -45,8 +45,8 @@ class PlainPortSettings:
     public_port: int = HTTPS_PORT
 
 
-class Plain(Resource):
-    """Answers on the plain port. What is not its own goes to `facade`."""
+class PlainPort(Resource):
+    """Answers requests on the plain port; without redirects, all but challenges go to `facade`."""
 
     isLeaf = True
 
@@ -57,58 +57,59 @@ class Plain(Resource):
         self._facade = facade
 
     def reconfigure(self, settings: PlainPortSettings) -> None:
-        """Go on by other settings. It cannot fail."""
+        """Apply new settings. It cannot fail."""
         self._settings = settings
 
     def render(self, request: Request) -> int:
         settings = self._settings
-        if (asked := _PATH.fullmatch(request.uri)) and request.method.decode("latin-1") in READS:
-            answer = self._challenge(asked[1].decode("ascii"), settings.webroot)
+        match = _CHALLENGE_PATH.fullmatch(request.uri)
+        if match and request.method.decode("latin-1") in READS:
+            answer = self._answer(match[1].decode("ascii"), settings.webroot)
             if answer is not None:
                 respond(request, 200, TEXT, answer)
                 return NOT_DONE_YET
             if settings.redirects:
-                respond(request, 404, TEXT, b"no such challenge is pending here\n")
+                respond(request, 404, TEXT, b"no such challenge is pending\n")
                 return NOT_DONE_YET
         if not settings.redirects:
             rendered: int = self._facade.render(request)
             return rendered
-        if not settings.hosts:  # a reload has taken them out
-            respond(request, 421, TEXT, b"this registry has no name to send you to: ask it over https\n")
+        if not settings.hosts:  # a reload has removed them
+            respond(request, 421, TEXT, b"this registry has no host name to redirect to: use https\n")
             return NOT_DONE_YET
         host = request.requestHeaders.getRawHeaders(b"Host", [b""])[0].decode("latin-1")
-        respond(request, 307, {"Location": location(host, request.uri, settings), **NO_STORE}, b"")
+        respond(request, 307, {"Location": https_location(host, request.uri, settings), **NO_STORE}, b"")
         return NOT_DONE_YET
 
-    def _challenge(self, token: str, webroot: Path | None) -> bytes | None:
+    def _answer(self, token: str, webroot: Path | None) -> bytes | None:
         answer = self._challenges.answer(token)
         if answer is None and webroot is not None:
-            answer = left(webroot, token)
+            answer = read_webroot(webroot, token)
         return answer
 
 
-def location(host: str, target: bytes, settings: PlainPortSettings) -> str:
-    """Where https answers what was asked for at `host`, the Host header's value.
+def https_location(host: str, target: bytes, settings: PlainPortSettings) -> str:
+    """Return the https URL for a request-target; `host` is the value of the Host header.
 
-    A target that is not a path of printable ASCII leads to `/`: nothing of it may become a host.
+    A target that is not a path of printable ASCII becomes `/`, so that no part of it can end up in the host.
     """
     name, _ = split_host(host)
     if name not in settings.hosts:
         name = settings.hosts[0]
-    shown = f"[{name}]" if ":" in name else name
+    bracketed = f"[{name}]" if ":" in name else name
     port = "" if settings.public_port == HTTPS_PORT else f":{settings.public_port}"
-    path = target.decode("ascii") if _TARGET.fullmatch(target) else "/"
-    return f"https://{shown}{port}{path}"
+    path = target.decode("ascii") if _PATH.fullmatch(target) else "/"
+    return f"https://{bracketed}{port}{path}"
 
 
-def left(webroot: Path, token: str) -> bytes | None:
-    """What somebody else has left for a token in `webroot`; no symbolic link below it is followed."""
-    with contextlib.suppress(OSError), _directory(webroot) as directory:
+def read_webroot(webroot: Path, token: str) -> bytes | None:
+    """Return the answer that another ACME client wrote for a token; no symbolic link below `webroot` is followed."""
+    with contextlib.suppress(OSError), _open_challenges(webroot) as directory:
 
-        def opened(path: str, flags: int) -> int:
+        def opener(path: str, flags: int) -> int:
             return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
 
-        with open(token, "rb", opener=opened) as file:
+        with open(token, "rb", opener=opener) as file:
             if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 content = file.read(ANSWER_SIZE + 1)
                 return content if len(content) <= ANSWER_SIZE else None
@@ -116,14 +117,14 @@ def left(webroot: Path, token: str) -> bytes | None:
 
 
 @contextlib.contextmanager
-def _directory(webroot: Path) -> Iterator[int]:
-    """The directory of the challenges, opened."""
+def _open_challenges(webroot: Path) -> Iterator[int]:
+    """Open the directory of the challenges, and yield its descriptor."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-    opened = os.open(webroot, flags)
+    descriptor = os.open(webroot, flags)
     try:
         for part in WELL_KNOWN:
-            above, opened = opened, os.open(part, flags | os.O_NOFOLLOW, dir_fd=opened)
-            os.close(above)
-        yield opened
+            parent, descriptor = descriptor, os.open(part, flags | os.O_NOFOLLOW, dir_fd=descriptor)
+            os.close(parent)
+        yield descriptor
     finally:
-        os.close(opened)
+        os.close(descriptor)

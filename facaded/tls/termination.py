@@ -1,4 +1,4 @@
-"""TLS as one service: certificates from files and from ACME, and the connections that speak TLS with them."""
+"""TLS termination as one service: certificates from files and from ACME, and the factories that serve them."""
 
 import time
 from collections.abc import Callable
@@ -17,12 +17,15 @@ from facaded.tls.acme.wire import CaNetwork, connect
 from facaded.tls.certificate_files import CertificateFiles
 from facaded.tls.certificates import Certificates
 from facaded.tls.challenges import Challenges
-from facaded.tls.listening import Secured
+from facaded.tls.secure_factory import SecureFactory
 from facaded.web.server import SecureSite
 
 
 class Termination(MultiService):
-    """Ends TLS for sites. Raises StoreError if `directory`, where ACME keeps what it obtains, cannot be used."""
+    """Terminates TLS for sites.
+
+    ACME stores what it obtains in `directory`. Raises StoreError if that cannot be used.
+    """
 
     _log = Logger()
 
@@ -32,7 +35,7 @@ class Termination(MultiService):
         challenges: Challenges,
         files: tuple[CertificateFiles, ...],
         hosts: tuple[str, ...],
-        orders: AcmeSettings,
+        acme: AcmeSettings,
         directory: Path,
     ) -> None:
         MultiService.__init__(self)
@@ -40,31 +43,31 @@ class Termination(MultiService):
         network = CaNetwork(connect(reactor), reactor, time.time)
         self._reactor = reactor
         self.certificates = Certificates(challenges, reactor, time.time, in_thread, files, hosts)
-        self.acme = AcmeClient(network, SystemRandom(), orders, directory, challenges, self._take_over)
+        self.acme = AcmeClient(network, SystemRandom(), acme, directory, challenges, self._serve_obtained)
         children: tuple[Service, ...] = (self.certificates, self.acme)
         for child in children:
             child.setServiceParent(self)
-        self._take_over()
+        self._serve_obtained()
 
-    def secured(self, site: SecureSite) -> Secured:
-        """A factory whose connections speak TLS, with `site` in it."""
-        return Secured(site, self.certificates, self._reactor)
+    def secure_factory(self, site: SecureSite) -> SecureFactory:
+        """Return a factory whose connections speak TLS and pass their content to `site`."""
+        return SecureFactory(site, self.certificates, self._reactor)
 
     def prepare(
-        self, files: tuple[CertificateFiles, ...], hosts: tuple[str, ...], orders: AcmeSettings
+        self, files: tuple[CertificateFiles, ...], hosts: tuple[str, ...], acme: AcmeSettings
     ) -> Callable[[], None]:
-        """Prepare for other settings, and return the swap. Raises StoreError; then nothing has changed."""
-        prepared_orders = self.acme.prepare(orders)
+        """Return a function that applies new settings and cannot fail. Raises StoreError; then nothing has changed."""
+        prepared_acme = self.acme.prepare(acme)
         prepared_files = self.certificates.prepare(files, hosts)
 
-        def swap() -> None:
-            self.acme.reconfigure(prepared_orders)
-            self._take_over()
+        def apply() -> None:
+            self.acme.reconfigure(prepared_acme)
+            self._serve_obtained()
             self.certificates.reconfigure(prepared_files)
 
-        return swap
+        return apply
 
-    def _take_over(self) -> None:
-        """Start serving what ACME has obtained."""
-        for problem in self.certificates.replace_obtained(self.acme.current()):
-            self._log.error("{problem}", problem=problem)
+    def _serve_obtained(self) -> None:
+        """Start serving the certificates that ACME obtained."""
+        for message in self.certificates.replace_obtained(self.acme.current()):
+            self._log.error("{message}", message=message)

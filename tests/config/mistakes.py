@@ -266,11 +266,11 @@ WRONG = [
     ),
     (
         'hosts = ["h.test"]\n[tls.acme]\nagree_to_terms = true\ndomains = ["*.a.test"]',
-        "facaded.toml:4: tls.acme.domains[0]: *.a.test: a wildcard needs a dns-01 challenge, which facaded cannot",
+        "facaded.toml:4: tls.acme.domains[0]: *.a.test: a wildcard needs a dns-01 challenge, which facaded does",
     ),
     (
         'hosts = ["h.test"]\n[tls.acme]\nagree_to_terms = true\ndomains = [["a.test", "*.a.test"]]',
-        "facaded.toml:4: tls.acme.domains[0]: *.a.test: a wildcard needs a dns-01 challenge, which facaded cannot",
+        "facaded.toml:4: tls.acme.domains[0]: *.a.test: a wildcard needs a dns-01 challenge, which facaded does",
     ),
     (
         'hosts = ["h.test"]\n[tls.acme]\nagree_to_terms = true\ndomains = ["192.0.2.1"]',

@@ -208,7 +208,7 @@ async def test_a_certificate_outlives_a_restart_and_is_renewed_when_it_is_due(
     assert again.acme.current() == {(NAME,): first}, "at once"
     await deferLater(reactor, 0.3)
     assert ca.log.count("Added order") == orders
-    again.ahead = (first.life.ends - first.life.begins) * 0.7
+    again.ahead = (first.validity.end - first.validity.start) * 0.7
     again.acme.stopService()
     again.acme.startService()
     await again.until(lambda: again.acme.current()[NAME,] != first or again.status["error"])
@@ -222,7 +222,7 @@ async def test_an_operator_renews_at_once(pebble: Start, run: Callable[..., Runn
     ca = pebble()
     running = run(ca.ca)
     first = await running.certificate()
-    await running.until(lambda: running.status["next_renewal"] > first.life.begins + DAY)
+    await running.until(lambda: running.status["next_renewal"] > first.validity.start + DAY)
     assert running.acme.renew() == ()
     await running.until(lambda: running.acme.current()[NAME,] != first)
     verified(running.acme.current()[NAME,], ca)
@@ -266,7 +266,7 @@ async def test_a_ca_that_has_forgotten_the_account_gets_a_new_one(
     running.acme.renew()
     await running.until(lambda: running.acme.current()[NAME,] != first)
     verified(running.acme.current()[NAME,], ca)
-    assert [line for line in log if "a new one is made" in line]
+    assert [line for line in log if "registering a new one" in line]
     assert list(running.directory.rglob("account.pem.retired-*"))
 
 
@@ -283,7 +283,7 @@ async def test_a_deactivated_account_is_replaced(pebble: Start, run: Callable[..
     running.acme.renew()
     await running.until(lambda: running.acme.current()[NAME,] != first)
     verified(running.acme.current()[NAME,], ca)
-    assert [line for line in log if "a new one is made" in line]
+    assert [line for line in log if "registering a new one" in line]
 
 
 @pytest.mark.parametrize(
@@ -291,7 +291,7 @@ async def test_a_deactivated_account_is_replaced(pebble: Start, run: Callable[..
     [
         (
             ChallengeKind.TLS_ALPN,
-            f"{NAME}: the CA did not get facaded's answer on port 443: let that port",
+            f"{NAME}: the CA did not get facaded's answer on port 443: route that port",
         ),
         (ChallengeKind.HTTP, f"{NAME}: the CA could not reach port 80: open it, or use tls-alpn-01"),
     ],

@@ -22,7 +22,7 @@ DAY = timedelta(days=1)
 
 @cache
 def rsa_key(size: int = 2048) -> rsa.RSAPrivateKey:
-    """One for all tests: making it takes long."""
+    """Return the same key for all tests, because generating one is slow."""
     return rsa.generate_private_key(public_exponent=65537, key_size=size)
 
 
@@ -42,7 +42,7 @@ def key_pem(key: PrivateKey) -> bytes:
 
 @define
 class Authority:
-    """A root and an intermediate, which issues."""
+    """A root CA, and an intermediate CA that issues certificates."""
 
     root_key: ec.EllipticCurvePrivateKey = field(factory=lambda: ec.generate_private_key(ec.SECP256R1()))
     key: ec.EllipticCurvePrivateKey = field(factory=lambda: ec.generate_private_key(ec.SECP256R1()))
@@ -61,17 +61,17 @@ class Authority:
         ends: datetime = NOW + 90 * DAY,
         extension: x509.ExtensionType | None = None,
     ) -> tuple[bytes, bytes]:
-        """A chain without the root and its key, in PEM form."""
-        own = key or ec.generate_private_key(ec.SECP256R1())
-        leaf = self._signed(names[0], "Lab CA", own, self.key, names, begins, ends, extension)
-        return pem(leaf) + pem(self.intermediate), key_pem(own)
+        """Return a chain without the root, and its key, both in PEM."""
+        leaf_key = key or ec.generate_private_key(ec.SECP256R1())
+        leaf = self._signed(names[0], "Lab CA", leaf_key, self.key, names, begins, ends, extension)
+        return pem(leaf) + pem(self.intermediate), key_pem(leaf_key)
 
-    def certificate(self, *names: str, **issued: Any) -> ServerCertificate:
-        """The same as one value; `issued` as `issue` has it."""
-        return parse(*self.issue(*names, **issued))
+    def certificate(self, *names: str, **options: Any) -> ServerCertificate:
+        """Issue a certificate, and return it parsed; `options` are those of `issue`."""
+        return parse(*self.issue(*names, **options))
 
     def write(self, directory: Path, *names: str, key: PrivateKey | None = None) -> CertificateFiles:
-        """The same as files."""
+        """Issue a certificate, and write it to files."""
         directory.mkdir(parents=True, exist_ok=True)
         files = CertificateFiles(directory / "fullchain.pem", directory / "privkey.pem")
         put(files, *self.issue(*names, key=key))
@@ -82,7 +82,7 @@ class Authority:
         subject: str,
         issuer: str,
         key: PrivateKey,
-        by: ec.EllipticCurvePrivateKey,
+        issuer_key: ec.EllipticCurvePrivateKey,
         names: tuple[str, ...] | None,
         begins: datetime = NOW - DAY,
         ends: datetime = NOW + 90 * DAY,
@@ -103,19 +103,19 @@ class Authority:
             builder = builder.add_extension(x509.SubjectAlternativeName(general), critical=False)
         if extension is not None:
             builder = builder.add_extension(extension, critical=True)
-        return builder.sign(by, hashes.SHA256())
+        return builder.sign(issuer_key, hashes.SHA256())
 
 
 def put(files: CertificateFiles, chain: bytes, key: bytes) -> None:
-    """Write a pair in place."""
+    """Overwrite the files of a pair."""
     files.chain.write_bytes(chain)
     files.key.write_bytes(key)
     files.key.chmod(0o640)
 
 
 @define
-class Client:
-    """What a client has of a handshake."""
+class HandshakeClient:
+    """The client's side of a handshake."""
 
     tls: ssl.SSLObject
     incoming: ssl.MemoryBIO
@@ -124,14 +124,14 @@ class Client:
 
     @property
     def certificate(self) -> x509.Certificate:
-        shown = self.tls.getpeercert(binary_form=True)
-        assert shown is not None
-        return x509.load_der_x509_certificate(shown)
+        der = self.tls.getpeercert(binary_form=True)
+        assert der is not None
+        return x509.load_der_x509_certificate(der)
 
     @property
     def names(self) -> set[str]:
-        found = self.certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-        return set(found.value.get_values_for_type(x509.DNSName))
+        extension = self.certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        return set(extension.value.get_values_for_type(x509.DNSName))
 
 
 def trusting(
@@ -139,7 +139,7 @@ def trusting(
     protocols: tuple[str, ...] = (),
     versions: tuple[ssl.TLSVersion, ssl.TLSVersion] = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3),
 ) -> ssl.SSLContext:
-    """A client's context that trusts the authority's root, or anybody."""
+    """Return a client's context that trusts the authority's root, or without one any certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if authority is None:
         context.check_hostname = False
@@ -154,34 +154,34 @@ def trusting(
 
 def handshake(
     server: SSL.Connection, context: ssl.SSLContext, name: str | None, session: ssl.SSLSession | None = None
-) -> Client:
+) -> HandshakeClient:
     """Shake hands. Raises ssl.SSLError for the client, SSL.Error for the server."""
     server.set_accept_state()
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = context.wrap_bio(incoming, outgoing, server_hostname=name, session=session)
-    client = Client(tls, incoming, outgoing, server)
-    agreed = False
+    client = HandshakeClient(tls, incoming, outgoing, server)
+    is_done = False
     for _ in range(10):
         try:
             tls.do_handshake()
-            agreed = True
+            is_done = True
         except ssl.SSLWantReadError:
             pass
         if data := outgoing.read():
             server.bio_write(data)
-        failed = None
+        server_error = None
         try:
             server.do_handshake()
         except SSL.WantReadError:
             pass
         except SSL.Error as error:
-            failed = error
+            server_error = error
         try:
             incoming.write(server.bio_read(1 << 16))
         except SSL.WantReadError:
-            if agreed:
+            if is_done:
                 return client
-        if failed is not None:
-            tls.do_handshake()  # it has an alert to read
-            raise failed
-    raise AssertionError("no end of a handshake")
+        if server_error is not None:
+            tls.do_handshake()  # the client reads the alert
+            raise server_error
+    raise AssertionError("the handshake did not finish")

@@ -1,4 +1,4 @@
-"""A certificate authority, and what facaded warns of."""
+"""A certificate authority, and the warnings that facaded logs."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ def authority() -> Authority:
 
 @pytest.fixture
 def logged() -> Iterator[list[str]]:
-    """What facaded warns of."""
+    """The warnings that facaded logs."""
     lines: list[str] = []
 
     @implementer(ILogObserver)

@@ -12,7 +12,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from facaded.tls.challenges import Challenges
-from facaded.tls.plain import ANSWER_SIZE, Plain, PlainPortSettings, location
+from facaded.tls.plain import ANSWER_SIZE, PlainPort, PlainPortSettings, https_location
 from facaded.web.server import BoundedSite, respond
 from tests.web.raw import Connection
 
@@ -21,8 +21,8 @@ REDIRECTS = PlainPortSettings(redirects=True, hosts=HOSTS)
 TOKEN = "evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA"
 
 
-class Registry(Resource):
-    """Stands for the facade."""
+class PlainFacade(Resource):
+    """Takes the place of the facade."""
 
     isLeaf = True
 
@@ -42,12 +42,12 @@ def challenges() -> Challenges:
 @pytest.fixture
 def ask(challenges: Challenges) -> Ask:
     def ask(
-        target: str, host: str = "docker.lab.test", rules: PlainPortSettings = REDIRECTS, method: str = "GET"
+        target: str, host: str = "docker.lab.test", settings: PlainPortSettings = REDIRECTS, method: str = "GET"
     ) -> bytes:
-        connection = Connection(BoundedSite(Plain(challenges, rules, Registry()), Clock()))
-        answer = connection.send(f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode("latin-1"))
+        connection = Connection(BoundedSite(PlainPort(challenges, settings, PlainFacade()), Clock()))
+        response = connection.send(f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode("latin-1"))
         connection.lose()
-        return answer
+        return response
 
     return ask
 
@@ -59,7 +59,7 @@ def webroot(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("host", "target", "port", "leads_to"),
+    ("host", "target", "port", "location"),
     [
         ("docker.lab.test", "/v2/", 443, "https://docker.lab.test/v2/"),
         ("docker.lab.test:80", "/v2/?a=b&c", 443, "https://docker.lab.test/v2/?a=b&c"),
@@ -76,115 +76,117 @@ def webroot(tmp_path: Path) -> Path:
         ("docker.lab.test", "*", 443, "https://docker.lab.test/"),
     ],
 )
-def test_everything_is_sent_to_https(ask: Ask, host: str, target: str, port: int, leads_to: str) -> None:
-    answer = ask(target, host, PlainPortSettings(redirects=True, hosts=HOSTS, public_port=port))
-    assert answer.startswith(b"HTTP/1.1 307 ")
-    assert f"\r\nLocation: {leads_to}\r\n".encode() in answer
-    assert b"\r\nCache-Control: no-store\r\n" in answer
+def test_every_request_is_redirected_to_https(ask: Ask, host: str, target: str, port: int, location: str) -> None:
+    response = ask(target, host, PlainPortSettings(redirects=True, hosts=HOSTS, public_port=port))
+    assert response.startswith(b"HTTP/1.1 307 ")
+    assert f"\r\nLocation: {location}\r\n".encode() in response
+    assert b"\r\nCache-Control: no-store\r\n" in response
 
 
 @pytest.mark.parametrize("method", ["HEAD", "POST", "DELETE"])
-def test_every_method_is(ask: Ask, method: str) -> None:
+def test_every_method_is_redirected(ask: Ask, method: str) -> None:
     assert ask("/v2/", method=method).startswith(b"HTTP/1.1 307 ")
     assert ask(f"/.well-known/acme-challenge/{TOKEN}", method="POST").startswith(b"HTTP/1.1 307 ")
 
 
 @given(st.text(alphabet=st.characters(codec="latin-1")), st.binary())
-def test_whatever_is_asked_leads_to_a_host_of_ours(host: str, target: bytes) -> None:
-    found = location(host, target, REDIRECTS)
-    assert found.startswith(tuple(f"https://{f'[{name}]' if ':' in name else name}/" for name in HOSTS))
-    assert "\n" not in found
+def test_every_redirect_leads_to_a_configured_host(host: str, target: bytes) -> None:
+    url = https_location(host, target, REDIRECTS)
+    assert url.startswith(tuple(f"https://{f'[{name}]' if ':' in name else name}/" for name in HOSTS))
+    assert "\n" not in url
 
 
 def test_without_the_redirect_the_registry_answers(ask: Ask) -> None:
-    assert ask("/v2/", rules=PlainPortSettings()).endswith(b"the registry")
-    assert ask(f"/.well-known/acme-challenge/{TOKEN}", rules=PlainPortSettings()).endswith(b"the registry")
+    assert ask("/v2/", settings=PlainPortSettings()).endswith(b"the registry")
+    assert ask(f"/.well-known/acme-challenge/{TOKEN}", settings=PlainPortSettings()).endswith(b"the registry")
 
 
-@pytest.mark.parametrize("rules", [REDIRECTS, PlainPortSettings(hosts=HOSTS)])
+@pytest.mark.parametrize("settings", [REDIRECTS, PlainPortSettings(hosts=HOSTS)])
 @pytest.mark.parametrize("host", ["docker.lab.test", "elsewhere.test"])
-def test_an_own_challenge_is_answered_whatever_the_host(
-    ask: Ask, challenges: Challenges, rules: PlainPortSettings, host: str
+def test_a_pending_challenge_is_answered_for_every_host(
+    ask: Ask, challenges: Challenges, settings: PlainPortSettings, host: str
 ) -> None:
     path = f"/.well-known/acme-challenge/{TOKEN}"
     challenges.add_http(TOKEN, f"{TOKEN}.thumbprint")
-    answer = ask(path, host, rules)
-    assert answer.startswith(b"HTTP/1.1 200 ")
-    assert answer.endswith(f"\r\n\r\n{TOKEN}.thumbprint".encode())
-    assert b"\r\nContent-Type: text/plain; charset=utf-8\r\n" in answer
-    assert f"Content-Length: {len(TOKEN) + 11}\r\n".encode() in ask(path, host, rules, method="HEAD")
+    response = ask(path, host, settings)
+    assert response.startswith(b"HTTP/1.1 200 ")
+    assert response.endswith(f"\r\n\r\n{TOKEN}.thumbprint".encode())
+    assert b"\r\nContent-Type: text/plain; charset=utf-8\r\n" in response
+    assert f"Content-Length: {len(TOKEN) + 11}\r\n".encode() in ask(path, host, settings, method="HEAD")
     challenges.remove_http(TOKEN)
     challenges.remove_http(TOKEN)
-    assert TOKEN.encode() not in ask(path, host, rules).partition(b"Location")[0]
+    assert TOKEN.encode() not in ask(path, host, settings).partition(b"Location")[0]
 
 
-def test_one_that_is_not_pending_is_not_found(ask: Ask) -> None:
+def test_a_challenge_that_is_not_pending_is_not_found(ask: Ask) -> None:
     assert ask(f"/.well-known/acme-challenge/{TOKEN}").startswith(b"HTTP/1.1 404 ")
 
 
-def test_a_challenge_that_others_have_left_is_answered(ask: Ask, tmp_path: Path) -> None:
+def test_a_challenge_of_another_acme_client_is_answered(ask: Ask, tmp_path: Path) -> None:
     (webroot(tmp_path) / TOKEN).write_text("from certbot")
-    for rules in (PlainPortSettings(tmp_path, redirects=True, hosts=HOSTS), PlainPortSettings(tmp_path)):
-        assert ask(f"/.well-known/acme-challenge/{TOKEN}", "elsewhere.test", rules).endswith(b"\r\n\r\nfrom certbot")
+    for settings in (PlainPortSettings(tmp_path, redirects=True, hosts=HOSTS), PlainPortSettings(tmp_path)):
+        assert ask(f"/.well-known/acme-challenge/{TOKEN}", "elsewhere.test", settings).endswith(b"\r\n\r\nfrom certbot")
 
 
 @pytest.mark.parametrize("token", ["", "..", "a/b", "%2e%2e%2fsecret", "a.b", "a%00", "a" * 129, "../../secret"])
-def test_what_is_no_token_is_no_challenge(ask: Ask, tmp_path: Path, token: str) -> None:
+def test_an_invalid_token_is_not_a_challenge(ask: Ask, tmp_path: Path, token: str) -> None:
     directory = webroot(tmp_path)
     (tmp_path / "secret").write_text("secret")
     (directory / "a.b").write_text("secret")
-    answer = ask(f"/.well-known/acme-challenge/{token}", rules=PlainPortSettings(tmp_path, redirects=True, hosts=HOSTS))
-    assert answer.startswith(b"HTTP/1.1 307 ")
+    response = ask(
+        f"/.well-known/acme-challenge/{token}", settings=PlainPortSettings(tmp_path, redirects=True, hosts=HOSTS)
+    )
+    assert response.startswith(b"HTTP/1.1 307 ")
 
 
-def a_link_to_a_file(directory: Path, secret: Path) -> None:
+def link_to_file(directory: Path, secret: Path) -> None:
     (directory / "token").symlink_to(secret)
 
 
-def a_link_to_the_directory(directory: Path, secret: Path) -> None:
+def link_to_directory(directory: Path, secret: Path) -> None:
     elsewhere = secret.parent / "elsewhere"
     directory.rename(elsewhere)
     (elsewhere / "token").write_text("secret")
     directory.symlink_to(elsewhere)
 
 
-def a_directory(directory: Path, _: Path) -> None:
+def make_directory(directory: Path, _: Path) -> None:
     (directory / "token").mkdir()
 
 
-def a_pipe(directory: Path, _: Path) -> None:
+def make_pipe(directory: Path, _: Path) -> None:
     os.mkfifo(directory / "token")
 
 
-def a_large_file(directory: Path, _: Path) -> None:
+def make_large_file(directory: Path, _: Path) -> None:
     (directory / "token").write_bytes(b"x" * (ANSWER_SIZE + 1))
 
 
-def nothing(directory: Path, _: Path) -> None:
+def remove_directory(directory: Path, _: Path) -> None:
     directory.rmdir()
 
 
 @pytest.mark.parametrize(
-    "what", [a_link_to_a_file, a_link_to_the_directory, a_directory, a_pipe, a_large_file, nothing]
+    "spoil", [link_to_file, link_to_directory, make_directory, make_pipe, make_large_file, remove_directory]
 )
-def test_what_is_not_a_small_file_below_the_webroot_is_not_found(
-    ask: Ask, tmp_path: Path, what: Callable[[Path, Path], None]
+def test_only_small_regular_files_below_the_webroot_are_read(
+    ask: Ask, tmp_path: Path, spoil: Callable[[Path, Path], None]
 ) -> None:
     (tmp_path / "secret").write_text("secret")
-    what(webroot(tmp_path / "webroot"), tmp_path / "secret")
-    rules = PlainPortSettings(tmp_path / "webroot", redirects=True, hosts=HOSTS)
+    spoil(webroot(tmp_path / "webroot"), tmp_path / "secret")
+    settings = PlainPortSettings(tmp_path / "webroot", redirects=True, hosts=HOSTS)
     descriptors = len(os.listdir("/proc/self/fd"))
-    assert ask("/.well-known/acme-challenge/token", rules=rules).startswith(b"HTTP/1.1 404 ")
+    assert ask("/.well-known/acme-challenge/token", settings=settings).startswith(b"HTTP/1.1 404 ")
     assert len(os.listdir("/proc/self/fd")) == descriptors
 
 
-def test_without_a_name_there_is_nowhere_to_send_anybody(ask: Ask) -> None:
-    """A reload may have taken the names out while the listener is still open."""
+def test_without_hosts_there_is_no_redirect(ask: Ask) -> None:
+    """A reload may remove the hosts while the listener is still open."""
     assert ask("/v2/", "docker.lab.test", PlainPortSettings(redirects=True)).startswith(b"HTTP/1.1 421 ")
 
 
-def test_other_settings_hold_from_the_next_request_on(challenges: Challenges) -> None:
-    plain = Plain(challenges, REDIRECTS, Registry())
+def test_new_settings_apply_from_the_next_request(challenges: Challenges) -> None:
+    plain = PlainPort(challenges, REDIRECTS, PlainFacade())
     connection = Connection(BoundedSite(plain, Clock()))
     request = b"GET /v2/ HTTP/1.1\r\nHost: docker.lab.test\r\n\r\n"
     assert connection.send(request).startswith(b"HTTP/1.1 307 ")

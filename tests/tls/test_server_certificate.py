@@ -1,4 +1,4 @@
-"""A chain and its key, read from PEM."""
+"""Parsing a chain and its key from PEM."""
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -10,23 +10,26 @@ NAMES = ("docker.lab.test", "*.lab.test")
 
 
 @pytest.mark.parametrize("kind", ["ECDSA", "RSA"])
-def test_what_a_chain_says_of_itself_is_read(authority: Authority, kind: str) -> None:
+def test_the_fields_are_read_from_the_chain(authority: Authority, kind: str) -> None:
     pem = authority.issue(*NAMES, key=rsa_key() if kind == "RSA" else None)
-    found = parse(*pem)
-    assert (found.names, found.issuer, found.identifier) == (NAMES, "Lab CA", None)
-    assert (found.life.begins, found.life.ends) == ((NOW - DAY).timestamp(), (NOW + 90 * DAY).timestamp())
-    assert (found.chain_pem, found.key_pem) == pem
-    assert found == parse(*pem)
-    assert len(found.chain) == 2
+    certificate = parse(*pem)
+    assert (certificate.names, certificate.issuer, certificate.identifier) == (NAMES, "Lab CA", None)
+    assert (certificate.validity.start, certificate.validity.end) == (
+        (NOW - DAY).timestamp(),
+        (NOW + 90 * DAY).timestamp(),
+    )
+    assert (certificate.chain_pem, certificate.key_pem) == pem
+    assert certificate == parse(*pem)
+    assert len(certificate.chain) == 2
 
 
-def test_one_certificate_is_told_from_another(authority: Authority) -> None:
-    one, other = authority.certificate(*NAMES), authority.certificate(*NAMES)
-    assert one != other
-    assert one.fingerprint != other.fingerprint
+def test_two_certificates_for_the_same_names_differ(authority: Authority) -> None:
+    first, second = authority.certificate(*NAMES), authority.certificate(*NAMES)
+    assert first != second
+    assert first.fingerprint != second.fingerprint
 
 
-def test_neither_key_nor_chain_is_in_its_text(authority: Authority) -> None:
+def test_repr_contains_neither_key_nor_chain(authority: Authority) -> None:
     text = repr(authority.certificate(*NAMES))
     assert "docker.lab.test" in text
     assert "key" not in text

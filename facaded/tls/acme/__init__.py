@@ -1,5 +1,5 @@
-"""Certificates without help: a client of RFC 8555 (ACME), its schedule, and what it keeps.
+"""Automatic certificates: an ACME client (RFC 8555), its renewal schedule, and its files.
 
-The daemon makes one `acme_client.AcmeClient`, from `settings.AcmeSettings`, what answers challenges
-(`facaded.tls.challenges`), and how CAs are reached (`wire.CaNetwork`).
+The daemon creates one `acme_client.AcmeClient` from `settings.AcmeSettings`, the responder that answers challenges
+(`facaded.tls.challenges`), and the network of CAs (`wire.CaNetwork`).
 """

@@ -1,4 +1,4 @@
-"""facaded's account at a CA (RFC 8555 §7.3): found, made, bound to another one, or made anew."""
+"""facaded's account at a CA (RFC 8555 §7.3): registered, found by its key, bound to another account, or replaced."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,112 +10,113 @@ from facaded.tls.acme.settings import CertificateAuthority
 from facaded.tls.acme.store import Account, AcmeStore
 from facaded.tls.acme.wire import Signer, Wire
 
-GONE = ("accountDoesNotExist", "unauthorized")
-"""Problems that may mean that an account is gone: an unknown one (§7.3.1) and a deactivated one (§7.3.6)."""
+ACCOUNT_REFUSED = ("accountDoesNotExist", "unauthorized")
+"""Problems that may mean that an account no longer exists (§7.3.1) or was deactivated (§7.3.6)."""
 
 SECRET_SIZE = 4096
-"""Bytes read of eab_hmac_key_file; such keys have 32 or 64."""
+"""Bytes that are read of eab_hmac_key_file; such keys have 32 or 64."""
 
 
 class Accounts:
-    """The account at one CA. `say` is called with a sentence when another one must be made."""
+    """The account at one CA. `warn` is called with a message when the account has to be replaced."""
 
     def __init__(
-        self, ca: CertificateAuthority, email: str | None, wire: Wire, store: AcmeStore, say: Callable[[str], None]
+        self, ca: CertificateAuthority, email: str | None, wire: Wire, store: AcmeStore, warn: Callable[[str], None]
     ) -> None:
         self._ca = ca
         self._contact = f"mailto:{email}" if email else None
         self._wire = wire
         self._store = store
-        self._say = say
+        self._warn = warn
 
     async def signer(self) -> Signer:
-        """Who signs at this CA; the account is made if there is none. Raises AcmeError or StoreError."""
-        kept = self._store.account(self._ca.directory)
-        if kept is None:
+        """Return the signer for this CA; register an account if there is none. Raises AcmeError or StoreError."""
+        account = self._store.account(self._ca.directory)
+        if account is None:
             return await self._register(AccountKey.generate())
-        if kept.url is None:
-            return await self._find(kept.key)
-        if kept.contact != self._contact:
-            await self._tell_contact(Signer(kept.key, kept.url))
-        return Signer(kept.key, kept.url)
+        if account.url is None:
+            return await self._find(account.key)
+        signer = Signer(account.key, account.url)
+        if account.contact != self._contact:
+            await self._update_contact(signer)
+        return signer
 
-    async def renew(self, signer: Signer) -> Signer | None:
-        """Who signs instead, if this account is what the CA refuses; None if it is good.
+    async def recover(self, signer: Signer) -> Signer | None:
+        """Return the signer of a new account if the CA refuses this one, or None if this one is valid.
 
-        A CA that revokes or forgets an account says `unauthorized`, which has many other meanings: so it is asked
-        for the account itself.
+        A CA that has revoked or forgotten an account answers `unauthorized`, which has many other meanings. So this
+        asks for the account itself.
         """
-        if await self._is_good(signer):
+        if await self._is_valid(signer):
             return None
         return await self._replace()
 
-    async def _is_good(self, signer: Signer) -> bool:
+    async def _is_valid(self, signer: Signer) -> bool:
         assert signer.account is not None
         try:
-            answer = await self._wire.post(signer, signer.account, None)
+            response = await self._wire.post(signer, signer.account, None)
         except AcmeProblemError as error:
-            if error.problem.kind in GONE:
+            if error.problem.kind in ACCOUNT_REFUSED:
                 return False
             raise
-        return documents.parse(answer.body).get("status") == "valid"
+        return documents.parse(response.body).get("status") == "valid"
 
     async def _replace(self) -> Signer:
-        self._say(f"{self._ca.directory}: the CA does not take facaded's account any more: a new one is made")
+        self._warn(f"{self._ca.directory}: the CA no longer accepts facaded's account: registering a new one")
         self._store.retire_account(self._ca.directory)
         return await self._register(AccountKey.generate())
 
     async def _find(self, key: AccountKey) -> Signer:
-        """The account of a key: it is found by it, or made (§7.3.1)."""
+        """Return the account that the CA has for a key, or register one (§7.3.1)."""
         try:
             return await self._register(key)
         except AcmeProblemError as error:
-            if error.problem.kind not in GONE:
+            if error.problem.kind not in ACCOUNT_REFUSED:
                 raise
             return await self._replace()
 
     async def _register(self, key: AccountKey) -> Signer:
         url = (await self._wire.directory()).new_account
-        wanted: dict[str, Any] = {"termsOfServiceAgreed": True, **self._contacts(), **await self._binding(key, url)}
-        self._store.keep_account(self._ca.directory, Account(key))
-        answer = await self._wire.post(Signer(key), url, wanted)
-        account = documents.lawful(answer.value("Location"), "an account")
-        self._store.keep_account(self._ca.directory, Account(key, account, self._contact))
+        payload: dict[str, Any] = {"termsOfServiceAgreed": True, **self._contacts(), **await self._binding(key, url)}
+        self._store.save_account(self._ca.directory, Account(key))
+        response = await self._wire.post(Signer(key), url, payload)
+        account = documents.check_url(response.value("Location"), "an account")
+        self._store.save_account(self._ca.directory, Account(key, account, self._contact))
         return Signer(key, account)
 
-    async def _tell_contact(self, signer: Signer) -> None:
-        """The settings name another address than the CA has (§7.3.2)."""
+    async def _update_contact(self, signer: Signer) -> None:
+        """Send the email address of the settings, which differs from the one that the CA has (§7.3.2)."""
         assert signer.account is not None
-        contacts = self._contacts() or {"contact": []}
+        payload = self._contacts() or {"contact": []}
         try:
-            await self._wire.post(signer, signer.account, contacts)
+            await self._wire.post(signer, signer.account, payload)
         except AcmeProblemError as error:
-            if error.problem.kind in GONE:  # the order will show whether the account is gone
+            if error.problem.kind in ACCOUNT_REFUSED:  # the order will show whether the account still exists
                 return
             raise
-        self._store.keep_account(self._ca.directory, Account(signer.key, signer.account, self._contact))
+        self._store.save_account(self._ca.directory, Account(signer.key, signer.account, self._contact))
 
     def _contacts(self) -> dict[str, Any]:
         return {"contact": [self._contact]} if self._contact else {}
 
     async def _binding(self, key: AccountKey, url: str) -> Mapping[str, Any]:
-        """What binds this account to the one that the operator has at the CA (§7.3.4)."""
+        """Return the binding of this account to the operator's account at the CA (§7.3.4), empty if there is none."""
         if self._ca.eab_key_id is None or self._ca.eab_hmac_key_file is None:
             if (await self._wire.directory()).account_required:
                 raise AcmeError(
-                    f"{self._ca.directory}: this CA wants an account of yours: set eab_key_id and eab_hmac_key_file "
-                    "in [[tls.acme.ca]] to what it has given you"
+                    f"{self._ca.directory}: this CA requires an external account: set eab_key_id and "
+                    "eab_hmac_key_file in [[tls.acme.ca]] to the values that the CA gave you"
                 )
             return {}
-        return {"externalAccountBinding": key.bind(url, self._ca.eab_key_id, self._secret())}
+        return {"externalAccountBinding": key.bind(url, self._ca.eab_key_id, self._read_secret())}
 
-    def _secret(self) -> bytes:
+    def _read_secret(self) -> bytes:
         assert self._ca.eab_hmac_key_file is not None
         try:
             with self._ca.eab_hmac_key_file.open("rb") as file:
-                return keys.decoded(file.read(SECRET_SIZE).decode("ascii").strip())
+                return keys.decode(file.read(SECRET_SIZE).decode("ascii").strip())
         except OSError as error:
-            why = f"cannot be read ({error.strerror})"
+            message = f"cannot be read ({error.strerror}): check the path and its permissions"
         except ValueError:
-            why = "does not hold a key in base64url, as CAs give it"
-        raise AcmeError(f"eab_hmac_key_file: {self._ca.eab_hmac_key_file} {why}")
+            message = "does not contain a base64url key: copy the key from the CA"
+        raise AcmeError(f"eab_hmac_key_file: {self._ca.eab_hmac_key_file} {message}")

@@ -1,7 +1,7 @@
-"""Certificates for as long as the daemon runs: looks at what is held, and one order after the other.
+"""The ACME client service: it checks the certificates regularly, and orders those that are due, one after another.
 
-This is where the pure schedule meets time: `holdings` is what there is, `attempts` orders what is due, and
-`renewal_information` asks the CAs when that is.
+It gives the pure schedule its time: `inventory` has the certificates, `attempts` orders those that are due, and
+`renewal_information` asks the CAs when to renew.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,10 +17,10 @@ from twisted.python.failure import Failure
 from facaded.tls.acme import schedule
 from facaded.tls.acme.attempts import Attempts, Round
 from facaded.tls.acme.ca_orders import CaOrders
-from facaded.tls.acme.held_certificate import Names
-from facaded.tls.acme.holdings import Holdings, PreparedHoldings
+from facaded.tls.acme.inventory import Inventory, PreparedInventory
+from facaded.tls.acme.managed_certificate import Names
 from facaded.tls.acme.order_status import OrderStatus
-from facaded.tls.acme.records import HeldRecords
+from facaded.tls.acme.records import CertificateRecords
 from facaded.tls.acme.renewal_information import RenewalInformation
 from facaded.tls.acme.settings import AcmeSettings
 from facaded.tls.acme.store import AcmeStore
@@ -28,23 +28,23 @@ from facaded.tls.acme.wire import CaNetwork
 from facaded.tls.challenges import ChallengeResponder, OrderChallenges
 from facaded.tls.server_certificate import ServerCertificate
 
-LOOK = 60.0
-"""Seconds between looks at the wall clock and the disk: a machine may have been suspended, and another daemon may
+MAX_WAIT = 60.0
+"""Seconds between checks of the wall clock and the disk: the machine may have been suspended, and another daemon may
 have obtained a certificate."""
 
-SOONEST = 5.0
-"""Seconds to the next look where an order is due and cannot begin: another daemon is at it, or the disk is full."""
+MIN_WAIT = 5.0
+"""Seconds to the next check if an order is due but cannot start: another daemon is ordering, or the disk is full."""
 
 
 class AcmeClient(Service):
-    """Obtains and renews the certificates of `settings`, which it keeps in `directory`.
+    """Obtains and renews the certificates of `settings`, and stores them in `directory`.
 
-    `random` gives the jitter. `responder` answers challenges from when this service starts. `changed` is called when
-    `current` has changed. Raises StoreError if the directory cannot be used.
+    `random` provides the jitter. `responder` answers challenges while this service is running. `changed` is called
+    when `current` has changed. Raises StoreError if the directory cannot be used.
     """
 
     _log = Logger()
-    _due: IDelayedCall | None = None
+    _next_round: IDelayedCall | None = None
 
     def __init__(
         self,
@@ -56,96 +56,96 @@ class AcmeClient(Service):
         changed: Callable[[], None],
     ) -> None:
         store = AcmeStore(directory, self._warn)
-        records = HeldRecords(store)
+        records = CertificateRecords(store)
         self._clock = network.clock
         self._wall = network.wall
-        self._holdings = Holdings(records, network.wall, random, settings, changed)
+        self._inventory = Inventory(records, network.wall, random, settings, changed)
         orders = CaOrders(network, store, OrderChallenges(responder))
-        self._attempts = Attempts(self._holdings, records, orders, network)
-        self._information = RenewalInformation(self._holdings, network)
+        self._attempts = Attempts(self._inventory, records, orders, network)
+        self._renewal_information = RenewalInformation(self._inventory, network)
         self._round = Round()
         self._working: Deferred[None] = succeed(None)
 
     def startService(self) -> None:
         Service.startService(self)
-        self._look_in(0)
+        self._schedule_round(0)
 
     def stopService(self) -> Deferred[None]:
-        """Abandon the order that is under way; it is begun anew at the next start."""
+        """Abandon the order in progress; the next start begins it again."""
         Service.stopService(self)
         return self._abandon()
 
-    def prepare(self, settings: AcmeSettings) -> PreparedHoldings:
-        """Read what other settings want; nothing changes before `reconfigure`. Raises StoreError."""
-        return self._holdings.prepare(settings)
+    def prepare(self, settings: AcmeSettings) -> PreparedInventory:
+        """Read the certificates of new settings; nothing changes before `reconfigure`. Raises StoreError."""
+        return self._inventory.prepare(settings)
 
-    def reconfigure(self, prepared: PreparedHoldings) -> None:
-        """Go on by other settings. It cannot fail; certificates that are still wanted are kept."""
-        if prepared.settings == self._holdings.settings:
+    def reconfigure(self, prepared: PreparedInventory) -> None:
+        """Apply new settings. It cannot fail, and keeps the certificates that are still in the settings."""
+        if prepared.settings == self._inventory.settings:
             return
-        self._holdings.reconfigure(prepared)
+        self._inventory.reconfigure(prepared)
         abandoned = self._abandon()
-        abandoned.addCallback(lambda _: self._look_in(0) if self.running else None)
+        abandoned.addCallback(lambda _: self._schedule_round(0) if self.running else None)
 
     def current(self) -> Mapping[Names, ServerCertificate]:
-        """Return the certificates that there are, by the names of the settings; one may have expired."""
-        return self._holdings.current()
+        """Return the certificates by the names in the settings; they may have expired."""
+        return self._inventory.current()
 
     def status(self) -> tuple[OrderStatus, ...]:
-        """Return what is known of each certificate."""
-        cas, now = self._holdings.settings.directories, self._wall()
-        return tuple(held.status(cas, now) for held in self._holdings)
+        """Return the status of each certificate."""
+        cas, now = self._inventory.settings.directories, self._wall()
+        return tuple(entry.status(cas, now) for entry in self._inventory)
 
     def renew(self) -> tuple[str, ...]:
-        """Renew all certificates now. Return a sentence for each that cannot be renewed."""
-        cas, now = self._holdings.settings.directories, self._wall()
-        refusals = [refusal for held in self._holdings if (refusal := held.renew_by_hand(cas, now))]
+        """Renew all certificates now. Return a message for each one that cannot be renewed."""
+        cas, now = self._inventory.settings.directories, self._wall()
+        refusals = [refusal for entry in self._inventory if (refusal := entry.request_renewal(cas, now))]
         if self.running and self._working.called:
-            self._look_in(0)
+            self._schedule_round(0)
         return tuple(refusals)
 
-    def _look_in(self, seconds: float) -> None:
-        if self._due is not None and self._due.active():
-            self._due.cancel()
-        self._due = self._clock.callLater(seconds, self._look)
+    def _schedule_round(self, seconds: float) -> None:
+        if self._next_round is not None and self._next_round.active():
+            self._next_round.cancel()
+        self._next_round = self._clock.callLater(seconds, self._start_round)
 
-    def _look(self) -> None:
+    def _start_round(self) -> None:
         self._round = Round()
-        self._working = Deferred.fromCoroutine(self._go_round(self._round))
-        self._working.addErrback(self._went_wrong).addCallback(self._rest, self._working)
+        self._working = Deferred.fromCoroutine(self._run_round(self._round))
+        self._working.addErrback(self._log_failure).addCallback(self._wait, self._working)
 
-    async def _go_round(self, this_round: Round) -> None:
-        """Ask about renewals, and order what is due: what a CA suggests decides when that is."""
-        for held in self._holdings:
-            self._holdings.refresh(held)
-        for held in self._holdings:
-            if schedule.may_ask(held.ask_at, self._wall()):
-                await self._information.ask(held)
-                this_round.go_on()
-        for held in sorted(self._holdings, key=self._holdings.due_at):
-            if self._holdings.due_at(held) <= self._wall():
-                await self._attempts.attempt(held, this_round)
-                this_round.go_on()
+    async def _run_round(self, this_round: Round) -> None:
+        """Update the renewal information first, because it decides what is due; then order what is due."""
+        for entry in self._inventory:
+            self._inventory.refresh(entry)
+        for entry in self._inventory:
+            if schedule.is_information_due(entry.information_at, self._wall()):
+                await self._renewal_information.update(entry)
+                this_round.check()
+        for entry in sorted(self._inventory, key=self._inventory.due_at):
+            if self._inventory.due_at(entry) <= self._wall():
+                await self._attempts.attempt(entry, this_round)
+                this_round.check()
 
-    def _rest(self, _: object, working: Deferred[None]) -> None:
-        """Wait until something is due, or for the next look."""
+    def _wait(self, _: object, working: Deferred[None]) -> None:
+        """Schedule the next round for when something is due, or for the next check."""
         if not self.running or self._working is not working:
             return
         now = self._wall()
-        dues = [at for held in self._holdings for at in (self._holdings.due_at(held), held.ask_at)]
-        self._look_in(min(max(min(dues, default=now + LOOK) - now, SOONEST), LOOK))
+        times = [at for entry in self._inventory for at in (self._inventory.due_at(entry), entry.information_at)]
+        self._schedule_round(min(max(min(times, default=now + MAX_WAIT) - now, MIN_WAIT), MAX_WAIT))
 
     def _abandon(self) -> Deferred[None]:
-        if self._due is not None and self._due.active():
-            self._due.cancel()
+        if self._next_round is not None and self._next_round.active():
+            self._next_round.cancel()
         self._round.abandoned = True
         working, self._working = self._working, succeed(None)
         working.cancel()
         return working
 
-    def _went_wrong(self, failure: Failure) -> None:
+    def _log_failure(self, failure: Failure) -> None:
         if not failure.check(CancelledError):
-            self._log.failure("certificates: this should not happen; it is tried again", failure)
+            self._log.failure("internal error while checking certificates, retrying: please report it", failure)
 
-    def _warn(self, words: str) -> None:
-        self._log.warn("{words}", words=words)
+    def _warn(self, message: str) -> None:
+        self._log.warn("{message}", message=message)

@@ -1,4 +1,4 @@
-"""Orders at one CA each: its certificate, or why there is none."""
+"""Orders at one CA: the outcome is its certificate, or the reason why there is none."""
 
 from collections.abc import Callable
 from urllib.parse import urlsplit
@@ -8,23 +8,23 @@ from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.logger import Logger
 
 from facaded.tls.acme.accounts import Accounts
-from facaded.tls.acme.held_certificate import HeldCertificate
-from facaded.tls.acme.orders import Ordering, OrderRequest
+from facaded.tls.acme.managed_certificate import ManagedCertificate
+from facaded.tls.acme.orders import OrderRequest, OrderRun
 from facaded.tls.acme.problems import AcmeError
-from facaded.tls.acme.schedule import Failure, OrderProgress, Stage
+from facaded.tls.acme.schedule import OrderFailure, OrderProgress, OrderStage
 from facaded.tls.acme.settings import AcmeSettings, CertificateAuthority
-from facaded.tls.acme.stages import OrderStages
+from facaded.tls.acme.stages import StageTracker
 from facaded.tls.acme.store import AcmeStore, StoreError
 from facaded.tls.acme.wire import CaNetwork
 from facaded.tls.challenges import OrderChallenges
 from facaded.tls.server_certificate import ServerCertificate
 
-ORDER_TIME = 300.0
-"""Seconds for one order at one CA: authorizations take seconds, and a CA that is overloaded a few minutes."""
+ORDER_TIMEOUT = 300.0
+"""Seconds for one order at one CA: authorizations take seconds, or a few minutes at an overloaded CA."""
 
 
 class CaOrders:
-    """Orders at single CAs, with the accounts of `store`. A failure is a value, and so is an error of our own."""
+    """Orders from one CA at a time, with the accounts in `store`. Failures are values, internal errors included."""
 
     _log = Logger()
 
@@ -33,55 +33,60 @@ class CaOrders:
         self._store = store
         self._challenges = challenges
 
-    async def ask(
+    async def obtain(
         self,
-        held: HeldCertificate,
+        entry: ManagedCertificate,
         before: OrderProgress,
         settings: AcmeSettings,
         ca: CertificateAuthority,
-        reached: Callable[[Stage], None],
-    ) -> ServerCertificate | Failure:
-        """Return what one CA gives. `before` and `reached` are as in Ordering. Raises StoreError."""
-        stages = OrderStages(reached)
+        reached: Callable[[OrderStage], None],
+    ) -> ServerCertificate | OrderFailure:
+        """Order a certificate from one CA, and return it or the failure. Raises StoreError.
+
+        `before` is the progress before this order; `reached` is as in StageTracker.
+        """
+        stages = StageTracker(reached)
         try:
-            ordering = self._ordering(held, before, settings, ca, stages)
+            run = self._run(entry, before, settings, ca, stages)
         except (OSError, crypto.Error) as error:
-            why = error.strerror if isinstance(error, OSError) else "no certificate in PEM form"
-            return Failure(ca.directory, f"ca_file: {ca.ca_file} cannot be used ({why})", Stage.REFUSED)
+            reason = error.strerror if isinstance(error, OSError) else "no certificate in PEM form"
+            message = f"ca_file: {ca.ca_file} cannot be used ({reason}): name a PEM file that facaded can read"
+            return OrderFailure(ca.directory, message, OrderStage.REFUSED)
         try:
-            return await Deferred.fromCoroutine(ordering.run()).addTimeout(ORDER_TIME, self._network.clock)
+            return await Deferred.fromCoroutine(run.finish()).addTimeout(ORDER_TIMEOUT, self._network.clock)
         except AcmeError as error:
-            stage = stages.now if error.ill else stages.now.or_refused
-            return Failure(ca.directory, _of(ca, settings, str(error)), stage, error.retry_after)
+            stage = stages.current if error.ca_unavailable else stages.current.or_refused
+            return OrderFailure(ca.directory, _with_host(ca, settings, str(error)), stage, error.retry_after)
         except (TimeoutError, CancelledError):
-            return Failure(ca.directory, _of(ca, settings, f"no end within {ORDER_TIME:g} s"), stages.now)
+            message = _with_host(ca, settings, f"the order did not finish within {ORDER_TIMEOUT:g} s")
+            return OrderFailure(ca.directory, message, stages.current)
         except StoreError:
             raise
-        except Exception:  # or it would be tried again and again beyond all limits
-            self._log.failure("{names}: this should not happen", names=str(held))
-            words = _of(ca, settings, "an error of facaded's own: see its log, and report it")
-            return Failure(ca.directory, words, stages.now.or_refused)
+        except Exception:  # an exception that escaped here would be retried without any limit
+            self._log.failure("{names}: internal error while ordering a certificate", names=str(entry))
+            message = _with_host(ca, settings, "internal error in facaded: see its log, and report it")
+            return OrderFailure(ca.directory, message, stages.current.or_refused)
 
-    def _ordering(
+    def _run(
         self,
-        held: HeldCertificate,
+        entry: ManagedCertificate,
         before: OrderProgress,
         settings: AcmeSettings,
         ca: CertificateAuthority,
-        stages: OrderStages,
-    ) -> Ordering:
-        """Raises OSError or OpenSSL.crypto.Error if the CA's `ca_file` cannot be used."""
+        stages: StageTracker,
+    ) -> OrderRun:
+        """Return the run of an order. Raises OSError or OpenSSL.crypto.Error if the `ca_file` cannot be used."""
         network, wire = self._network, self._network.wire(ca)
         accounts = Accounts(ca, settings.email, wire, self._store, self._warn)
-        replaces = held.certificate.identifier if held.certificate and before.ca == ca.directory else None
-        request = OrderRequest(held.names, settings.challenges_from(before.authorized), ca.profile, replaces)
-        return Ordering(request, wire, accounts, self._challenges, network.clock, network.wall, stages)
+        replaces = entry.certificate.identifier if entry.certificate and before.ca == ca.directory else None
+        request = OrderRequest(entry.names, settings.challenges_from(before.authorized), ca.profile, replaces)
+        return OrderRun(request, wire, accounts, self._challenges, network.clock, network.wall, stages)
 
-    def _warn(self, words: str) -> None:
-        self._log.warn("{words}", words=words)
+    def _warn(self, message: str) -> None:
+        self._log.warn("{message}", message=message)
 
 
-def _of(ca: CertificateAuthority, settings: AcmeSettings, words: str) -> str:
-    """Where there are several CAs, a sentence says which one it is about."""
+def _with_host(ca: CertificateAuthority, settings: AcmeSettings, message: str) -> str:
+    """Return the message with the CA's host in front, if there are several CAs and it does not name this one."""
     host = urlsplit(ca.directory).hostname or ""
-    return words if len(settings.cas) == 1 or host in words else f"{host}: {words}"
+    return message if len(settings.cas) == 1 or host in message else f"{host}: {message}"

@@ -1,6 +1,6 @@
-"""What a CA says, as frozen classes. Nothing of it is believed: every field has a type, a bound and a form.
+"""The JSON documents of a CA, as frozen classes. Every field is checked for its type, its size and its form.
 
-All `read_` functions take JSON and raise DocumentError if it is not what it must be.
+All `read_` functions take JSON, and raise DocumentError if it is not valid.
 """
 
 import re
@@ -20,13 +20,13 @@ from facaded.tls.window import Window
 Document = Mapping[str, object]
 
 URL_LENGTH = 2048
-"""Characters of a CA's URL; those of real ones have some 100."""
+"""The most characters in a CA's URL; real ones have about 100."""
 
-CHALLENGES = 20
-"""Challenges of one authorization that are looked at: there are four kinds."""
+MAX_CHALLENGES = 20
+"""The most challenges of one authorization that are read: there are four kinds."""
 
-PROFILES = 20
-"""Profiles of a CA that are looked at; Let's Encrypt has three."""
+MAX_PROFILES = 20
+"""The most profiles of a CA that are read; Let's Encrypt has three."""
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _NONCE = re.compile(r"[A-Za-z0-9_-]{1,256}")
@@ -34,15 +34,17 @@ _FRACTION = re.compile(r"\.\d+")
 
 
 class DocumentError(AcmeError):
-    """A CA has said what cannot be right."""
+    """A CA has sent an invalid response. `detail` says what is wrong with it."""
 
-    def __init__(self, what: str) -> None:
-        super().__init__(f"the CA's answer cannot be right: {what}: ask the CA, or take another in [[tls.acme.ca]]")
+    def __init__(self, detail: str) -> None:
+        super().__init__(
+            f"the CA sent an invalid response: {detail}: ask the CA, or configure another one in [[tls.acme.ca]]"
+        )
 
 
 @frozen
 class Directory:
-    """Where a CA wants its requests (RFC 8555 §7.1.1), and what it says of itself."""
+    """The URLs of a CA's operations (RFC 8555 §7.1.1), and its metadata."""
 
     new_nonce: str
     new_account: str
@@ -54,7 +56,7 @@ class Directory:
 
 @frozen
 class CertificateOrder:
-    """An order (§7.1.3). `finalize` is where its request is sent, `certificate` where its certificate is."""
+    """An order (§7.1.3). Its request is sent to the URL `finalize`; its certificate is at the URL `certificate`."""
 
     status: str
     authorizations: tuple[str, ...]
@@ -65,7 +67,7 @@ class CertificateOrder:
 
 @frozen
 class ValidationChallenge:
-    """A challenge of a kind that can be answered here (§8)."""
+    """A challenge of a kind that facaded can answer (§8)."""
 
     kind: ChallengeKind
     url: str
@@ -76,7 +78,7 @@ class ValidationChallenge:
 
 @frozen
 class IdentifierAuthorization:
-    """An authorization (§7.1.4) for `name`, with those of its challenges that can be answered here."""
+    """An authorization (§7.1.4) for `name`, with those of its challenges that facaded can answer."""
 
     status: str
     name: str
@@ -86,43 +88,43 @@ class IdentifierAuthorization:
 
 @frozen
 class Suggestion:
-    """When a CA suggests to renew a certificate, and where it says why (RFC 9773 §4.2)."""
+    """When a CA suggests renewing a certificate, and the URL that explains why (RFC 9773 §4.2)."""
 
     window: Window
     explanation: str | None = None
 
 
 def parse(body: bytes) -> Document:
-    """A body as a JSON document. Raises DocumentError if it is none."""
+    """Return the JSON object in a body. Raises DocumentError if there is none."""
     document = read_object(body)
     if document is None:
-        raise DocumentError("it is no JSON document")
+        raise DocumentError("the body is not a JSON object")
     return document
 
 
 def read_directory(document: Document) -> Directory:
     meta = document.get("meta")
-    about = meta if isinstance(meta, dict) else {}
-    profiles = about.get("profiles")
-    names = list(profiles)[:PROFILES] if isinstance(profiles, dict) else []
+    metadata = meta if isinstance(meta, dict) else {}
+    profiles = metadata.get("profiles")
+    names = list(profiles)[:MAX_PROFILES] if isinstance(profiles, dict) else []
     return Directory(
         _url(document, "newNonce"),
         _url(document, "newAccount"),
         _url(document, "newOrder"),
         _url(document, "renewalInfo") if "renewalInfo" in document else None,
         tuple(printable(name) for name in names),
-        about.get("externalAccountRequired") is True,
+        metadata.get("externalAccountRequired") is True,
     )
 
 
 def read_order(document: Document) -> CertificateOrder:
-    listed = document.get("authorizations")
-    if not isinstance(listed, list) or not 0 < len(listed) <= MOST_NAMES:
+    authorizations = document.get("authorizations")
+    if not isinstance(authorizations, list) or not 0 < len(authorizations) <= MOST_NAMES:
         raise DocumentError("an order without authorizations, or with too many")
     status = _text(document, "status")
     return CertificateOrder(
         status,
-        tuple(lawful(each, "an authorization") for each in listed),
+        tuple(check_url(url, "an authorization") for url in authorizations),
         _url(document, "finalize"),
         _url(document, "certificate") if status == "valid" else None,
         read(document.get("error")),
@@ -130,13 +132,15 @@ def read_order(document: Document) -> CertificateOrder:
 
 
 def read_authorization(document: Document) -> IdentifierAuthorization:
-    identifier, listed = document.get("identifier"), document.get("challenges")
-    if not isinstance(identifier, dict) or identifier.get("type") != "dns" or not isinstance(listed, list):
-        raise DocumentError("an authorization that is for no name or has no challenges")
+    identifier, challenges = document.get("identifier"), document.get("challenges")
+    if not isinstance(identifier, dict) or identifier.get("type") != "dns" or not isinstance(challenges, list):
+        raise DocumentError("an authorization without a DNS name or without challenges")
     return IdentifierAuthorization(
         _text(document, "status"),
         _text(identifier, "value").lower(),
-        tuple(_challenge(each) for each in listed[:CHALLENGES] if _kind(each) is not None),
+        tuple(
+            _challenge(challenge) for challenge in challenges[:MAX_CHALLENGES] if _challenge_kind(challenge) is not None
+        ),
         document.get("wildcard") is True,
     )
 
@@ -145,24 +149,24 @@ def read_suggestion(document: Document) -> Suggestion:
     window = document.get("suggestedWindow")
     if not isinstance(window, dict):
         raise DocumentError("renewal information without a window")
-    begins, ends = _moment(window, "start"), _moment(window, "end")
-    if begins >= ends:  # RFC 9773 §4.2: such a window is to be treated as if there were none
-        raise DocumentError("a window for renewal that ends before it begins")
+    start, end = _timestamp(window, "start"), _timestamp(window, "end")
+    if start >= end:  # RFC 9773 §4.2: such a window counts as none
+        raise DocumentError("a renewal window that ends before it starts")
     explanation = document.get("explanationURL")
-    shown = explanation if isinstance(explanation, str) and is_lawful(explanation) else None
-    return Suggestion(Window(begins, ends), shown)
+    url = explanation if isinstance(explanation, str) and is_usable_url(explanation) else None
+    return Suggestion(Window(start, end), url)
 
 
-def lawful(url: object, what: str) -> str:
-    """A CA's URL. Raises DocumentError if it is not one of https, short and without user-info."""
-    if not is_lawful(url):
-        raise DocumentError(f"{what} at what is no https URL")
+def check_url(url: object, subject: str) -> str:
+    """Return a CA's URL of `subject`. Raises DocumentError unless it is a usable URL."""
+    if not is_usable_url(url):
+        raise DocumentError(f"the URL of {subject} is not a valid https URL")
     assert isinstance(url, str)
     return url
 
 
-def is_lawful(url: object) -> bool:
-    """Whether this is a URL of https that may be asked and shown."""
+def is_usable_url(url: object) -> bool:
+    """Return whether this is an https URL, short, printable and without user-info."""
     try:
         return isinstance(url, str) and bool(urls.check(url, secure=True, longest=URL_LENGTH))
     except UrlError:
@@ -170,40 +174,40 @@ def is_lawful(url: object) -> bool:
 
 
 def is_nonce(text: str) -> bool:
-    """Whether this is a nonce that may be sent back (RFC 8555 §6.5.1)."""
+    """Return whether this is a valid nonce (RFC 8555 §6.5.1)."""
     return _NONCE.fullmatch(text) is not None
 
 
 def _challenge(document: Document) -> ValidationChallenge:
-    kind, token = _kind(document), _text(document, "token")
+    kind, token = _challenge_kind(document), _text(document, "token")
     assert kind is not None
     if not _TOKEN.fullmatch(token):
-        raise DocumentError("a challenge whose token is not in base64url")
+        raise DocumentError("a challenge whose token is not base64url")
     return ValidationChallenge(
         kind, _url(document, "url"), token, _text(document, "status"), read(document.get("error"))
     )
 
 
-def _kind(document: object) -> ChallengeKind | None:
-    said = document.get("type") if isinstance(document, dict) else None
-    return next((kind for kind in ChallengeKind if kind.value == said), None)
+def _challenge_kind(document: object) -> ChallengeKind | None:
+    name = document.get("type") if isinstance(document, dict) else None
+    return next((kind for kind in ChallengeKind if kind.value == name), None)
 
 
 def _text(document: Document, key: str) -> str:
     value = document.get(key)
     if not isinstance(value, str):
-        raise DocumentError(f"{key} is no text")
+        raise DocumentError(f"{key} is not a string")
     return value
 
 
 def _url(document: Document, key: str) -> str:
-    return lawful(document.get(key), key)
+    return check_url(document.get(key), key)
 
 
-def _moment(document: Document, key: str) -> float:
-    """A time of RFC 3339, in seconds since the epoch; Python reads no more than six digits of a second's fraction."""
+def _timestamp(document: Document, key: str) -> float:
+    """Return a time of RFC 3339 in seconds since the epoch, without its fraction: Python reads at most six digits."""
     try:
-        at = datetime.fromisoformat(_FRACTION.sub("", _text(document, key)[:40].upper()))
-        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+        time = datetime.fromisoformat(_FRACTION.sub("", _text(document, key)[:40].upper()))
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
-        raise DocumentError(f"{key} is no time") from None
+        raise DocumentError(f"{key} is not a time") from None

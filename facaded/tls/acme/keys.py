@@ -1,4 +1,4 @@
-"""An account's key, and what is signed with it (RFC 8555 §6.2: flattened JSON of RFC 7515, ES256)."""
+"""ECDSA keys, and the account key that signs requests (RFC 8555 §6.2: flattened JSON of RFC 7515, ES256)."""
 
 import json
 import re
@@ -13,14 +13,14 @@ from josepy.jwa import ES256, HS256
 from josepy.jwk import JWKEC
 
 P256Key: TypeAlias = ec.EllipticCurvePrivateKey
-"""The kind of key that every CA takes; `load` and `new` give no other curve."""
+"""The type of key that every CA accepts; `load` and `new` return no other curve."""
 
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+={0,2}")
 
 
 @frozen
 class AccountKey:
-    """An ECDSA P-256 key: every CA takes it, and it is made and used in no time."""
+    """An ECDSA P-256 key: every CA accepts it, and generating it and signing with it are fast."""
 
     key: P256Key = field(repr=False, eq=False)
 
@@ -30,49 +30,49 @@ class AccountKey:
 
     @classmethod
     def load(cls, pem: bytes) -> "AccountKey":
-        """Raises ValueError if this is no such key."""
+        """Return the key of a PEM text. Raises ValueError if it is not an ECDSA P-256 key."""
         return cls(load(pem))
 
     def pem(self) -> bytes:
         return pem(self.key)
 
     def sign(self, url: str, payload: bytes, nonce: str, account: str | None) -> bytes:
-        """A signed request to `url`: by the account's URL, or with the key itself if there is no account yet."""
-        signer = {"kid": account} if account else {"jwk": self._public()}
+        """Return a signed request to `url`. The signer is the account's URL, or the key itself without an account."""
+        signer = {"kid": account} if account else {"jwk": self._public_jwk()}
         header = {"alg": "ES256", "nonce": nonce, "url": url, **signer}
         text = _signing_input(header, payload)
         return _flattened(text, ES256.sign(JWKEC(key=self.key).key, text))
 
     def bind(self, url: str, key_id: str, secret: bytes) -> Mapping[str, Any]:
-        """That the holder of an account elsewhere has asked for this one (RFC 8555 §7.3.4)."""
-        text = _signing_input({"alg": "HS256", "kid": key_id, "url": url}, _json(self._public()))
-        signed = json.loads(_flattened(text, HS256.sign(secret, text)))
-        assert isinstance(signed, dict)
-        return signed
+        """Return the external account binding that the CA's `key_id` and `secret` authorize (RFC 8555 §7.3.4)."""
+        text = _signing_input({"alg": "HS256", "kid": key_id, "url": url}, _json(self._public_jwk()))
+        binding = json.loads(_flattened(text, HS256.sign(secret, text)))
+        assert isinstance(binding, dict)
+        return binding
 
-    def authorization(self, token: str) -> str:
-        """The key authorization of a challenge (RFC 8555 §8.1)."""
-        return f"{token}.{encoded(JWKEC(key=self.key).public_key().thumbprint())}"
+    def key_authorization(self, token: str) -> str:
+        """Return the key authorization of a challenge (RFC 8555 §8.1)."""
+        return f"{token}.{encode(JWKEC(key=self.key).public_key().thumbprint())}"
 
-    def _public(self) -> Mapping[str, Any]:
-        public = JWKEC(key=self.key).public_key().to_json()
-        assert isinstance(public, dict)
-        return public
+    def _public_jwk(self) -> Mapping[str, Any]:
+        jwk = JWKEC(key=self.key).public_key().to_json()
+        assert isinstance(jwk, dict)
+        return jwk
 
 
 def new() -> P256Key:
-    """A new ECDSA P-256 key."""
+    """Return a new ECDSA P-256 key."""
     return ec.generate_private_key(ec.SECP256R1())
 
 
 def load(text: bytes) -> P256Key:
-    """The ECDSA P-256 key of a PEM text. Raises ValueError if there is none."""
+    """Return the ECDSA P-256 key of a PEM text. Raises ValueError if there is none."""
     try:
         key = load_pem_private_key(text, None)
     except (ValueError, TypeError) as error:
-        raise ValueError("no key") from error
+        raise ValueError("not a key") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise ValueError("no ECDSA P-256 key")
+        raise ValueError("not an ECDSA P-256 key")
     return key
 
 
@@ -80,25 +80,25 @@ def pem(key: P256Key) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def encoded(data: bytes) -> str:
-    """Base64url without padding, as ACME has it everywhere."""
+def encode(data: bytes) -> str:
+    """Return bytes in base64url without padding, as everywhere in ACME."""
     return b64.b64encode(data).decode("ascii")
 
 
-def decoded(text: str) -> bytes:
-    """Bytes that are given in base64url, padded or not. Raises ValueError if the text is not in it."""
+def decode(text: str) -> bytes:
+    """Return the bytes of a base64url text, padded or not. Raises ValueError if it is not base64url."""
     if not _BASE64URL.fullmatch(text):
         raise ValueError("not base64url")
     return b64.b64decode(text.rstrip("="))
 
 
 def _signing_input(header: Mapping[str, Any], payload: bytes) -> bytes:
-    return f"{encoded(_json(header))}.{encoded(payload)}".encode("ascii")
+    return f"{encode(_json(header))}.{encode(payload)}".encode("ascii")
 
 
 def _flattened(text: bytes, signature: bytes) -> bytes:
     protected, _, payload = text.decode("ascii").partition(".")
-    return _json({"protected": protected, "payload": payload, "signature": encoded(signature)})
+    return _json({"protected": protected, "payload": payload, "signature": encode(signature)})
 
 
 def _json(document: Mapping[str, Any]) -> bytes:

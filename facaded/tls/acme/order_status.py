@@ -1,14 +1,14 @@
-"""What is known of one certificate that ACME orders, as the status document shows it."""
+"""The status of one certificate that ACME manages, as the status document shows it."""
 
 from attrs import frozen
 
 
 @frozen
 class OrderStatus:
-    """Times are in seconds since the epoch; None where there is nothing.
+    """The status of one certificate; times are in seconds since the epoch, None if unknown.
 
-    `names` are those of the settings. `error` is what went wrong last, or what keeps an order from beginning;
-    `attempts` counts the failed ones in a row. `suggested_because` is where the CA says why it suggests this time.
+    `names` are those in the settings. `error` is the last failure, or the reason why no order can start; `attempts`
+    counts failures in a row. `suggested_because` is the URL at which the CA explains the suggested renewal time.
     """
 
     names: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What a CA says is wrong (RFC 8555 §6.7, problem documents of RFC 7807), as sentences that an operator can act on."""
+"""The problems that a CA reports (RFC 8555 §6.7, RFC 7807), as messages that tell an operator what to do."""
 
 from collections.abc import Callable, Mapping
 
@@ -10,26 +10,25 @@ from facaded.tls.acme.settings import ChallengeKind
 
 PREFIX = "urn:ietf:params:acme:error:"
 
-SUBPROBLEMS = 10
-"""Subproblems of one problem that are read: as many as fit into a sentence that somebody reads."""
+MAX_SUBPROBLEMS = 10
+"""The most subproblems of one problem that are read: more would make an unreadable message."""
 
 TYPE_LENGTH = 60
-"""Characters of a problem's type that are kept: those of the RFC have at most 25."""
+"""Characters of a problem's type that are kept: the RFC's have at most 25."""
 
-RATE_LIMITED = "rateLimited"
 BAD_NONCE = "badNonce"
 
 
 class AcmeError(Exception):
-    """No certificate could be obtained. The text is a sentence; `retry_after` is in seconds, 0 if the CA did not say.
+    """No certificate could be obtained; the text says why. `retry_after` is in seconds, 0 if the CA did not send one.
 
-    `ill` is whether the CA could not be reached, or answered that it has an error of its own.
+    `ca_unavailable` is true if the CA could not be reached, or reported an error of its own (5xx).
     """
 
-    def __init__(self, words: str, *, retry_after: float = 0.0, ill: bool = False) -> None:
-        super().__init__(words)
+    def __init__(self, message: str, *, retry_after: float = 0.0, ca_unavailable: bool = False) -> None:
+        super().__init__(message)
         self.retry_after = retry_after
-        self.ill = ill
+        self.ca_unavailable = ca_unavailable
 
 
 @frozen
@@ -44,49 +43,51 @@ class ProblemDocument:
 
 
 class AcmeProblemError(AcmeError):
-    """A CA has answered a request with a problem."""
+    """A CA has answered a request with a problem document."""
 
     def __init__(self, problem: ProblemDocument, status: int, retry_after: float = 0.0) -> None:
-        super().__init__(sentence(problem), retry_after=retry_after, ill=status >= 500)
+        super().__init__(describe(problem), retry_after=retry_after, ca_unavailable=status >= 500)
         self.problem = problem
         self.status = status
 
 
 def parse(body: bytes, status: int) -> ProblemDocument:
-    """The problem document of an answer's body; one that says the status if there is none."""
-    return read(read_object(body)) or ProblemDocument("", f"it answered {status} without a reason")
+    """Return the problem document in a body; if there is none, one that names the status."""
+    return read(read_object(body)) or ProblemDocument("", f"HTTP status {status} without a reason")
 
 
 def read(document: object) -> ProblemDocument | None:
-    """A problem document, or None if it is none."""
-    return _problem(document, SUBPROBLEMS)
+    """Return the problem document in a JSON value, or None if it is not an object."""
+    return _read_problem(document, MAX_SUBPROBLEMS)
 
 
-def sentence(problem: ProblemDocument, name: str | None = None, kind: ChallengeKind | None = None) -> str:
-    """What is wrong and what to do; `name` is what was being authorized, with a challenge of `kind`."""
+def describe(problem: ProblemDocument, name: str | None = None, kind: ChallengeKind | None = None) -> str:
+    """Return what is wrong and what to do. `name` was being authorized, with a challenge of `kind`."""
     if problem.subproblems:
-        return "; ".join(dict.fromkeys(sentence(each, name, kind) for each in problem.subproblems))
-    about = problem.name or name
-    if kind is not None and problem.kind in _IN_CHALLENGES:
-        words = _IN_CHALLENGES[problem.kind](kind)
+        return "; ".join(dict.fromkeys(describe(subproblem, name, kind) for subproblem in problem.subproblems))
+    subject = problem.name or name
+    if kind is not None and problem.kind in _CHALLENGE_MESSAGES:
+        message = _CHALLENGE_MESSAGES[problem.kind](kind)
     else:
-        words = _WORDS.get(problem.kind) or f"the CA refuses{f' ({problem.kind})' if problem.kind else ''}"
-    prefix = f"{about}: " if about else ""
+        code = f" ({problem.kind})" if problem.kind else ""
+        message = _MESSAGES.get(problem.kind) or f"the CA refuses the request{code}"
+    prefix = f"{subject}: " if subject else ""
     terms = f" ({problem.instance})" if problem.kind == "userActionRequired" and problem.instance else ""
-    return f"{prefix}{words}{terms}{_said(problem)}"
+    detail = f" (the CA says: {problem.detail})" if problem.detail else ""
+    return f"{prefix}{message}{terms}{detail}"
 
 
-def _problem(document: object, subproblems: int) -> ProblemDocument | None:
+def _read_problem(document: object, max_subproblems: int) -> ProblemDocument | None:
     if not isinstance(document, dict):
         return None
-    parts = document.get("subproblems")
-    listed = parts[:subproblems] if isinstance(parts, list) else []
-    inner = (_problem(part, 0) for part in listed)
+    value = document.get("subproblems")
+    parts = value[:max_subproblems] if isinstance(value, list) else []
+    subproblems = (_read_problem(part, 0) for part in parts)
     return ProblemDocument(
         printable(_text(document, "type").removeprefix(PREFIX))[:TYPE_LENGTH],
         printable(_text(document, "detail")),
         _identifier(document),
-        tuple(part for part in inner if part is not None),
+        tuple(subproblem for subproblem in subproblems if subproblem is not None),
         printable(_text(document, "instance")) or None,
     )
 
@@ -102,52 +103,53 @@ def _identifier(document: Mapping[str, object]) -> str | None:
     return printable(value) if isinstance(value, str) and value else None
 
 
-def _said(problem: ProblemDocument) -> str:
-    return f" (the CA says: {problem.detail})" if problem.detail else ""
-
-
-def _unreached(kind: ChallengeKind) -> str:
+def _unreachable_port(kind: ChallengeKind) -> str:
     return f"the CA could not reach port {kind.port}: open it, or use {kind.other.value}"
 
 
 def _wrong_answer(kind: ChallengeKind) -> str:
     return (
-        f"the CA did not get facaded's answer on port {kind.port}: let that port of every address of the name lead to "
-        f"facaded, or use {kind.other.value}"
+        f"the CA did not get facaded's answer on port {kind.port}: route that port to facaded for every address of "
+        f"the name, or use {kind.other.value}"
     )
 
 
-def _no_tls(kind: ChallengeKind) -> str:
+def _tls_failure(kind: ChallengeKind) -> str:
     if kind is ChallengeKind.HTTP:
-        return "the CA was sent on to a port where TLS fails: let port 80 lead to facaded itself"
-    return "the CA reached port 443, but TLS failed: let no proxy end TLS before facaded, or use http-01"
+        return "the CA was redirected to a port where TLS fails: route port 80 to facaded"
+    return "the CA reached port 443, but TLS failed: remove any proxy that ends TLS before facaded, or use http-01"
 
 
-_IN_CHALLENGES: Mapping[str, Callable[[ChallengeKind], str]] = {
-    "connection": _unreached,
+_CHALLENGE_MESSAGES: Mapping[str, Callable[[ChallengeKind], str]] = {
+    "connection": _unreachable_port,
     "incorrectResponse": _wrong_answer,
     "unauthorized": _wrong_answer,
-    "tls": _no_tls,
+    "tls": _tls_failure,
 }
 
-_WORDS: Mapping[str, str] = {
-    "accountDoesNotExist": "the CA does not know facaded's account any more",
-    "alreadyReplaced": "the CA has seen this certificate renewed already",
-    "badCSR": "the CA refuses the request's key or names",
-    "badNonce": "the CA refuses every nonce that it gives: try again later, or ask the CA",
-    "badPublicKey": "the CA refuses facaded's ECDSA P-256 key: take another CA",
-    "badSignatureAlgorithm": "the CA refuses ES256 signatures: take another CA",
-    "caa": "a CAA record forbids this CA: add the CA to the records of the name, or take another in [[tls.acme.ca]]",
-    "dns": "the CA finds no address: publish an A or AAAA record that leads here, and see that its name servers answer",
-    "dnssec": "DNSSEC of this name is broken: mend it at its name servers",
-    "externalAccountRequired": "this CA wants an account: set eab_key_id and eab_hmac_key_file in [[tls.acme.ca]]",
-    "invalidContact": "the CA refuses tls.acme.email: correct it, or take it out",
-    "invalidProfile": "the CA has no such profile: correct `profile` in [[tls.acme.ca]], or take it out",
-    "rateLimited": "a limit of the CA is reached: it is tried again when the CA allows it",
-    "rejectedIdentifier": "the CA gives no certificate for this name: ask for names of your own that are public",
-    "serverInternal": "the CA has an error of its own: it is tried again",
-    "unauthorized": "the CA does not allow it to facaded's account",
-    "unsupportedContact": "the CA refuses tls.acme.email: take it out",
-    "unsupportedIdentifier": "the CA gives no certificate for this kind of name",
-    "userActionRequired": "the CA wants something done by hand first, mostly that its new terms are agreed to",
+_MESSAGES: Mapping[str, str] = {
+    "accountDoesNotExist": "the CA no longer knows facaded's account: retrying",
+    "alreadyReplaced": "another order has already renewed this certificate",
+    "badCSR": "the CA refuses the key or the names of the request",
+    "badNonce": "the CA refuses every nonce that it sends: try again later, or ask the CA",
+    "badPublicKey": "the CA does not accept ECDSA P-256 keys: configure another CA",
+    "badSignatureAlgorithm": "the CA does not accept ES256 signatures: configure another CA",
+    "caa": "a CAA record forbids this CA: add this CA to the name's records, or configure another in [[tls.acme.ca]]",
+    "dns": (
+        "the CA found no address: publish an A or AAAA record that points to facaded, and check that the name servers "
+        "answer"
+    ),
+    "dnssec": "DNSSEC for this name is broken: fix it at its name servers",
+    "externalAccountRequired": (
+        "this CA requires an external account: set eab_key_id and eab_hmac_key_file in [[tls.acme.ca]]"
+    ),
+    "invalidContact": "the CA refuses tls.acme.email: correct it, or remove it",
+    "invalidProfile": "the CA has no such profile: correct `profile` in [[tls.acme.ca]], or remove it",
+    "rateLimited": "rate-limited by the CA: retrying when the CA allows it",
+    "rejectedIdentifier": "the CA does not issue certificates for this name: use public names that you own",
+    "serverInternal": "the CA reports an internal error: retrying",
+    "unauthorized": "the CA does not allow this to facaded's account: ask the CA",
+    "unsupportedContact": "the CA does not support tls.acme.email: remove it",
+    "unsupportedIdentifier": "the CA does not issue certificates for this type of name",
+    "userActionRequired": "the CA requires an action by you first, usually to agree to new terms",
 }

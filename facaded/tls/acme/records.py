@@ -1,10 +1,10 @@
-"""What is on the disk of each certificate that is held, and what is not there yet."""
+"""The records of managed certificates on the disk: reading, writing, and what could not be written yet."""
 
 from contextlib import AbstractContextManager
 
 from twisted.logger import Logger
 
-from facaded.tls.acme.held_certificate import HeldCertificate
+from facaded.tls.acme.managed_certificate import ManagedCertificate
 from facaded.tls.acme.schedule import OrderProgress
 from facaded.tls.acme.store import AcmeStore, StoreError
 
@@ -12,8 +12,8 @@ UNREAD = object()
 """The stamp of a certificate whose file could not be read."""
 
 
-class HeldRecords:
-    """Reads and writes held certificates. Another daemon may have the same `store`."""
+class CertificateRecords:
+    """Reads and writes managed certificates. Another daemon may use the same `store`."""
 
     _log = Logger()
 
@@ -21,64 +21,64 @@ class HeldRecords:
         self._store = store
 
     def locked(self) -> AbstractContextManager[bool]:
-        """Give whether this process alone may order. Raises StoreError."""
+        """Hold the lock; yields whether this process got it and may order. Raises StoreError."""
         return self._store.locked()
 
-    def read(self, held: HeldCertificate, now: float) -> bool:
-        """Take what is on the disk; say whether there is another certificate. Raises StoreError."""
-        progress, stamp = self._store.progress(held.names), self._store.stamp(held.names)
-        found = self._store.certificate(held.names)
-        held.progress, held.stamp = progress, stamp
-        if found is None or found == held.certificate:
+    def read(self, entry: ManagedCertificate, now: float) -> bool:
+        """Read the record; return whether the certificate has changed. Raises StoreError."""
+        progress, stamp = self._store.progress(entry.names), self._store.stamp(entry.names)
+        certificate = self._store.certificate(entry.names)
+        entry.progress, entry.stamp = progress, stamp
+        if certificate is None or certificate == entry.certificate:
             return False
-        held.take(found, now)
+        entry.replace(certificate, now)
         return True
 
-    def read_progress(self, held: HeldCertificate) -> None:
-        """Take the progress that is on the disk. Raises StoreError."""
-        held.progress = self._store.progress(held.names)
+    def read_progress(self, entry: ManagedCertificate) -> None:
+        """Read the progress. Raises StoreError."""
+        entry.progress = self._store.progress(entry.names)
 
-    def refresh(self, held: HeldCertificate, now: float) -> bool:
-        """Take what another daemon has obtained, or write what could not be written; say whether there is another one.
+    def refresh(self, entry: ManagedCertificate, now: float) -> bool:
+        """Read what another daemon has changed, or write what is unsaved; return whether the certificate has changed.
 
-        What cannot be read now is read at the next look, and what is in memory holds until then.
+        If the record cannot be read, the next check tries again; until then the one in memory is valid.
         """
         changed = False
         try:
-            if held.unsaved_certificate or held.unsaved_progress:
-                with self._store.locked() as alone:
-                    if alone:
-                        self.save(held)
-                        held.trouble = None
-            elif self._store.stamp(held.names) != held.stamp:
-                changed = self.read(held, now)
-                held.trouble = None
+            if entry.unsaved_certificate or entry.unsaved_progress:
+                with self._store.locked() as has_lock:
+                    if has_lock:
+                        self.save(entry)
+                        entry.blocked_by = None
+            elif self._store.stamp(entry.names) != entry.stamp:
+                changed = self.read(entry, now)
+                entry.blocked_by = None
                 if changed:
-                    self._log.info("{names}: another daemon has renewed the certificate", names=str(held))
+                    self._log.info("{names}: another daemon has renewed the certificate", names=str(entry))
         except StoreError as error:
-            held.stamp = held.stamp if held.unsaved_certificate else UNREAD
-            self.note_trouble(held, str(error))
+            entry.stamp = entry.stamp if entry.unsaved_certificate else UNREAD
+            self.block(entry, str(error))
         return changed
 
-    def save(self, held: HeldCertificate) -> None:
-        """Write what has come of an order and is not on the disk yet. Raises StoreError.
+    def save(self, entry: ManagedCertificate) -> None:
+        """Write what is unsaved. Raises StoreError.
 
-        It has happened, and so memory comes first.
+        What has happened is in memory first, so that it is not lost if it cannot be written.
         """
-        if held.unsaved_certificate and held.certificate is not None:
-            self._store.keep_certificate(held.names, held.certificate)
-            held.stamp, held.unsaved_certificate = self._store.stamp(held.names), False
-        if held.unsaved_progress:
-            self._store.keep_progress(held.names, held.progress)
-            held.unsaved_progress = False
+        if entry.unsaved_certificate and entry.certificate is not None:
+            self._store.save_certificate(entry.names, entry.certificate)
+            entry.stamp, entry.unsaved_certificate = self._store.stamp(entry.names), False
+        if entry.unsaved_progress:
+            self._store.save_progress(entry.names, entry.progress)
+            entry.unsaved_progress = False
 
-    def keep(self, held: HeldCertificate, progress: OrderProgress) -> None:
-        """Write what is about to happen; it must not happen if that cannot be done. Raises StoreError."""
-        self._store.keep_progress(held.names, progress)
-        held.progress = progress
+    def save_progress(self, entry: ManagedCertificate, progress: OrderProgress) -> None:
+        """Write what is about to happen; it must not happen if this raises StoreError."""
+        self._store.save_progress(entry.names, progress)
+        entry.progress = progress
 
-    def note_trouble(self, held: HeldCertificate, words: str) -> None:
-        """Note what keeps an order from beginning. It is looked at again and again, and logged once."""
-        if words != held.trouble:
-            held.trouble = words
-            self._log.warn("{words}", words=f"{held}: {words}")
+    def block(self, entry: ManagedCertificate, reason: str) -> None:
+        """Record why no order can start. Every check finds it again, so it is logged once."""
+        if reason != entry.blocked_by:
+            entry.blocked_by = reason
+            self._log.warn("{names}: {reason}", names=str(entry), reason=reason)

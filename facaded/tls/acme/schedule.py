@@ -1,105 +1,105 @@
-"""When to ask for a certificate, and which CA: pure, with wall-clock time in seconds since the epoch handed in.
+"""When to order a certificate, and from which CA. It is pure: callers pass the time in seconds since the epoch.
 
 Two limits of Let's Encrypt shape it: five failed authorizations an hour for an account and a name, and five
-certificates a week for the same names. What a renewal needs is far below; what goes wrong, and an operator who
-asks again and again, must stay below too. What counts against a limit is therefore kept, and outlives a restart.
+certificates a week for the same set of names. Renewals need far fewer, but failures, and operators who renew by hand
+again and again, must stay within the limits too. So what counts against a limit is stored, and survives a restart.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from enum import Enum
 
 from attrs import evolve, field, frozen
 
-from facaded.tls.window import Window
+from facaded.tls.window import Window, format_time
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 WEEK = 7 * DAY
 
-AFTER_AUTHORIZATION = tuple(minutes * MINUTE for minutes in (5, 15, 20, 30, 60, 120, 240, 360))
-"""Seconds to wait after each failure in a row; the last one for all further. Four attempts in the first hour."""
+SLOW_RETRIES = tuple(minutes * MINUTE for minutes in (5, 15, 20, 30, 60, 120, 240, 360))
+"""Seconds to wait after each failure in a row; the last one repeats. That makes four attempts in the first hour."""
 
-BEFORE_AUTHORIZATION = tuple(minutes * MINUTE for minutes in (1, 2, 2, 5, 10))
-"""Seconds to wait after a CA could not be reached or was ill: that costs nothing, so it is tried again sooner."""
+EARLY_RETRIES = tuple(minutes * MINUTE for minutes in (1, 2, 2, 5, 10))
+"""Seconds to wait after a CA was unavailable: such an attempt counts against no limit, so the retry comes sooner."""
 
-INTERRUPTED = MINUTE
-"""Seconds to wait after an attempt that was never finished: a daemon that dies of it must not hammer a CA."""
+INTERRUPTED_RETRY = MINUTE
+"""Seconds to wait after an attempt that did not finish, so that a daemon that crashes during it does not flood a CA."""
 
 JITTER = 0.1
-"""Share of a wait that is added at random, so that all who saw one outage do not come back at once."""
+"""Fraction of a wait that is added at random, so that the clients of a CA do not all return at once after an outage."""
 
 FAILURES_AN_HOUR = 5
 EXTRAS_A_WEEK = 3
-"""Certificates of a CA that the schedule did not ask for: renewals by hand, and those that were made but never came.
+"""Certificates from a CA outside the schedule: renewals by hand, and those that were issued but not received.
 
-With the renewals themselves, two a week even for certificates of six days, that is five.
+Scheduled renewals are at most two a week, even for certificates that are valid for six days; together that is five.
 """
 
-MOST_NOTED = 20
-"""Events that are kept for a CA: several times what its limits count."""
+MAX_EVENTS = 20
+"""Events that are stored for a CA: several times the number that its limits allow."""
 
-LIFE_LEFT = 1 / 3
-"""Share of a certificate's life that is left when its renewal begins."""
+RENEWAL_FRACTION = 1 / 3
+"""Fraction of a certificate's validity that is left when its renewal starts."""
 
 SPREAD = 1 / 50
-"""Share of a life over which renewals are spread, up to then: 43 hours for one of 90 days."""
+"""Fraction of the validity, before that time, over which renewals are spread: 43 hours for 90 days."""
 
-LATEST_LEFT = 1 / 6
-"""Share of a life that is left when a certificate is renewed whatever its CA suggests."""
+LATEST_FRACTION = 1 / 6
+"""Fraction of the validity that is left when a certificate is renewed whatever its CA suggests."""
 
 SHORTEST_USE = 1.5 * DAY, 1 / 2
-"""A CA that always suggests to renew now is believed once in so many seconds, or this share of a life if it is less.
+"""Seconds, or fraction of the validity if that is less, before a suggestion to renew now is followed again.
 
-When it has revoked a certificate that is older, that is at once.
+It bounds a CA that always suggests to renew now. A certificate that is older when its CA revokes it is renewed at once.
 """
 
-ASKED_AGAIN = 6 * HOUR
-"""Seconds after which a CA is asked again when it wants a certificate renewed, if it does not say (RFC 9773 §4.3)."""
+INFORMATION_INTERVAL = 6 * HOUR
+"""Seconds between requests for renewal information, if the CA sends no Retry-After (RFC 9773 §4.3)."""
 
-LEAST_ASKED, MOST_ASKED = HOUR, DAY
-"""Bounds of what it may say, in seconds."""
+SHORTEST_INTERVAL, LONGEST_INTERVAL = HOUR, DAY
+"""Bounds of that Retry-After, in seconds."""
 
 LONGEST_WAIT = WEEK
-"""Seconds of the longest wait that a CA's Retry-After is believed for."""
+"""Seconds: the longest Retry-After of a CA that is followed."""
 
 
-class Stage(Enum):
-    """How far an attempt came before it failed."""
+class OrderStage(Enum):
+    """The stage that an order has reached when it fails."""
 
-    REACHING = "reaching"
-    """The CA could not be reached, or said that it was ill, before any authorization."""
+    CONNECTING = "connecting"
+    """Before any authorization: the CA could not be reached, or reported an error of its own."""
     REFUSED = "refused"
-    """The CA would not have the account or the order."""
+    """The CA refused the account or the order."""
     AUTHORIZING = "authorizing"
-    """The CA could not see that a name leads here, or was not heard of again."""
+    """The CA could not validate a name, or stopped responding."""
     ISSUING = "issuing"
-    """The CA would not make a certificate although all names were authorized."""
-    MADE = "made"
-    """A certificate was made, or may have been, and did not come, or was not what was asked for."""
+    """The CA refused to issue the certificate although all names were authorized."""
+    ISSUED = "issued"
+    """The CA has issued a certificate, or may have, but it was not received, or was not what was ordered."""
 
     @property
-    def or_refused(self) -> "Stage":
-        """The same, where it was not the CA's illness that ended the attempt."""
-        return Stage.REFUSED if self is Stage.REACHING else self
+    def or_refused(self) -> "OrderStage":
+        """The stage of a failure that the CA's availability did not cause."""
+        return OrderStage.REFUSED if self is OrderStage.CONNECTING else self
 
 
 @frozen
-class Failure:
-    """What came of asking one CA. `words` is a sentence; `retry_after` is in seconds, 0 if the CA did not say."""
+class OrderFailure:
+    """A failed order at one CA. `retry_after` is in seconds, 0 if the CA did not send one."""
 
     ca: str
-    words: str
-    stage: Stage
+    reason: str
+    stage: OrderStage
     retry_after: float = 0.0
 
 
 @frozen
 class OrderProgress:
-    """What is kept of the attempts for one certificate.
+    """The stored state of the attempts for one certificate.
 
-    `slow` and `early` count failures in a row since the last success: those after and before an authorization;
-    `authorized` counts those in an authorization, by which the kinds of challenge alternate. `closed` is until when
-    a CA wants no more. `failed`, `extras` hold when what counts against a CA's limits happened.
+    `slow` and `early` count failures in a row since the last success: `early` those with the CA unavailable before any
+    authorization, `slow` all others. `authorized` counts failed authorizations; it alternates the kinds of challenge.
+    `closed` has the end of each CA's Retry-After. `failed` and `extras` have the times of events that count against a
+    CA's limits.
     """
 
     slow: int = 0
@@ -117,105 +117,105 @@ class OrderProgress:
 
     @property
     def attempts(self) -> int:
-        """Failed attempts in a row."""
+        """The number of failed attempts in a row."""
         return self.slow + self.early
 
 
-def renewal(life: Window, suggested: Window | None, chance: float, obtained: float | None = None) -> float:
-    """When to renew a certificate: at random within what its CA suggests, or else within a short time that ends when
-    a third of its life is left.
+def renewal_time(validity: Window, suggested: Window | None, chance: float, obtained: float | None = None) -> float:
+    """Return when to renew a certificate: at random within the window that its CA suggests.
 
-    `chance` is from 0 to 1, drawn once for a certificate, so that a window that stays gives a time that stays (RFC
-    9773 §4.2). A suggestion is followed within bounds: not again and again, and not until the certificate has ended.
+    Without a suggestion, that is within a short period that ends when a third of the validity is left. `chance` is from
+    0 to 1, and drawn once for a certificate, so that the same window gives the same time (RFC 9773 §4.2). A suggestion
+    is followed within bounds: not too soon after the last renewal, and not when the certificate has nearly expired.
     """
     if suggested is None:
-        return life.ends - life.length * (LIFE_LEFT + SPREAD * (1 - chance))
-    seconds, share = SHORTEST_USE
-    earliest = (life.begins if obtained is None else obtained) + min(seconds, share * life.length)
-    latest = life.ends - life.length * LATEST_LEFT
-    return min(max(suggested.begins + chance * suggested.length, earliest), latest)
+        return validity.end - validity.length * (RENEWAL_FRACTION + SPREAD * (1 - chance))
+    seconds, fraction = SHORTEST_USE
+    earliest = (validity.start if obtained is None else obtained) + min(seconds, fraction * validity.length)
+    latest = validity.end - validity.length * LATEST_FRACTION
+    return min(max(suggested.start + chance * suggested.length, earliest), latest)
 
 
-def due(progress: OrderProgress, renew_at: float, cas: Sequence[str], now: float) -> float:
-    """When the next attempt begins: when the certificate wants renewal, no wait is left, and a CA may be asked."""
-    opens = min((opens_at(progress, ca, now) for ca in cas), default=now)
+def due_time(progress: OrderProgress, renew_at: float, cas: Sequence[str], now: float) -> float:
+    """Return when the next attempt starts: the renewal is due, the wait has ended, and a CA is available."""
+    available = min((available_at(progress, ca, now) for ca in cas), default=now)
     wanted = 0.0 if progress.by_hand else renew_at
-    return max(wanted, _believed(progress.not_before, now, AFTER_AUTHORIZATION[-1]), opens)
+    return max(wanted, _plausible(progress.not_before, now, SLOW_RETRIES[-1]), available)
 
 
-def opens_at(progress: OrderProgress, ca: str, now: float) -> float:
-    """From when on a CA may be asked: 0 if at once. Its Retry-After and its limits are kept."""
-    failed = _within(progress.failed.get(ca, ()), now, HOUR)
-    extras = _within(progress.extras.get(ca, ()), now, WEEK)
+def available_at(progress: OrderProgress, ca: str, now: float) -> float:
+    """Return when the Retry-After and the limits of a CA allow the next order; 0 if they allow it now."""
+    failed = _recent(progress.failed.get(ca, ()), now, HOUR)
+    extras = _recent(progress.extras.get(ca, ()), now, WEEK)
     return max(
-        _believed(progress.closed.get(ca, 0.0), now, LONGEST_WAIT),
+        _plausible(progress.closed.get(ca, 0.0), now, LONGEST_WAIT),
         failed[-FAILURES_AN_HOUR] + HOUR if len(failed) >= FAILURES_AN_HOUR else 0.0,
         extras[-EXTRAS_A_WEEK] + WEEK if len(extras) >= EXTRAS_A_WEEK else 0.0,
     )
 
 
-def asked_again(retry_after: float) -> float:
-    """In how many seconds a CA is asked again when it wants a certificate renewed."""
-    return min(max(retry_after or ASKED_AGAIN, LEAST_ASKED), MOST_ASKED)
+def information_interval(retry_after: float) -> float:
+    """Return the seconds to the next request for renewal information; `retry_after` is the CA's, 0 if none."""
+    return min(max(retry_after or INFORMATION_INTERVAL, SHORTEST_INTERVAL), LONGEST_INTERVAL)
 
 
-def may_ask(ask_at: float, now: float) -> bool:
-    """Whether it is time to ask a CA again. A time further off than any was set by a clock that was wrong."""
-    return not now < ask_at <= now + MOST_ASKED
+def is_information_due(at: float, now: float) -> bool:
+    """Return whether the request scheduled `at` is due. A time beyond the longest interval comes from a wrong clock."""
+    return not now < at <= now + LONGEST_INTERVAL
 
 
-def begun(progress: OrderProgress, now: float) -> OrderProgress:
-    """An attempt begins; this is what is known if nothing is heard of it again."""
-    return evolve(progress, not_before=now + INTERRUPTED, by_hand=False)
+def begin(progress: OrderProgress, now: float) -> OrderProgress:
+    """Return the progress at the start of an attempt. It remains if the daemon ends before the attempt does."""
+    return evolve(progress, not_before=now + INTERRUPTED_RETRY, by_hand=False)
 
 
-def reached(progress: OrderProgress, ca: str, stage: Stage, now: float) -> OrderProgress:
-    """An attempt is about to cost something at a CA; this is what is known if nothing is heard of it again."""
-    return counted(begun(progress, now), Failure(ca, "", stage), now)
+def reach(progress: OrderProgress, ca: str, stage: OrderStage, now: float) -> OrderProgress:
+    """Return the progress before a stage that counts against a CA's limit. It remains if the daemon ends during it."""
+    return charge(begin(progress, now), OrderFailure(ca, "", stage), now)
 
 
-def interrupted(progress: OrderProgress, failure: Failure, now: float) -> OrderProgress:
-    """An attempt was given up at will: no failure, but what it has cost at the CA is not forgotten.
+def interrupt(progress: OrderProgress, failure: OrderFailure, now: float) -> OrderProgress:
+    """Return the progress after a stop or a reload ended an attempt: no failure, but it counts against the limits.
 
-    Whoever restarts a daemon again and again must not hammer a CA either.
+    Repeated restarts must not flood a CA either.
     """
-    counts = counted(progress, failure, now)
-    return evolve(counts, not_before=max(counts.not_before, now + INTERRUPTED))
+    charged = charge(progress, failure, now)
+    return evolve(charged, not_before=max(charged.not_before, now + INTERRUPTED_RETRY))
 
 
-def failed(progress: OrderProgress, failures: Sequence[Failure], now: float, chance: float) -> OrderProgress:
-    """An attempt has failed at each CA that was asked. `chance` is from 0 to 1."""
-    slow = any(failure.stage is not Stage.REACHING for failure in failures)
+def fail(progress: OrderProgress, failures: Sequence[OrderFailure], now: float, chance: float) -> OrderProgress:
+    """Return the progress after an attempt has failed at each CA that was asked. `chance` is from 0 to 1."""
+    slow = any(failure.stage is not OrderStage.CONNECTING for failure in failures)
     after = evolve(
         progress,
         slow=progress.slow + slow,
         early=progress.early + (not slow),
-        authorized=progress.authorized + any(failure.stage is Stage.AUTHORIZING for failure in failures),
-        error="; ".join(failure.words for failure in failures),
+        authorized=progress.authorized + any(failure.stage is OrderStage.AUTHORIZING for failure in failures),
+        error="; ".join(failure.reason for failure in failures),
         error_at=now,
         by_hand=False,
     )
     for failure in failures:
-        after = counted(after, failure, now)
+        after = charge(after, failure, now)
     wait = _wait(after, slow)
     return evolve(after, not_before=now + wait * (1 + JITTER * chance))
 
 
-def counted(progress: OrderProgress, failure: Failure, now: float) -> OrderProgress:
-    """Take down what a failure means for the limits of its CA, and nothing else."""
+def charge(progress: OrderProgress, failure: OrderFailure, now: float) -> OrderProgress:
+    """Return the progress with a failure counted against the limits of its CA, and nothing else changed."""
     if failure.retry_after > 0:
         until = now + min(failure.retry_after, LONGEST_WAIT)
         progress = evolve(progress, closed={**progress.closed, failure.ca: until})
     match failure.stage:
-        case Stage.AUTHORIZING:
-            return evolve(progress, failed=_noted(progress.failed, failure.ca, now))
-        case Stage.MADE:
-            return evolve(progress, extras=_noted(progress.extras, failure.ca, now))
+        case OrderStage.AUTHORIZING:
+            return evolve(progress, failed=_with_event(progress.failed, failure.ca, now))
+        case OrderStage.ISSUED:
+            return evolve(progress, extras=_with_event(progress.extras, failure.ca, now))
     return progress
 
 
-def shared(progress: OrderProgress, other: OrderProgress) -> OrderProgress:
-    """Take over the failures of another certificate that has a name in common."""
+def share_failures(progress: OrderProgress, other: OrderProgress) -> OrderProgress:
+    """Return the progress with the failures of another certificate that has a name in common."""
     both = {
         ca: tuple(sorted({*progress.failed.get(ca, ()), *other.failed.get(ca, ())}))
         for ca in {*progress.failed, *other.failed}
@@ -223,13 +223,13 @@ def shared(progress: OrderProgress, other: OrderProgress) -> OrderProgress:
     return evolve(progress, failed=both)
 
 
-def succeeded(progress: OrderProgress, ca: str, now: float, extra: bool) -> OrderProgress:
-    """The certificate has come from `ca`; `extra` if the one before was still good: an operator has asked for it, or
-    has changed the CA.
+def succeed(progress: OrderProgress, ca: str, now: float, extra: bool) -> OrderProgress:
+    """Return the progress after `ca` has issued the certificate.
 
-    The kind of challenge that has worked is the first to be tried the next time.
+    It is `extra` if the renewal was not due: an operator has requested it, or has changed the CA. The kind of challenge
+    that worked comes first at the next renewal.
     """
-    extras = _noted(progress.extras, ca, now) if extra else progress.extras
+    extras = _with_event(progress.extras, ca, now) if extra else progress.extras
     return OrderProgress(
         authorized=progress.authorized,
         obtained=now,
@@ -240,36 +240,31 @@ def succeeded(progress: OrderProgress, ca: str, now: float, extra: bool) -> Orde
     )
 
 
-def asked_by_hand(progress: OrderProgress, cas: Sequence[str], now: float) -> OrderProgress | str:
-    """An operator asks to renew now. Gives a sentence if that would break the limits of every CA."""
-    opens = min(opens_at(progress, ca, now) for ca in cas)
-    if opens > now:
-        return f"the CA's limits allow no attempt before {moment(opens)}"
+def request_renewal(progress: OrderProgress, cas: Sequence[str], now: float) -> OrderProgress | str:
+    """Return the progress after an operator has requested a renewal, or a message if no CA's limits allow it."""
+    available = min(available_at(progress, ca, now) for ca in cas)
+    if available > now:
+        return f"the CA's limits allow no attempt before {format_time(available)}"
     return evolve(progress, not_before=now, by_hand=True)
-
-
-def moment(at: float) -> str:
-    """A time as it is said in a sentence."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _wait(progress: OrderProgress, slow: bool) -> float:
     if slow:
-        return AFTER_AUTHORIZATION[min(progress.slow, len(AFTER_AUTHORIZATION)) - 1]
-    waits = BEFORE_AUTHORIZATION + AFTER_AUTHORIZATION
+        return SLOW_RETRIES[min(progress.slow, len(SLOW_RETRIES)) - 1]
+    waits = EARLY_RETRIES + SLOW_RETRIES
     return waits[min(progress.early, len(waits)) - 1]
 
 
-def _noted(events: Mapping[str, tuple[float, ...]], ca: str, now: float) -> Mapping[str, tuple[float, ...]]:
-    """With one more event. Old ones go by their number alone: by time, a clock that is ahead would forget them."""
-    return {**events, ca: (*events.get(ca, ()), now)[-MOST_NOTED:]}
+def _with_event(events: Mapping[str, tuple[float, ...]], ca: str, now: float) -> Mapping[str, tuple[float, ...]]:
+    """Add an event. Old ones are dropped by number, not by age, because the clock may be ahead for a while."""
+    return {**events, ca: (*events.get(ca, ()), now)[-MAX_EVENTS:]}
 
 
-def _within(events: Sequence[float], now: float, period: float) -> tuple[float, ...]:
-    """What happened in the last `period` seconds, in order; what lies in the future was noted by a wrong clock."""
+def _recent(events: Sequence[float], now: float, period: float) -> tuple[float, ...]:
+    """Return the events of the last `period` seconds, in order; those in the future come from a wrong clock."""
     return tuple(sorted(at for at in events if now - period < at <= now))
 
 
-def _believed(until: float, now: float, longest: float) -> float:
-    """The end of a wait, unless a clock that was wrong has put it further than any wait can be."""
+def _plausible(until: float, now: float, longest: float) -> float:
+    """Return the end of a wait; 0 if it is further away than any wait can be, because the clock was wrong."""
     return until if until <= now + longest * (1 + JITTER) else 0.0

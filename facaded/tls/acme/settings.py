@@ -1,4 +1,4 @@
-"""What is asked of which CA: [tls.acme] of the settings, as frozen classes."""
+"""The settings in [tls.acme], as frozen classes."""
 
 import re
 from enum import Enum
@@ -11,13 +11,13 @@ from facaded.net.addresses import is_address
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 
 MOST_NAMES = 100
-"""Names in one certificate: as many as Let's Encrypt allows."""
+"""The most names in one certificate: Let's Encrypt's limit."""
 
 _DNS_NAME = re.compile(r"(?=.{1,253}\Z)(?!-)[a-z0-9-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9-]{1,63}(?<!-))*")
 
 
 class ChallengeKind(Enum):
-    """A kind of challenge: how a CA is shown that a name leads here."""
+    """A kind of challenge: the method by which a CA validates that facaded controls a name."""
 
     TLS_ALPN = "tls-alpn-01"
     HTTP = "http-01"
@@ -29,13 +29,13 @@ class ChallengeKind(Enum):
 
     @property
     def other(self) -> "ChallengeKind":
-        """What to try where this one does not work."""
+        """The kind to use if this one does not work."""
         return ChallengeKind.HTTP if self is ChallengeKind.TLS_ALPN else ChallengeKind.TLS_ALPN
 
 
 @frozen
 class CertificateAuthority:
-    """[[tls.acme.ca]]: a CA by its directory, the account it binds ours to, and the file of its API's trust roots."""
+    """[[tls.acme.ca]]: a CA by its directory URL, the external account to bind to, and the trust roots of its API."""
 
     directory: str = LETS_ENCRYPT
     profile: str | None = None
@@ -46,7 +46,7 @@ class CertificateAuthority:
 
 @frozen
 class AcmeSettings:
-    """[tls.acme]: each tuple of `domains` is one certificate; `cas` and `challenges` are in order of preference."""
+    """[tls.acme]: each tuple in `domains` is one certificate; `cas` and `challenges` are in order of preference."""
 
     domains: tuple[tuple[str, ...], ...]
     challenges: tuple[ChallengeKind, ...] = (ChallengeKind.TLS_ALPN, ChallengeKind.HTTP)
@@ -55,24 +55,24 @@ class AcmeSettings:
 
     @property
     def directories(self) -> tuple[str, ...]:
-        """The CAs by their directories."""
+        """The directory URLs of the CAs."""
         return tuple(ca.directory for ca in self.cas)
 
     def challenges_from(self, turn: int) -> tuple[ChallengeKind, ...]:
-        """Return all kinds of challenge, beginning with the one whose turn it is."""
+        """Return all kinds of challenge, rotated so that the kind number `turn`, counted from 0, comes first."""
         turn %= len(self.challenges)
         return self.challenges[turn:] + self.challenges[:turn]
 
 
 def refusal(name: str) -> str | None:
-    """Return why no certificate can be ordered for `name`, and what to do; None if it can."""
+    """Return why no certificate can be ordered for `name`, and what to do; None if one can."""
     if name.startswith("*."):
         return (
-            f"{name}: a wildcard needs a dns-01 challenge, which facaded cannot answer: list each host, "
-            "or get the certificate with certbot or the like and name its files in [[tls.certificate]]"
+            f"{name}: a wildcard needs a dns-01 challenge, which facaded does not support: list each host, or obtain "
+            "the certificate with certbot or another ACME client, and configure its files in [[tls.certificate]]"
         )
     if is_address(name):
-        return f"{name}: this is an address, and certificates are ordered for names: name the host"
+        return f"{name}: this is an address, and certificates are ordered for names: use the host name"
     if not _DNS_NAME.fullmatch(name):
-        return f"{name[:80]!r}: this is no DNS name in lower case: letters, digits, hyphens and dots"
+        return f"{name[:80]!r} is not a lower-case DNS name: use letters, digits, hyphens and dots"
     return None

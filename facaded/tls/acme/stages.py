@@ -1,22 +1,22 @@
-"""How far an order has come, taken down before it goes on."""
+"""The stages of an order in progress, each saved before it starts."""
 
 from collections.abc import Callable
 
-from facaded.tls.acme.schedule import Stage
+from facaded.tls.acme.schedule import OrderStage
 
 
-class OrderStages:
-    """The stage of an order under way: `now` is what a failure would cost.
+class StageTracker:
+    """Tracks the stage of an order in progress: `current` decides what a failure costs.
 
-    `reached` is called with the stage that is about to begin, before anything is asked that counts against a limit of
-    the CA. It may raise StoreError, and then nothing is asked.
+    `reached` is called with a stage that is about to start, before any request that counts against a limit of the CA.
+    It may raise StoreError; then the request is not sent.
     """
 
-    def __init__(self, reached: Callable[[Stage], None]) -> None:
-        self.now = Stage.REACHING
+    def __init__(self, reached: Callable[[OrderStage], None]) -> None:
+        self.current = OrderStage.CONNECTING
         self._reached = reached
 
-    def enter(self, stage: Stage) -> None:
-        """Begin a stage that costs something at the CA. Raises StoreError."""
+    def enter(self, stage: OrderStage) -> None:
+        """Start a stage that counts against a limit of the CA. Raises StoreError."""
         self._reached(stage)
-        self.now = stage
+        self.current = stage

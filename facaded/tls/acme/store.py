@@ -1,14 +1,14 @@
-"""What must outlive the daemon: accounts, certificates, and how far the attempts have come.
+"""The files of the ACME client: accounts, certificates, and the progress of the attempts.
 
     DIRECTORY/lock
     DIRECTORY/accounts/CA/account.pem           the account's key
-    DIRECTORY/accounts/CA/account.json          its URL, and what was said when it was made
-    DIRECTORY/certificates/NAME/certificate.pem key and chain, in one file so that they always belong together
+    DIRECTORY/accounts/CA/account.json          its URL, and the contact that the CA has
+    DIRECTORY/certificates/NAME/certificate.pem key and chain, in one file so that they always match
     DIRECTORY/certificates/NAME/progress.json
 
-Every file is for its owner alone from its first byte, and written whole: a reader sees the old one or the new one,
-whenever the machine stops. What was read and cannot be understood is set aside under another name, and never
-overwritten; what cannot be read, as when there are too many open files, stays where it is.
+Every file is created with access for its owner only, and replaced atomically: a reader sees the old or the new
+content, even if the machine stops in between. A file with invalid content is renamed, and never overwritten. A file
+that cannot be read, for example because too many files are open, stays in place.
 """
 
 import contextlib
@@ -26,22 +26,22 @@ from attrs import asdict, frozen
 from facaded.files import PRIVATE_DIRECTORY, PRIVATE_FILE, make_directory, replace, set_aside
 from facaded.net.json_objects import read_object
 from facaded.net.text import printable
-from facaded.tls.acme import documents, issued
+from facaded.tls.acme import documents, issued_certificate
 from facaded.tls.acme.keys import AccountKey
 from facaded.tls.acme.schedule import OrderProgress
 from facaded.tls.server_certificate import ServerCertificate
 
 FILE_SIZE = 1 << 20
-"""Bytes of a file that are read: the largest, a chain for a hundred names, has some ten kilobytes."""
+"""Bytes that are read of a file: the largest, a chain for a hundred names, has about ten kilobytes."""
 
 ERROR_LENGTH = 2000
-"""Characters of the last error that are read: a sentence for each CA."""
+"""Characters that are read of the last error: one message for each CA."""
 
 NAME_LENGTH = 200
-"""Characters of a certificate's first name that its directory has: with the rest it must stay below 255."""
+"""Characters of the first name in a directory's name: with the digest it must stay below the file system's 255."""
 
-OTHERS = 0o077
-"""The bits of a mode that let group and others in."""
+GROUP_AND_OTHERS = 0o077
+"""The permission bits for everybody but the owner."""
 
 _KEY_END = b"-----END PRIVATE KEY-----\n"
 
@@ -49,12 +49,12 @@ T = TypeVar("T")
 
 
 class StoreError(Exception):
-    """Nothing can be kept, and so nothing may be ordered. The text says why and what to do."""
+    """The directory cannot be used, so no certificate may be ordered. The text says why and what to do."""
 
 
 @frozen
 class Account:
-    """An account at a CA: its key, its URL once it is made, and the contact that the CA has."""
+    """An account at a CA: its key, its URL once it is registered, and the contact that the CA has."""
 
     key: AccountKey
     url: str | None = None
@@ -62,7 +62,7 @@ class Account:
 
 
 class AcmeStore:
-    """What is kept in `directory`. `warn` is called with a sentence when something was set aside.
+    """Reads and writes the files in `directory`. `warn` is called with a message when a file was renamed.
 
     All methods raise StoreError if the directory cannot be used.
     """
@@ -73,34 +73,34 @@ class AcmeStore:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[bool]:
-        """Gives whether this process alone may order: another daemon may have the same directory."""
+        """Hold the lock; yields False if another daemon with the same directory has it. Only its holder may order."""
         with self._usable():
             _make_private(self._directory)
             descriptor = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
         try:
             with self._usable():
-                alone = _lock(descriptor)
-            yield alone
+                has_lock = _lock(descriptor)
+            yield has_lock
         finally:
             os.close(descriptor)
 
     def account(self, ca: str) -> Account | None:
-        """The account at the CA with this directory, if there is one."""
+        """Return the account at the CA with this directory URL, or None."""
         directory = self._account_directory(ca)
         key = self._read(directory / "account.pem", AccountKey.load)
         if key is None:
             return None
         return self._read(directory / "account.json", lambda text: _read_account(key, _document(text))) or Account(key)
 
-    def keep_account(self, ca: str, account: Account) -> None:
-        """The key first: an account whose key is lost is of no use, but one can be found by its key."""
+    def save_account(self, ca: str, account: Account) -> None:
+        """Write an account, the key first: the CA finds the account by its key, but the key cannot be recovered."""
         directory = self._account_directory(ca)
         self._write(directory / "account.pem", account.key.pem())
         document = {"directory": ca, "url": account.url, "contact": account.contact}
         self._write(directory / "account.json", _json(document))
 
     def retire_account(self, ca: str) -> None:
-        """The CA does not take this account any more: its files are set aside."""
+        """Rename the files of an account that the CA no longer accepts."""
         for name in ("account.pem", "account.json"):
             path = self._account_directory(ca) / name
             with self._usable():
@@ -108,45 +108,46 @@ class AcmeStore:
                     set_aside(path, "retired")
 
     def certificate(self, names: Sequence[str]) -> ServerCertificate | None:
-        """The certificate that was kept for these names."""
+        """Return the stored certificate for these names, or None."""
         return self._read(
             self._certificate_directory(names) / "certificate.pem", lambda text: _read_certificate(text, names)
         )
 
-    def keep_certificate(self, names: Sequence[str], certificate: ServerCertificate) -> None:
+    def save_certificate(self, names: Sequence[str], certificate: ServerCertificate) -> None:
         self._write(self._certificate_directory(names) / "certificate.pem", certificate.key_pem + certificate.chain_pem)
 
     def stamp(self, names: Sequence[str]) -> object:
-        """What changes when another daemon has kept another certificate for these names."""
+        """Return a value that changes whenever another daemon has stored a new certificate for these names."""
         with contextlib.suppress(OSError):
-            found = (self._certificate_directory(names) / "certificate.pem").stat()
-            return (found.st_ino, found.st_mtime_ns, found.st_size)
+            status = (self._certificate_directory(names) / "certificate.pem").stat()
+            return (status.st_ino, status.st_mtime_ns, status.st_size)
         return None
 
     def progress(self, names: Sequence[str]) -> OrderProgress:
-        """How far the attempts for these names have come; the beginning if nothing is kept."""
-        found = self._read(
+        """Return the progress of the attempts for these names; the initial one if none is stored."""
+        progress = self._read(
             self._certificate_directory(names) / "progress.json", lambda text: _read_progress(_document(text))
         )
-        return found or OrderProgress()
+        return progress or OrderProgress()
 
-    def keep_progress(self, names: Sequence[str], progress: OrderProgress) -> None:
+    def save_progress(self, names: Sequence[str], progress: OrderProgress) -> None:
         self._write(self._certificate_directory(names) / "progress.json", _json(asdict(progress)))
 
     def _account_directory(self, ca: str) -> Path:
-        """A directory for each CA; its name begins with the CA's host, for a person who looks."""
-        host = "".join(each if each.isalnum() or each in ".-" else "_" for each in urlsplit(ca).hostname or "")
-        return self._directory / "accounts" / f"{host[:100]}_{_digest(ca)}"
+        """Return the directory of a CA's account; its name starts with the CA's host, for people who inspect it."""
+        host = urlsplit(ca).hostname or ""
+        safe = "".join(character if character.isalnum() or character in ".-" else "_" for character in host)
+        return self._directory / "accounts" / f"{safe[:100]}_{_digest(ca)}"
 
     def _certificate_directory(self, names: Sequence[str]) -> Path:
-        """A directory for each set of names; no name has an underscore, so that none is taken for another."""
+        """Return the directory of a set of names. Names have no underscore, so the digest after one is unambiguous."""
         ordered = sorted(names)
-        whole = len(ordered) == 1 and len(ordered[0]) <= NAME_LENGTH
-        more = "" if whole else f"_{_digest(' '.join(ordered))}"
-        return self._directory / "certificates" / f"{ordered[0][:NAME_LENGTH]}{more}"
+        is_whole = len(ordered) == 1 and len(ordered[0]) <= NAME_LENGTH
+        digest = "" if is_whole else f"_{_digest(' '.join(ordered))}"
+        return self._directory / "certificates" / f"{ordered[0][:NAME_LENGTH]}{digest}"
 
-    def _read(self, path: Path, understand: Callable[[bytes], T]) -> T | None:
-        """What a file holds, or None if there is none, or none that can be understood."""
+    def _read(self, path: Path, parse: Callable[[bytes], T]) -> T | None:
+        """Return the parsed content of a file, or None if it does not exist or is invalid."""
         with self._usable():
             try:
                 with path.open("rb") as file:
@@ -154,10 +155,10 @@ class AcmeStore:
             except FileNotFoundError:
                 return None
             try:
-                return understand(text)
+                return parse(text)
             except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-                aside = set_aside(path, "unreadable")
-            self._warn(f"{path} does not hold what it should: set aside as {aside.name}")
+                renamed = set_aside(path, "unreadable")
+            self._warn(f"{path} has invalid content: renamed to {renamed.name}")
             return None
 
     def _write(self, path: Path, text: bytes) -> None:
@@ -171,17 +172,17 @@ class AcmeStore:
         try:
             yield
         except OSError as error:
-            place = error.filename or self._directory
+            path = error.filename or self._directory
             raise StoreError(
-                f"{place}: {error.strerror or error}: certificates cannot be kept, so none is ordered; "
-                "make the directory writable for facaded alone, or name another in state.directory"
+                f"{path}: {error.strerror or error}: certificates cannot be stored, so none is ordered; "
+                "make the directory writable for facaded only, or set another state.directory"
             ) from None
 
 
 def _make_private(directory: Path) -> None:
-    """Make a directory for its owner alone; one that is open to others is closed to them. Raises OSError."""
+    """Create a directory with access for its owner only, or correct the mode of an existing one. Raises OSError."""
     make_directory(directory)
-    if directory.stat().st_mode & OTHERS:
+    if directory.stat().st_mode & GROUP_AND_OTHERS:
         directory.chmod(PRIVATE_DIRECTORY)
 
 
@@ -196,7 +197,7 @@ def _lock(descriptor: int) -> bool:
 def _document(text: bytes) -> Mapping[str, Any]:
     document = read_object(text)
     if document is None:
-        raise ValueError("no JSON object")
+        raise ValueError("not a JSON object")
     return document
 
 
@@ -204,14 +205,14 @@ def _read_account(key: AccountKey, document: Mapping[str, Any]) -> Account:
     url, contact = document["url"], document["contact"]
     if not isinstance(contact, str | None):
         raise TypeError("not a contact")
-    return Account(key, url if documents.is_lawful(url) else None, contact)
+    return Account(key, url if documents.is_usable_url(url) else None, contact)
 
 
 def _read_certificate(text: bytes, names: Sequence[str]) -> ServerCertificate:
     key, end, chain = text.partition(_KEY_END)
-    certificate = issued.read(chain, key + end)
+    certificate = issued_certificate.read(chain, key + end)
     if frozenset(certificate.names) != frozenset(names):
-        raise ValueError("for other names")
+        raise ValueError("a certificate for other names")
     return certificate
 
 
@@ -254,7 +255,7 @@ def _time_or_none(value: Any) -> float | None:
 
 def _text(value: Any) -> str | None:
     if not isinstance(value, str | None):
-        raise TypeError("not a text")
+        raise TypeError("not a string")
     return None if value is None else "".join(map(printable, value[:ERROR_LENGTH]))
 
 

@@ -1,4 +1,4 @@
-"""Requests to one CA as RFC 8555 §6 has them: signed, with nonces, bounded in size and time."""
+"""Requests to one CA (RFC 8555 §6): signed, with nonces, and bounded in size and time."""
 
 import email.utils
 import json
@@ -19,29 +19,29 @@ from facaded.tls.acme.keys import AccountKey
 from facaded.tls.acme.problems import BAD_NONCE, AcmeError, AcmeProblemError
 from facaded.tls.acme.settings import CertificateAuthority
 
-CONNECT_TIME = 10.0
-"""Seconds for a connection to one address of a CA. Nobody waits for it, and it may be far away."""
+CONNECT_TIMEOUT = 10.0
+"""Seconds to connect to one address of a CA. It is long, because no client waits and the CA may be far away."""
 
-REQUEST_TIME = 30.0
-"""Seconds for one request and its answer."""
+REQUEST_TIMEOUT = 30.0
+"""Seconds for one request and its response."""
 
 BODY_SIZE = 256 << 10
-"""Bytes of an answer: a directory has one thousand, a chain of certificates six."""
+"""Bytes of a response: a directory has about one thousand, a certificate chain six thousand."""
 
 NONCE_TRIES = 10
-"""Requests sent again because their nonce was refused: pebble refuses some on purpose, others after a restart."""
+"""How often a request is sent while its nonce is refused: pebble refuses some on purpose, other CAs after a restart."""
 
 JOSE = "application/jose+json"
 JSON = "application/json"
 CHAIN = "application/pem-certificate-chain"
 
 Connect: TypeAlias = Callable[[CertificateAuthority], BoundedClient]
-"""Gives what reaches a CA. Raises OSError or OpenSSL.crypto.Error if its `ca_file` cannot be used."""
+"""Returns the HTTP client for a CA. Raises OSError or OpenSSL.crypto.Error if its `ca_file` cannot be used."""
 
 
 @frozen
 class Signer:
-    """Who signs: a key, and the URL of its account once it has one."""
+    """Signs requests: a key, and the URL of its account once it is registered."""
 
     key: AccountKey
     account: str | None = None
@@ -51,13 +51,15 @@ class UnreachableError(AcmeError):
     """A CA could not be reached."""
 
     def __init__(self, url: str, error: Exception) -> None:
-        said = reason(error)
-        remedy = "for a private CA set ca_file in [[tls.acme.ca]]" if "verify" in said else "see that it can be reached"
-        super().__init__(f"{url}: {said}: {remedy}", ill=True)
+        message = reason(error)
+        remedy = "check that this machine can reach it"
+        if "verify" in message:
+            remedy = "for a private CA, set ca_file in [[tls.acme.ca]]"
+        super().__init__(f"{url}: {message}: {remedy}", ca_unavailable=True)
 
 
 class Wire:
-    """One CA at `directory`, asked through `client`; `wall` gives seconds since the epoch."""
+    """Sends requests to the CA at `directory` through `client`; `wall` returns seconds since the epoch."""
 
     def __init__(self, directory: str, client: BoundedClient, clock: IReactorTime, wall: Callable[[], float]) -> None:
         self.url = directory
@@ -68,78 +70,80 @@ class Wire:
         self._directory: Directory | None = None
 
     async def directory(self) -> Directory:
-        """Where this CA wants its requests; asked once."""
+        """Return the CA's directory; it is fetched once."""
         if self._directory is None:
-            documents.lawful(self.url, "the directory")
+            documents.check_url(self.url, "the directory")
             self._directory = documents.read_directory(documents.parse((await self.get(self.url)).body))
         return self._directory
 
     async def get(self, url: str) -> Response:
-        """What anybody may ask. Raises AcmeError if there is no answer, or one that is not good."""
-        answer = await self._ask("GET", url, {"Accept": JSON})
-        self._check(answer)
-        return answer
+        """Send an unsigned GET, and return the response. Raises AcmeError if there is none, or not a 2xx."""
+        response = await self._request("GET", url, {"Accept": JSON})
+        self._raise_for_status(response)
+        return response
 
     async def post(self, signer: Signer, url: str, document: Mapping[str, Any] | None, accept: str = JSON) -> Response:
-        """A signed request with a document, or without one a signed GET (§6.3). Raises as `get` does.
+        """Send a signed document, or a signed GET without one (§6.3), and return the response. Raises as `get` does.
 
-        It is sent again with a new nonce while its nonce is all that is wrong with it (§6.5).
+        A request whose nonce the CA refuses is sent again with a new nonce (§6.5).
         """
         payload = b"" if document is None else json.dumps(document).encode("ascii")
         headers = {"Accept": accept, "Content-Type": JOSE}
         for tries_left in reversed(range(NONCE_TRIES)):
             body = signer.key.sign(url, payload, await self._take_nonce(), signer.account)
-            answer = await self._ask("POST", url, headers, body)
+            response = await self._request("POST", url, headers, body)
             try:
-                self._check(answer)
-                return answer
+                self._raise_for_status(response)
+                return response
             except AcmeProblemError as error:
                 if error.problem.kind != BAD_NONCE or not tries_left:
                     raise
         raise AssertionError("the last try returns or raises")
 
-    def retry_after(self, answer: Response) -> float:
-        """Seconds of an answer's Retry-After, which may be a date; 0 if there is none."""
-        said = answer.value("Retry-After")
-        if (seconds := whole_number(said)) is not None:
+    def retry_after(self, response: Response) -> float:
+        """Return the Retry-After of a response, which may be a date, in seconds; 0 if there is none."""
+        value = response.value("Retry-After")
+        if (seconds := whole_number(value)) is not None:
             return float(seconds)
         try:
-            return max(email.utils.parsedate_to_datetime(said[:40]).timestamp() - self._wall(), 0.0)
+            return max(email.utils.parsedate_to_datetime(value[:40]).timestamp() - self._wall(), 0.0)
         except (ValueError, TypeError, OverflowError):
             return 0.0
 
     async def _take_nonce(self) -> str:
-        """A nonce is good for one request (§6.5.1); each answer brings the next one."""
+        """Return an unused nonce: each is valid for one request (§6.5.1), and each response brings the next one."""
         if self._nonce is None:
-            self._check(await self._ask("HEAD", (await self.directory()).new_nonce, {}))
+            self._raise_for_status(await self._request("HEAD", (await self.directory()).new_nonce, {}))
         nonce, self._nonce = self._nonce, None
         if nonce is None:
-            raise DocumentError("no nonce")
+            raise DocumentError("the response has no nonce")
         return nonce
 
-    async def _ask(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> Response:
-        asking = Deferred.fromCoroutine(self._client.ask(method, url, headers=headers, limit=BODY_SIZE, body=body))
+    async def _request(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> Response:
+        request = Deferred.fromCoroutine(self._client.ask(method, url, headers=headers, limit=BODY_SIZE, body=body))
         try:
-            answer = await asking.addTimeout(REQUEST_TIME, self._clock)
+            response = await request.addTimeout(REQUEST_TIMEOUT, self._clock)
         except CancelledError:
             raise
-        except Exception as error:  # whatever a connection may end with; `words` knows them
-            raise UnreachableError(_place(url), error) from error
-        nonce = answer.value("Replay-Nonce")
+        except Exception as error:  # a connection may fail with any type; `reason` describes them
+            raise UnreachableError(_without_query(url), error) from error
+        nonce = response.value("Replay-Nonce")
         self._nonce = nonce if documents.is_nonce(nonce) else None
-        return answer
+        return response
 
-    def _check(self, answer: Response) -> None:
-        """Raises RefusedError if the answer is not a good one; a redirect is none (§6.1)."""
-        if not 200 <= answer.status < 300:
-            raise AcmeProblemError(problems.parse(answer.body, answer.status), answer.status, self.retry_after(answer))
+    def _raise_for_status(self, response: Response) -> None:
+        """Raise AcmeProblemError unless the status is 2xx; a redirect is an error too (§6.1)."""
+        if not 200 <= response.status < 300:
+            raise AcmeProblemError(
+                problems.parse(response.body, response.status), response.status, self.retry_after(response)
+            )
 
 
 @frozen
 class CaNetwork:
-    """How CAs are reached: over which connections, and with which clocks.
+    """The connections and the clocks that requests to CAs use.
 
-    `clock` gives timers, `wall` seconds since the epoch.
+    `clock` provides timers, `wall` returns seconds since the epoch.
     """
 
     connect: Connect
@@ -147,18 +151,18 @@ class CaNetwork:
     wall: Callable[[], float]
 
     def wire(self, ca: CertificateAuthority) -> Wire:
-        """Return what asks one CA. Raises OSError or OpenSSL.crypto.Error if its `ca_file` cannot be used."""
+        """Return the Wire to a CA. Raises OSError or OpenSSL.crypto.Error if its `ca_file` cannot be used."""
         return Wire(ca.directory, self.connect(ca), self.clock, self.wall)
 
 
 def connect(reactor: INetworkReactor) -> Connect:
-    """Return how CAs are reached over the network.
+    """Return the function that creates the HTTP clients for CAs.
 
-    Each request has a connection of its own, because a POST on a kept one that the CA has just closed would fail.
+    Each request gets a new connection, because a POST on an idle one that the CA has just closed would fail.
     """
-    return lambda ca: fresh_client(reactor, ca.directory, ca.ca_file, CONNECT_TIME)
+    return lambda ca: fresh_client(reactor, ca.directory, ca.ca_file, CONNECT_TIMEOUT)
 
 
-def _place(url: str) -> str:
-    """A URL as it is named in a sentence: a query may hold what is nobody's business."""
+def _without_query(url: str) -> str:
+    """Return a URL for a message, without its query, which may contain secrets."""
     return printable(url.partition("?")[0])

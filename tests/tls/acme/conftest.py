@@ -8,7 +8,7 @@ import pytest
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
-from tests.tls.acme.memory import Begin, Serving
+from tests.tls.acme.memory import AcmeHarness, CreateHarness
 
 
 @pytest.fixture
@@ -25,19 +25,19 @@ def log() -> Iterator[list[str]]:
 
 
 @pytest.fixture
-def begin(tmp_path: Path, log: list[str]) -> Iterator[Begin]:
-    """Puts a service together; at the end nothing is shown any more, and no secret is in the log."""
-    made: list[Serving] = []
+def create(tmp_path: Path, log: list[str]) -> Iterator[CreateHarness]:
+    """Create clients; afterwards check that no challenge is left and that no secret is in the log."""
+    harnesses: list[AcmeHarness] = []
 
-    def start(*names: str, **settings: Any) -> Serving:
-        made.append(Serving.begin(tmp_path, *names, **settings))
-        return made[-1]
+    def start(*names: str, **settings: Any) -> AcmeHarness:
+        harnesses.append(AcmeHarness.create(tmp_path, *names, **settings))
+        return harnesses[-1]
 
     yield start
-    for each in made:
-        each.acme.stopService()
-        assert (each.shown.http, each.shown.alpn) == ({}, {})
-        for path in each.directory.rglob("*.pem*"):
+    for harness in harnesses:
+        harness.acme.stopService()
+        assert (harness.responder.http, harness.responder.alpn) == ({}, {})
+        for path in harness.directory.rglob("*.pem*"):
             secrets = path.read_text().split("-----END PRIVATE")[0].splitlines()[1:]
             assert not [line for line in log for secret in secrets if secret in line]
     assert all(line.isprintable() for line in log if "Traceback" not in line)

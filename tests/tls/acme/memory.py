@@ -1,5 +1,5 @@
-"""CAs in memory, strict about what they are asked, that can be told to fail or to lie; and the service in front of
-them, with a clock that only a test moves.
+"""CAs in memory, which verify every request strictly, and can fail or send wrong answers; and the client under test,
+with a clock that only the test advances.
 """
 
 import json
@@ -44,38 +44,39 @@ ERROR = "urn:ietf:params:acme:error:"
 CLOSED = {"type": f"{ERROR}connection", "detail": "connection refused", "status": 400}
 
 Documented = tuple[int, dict[str, str], Any]
-"""Status, headers and document of an answer; bytes are sent as they are."""
+"""The status, headers and document of a response; bytes are sent unchanged."""
 
 
 @define
-class Authority:
+class MemoryCa:
     """A CA at https://NAME.test/directory.
 
     `faults` maps a kind of request (directory, nonce, account, order, look, authorization, challenge, finalize,
-    certificate, info) to what is answered instead; `lies` changes the document that would be. `refuse` is the problem
-    with which authorizations end. `window` is what it suggests for renewals, in seconds from now. `replaced` is
-    the status with which it refuses to have one certificate replace another. One that `ponders` never comes to an
-    end with an authorization.
+    certificate, info) to the response that is sent instead; `lies` maps it to a function that alters the document.
+    `refusal` is the problem with which authorizations fail. `window` is the suggested renewal window, in seconds from
+    now. `replaces_status` is the status with which it refuses `replaces`. While it `stalls`, authorizations stay
+    pending. `requests` has the kinds of all requests, `failed` and `issued` the times of failed authorizations and of
+    certificates.
     """
 
     name: str
     now: Callable[[], float]
-    life: float = 90 * DAY
+    validity: float = 90 * DAY
     faults: dict[str, Documented] = field(factory=dict)
     lies: dict[str, Callable[[dict[str, Any]], object]] = field(factory=dict)
-    refuse: dict[str, Any] | None = None
+    refusal: dict[str, Any] | None = None
     kinds: tuple[str, ...] = ("tls-alpn-01", "http-01", "dns-01")
     meta: dict[str, Any] = field(factory=dict)
     window: tuple[float, float] | None = None
     down: bool = False
     hangs: bool = False
     invalid: bool = False
-    ponders: bool = False
-    replaced: int = 0
-    asked: list[str] = field(factory=list)
+    stalls: bool = False
+    replaces_status: int = 0
+    requests: list[str] = field(factory=list)
     payloads: list[tuple[str, Any]] = field(factory=list)
-    refused: list[float] = field(factory=list)
-    made: list[float] = field(factory=list)
+    failed: list[float] = field(factory=list)
+    issued: list[float] = field(factory=list)
     _nonces: set[str] = field(factory=set)
     _count: int = 0
     _accounts: dict[str, JWKEC] = field(factory=dict)
@@ -84,7 +85,7 @@ class Authority:
     _key: ec.EllipticCurvePrivateKey = field(factory=keys.new)
 
     @property
-    def ca(self) -> CertificateAuthority:
+    def settings(self) -> CertificateAuthority:
         return CertificateAuthority(directory=f"{self.base}/directory")
 
     @property
@@ -92,19 +93,19 @@ class Authority:
         return f"https://{self.name}.test"
 
     def last(self, kind: str) -> Any:
-        """What was sent with the last request of this kind."""
-        return next(payload for asked, payload in reversed(self.payloads) if asked == kind)
+        """Return the payload of the last request of this kind."""
+        return next(payload for name, payload in reversed(self.payloads) if name == kind)
 
     def render(self, request: Request) -> Any:
         if self.hangs:
             return NOT_DONE_YET
         _, kind, *rest = request.path.decode().split("/")
-        self.asked.append(kind)
+        self.requests.append(kind)
         status, headers, document = self._answer(request, kind, rest[0] if rest else "")
         if kind in self.lies and isinstance(document, dict):
             self.lies[kind](document)
         self._count += 1
-        nonce = keys.encoded(f"nonce {self._count}".encode())
+        nonce = keys.encode(f"nonce {self._count}".encode())
         self._nonces.add(nonce)
         request.setResponseCode(status)
         for name, value in {"Replay-Nonce": nonce, **headers}.items():
@@ -126,13 +127,15 @@ class Authority:
                 return self._directory()
             case "account":
                 return 201, {"Location": f"{self.base}/account/{len(self._accounts)}"}, {"status": "valid"}
-            case "order" if self.replaced and payload and "replaces" in payload:
-                return self._problem(self.replaced, "alreadyReplaced" if self.replaced == 409 else "unauthorized")
+            case "order" if self.replaces_status and payload and "replaces" in payload:
+                return self._problem(
+                    self.replaces_status, "alreadyReplaced" if self.replaces_status == 409 else "unauthorized"
+                )
             case "order":
                 return self._order(payload)
             case "look":
                 return 200, {}, self._orders[number]
-            case "challenge" if self.ponders:
+            case "challenge" if self.stalls:
                 return 200, {}, {}
             case "authorization" | "challenge":
                 return self._authorization(kind, number)
@@ -145,17 +148,19 @@ class Authority:
         return 200, {}, {}
 
     def _verify(self, request: Request, kind: str) -> tuple[str, Any]:
-        """The problem with a signed request, if any, and its payload."""
+        """Return the problem with a signed request, empty if there is none, and its payload."""
         assert request.content is not None
         signed = json.loads(request.content.read())
-        header = json.loads(keys.decoded(signed["protected"]))
+        header = json.loads(keys.decode(signed["protected"]))
         if header["nonce"] not in self._nonces:
             return "badNonce", None
         self._nonces.remove(header["nonce"])
         assert header["url"] == self.base + request.path.decode()
         assert header["alg"] == "ES256"
         assert request.getHeader("Content-Type") == "application/jose+json"
-        assert ("jwk" in header) == (request.path == b"/account"), "only a new account is signed by its key"
+        assert ("jwk" in header) == (request.path == b"/account"), (
+            "only a request for a new account is signed by its key"
+        )
         if "jwk" in header:
             key = JWKEC.fields_from_json(header["jwk"])
             self._accounts[f"{self.base}/account/{len(self._accounts) + 1}"] = key
@@ -164,8 +169,8 @@ class Authority:
         else:
             return "accountDoesNotExist", None
         text = f"{signed['protected']}.{signed['payload']}".encode()
-        assert ES256.verify(key.key, text, keys.decoded(signed["signature"]))
-        return "", json.loads(keys.decoded(signed["payload"])) if signed["payload"] else None
+        assert ES256.verify(key.key, text, keys.decode(signed["signature"]))
+        return "", json.loads(keys.decode(signed["payload"])) if signed["payload"] else None
 
     def forget_accounts(self) -> None:
         self._accounts.clear()
@@ -178,49 +183,49 @@ class Authority:
         return status, {}, {"type": ERROR + kind, "detail": "because"}
 
     def _directory(self) -> Documented:
-        places = {"newNonce": "nonce", "newAccount": "account", "newOrder": "order"}
+        paths = {"newNonce": "nonce", "newAccount": "account", "newOrder": "order"}
         if self.window:
-            places["renewalInfo"] = "info"
-        return 200, {}, {**{key: f"{self.base}/{place}" for key, place in places.items()}, "meta": self.meta}
+            paths["renewalInfo"] = "info"
+        return 200, {}, {**{key: f"{self.base}/{path}" for key, path in paths.items()}, "meta": self.meta}
 
     def _order(self, payload: Any) -> Documented:
         number = str(len(self._orders) + 1)
-        names = [each["value"] for each in payload["identifiers"]]
+        names = [identifier["value"] for identifier in payload["identifiers"]]
         self._orders[number] = {
             "status": "pending",
-            "authorizations": [f"{self.base}/authorization/{number}-{at}" for at in range(len(names))],
+            "authorizations": [f"{self.base}/authorization/{number}-{index}" for index in range(len(names))],
             "finalize": f"{self.base}/finalize/{number}",
             "identifiers": payload["identifiers"],
         }
         return 201, {"Location": f"{self.base}/look/{number}"}, self._orders[number]
 
-    def _authorization(self, asked: str, number: str) -> Documented:
-        order, _, at = number.partition("-")
+    def _authorization(self, kind: str, number: str) -> Documented:
+        order, _, index = number.partition("-")
         document = self._orders[order]
-        if asked == "challenge":
-            if self.refuse:
-                self.refused.append(self.now())
-            document["status"] = "invalid" if self.refuse else "ready"
+        if kind == "challenge":
+            if self.refusal:
+                self.failed.append(self.now())
+            document["status"] = "invalid" if self.refusal else "ready"
         status = {"pending": "pending", "invalid": "invalid"}.get(document["status"], "valid")
         challenges = [
             {
-                "type": kind,
+                "type": challenge,
                 "url": f"{self.base}/challenge/{number}",
-                "token": f"token-{order}-{kind}",
+                "token": f"token-{order}-{challenge}",
                 "status": status,
-                **({"error": self.refuse} if status == "invalid" else {}),
+                **({"error": self.refusal} if status == "invalid" else {}),
             }
-            for kind in self.kinds
+            for challenge in self.kinds
         ]
-        return 200, {}, {"status": status, "identifier": document["identifiers"][int(at)], "challenges": challenges}
+        return 200, {}, {"status": status, "identifier": document["identifiers"][int(index)], "challenges": challenges}
 
     def _finalize(self, number: str, payload: Any) -> Documented:
         order = self._orders[number]
-        request = x509.load_der_x509_csr(keys.decoded(payload["csr"]))
+        request = x509.load_der_x509_csr(keys.decode(payload["csr"]))
         if self.invalid:
             order["status"] = "invalid"
         else:
-            self.made.append(self.now())
+            self.issued.append(self.now())
             self._chains[number] = self.issue(request)
             order |= {"status": "valid", "certificate": f"{self.base}/certificate/{number}"}
         return 200, {}, order
@@ -234,7 +239,7 @@ class Authority:
             .public_key(request.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now)
-            .not_valid_after(now + timedelta(seconds=self.life))
+            .not_valid_after(now + timedelta(seconds=self.validity))
             .add_extension(request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value, False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), False)
             .sign(self._key, hashes.SHA256())
@@ -243,24 +248,24 @@ class Authority:
 
     def _info(self) -> Documented:
         assert self.window is not None
-        begins, ends = (datetime.fromtimestamp(self.now() + each, UTC).isoformat() for each in self.window)
-        window = {"suggestedWindow": {"start": begins, "end": ends}, "explanationURL": "https://example.com/why"}
-        return 200, {"Retry-After": "21600"}, window
+        start, end = (datetime.fromtimestamp(self.now() + seconds, UTC).isoformat() for seconds in self.window)
+        document = {"suggestedWindow": {"start": start, "end": end}, "explanationURL": "https://example.com/why"}
+        return 200, {"Retry-After": "21600"}, document
 
 
 @implementer(IAgent)
-class Network(Resource):
-    """All CAs, and an agent that reaches those that are not down."""
+class MemoryNetwork(Resource):
+    """The CAs, and an agent that connects to those that are not down."""
 
     isLeaf = True
 
     def __init__(self, *names: str) -> None:
         Resource.__init__(self)
         self.clock = Clock()
-        self.requests = 0
+        self.request_count = 0
         self._slept = 0.0
         self._settled = -1
-        self.authorities = {name: Authority(name, self.now) for name in names}
+        self.cas = {name: MemoryCa(name, self.now) for name in names}
         self.agent = RequestTraversalAgent(self)
 
     def now(self) -> float:
@@ -273,47 +278,47 @@ class Network(Resource):
     def request(
         self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: IBodyProducer | None = None
     ) -> Deferred[IResponse]:
-        self.requests += 1
-        if self._authority(uri.split(b"/")[2]).down:
+        self.request_count += 1
+        if self._ca(uri.split(b"/")[2]).down:
             return fail(ConnectionRefusedError())
-        answer: Deferred[IResponse] = self.agent.request(method, uri, headers, bodyProducer)
-        return answer
+        response: Deferred[IResponse] = self.agent.request(method, uri, headers, bodyProducer)
+        return response
 
     def render(self, request: Request) -> Any:
-        return self._authority(request.getHeader(b"Host") or b"").render(request)
+        return self._ca(request.getHeader(b"Host") or b"").render(request)
 
-    def _authority(self, host: bytes) -> Authority:
-        return self.authorities[host.decode().removesuffix(".test")]
+    def _ca(self, host: bytes) -> MemoryCa:
+        return self.cas[host.decode().removesuffix(".test")]
 
     def settle(self) -> None:
-        """Let all that is under way go on until it waits for time."""
+        """Process everything that does not wait for the clock."""
         quiet = 0
         while quiet < 6:
-            quiet = quiet + 1 if self.requests == self._settled else 0
-            self._settled = self.requests
+            quiet = quiet + 1 if self.request_count == self._settled else 0
+            self._settled = self.request_count
             self.agent.flush()
 
     def pass_time(self, seconds: float) -> None:
-        """Let time pass, from one thing that is due to the next."""
+        """Advance the clock, from one delayed call to the next."""
         end = self.clock.seconds() + seconds
         self.settle()
         while calls := [call.getTime() for call in self.clock.getDelayedCalls() if call.getTime() <= end]:
             self.clock.advance(max(min(calls) - self.clock.seconds(), 0))
-            if self.requests != self._settled:
+            if self.request_count != self._settled:
                 self.settle()
         self.clock.advance(end - self.clock.seconds())
         self.settle()
 
     def sleep(self, seconds: float) -> None:
-        """Let time pass as on a machine that is suspended, and wakes up for a minute every six hours."""
+        """Let time pass as on a suspended machine that wakes up for a minute every six hours."""
         for _ in range(int(seconds / SLEEP)):
             self._slept += SLEEP - AWAKE
             self.pass_time(AWAKE)
 
 
 @define
-class Shown:
-    """Responders that take down what they are told."""
+class RecordingResponder:
+    """A responder that records what it was given."""
 
     http: dict[str, str] = field(factory=dict)
     alpn: dict[str, list[bytes]] = field(factory=dict)
@@ -329,7 +334,7 @@ class Shown:
 
     def add_alpn(self, name: str, chain_pem: bytes, key: PrivateKey) -> None:
         if self.broken:
-            raise RuntimeError("it cannot be shown")
+            raise RuntimeError("the challenge cannot be answered")
         self.alpn.setdefault(name, []).append(chain_pem)
         if len(self.alpn[name]) == 1:
             self.history.append("tls-alpn-01")
@@ -339,55 +344,55 @@ class Shown:
 
 
 @define
-class Serving:
-    """The service over CAs in memory."""
+class AcmeHarness:
+    """The ACME client with CAs in memory."""
 
     directory: Path
-    network: Network
+    network: MemoryNetwork
     settings: AcmeSettings
-    shown: Shown = field(factory=Shown)
+    responder: RecordingResponder = field(factory=RecordingResponder)
     changes: list[float] = field(factory=list)
     acme: AcmeClient = field(init=False)
 
     @classmethod
-    def begin(cls, directory: Path, *names: str, **settings: Any) -> "Serving":
-        network = Network(*(names or ("ca",)))
-        cas = tuple(each.ca for each in network.authorities.values())
-        serving = cls(directory / "acme", network, AcmeSettings(**{"domains": ((NAME,),), "cas": cas, **settings}))
-        serving.restart()
-        return serving
+    def create(cls, directory: Path, *names: str, **settings: Any) -> "AcmeHarness":
+        network = MemoryNetwork(*(names or ("ca",)))
+        cas = tuple(ca.settings for ca in network.cas.values())
+        harness = cls(directory / "acme", network, AcmeSettings(**{"domains": ((NAME,),), "cas": cas, **settings}))
+        harness.restart()
+        return harness
 
     def restart(self) -> None:
-        """A new service on the same directory, not yet started."""
+        """Create a new client on the same directory, without starting it."""
         network = self.network
         self.acme = AcmeClient(
             CaNetwork(network.connect, network.clock, network.now),
             Random(7),
             self.settings,
             self.directory,
-            self.shown,
+            self.responder,
             lambda: self.changes.append(network.now()),
         )
 
-    def start(self, seconds: float = 30) -> "Serving":
+    def start(self, seconds: float = 30) -> "AcmeHarness":
         self.acme.startService()
         self.network.pass_time(seconds)
         return self
 
     def change_ca(self, **changes: Any) -> None:
-        """Go on by other settings of the first CA."""
+        """Change the settings of the first CA."""
         first, *others = self.settings.cas
         self.settings = evolve(self.settings, cas=(evolve(first, **changes), *others))
         self.reconfigure(self.settings)
         self.network.pass_time(30)
 
     def reconfigure(self, settings: AcmeSettings) -> None:
-        """Go on by other settings."""
+        """Apply new settings."""
         self.acme.reconfigure(self.acme.prepare(settings))
 
     @property
-    def ca(self) -> Authority:
-        return next(iter(self.network.authorities.values()))
+    def ca(self) -> MemoryCa:
+        return next(iter(self.network.cas.values()))
 
     @property
     def certificate(self) -> ServerCertificate | None:
@@ -402,17 +407,17 @@ class Serving:
         return str(self.status["error"])
 
 
-Begin = Callable[..., Serving]
-"""Puts a client together over CAs of these names; see the fixture `begin`."""
+CreateHarness = Callable[..., AcmeHarness]
+"""Creates a harness with CAs of these names; see the fixture `create`."""
 
 
-def problem(status: int, kind: str, **more: Any) -> Documented:
-    headers = {"Retry-After": str(more.pop("retry_after"))} if "retry_after" in more else {}
-    return status, headers, {"type": ERROR + kind, "detail": "because", **more}
+def problem(status: int, kind: str, **fields: Any) -> Documented:
+    headers = {"Retry-After": str(fields.pop("retry_after"))} if "retry_after" in fields else {}
+    return status, headers, {"type": ERROR + kind, "detail": "because", **fields}
 
 
-def mend(serving: Serving) -> None:
-    for ca in serving.network.authorities.values():
+def repair(harness: AcmeHarness) -> None:
+    for ca in harness.network.cas.values():
         ca.down = ca.hangs = ca.invalid = False
-        ca.refuse = None
+        ca.refusal = None
         ca.faults.clear()

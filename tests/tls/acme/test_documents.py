@@ -1,4 +1,4 @@
-"""What a CA says is believed only in the form that it must have."""
+"""The documents of a CA are accepted only in the specified form."""
 
 import contextlib
 import json
@@ -30,26 +30,28 @@ READERS: list[tuple[Callable[[Any], object], dict[str, Any]]] = [
 ]
 
 
-def test_a_directory_is_read_with_what_it_says_of_itself() -> None:
+def test_a_directory_is_read_with_its_metadata() -> None:
     meta = {"profiles": {"classic": "x", "shortlived": "y"}, "externalAccountRequired": True}
-    found = documents.read_directory({**DIRECTORY, "renewalInfo": f"{BASE}/i", "meta": meta})
-    assert found == Directory(
+    directory = documents.read_directory({**DIRECTORY, "renewalInfo": f"{BASE}/i", "meta": meta})
+    assert directory == Directory(
         f"{BASE}/n", f"{BASE}/a", f"{BASE}/o", f"{BASE}/i", ("classic", "shortlived"), account_required=True
     )
 
 
 def test_an_authorization_is_read_with_the_challenges_that_can_be_answered() -> None:
     other = {"type": "dns-01", "url": f"{BASE}/d", "token": "abc", "status": "pending"}
-    found = documents.read_authorization({**AUTHORIZATION, "challenges": [other, "x", CHALLENGE]})
-    assert (found.name, found.status) == ("a.test", "pending")
-    assert [(each.kind, each.token) for each in found.challenges] == [(ChallengeKind.HTTP, "abc")]
+    authorization = documents.read_authorization({**AUTHORIZATION, "challenges": [other, "x", CHALLENGE]})
+    assert (authorization.name, authorization.status) == ("a.test", "pending")
+    assert [(challenge.kind, challenge.token) for challenge in authorization.challenges] == [
+        (ChallengeKind.HTTP, "abc")
+    ]
 
 
-def test_a_window_is_read_from_times_of_rfc_3339() -> None:
+def test_a_window_is_read_from_rfc_3339_times() -> None:
     assert documents.read_suggestion(SUGGESTION) == Suggestion(Window(1_800_000_000, 1_800_086_400))
 
 
-def test_an_explanation_is_kept_only_if_it_may_be_shown() -> None:
+def test_an_explanation_is_kept_only_if_it_is_safe_to_show() -> None:
     good = documents.read_suggestion({**SUGGESTION, "explanationURL": "https://ca.test/why"})
     assert good.explanation == "https://ca.test/why"
     for bad in ("javascript:alert(1)", "http://ca.test/", "https://ca.test/\x1b[2J", 7):
@@ -66,7 +68,7 @@ def test_an_explanation_is_kept_only_if_it_may_be_shown() -> None:
         ("2027-01-15T08:00:00Z", "99999-01-15T08:00:00Z"),
     ],
 )
-def test_a_window_that_is_none_is_not_believed(start: object, end: object) -> None:
+def test_an_invalid_window_is_rejected(start: object, end: object) -> None:
     with pytest.raises(DocumentError):
         documents.read_suggestion({"suggestedWindow": {"start": start, "end": end}})
 
@@ -75,8 +77,8 @@ def test_a_window_that_is_none_is_not_believed(start: object, end: object) -> No
     "url",
     ["https://ca.test", "https://ca.test:14000/dir?x=y", "https://[2001:db8::1]/a"],
 )
-def test_a_url_of_https_may_be_asked(url: str) -> None:
-    assert documents.is_lawful(url)
+def test_an_https_url_is_accepted(url: str) -> None:
+    assert documents.is_usable_url(url)
 
 
 @pytest.mark.parametrize(
@@ -87,21 +89,21 @@ def test_a_url_of_https_may_be_asked(url: str) -> None:
         *("https://[ca/", "https://ca.test/" + "x" * 2048, None, 7, ["https://ca.test/"]),
     ],
 )
-def test_no_other_url_is_asked(url: object) -> None:
-    assert not documents.is_lawful(url)
+def test_any_other_url_is_rejected(url: object) -> None:
+    assert not documents.is_usable_url(url)
 
 
 @given(st.integers(0, 3), st.data())
-def test_a_document_in_any_other_form_is_an_error_that_can_be_shown(which: int, data: st.DataObject) -> None:
-    reader, good = READERS[which]
+def test_a_document_in_any_other_form_is_a_printable_error(index: int, data: st.DataObject) -> None:
+    reader, good = READERS[index]
     key = data.draw(st.sampled_from(sorted(good)))
     document = {**good, key: data.draw(JSON)}
-    said = ""
+    message = ""
     try:
         reader(document)
     except DocumentError as error:
-        said = str(error)
-    assert said.isprintable()
+        message = str(error)
+    assert message.isprintable()
 
 
 @given(st.binary())

@@ -1,4 +1,4 @@
-"""A directory that version 0.1.0 has written is read, and written in the same form."""
+"""A directory that version 0.1.0 wrote is read, and written again in the same form."""
 
 import json
 from pathlib import Path
@@ -7,10 +7,10 @@ import pytest
 
 from facaded.tls.acme.schedule import OrderProgress
 from facaded.tls.acme.store import AcmeStore
-from tests.tls.acme.memory import EPOCH, NAME, Begin
+from tests.tls.acme.memory import EPOCH, NAME, CreateHarness
 
 CA = "https://ca.test/directory"
-SEVERAL = ("b.example.com", "a.example.com")
+NAMES = ("b.example.com", "a.example.com")
 
 ACCOUNT_KEY = """\
 -----BEGIN PRIVATE KEY-----
@@ -36,7 +36,7 @@ lcrDYC48v/8de8Nl/+nEUlowCgYIKoZIzj0EAwIDSAAwRQIhAJByZicIIxpnYijk
 9aQMZxMEFQ==
 -----END CERTIFICATE-----
 """
-CERTIFICATE_OF_SEVERAL = """\
+CERTIFICATE_OF_NAMES = """\
 -----BEGIN PRIVATE KEY-----
 MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgX4A529+A+Jv26XBn
 g8pMx95bG0b5dytdgY3EPOkP9s6hRANCAAS/84bgw6FgtlVpkB5S/0YHO1EIqLUq
@@ -92,7 +92,7 @@ FILES = {
     "accounts/ca.test_b37908d4ca9f/account.json": ACCOUNT,
     f"certificates/{NAME}/certificate.pem": CERTIFICATE,
     f"certificates/{NAME}/progress.json": PROGRESS,
-    "certificates/a.example.com_420d2cb8b3c3/certificate.pem": CERTIFICATE_OF_SEVERAL,
+    "certificates/a.example.com_420d2cb8b3c3/certificate.pem": CERTIFICATE_OF_NAMES,
     "lock": "",
 }
 
@@ -126,13 +126,13 @@ def test_its_account_is_read(store: AcmeStore) -> None:
 
 
 def test_its_certificates_are_read(store: AcmeStore) -> None:
-    one, several = store.certificate([NAME]), store.certificate(SEVERAL)
-    assert one is not None
-    assert several is not None
-    assert (one.names, one.issuer, one.life.begins) == ((NAME,), "ca CA", EPOCH)
-    assert one.identifier == "z6hhlcrDYC48v_8de8Nl_-nEUlo.eQlehsY700RMgT05NOPhbrkaHlA"
-    assert several.names == SEVERAL
-    assert (one.key_pem + one.chain_pem).decode() == CERTIFICATE
+    single, multiple = store.certificate([NAME]), store.certificate(NAMES)
+    assert single is not None
+    assert multiple is not None
+    assert (single.names, single.issuer, single.validity.start) == ((NAME,), "ca CA", EPOCH)
+    assert single.identifier == "z6hhlcrDYC48v_8de8Nl_-nEUlo.eQlehsY700RMgT05NOPhbrkaHlA"
+    assert multiple.names == NAMES
+    assert (single.key_pem + single.chain_pem).decode() == CERTIFICATE
 
 
 def test_its_progress_is_read(store: AcmeStore) -> None:
@@ -152,27 +152,29 @@ def test_its_progress_is_read(store: AcmeStore) -> None:
     )
 
 
-def test_what_is_written_again_has_the_same_form(directory: Path, store: AcmeStore, warnings: list[str]) -> None:
-    account, certificate, several = store.account(CA), store.certificate([NAME]), store.certificate(SEVERAL)
+def test_files_that_are_written_again_have_the_same_form(
+    directory: Path, store: AcmeStore, warnings: list[str]
+) -> None:
+    account, single, multiple = store.account(CA), store.certificate([NAME]), store.certificate(NAMES)
     assert account is not None
-    assert certificate is not None
-    assert several is not None
-    store.keep_account(CA, account)
-    store.keep_certificate([NAME], certificate)
-    store.keep_certificate(SEVERAL, several)
-    store.keep_progress([NAME], store.progress([NAME]))
-    found = {str(path.relative_to(directory)): path.read_text() for path in directory.rglob("*") if path.is_file()}
-    assert found == FILES
+    assert single is not None
+    assert multiple is not None
+    store.save_account(CA, account)
+    store.save_certificate([NAME], single)
+    store.save_certificate(NAMES, multiple)
+    store.save_progress([NAME], store.progress([NAME]))
+    files = {str(path.relative_to(directory)): path.read_text() for path in directory.rglob("*") if path.is_file()}
+    assert files == FILES
     assert warnings == []
 
 
-def test_a_client_begins_with_what_it_has_left(begin: Begin, directory: Path) -> None:
-    client = begin(domains=((NAME,), SEVERAL), email="ops@example.com")
-    assert [(each.names, each.issuer, each.attempts) for each in client.acme.status()] == [
+def test_a_client_starts_with_the_state_of_that_version(create: CreateHarness, directory: Path) -> None:
+    client = create(domains=((NAME,), NAMES), email="ops@example.com")
+    assert [(status.names, status.issuer, status.attempts) for status in client.acme.status()] == [
         ((NAME,), "ca CA", 1),
-        (SEVERAL, "ca CA", 0),
+        (NAMES, "ca CA", 0),
     ]
     client.start()
-    assert client.ca.made == [], "nothing is due"
-    assert client.ca.asked == ["directory"], "for renewal information"
+    assert client.ca.issued == [], "nothing is due"
+    assert client.ca.requests == ["directory"], "for renewal information"
     assert json.loads((directory / f"certificates/{NAME}/progress.json").read_text()) == json.loads(PROGRESS)

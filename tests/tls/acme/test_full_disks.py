@@ -1,4 +1,4 @@
-"""A directory that cannot be written or read for a while."""
+"""A directory that cannot be written or read temporarily."""
 
 import contextlib
 import json
@@ -10,91 +10,93 @@ from attrs import evolve
 
 from facaded.tls.acme.schedule import HOUR, MINUTE
 from facaded.tls.acme.store import AcmeStore, StoreError
-from tests.tls.acme.memory import CLOSED, NAME, Begin
+from tests.tls.acme.memory import CLOSED, NAME, CreateHarness
 
 
-def test_a_directory_that_cannot_be_written_orders_nothing_and_is_said_once(begin: Begin, log: list[str]) -> None:
-    serving = begin()
-    serving.directory.parent.joinpath("acme").write_text("not a directory")
-    serving.start(5 * MINUTE)
-    assert "certificates cannot be kept, so none is ordered" in serving.error
-    assert serving.ca.asked == []
-    assert sum("cannot be kept" in line for line in log) == 1
-    (serving.directory).unlink()
-    serving.network.pass_time(2 * MINUTE)
-    assert serving.certificate is not None
-    assert serving.status["error"] is None
+def test_with_an_unwritable_directory_nothing_is_ordered_and_it_is_logged_once(
+    create: CreateHarness, log: list[str]
+) -> None:
+    harness = create()
+    harness.directory.parent.joinpath("acme").write_text("not a directory")
+    harness.start(5 * MINUTE)
+    assert "certificates cannot be stored, so none is ordered" in harness.error
+    assert harness.ca.requests == []
+    assert sum("cannot be stored" in line for line in log) == 1
+    harness.directory.unlink()
+    harness.network.pass_time(2 * MINUTE)
+    assert harness.certificate is not None
+    assert harness.status["error"] is None
 
 
-def test_a_certificate_whose_file_cannot_be_read_for_a_while_stays_in_service(begin: Begin, log: list[str]) -> None:
-    serving = begin().start()
-    old = serving.certificate
-    place = next(serving.directory.rglob("certificate.pem"))
-    text = place.read_bytes()
-    place.unlink()
-    place.mkdir()  # even root cannot read that
-    serving.reconfigure(evolve(serving.settings, email="new@example.com"))
-    serving.network.pass_time(5 * MINUTE)
-    assert serving.certificate == old
-    assert "Is a directory" in serving.error
+def test_a_certificate_stays_in_service_while_its_file_cannot_be_read(create: CreateHarness, log: list[str]) -> None:
+    harness = create().start()
+    old = harness.certificate
+    path = next(harness.directory.rglob("certificate.pem"))
+    text = path.read_bytes()
+    path.unlink()
+    path.mkdir()  # not even root can read a directory as a file
+    harness.reconfigure(evolve(harness.settings, email="new@example.com"))
+    harness.network.pass_time(5 * MINUTE)
+    assert harness.certificate == old
+    assert "Is a directory" in harness.error
     assert sum("Is a directory" in line for line in log) == 1
-    assert len(serving.ca.made) == 1
-    place.rmdir()
-    place.write_bytes(text)
-    serving.network.pass_time(2 * MINUTE)
-    assert (serving.certificate, serving.status["error"]) == (old, None)
+    assert len(harness.ca.issued) == 1
+    path.rmdir()
+    path.write_bytes(text)
+    harness.network.pass_time(2 * MINUTE)
+    assert (harness.certificate, harness.status["error"]) == (old, None)
 
 
 @contextlib.contextmanager
-def full(place: Path) -> Iterator[None]:
-    """A file cannot be written in this place: not even root can write where a directory is."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    new = place.with_name(f"{place.name}.new")
+def full(path: Path) -> Iterator[None]:
+    """Make writing a file at this path fail, by a directory in its place: that stops even root."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f"{path.name}.new")
     new.mkdir()
     yield
     new.rmdir()
 
 
-def test_a_certificate_that_cannot_be_written_is_in_service_and_written_as_soon_as_there_is_room(
-    begin: Begin, log: list[str]
+def test_a_certificate_that_cannot_be_written_is_served_and_written_when_there_is_space(
+    create: CreateHarness, log: list[str]
 ) -> None:
-    serving = begin()
-    place = serving.directory / "certificates" / NAME / "certificate.pem"
-    with full(place):
-        serving.start(5 * MINUTE)
-        first = serving.certificate
+    harness = create()
+    path = harness.directory / "certificates" / NAME / "certificate.pem"
+    with full(path):
+        harness.start(5 * MINUTE)
+        first = harness.certificate
         assert first is not None
-        assert "cannot be kept" in serving.error
-        serving.reconfigure(evolve(serving.settings, email="new@example.com"))
-        assert serving.certificate == first, "a reload does not lose it"
-        serving.network.pass_time(HOUR)
-        assert len(serving.ca.made) == 1
-        assert sum("cannot be kept" in line for line in log) == 1
-    serving.network.pass_time(2 * MINUTE)
-    assert AcmeStore(serving.directory, print).certificate([NAME]) == first
-    assert AcmeStore(serving.directory, print).progress([NAME]).ca == serving.ca.ca.directory
-    assert serving.status["error"] is None
+        assert "cannot be stored" in harness.error
+        harness.reconfigure(evolve(harness.settings, email="new@example.com"))
+        assert harness.certificate == first, "a reload keeps it"
+        harness.network.pass_time(HOUR)
+        assert len(harness.ca.issued) == 1
+        assert sum("cannot be stored" in line for line in log) == 1
+    harness.network.pass_time(2 * MINUTE)
+    assert AcmeStore(harness.directory, print).certificate([NAME]) == first
+    assert AcmeStore(harness.directory, print).progress([NAME]).ca == harness.ca.settings.directory
+    assert harness.status["error"] is None
 
 
-def test_a_failure_that_cannot_be_written_is_not_forgotten(begin: Begin) -> None:
-    serving = begin()
-    place = serving.directory / "certificates" / NAME / "progress.json"
-    serving.ca.refuse = CLOSED
-    room = contextlib.ExitStack()
-    serving.ca.lies["challenge"] = lambda _: room.enter_context(full(place))  # from when the order is under way
-    serving.start(10 * MINUTE)
-    assert (serving.status["attempts"], len(serving.ca.refused)) == (1, 1)
-    room.close()
-    serving.ca.lies.clear()
-    serving.network.pass_time(2 * MINUTE)
-    assert AcmeStore(serving.directory, print).progress([NAME]).slow >= 1
+def test_a_failure_that_cannot_be_written_is_kept_in_memory(create: CreateHarness) -> None:
+    harness = create()
+    path = harness.directory / "certificates" / NAME / "progress.json"
+    harness.ca.refusal = CLOSED
+    disk_full = contextlib.ExitStack()
+    harness.ca.lies["challenge"] = lambda _: disk_full.enter_context(full(path))  # while the order is in progress
+    harness.start(10 * MINUTE)
+    assert (harness.status["attempts"], len(harness.ca.failed)) == (1, 1)
+    disk_full.close()
+    harness.ca.lies.clear()
+    harness.network.pass_time(2 * MINUTE)
+    assert AcmeStore(harness.directory, print).progress([NAME]).slow >= 1
 
 
-def test_a_daemon_cannot_begin_over_a_directory_that_is_none(begin: Begin, tmp_path: Path) -> None:
+def test_a_client_cannot_start_on_a_path_that_is_not_a_directory(create: CreateHarness, tmp_path: Path) -> None:
     tmp_path.joinpath("acme").write_text("")
-    with pytest.raises(StoreError, match="cannot be kept"):
-        begin()
+    with pytest.raises(StoreError, match="cannot be stored"):
+        create()
 
 
-def test_the_status_is_json(begin: Begin) -> None:
-    assert json.loads(json.dumps(begin().start().status))["names"] == [NAME]
+def test_the_status_is_json(create: CreateHarness) -> None:
+    assert json.loads(json.dumps(create().start().status))["names"] == [NAME]

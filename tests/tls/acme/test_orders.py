@@ -1,6 +1,6 @@
-"""The client over CAs in memory: what pebble cannot be made to show.
+"""The client with CAs in memory, for behaviour that pebble cannot simulate.
 
-What orders come to, and when failed ones are tried again: the old certificate stays meanwhile.
+The outcome of orders, and when failed ones are retried while the old certificate stays in service.
 """
 
 import email.utils
@@ -11,70 +11,70 @@ from twisted.logger import LogEvent
 
 from facaded.tls.acme.schedule import DAY, HOUR, MINUTE, WEEK
 from facaded.tls.acme.settings import ChallengeKind
-from tests.tls.acme.memory import CLOSED, EPOCH, ERROR, NAME, Begin, Documented, mend, problem
+from tests.tls.acme.memory import CLOSED, EPOCH, ERROR, NAME, CreateHarness, Documented, problem, repair
 from tests.tls.acme.test_schedule import most_within
 
 
-def test_a_certificate_is_got_and_said(begin: Begin, log: list[str]) -> None:
-    serving = begin().start()
-    assert serving.certificate is not None
-    assert serving.certificate.names == (NAME,)
-    assert len(serving.changes) == 1
-    status = serving.status
+def test_a_certificate_is_obtained_and_logged(create: CreateHarness, log: list[str]) -> None:
+    harness = create().start()
+    assert harness.certificate is not None
+    assert harness.certificate.names == (NAME,)
+    assert len(harness.changes) == 1
+    status = harness.status
     assert (status["issuer"], status["error"], status["attempts"]) == ("ca CA", None, 0)
     assert status["not_after"] == pytest.approx(EPOCH + 90 * DAY, abs=60)
     assert status["next_renewal"] == pytest.approx(EPOCH + 59 * DAY, abs=DAY)
-    assert [line for line in log if line.startswith(f"{NAME}: a certificate of ca CA until 2027-04-15")]
+    assert [line for line in log if line.startswith(f"{NAME}: obtained a certificate from ca CA, expires 2027-04-15")]
 
 
-def test_a_contact_is_told_and_told_again_when_it_changes(begin: Begin) -> None:
-    serving = begin(email="ops@example.com").start()
-    assert serving.ca.last("account")["contact"] == ["mailto:ops@example.com"]
-    assert serving.ca.last("account")["termsOfServiceAgreed"] is True
-    serving.reconfigure(evolve(serving.settings, email="new@example.com"))
-    serving.acme.renew()
-    serving.network.pass_time(30)
-    assert serving.ca.last("account") == {"contact": ["mailto:new@example.com"]}
+def test_the_contact_is_sent_and_sent_again_when_it_changes(create: CreateHarness) -> None:
+    harness = create(email="ops@example.com").start()
+    assert harness.ca.last("account")["contact"] == ["mailto:ops@example.com"]
+    assert harness.ca.last("account")["termsOfServiceAgreed"] is True
+    harness.reconfigure(evolve(harness.settings, email="new@example.com"))
+    harness.acme.renew()
+    harness.network.pass_time(30)
+    assert harness.ca.last("account") == {"contact": ["mailto:new@example.com"]}
 
 
-def test_renewals_go_on_for_a_year(begin: Begin) -> None:
-    serving = begin().start()
-    serving.network.sleep(365 * DAY)
-    assert len(serving.ca.made) == 7
-    assert serving.certificate is not None
-    assert serving.certificate.life.ends > serving.network.now() + 29 * DAY
+def test_renewals_continue_for_a_year(create: CreateHarness) -> None:
+    harness = create().start()
+    harness.network.sleep(365 * DAY)
+    assert len(harness.ca.issued) == 7
+    assert harness.certificate is not None
+    assert harness.certificate.validity.end > harness.network.now() + 29 * DAY
 
 
 @pytest.mark.parametrize(
-    ("fault", "said", "wait"),
+    ("fault", "message", "wait"),
     [
         ("down", "connection refused", MINUTE),
-        ("503", "it answered 503", MINUTE),
-        ("503 later", "it answered 503", 2 * HOUR),
-        ("rate limit", "a limit of the CA is reached", 3 * HOUR),
-        ("rate limit until", "a limit of the CA is reached", 3 * HOUR),
-        ("refused", f"{NAME}: the CA gives no certificate for this name", 5 * MINUTE),
+        ("503", "HTTP status 503", MINUTE),
+        ("503 later", "HTTP status 503", 2 * HOUR),
+        ("rate limit", "rate-limited by the CA", 3 * HOUR),
+        ("rate limit until", "rate-limited by the CA", 3 * HOUR),
+        ("refused", f"{NAME}: the CA does not issue certificates for this name", 5 * MINUTE),
         ("closed", f"{NAME}: the CA could not reach port 443: open it, or use http-01", 5 * MINUTE),
-        ("mind", "made the order invalid", 5 * MINUTE),
-        ("never comes", "it answered 500", 5 * MINUTE),
+        ("invalid", "set the order to invalid", 5 * MINUTE),
+        ("download fails", "HTTP status 500", 5 * MINUTE),
         ("hangs", "time-out", MINUTE),
     ],
 )
-def test_a_failed_renewal_leaves_the_old_certificate_is_said_and_tried_again_on_schedule(
-    begin: Begin, fault: str, said: str, wait: float, log: list[str]
+def test_a_failed_renewal_keeps_the_old_certificate_is_logged_and_retried_on_schedule(
+    create: CreateHarness, fault: str, message: str, wait: float, log: list[str]
 ) -> None:
-    serving = begin().start()
-    old = serving.certificate
-    ca, now = serving.ca, serving.network.now
-    serving.network.sleep(57 * DAY)
+    harness = create().start()
+    old = harness.certificate
+    ca, now = harness.ca, harness.network.now
+    harness.network.sleep(57 * DAY)
     match fault:
         case "down":
             ca.down = True
         case "hangs":
             ca.hangs = True
         case "closed":
-            ca.refuse = CLOSED
-        case "mind":
+            ca.refusal = CLOSED
+        case "invalid":
             ca.invalid = True
         case "503":
             ca.faults["directory"] = 503, {}, b"<html>"
@@ -86,194 +86,198 @@ def test_a_failed_renewal_leaves_the_old_certificate_is_said_and_tried_again_on_
             ca.faults["order"] = problem(429, "rateLimited")
         case "refused":
             ca.faults["order"] = problem(403, "rejectedIdentifier", identifier={"type": "dns", "value": NAME})
-        case "never comes":
+        case "download fails":
             ca.faults["certificate"] = 500, {}, b""
-    while serving.status["error"] is None:
+    while harness.status["error"] is None:
         if fault == "rate limit until":
             date = email.utils.formatdate(now() + MINUTE + 3 * HOUR, usegmt=True)
             ca.faults["order"] = problem(429, "rateLimited", retry_after=date)
-        serving.network.pass_time(MINUTE)
+        harness.network.pass_time(MINUTE)
         assert now() < EPOCH + 61 * DAY
-    serving.network.pass_time(0)
-    status = serving.status
-    assert serving.certificate == old
-    assert said in status["error"]
+    harness.network.pass_time(0)
+    status = harness.status
+    assert harness.certificate == old
+    assert message in status["error"]
     assert status["attempts"] >= 1
     assert 0 < status["next_renewal"] - status["error_at"] <= wait * 1.11 + 65
     assert status["next_renewal"] - status["error_at"] >= wait - 65
-    assert [line for line in log if said in line and "tried again 20" in line]
-    mend(serving)
-    serving.network.pass_time(wait * 1.2 + 3 * MINUTE)
-    assert serving.certificate != old
-    assert serving.status["error"] is None
+    assert [line for line in log if message in line and "next attempt 20" in line]
+    repair(harness)
+    harness.network.pass_time(wait * 1.2 + 3 * MINUTE)
+    assert harness.certificate != old
+    assert harness.status["error"] is None
 
 
-def test_a_challenge_of_one_kind_is_tried_at_a_time_and_they_alternate(begin: Begin) -> None:
-    serving = begin()
-    serving.ca.refuse = CLOSED
-    serving.start(DAY / 2)
-    kinds = serving.shown.history
+def test_each_attempt_tries_one_kind_of_challenge_and_they_alternate(create: CreateHarness) -> None:
+    harness = create()
+    harness.ca.refusal = CLOSED
+    harness.start(DAY / 2)
+    kinds = harness.responder.history
     assert kinds[:4] == ["tls-alpn-01", "http-01", "tls-alpn-01", "http-01"]
-    assert len(kinds) == len(serving.ca.refused)
+    assert len(kinds) == len(harness.ca.failed)
 
 
-def test_the_kind_that_has_worked_is_the_first_at_the_renewal(begin: Begin) -> None:
-    serving = begin()
-    serving.ca.refuse = CLOSED
-    serving.start()
-    serving.ca.refuse = None
-    serving.network.pass_time(HOUR)
-    serving.network.sleep(61 * DAY)
-    assert serving.shown.history == ["tls-alpn-01", "http-01", "http-01"]
+def test_the_kind_of_challenge_that_worked_comes_first_at_the_renewal(create: CreateHarness) -> None:
+    harness = create()
+    harness.ca.refusal = CLOSED
+    harness.start()
+    harness.ca.refusal = None
+    harness.network.pass_time(HOUR)
+    harness.network.sleep(61 * DAY)
+    assert harness.responder.history == ["tls-alpn-01", "http-01", "http-01"]
 
 
-def test_the_kind_that_a_ca_offers_is_taken_whose_ever_turn_it_is(begin: Begin) -> None:
-    serving = begin()
-    serving.ca.kinds = ("http-01",)
-    assert serving.start().certificate is not None
-    assert serving.shown.history == ["http-01"]
+def test_the_only_kind_of_challenge_that_a_ca_offers_is_used(create: CreateHarness) -> None:
+    harness = create()
+    harness.ca.kinds = ("http-01",)
+    assert harness.start().certificate is not None
+    assert harness.responder.history == ["http-01"]
 
 
-def test_a_ca_that_offers_no_kind_that_may_be_used_is_said(begin: Begin) -> None:
-    serving = begin(challenges=(ChallengeKind.TLS_ALPN,))
-    serving.ca.kinds = ("dns-01",)
-    serving.start()
-    assert serving.error == f"{NAME}: the CA offers no challenge of tls-alpn-01: add another to tls.acme.challenges"
+def test_a_ca_without_a_usable_kind_of_challenge_is_reported(create: CreateHarness) -> None:
+    harness = create(challenges=(ChallengeKind.TLS_ALPN,))
+    harness.ca.kinds = ("dns-01",)
+    harness.start()
+    assert harness.error == f"{NAME}: the CA does not offer tls-alpn-01: add another kind to tls.acme.challenges"
 
 
 @pytest.mark.parametrize("fault", ["down", "closed", "rate limit"])
-def test_the_next_ca_is_asked_when_the_first_has_failed(begin: Begin, fault: str) -> None:
-    serving = begin("first", "second")
-    first = serving.network.authorities["first"]
+def test_the_second_ca_is_used_when_the_first_has_failed(create: CreateHarness, fault: str) -> None:
+    harness = create("first", "second")
+    first = harness.network.cas["first"]
     first.down = fault == "down"
-    first.refuse = CLOSED if fault == "closed" else None
+    first.refusal = CLOSED if fault == "closed" else None
     if fault == "rate limit":
         first.faults["order"] = problem(429, "rateLimited")
-    serving.start()
-    assert serving.status["issuer"] == "second CA"
-    assert serving.status["ca"] == "https://second.test/directory"
+    harness.start()
+    assert harness.status["issuer"] == "second CA"
+    assert harness.status["ca"] == "https://second.test/directory"
 
 
-def test_where_all_cas_fail_each_is_named(begin: Begin) -> None:
-    serving = begin("first", "second")
-    for ca in serving.network.authorities.values():
-        ca.refuse = CLOSED
-    serving.start()
-    assert serving.error.startswith(f"first.test: {NAME}: the CA could not reach port 443")
-    assert f"; second.test: {NAME}: the CA could not reach" in serving.error
+def test_the_error_names_each_ca_if_all_fail(create: CreateHarness) -> None:
+    harness = create("first", "second")
+    for ca in harness.network.cas.values():
+        ca.refusal = CLOSED
+    harness.start()
+    assert harness.error.startswith(f"first.test: {NAME}: the CA could not reach port 443")
+    assert f"; second.test: {NAME}: the CA could not reach" in harness.error
 
 
-def test_a_ca_under_a_rate_limit_is_not_asked_while_the_next_one_is(begin: Begin) -> None:
-    serving = begin("first", "second")
-    first, second = serving.network.authorities.values()
+def test_a_rate_limited_ca_is_skipped_while_the_next_one_is_used(create: CreateHarness) -> None:
+    harness = create("first", "second")
+    first, second = harness.network.cas.values()
     first.faults["order"] = problem(429, "rateLimited", retry_after=4 * 3600)
-    second.refuse = CLOSED
-    serving.start(3 * HOUR)
-    assert first.asked.count("order") == 1
-    assert second.asked.count("order") >= 5
-    serving.network.pass_time(2 * HOUR)
-    assert first.asked.count("order") == 2
+    second.refusal = CLOSED
+    harness.start(3 * HOUR)
+    assert first.requests.count("order") == 1
+    assert second.requests.count("order") >= 5
+    harness.network.pass_time(2 * HOUR)
+    assert first.requests.count("order") == 2
 
 
-def test_an_authorization_that_never_ends_is_given_up_and_counts_as_a_failed_one(begin: Begin) -> None:
-    serving = begin()
-    serving.ca.ponders = True
-    serving.start(299)
-    assert serving.status["error"] is None
-    serving.network.pass_time(2)
-    assert serving.status["error"] is not None
-    assert 50 < serving.ca.asked.count("authorization") < 70
-    assert serving.status["next_renewal"] - serving.status["error_at"] >= 5 * MINUTE
-    serving.network.pass_time(HOUR)
-    assert serving.shown.history[:2] == ["tls-alpn-01", "http-01"]
+def test_an_authorization_that_stays_pending_times_out_and_counts_as_failed(create: CreateHarness) -> None:
+    harness = create()
+    harness.ca.stalls = True
+    harness.start(299)
+    assert harness.status["error"] is None
+    harness.network.pass_time(2)
+    assert harness.status["error"] is not None
+    assert 50 < harness.ca.requests.count("authorization") < 70
+    assert harness.status["next_renewal"] - harness.status["error_at"] >= 5 * MINUTE
+    harness.network.pass_time(HOUR)
+    assert harness.responder.history[:2] == ["tls-alpn-01", "http-01"]
 
 
-def test_a_ca_that_is_ill_for_a_moment_does_not_cost_an_authorization(begin: Begin) -> None:
-    serving = begin()
-    serving.ca.ponders = True
-    serving.start(5)
-    serving.ca.ponders = False
-    serving.ca._orders["1"]["status"] = "ready"
-    serving.ca.faults["authorization"] = 503, {}, b""
-    serving.network.pass_time(10)
-    assert serving.status["error"] is None
-    serving.ca.faults.clear()
-    serving.network.pass_time(30)
-    assert serving.certificate is not None
+def test_a_brief_outage_of_a_ca_does_not_fail_an_authorization(create: CreateHarness) -> None:
+    harness = create()
+    harness.ca.stalls = True
+    harness.start(5)
+    harness.ca.stalls = False
+    harness.ca._orders["1"]["status"] = "ready"
+    harness.ca.faults["authorization"] = 503, {}, b""
+    harness.network.pass_time(10)
+    assert harness.status["error"] is None
+    harness.ca.faults.clear()
+    harness.network.pass_time(30)
+    assert harness.certificate is not None
 
 
-def test_a_ca_that_does_not_say_why_is_quoted_with_that(begin: Begin) -> None:
-    serving = begin()
-    serving.ca.refuse = CLOSED
-    serving.ca.lies["authorization"] = lambda it: [each.pop("error", None) for each in it["challenges"]]
-    serving.start()
-    assert serving.error == f"{NAME}: the CA does not believe that the name leads here, and does not say why"
+def test_an_authorization_refused_without_a_reason_is_reported(create: CreateHarness) -> None:
+    harness = create()
+    harness.ca.refusal = CLOSED
+    harness.ca.lies["authorization"] = lambda document: [
+        challenge.pop("error", None) for challenge in document["challenges"]
+    ]
+    harness.start()
+    assert harness.error == (
+        f"{NAME}: the CA did not validate the name and gave no reason: check that the name points to facaded"
+    )
 
 
-def test_an_error_of_our_own_is_tried_again_as_seldom_as_any_other(
-    begin: Begin, no_errors_are_logged: list[LogEvent]
+def test_an_internal_error_is_retried_as_rarely_as_any_other(
+    create: CreateHarness, no_errors_are_logged: list[LogEvent]
 ) -> None:
-    serving = begin()
-    serving.shown.broken = True
-    serving.start(4 * MINUTE)
-    assert serving.error == "an error of facaded's own: see its log, and report it"
-    assert serving.ca.asked.count("order") == 1
+    harness = create()
+    harness.responder.broken = True
+    harness.start(4 * MINUTE)
+    assert harness.error == "internal error in facaded: see its log, and report it"
+    assert harness.ca.requests.count("order") == 1
     assert len(no_errors_are_logged) == 1
     no_errors_are_logged.clear()
 
 
-@pytest.mark.parametrize("fault", ["closed", "never comes", "down", "flapping"])
-def test_a_ca_that_fails_for_thirty_days_sees_no_more_than_its_limits_allow(begin: Begin, fault: str) -> None:
-    serving = begin()
-    ca = serving.ca
-    ca.refuse = CLOSED if fault == "closed" else None
+@pytest.mark.parametrize("fault", ["closed", "download fails", "down", "flapping"])
+def test_thirty_days_of_failures_stay_within_the_limits_of_a_ca(create: CreateHarness, fault: str) -> None:
+    harness = create()
+    ca = harness.ca
+    ca.refusal = CLOSED if fault == "closed" else None
     ca.down = fault == "down"
-    if fault == "never comes":
+    if fault == "download fails":
         ca.faults["certificate"] = 404, {}, b""
-    serving.start()
+    harness.start()
     for hour in range(30 * 24):
         if fault == "flapping":
-            ca.refuse, ca.down = (CLOSED, False) if hour % 3 else (None, hour % 2 == 0)
+            ca.refusal, ca.down = (CLOSED, False) if hour % 3 else (None, hour % 2 == 0)
             ca.faults.update({"certificate": (500, {}, b"")}) if hour % 7 else ca.faults.clear()
-            serving.acme.renew()  # and an operator without patience
+            harness.acme.renew()  # an impatient operator
         if hour % 24 == 5:
-            serving.acme.stopService()
-            serving.restart()
-            serving.acme.startService()
-        serving.network.pass_time(HOUR)
-    assert most_within(ca.refused, HOUR) <= 5
-    assert most_within(ca.made, WEEK) <= 5
-    if fault != "never comes":
-        assert 100 < serving.network.requests < 5000, "it is tried for all this time"
-    mend(serving)
-    serving.network.sleep(8 * DAY if fault in ("never comes", "flapping") else 12 * HOUR)
-    assert serving.certificate is not None
+            harness.acme.stopService()
+            harness.restart()
+            harness.acme.startService()
+        harness.network.pass_time(HOUR)
+    assert most_within(ca.failed, HOUR) <= 5
+    assert most_within(ca.issued, WEEK) <= 5
+    if fault != "download fails":
+        assert 100 < harness.network.request_count < 5000, "the attempts continue all the time"
+    repair(harness)
+    harness.network.sleep(8 * DAY if fault in ("download fails", "flapping") else 12 * HOUR)
+    assert harness.certificate is not None
 
 
 @pytest.mark.parametrize(
-    ("place", "answer", "said"),
+    ("kind", "response", "message"),
     [
-        ("finalize", problem(403, "badCSR"), "the CA refuses the request's key or names"),
+        ("finalize", problem(403, "badCSR"), "the CA refuses the key or the names of the request"),
         ("look", (200, {}, {"status": "invalid", "error": {"type": f"{ERROR}caa"}}), "a CAA record forbids this CA"),
-        ("look", (200, {}, {"status": "valid"}), "cannot be right"),
+        ("look", (200, {}, {"status": "valid"}), "invalid response"),
     ],
 )
-def test_a_certificate_that_was_not_made_does_not_count_as_one(
-    begin: Begin, place: str, answer: Documented, said: str
+def test_a_refused_issuance_does_not_count_as_a_certificate(
+    create: CreateHarness, kind: str, response: Documented, message: str
 ) -> None:
-    serving = begin()
-    if isinstance(answer[2], dict) and "status" in answer[2] and place == "look":
-        rest = {"authorizations": ["https://ca.test/authorization/1-0"], "finalize": "https://ca.test/finalize/1"}
-        answer = (*answer[:2], {**rest, **answer[2]})
-    serving.ca.faults[place] = answer
-    serving.start(6 * HOUR)
-    assert said in serving.error
-    assert serving.ca.asked.count("order") >= 6, "three would be the limit of certificates that never came"
+    harness = create()
+    if isinstance(response[2], dict) and "status" in response[2] and kind == "look":
+        order = {"authorizations": ["https://ca.test/authorization/1-0"], "finalize": "https://ca.test/finalize/1"}
+        response = (*response[:2], {**order, **response[2]})
+    harness.ca.faults[kind] = response
+    harness.start(6 * HOUR)
+    assert message in harness.error
+    assert harness.ca.requests.count("order") >= 6, "the limit for certificates that were not received would be three"
 
 
-def test_an_authorization_that_is_no_good_from_the_beginning_is_said(begin: Begin) -> None:
-    serving = begin()
-    serving.ca.lies["authorization"] = lambda it: it.update(status="deactivated")
-    serving.start()
-    assert "the CA does not believe that the name leads here" in serving.error
-    assert "challenge" not in serving.ca.asked
+def test_an_authorization_that_is_deactivated_from_the_start_is_reported(create: CreateHarness) -> None:
+    harness = create()
+    harness.ca.lies["authorization"] = lambda document: document.update(status="deactivated")
+    harness.start()
+    assert "the CA did not validate the name" in harness.error
+    assert "challenge" not in harness.ca.requests

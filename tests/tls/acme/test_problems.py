@@ -1,4 +1,4 @@
-"""What a CA says is wrong, as an operator reads it."""
+"""The problems that a CA reports, as messages for an operator."""
 
 import json
 
@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facaded.tls.acme.problems import PREFIX, ProblemDocument, parse, read, sentence
+from facaded.tls.acme.problems import PREFIX, ProblemDocument, describe, parse, read
 from facaded.tls.acme.settings import ChallengeKind
 
 NAME = "docker.example.com"
 
 
 @pytest.mark.parametrize(
-    ("problem", "kind", "said"),
+    ("problem", "kind", "message"),
     [
         (
             ProblemDocument("connection"),
@@ -28,33 +28,37 @@ NAME = "docker.example.com"
         (
             ProblemDocument("unauthorized"),
             ChallengeKind.HTTP,
-            f"{NAME}: the CA did not get facaded's answer on port 80: let that port of every address of the name lead "
-            "to facaded, or use tls-alpn-01",
+            f"{NAME}: the CA did not get facaded's answer on port 80: route that port to facaded for every address of "
+            "the name, or use tls-alpn-01",
         ),
         (
             ProblemDocument("tls"),
             ChallengeKind.TLS_ALPN,
-            f"{NAME}: the CA reached port 443, but TLS failed: let no proxy end TLS before facaded, or use http-01",
+            f"{NAME}: the CA reached port 443, but TLS failed: remove any proxy that ends TLS before facaded, or use "
+            "http-01",
         ),
         (
             ProblemDocument("tls"),
             ChallengeKind.HTTP,
-            f"{NAME}: the CA was sent on to a port where TLS fails: let port 80 lead to facaded itself",
+            f"{NAME}: the CA was redirected to a port where TLS fails: route port 80 to facaded",
         ),
         (
             ProblemDocument("dns", "NXDOMAIN"),
             ChallengeKind.HTTP,
-            f"{NAME}: the CA finds no address: publish an A or AAAA record that leads here, and see that its name "
-            "servers answer (the CA says: NXDOMAIN)",
+            f"{NAME}: the CA found no address: publish an A or AAAA record that points to facaded, and check that the "
+            "name servers answer (the CA says: NXDOMAIN)",
         ),
-        (ProblemDocument("unauthorized"), None, f"{NAME}: the CA does not allow it to facaded's account"),
-        (ProblemDocument("somethingNew", "hm"), None, f"{NAME}: the CA refuses (somethingNew) (the CA says: hm)"),
-        (ProblemDocument("", "hm"), None, f"{NAME}: the CA refuses (the CA says: hm)"),
+        (ProblemDocument("unauthorized"), None, f"{NAME}: the CA does not allow this to facaded's account: ask the CA"),
+        (
+            ProblemDocument("somethingNew", "hm"),
+            None,
+            f"{NAME}: the CA refuses the request (somethingNew) (the CA says: hm)",
+        ),
+        (ProblemDocument("", "hm"), None, f"{NAME}: the CA refuses the request (the CA says: hm)"),
         (
             ProblemDocument("userActionRequired", instance="https://ca.test/terms"),
             None,
-            f"{NAME}: the CA wants something done by hand first, mostly that its new terms are agreed to "
-            "(https://ca.test/terms)",
+            f"{NAME}: the CA requires an action by you first, usually to agree to new terms (https://ca.test/terms)",
         ),
         (
             ProblemDocument(
@@ -66,20 +70,22 @@ NAME = "docker.example.com"
         ),
     ],
 )
-def test_a_problem_is_a_sentence_with_a_remedy(problem: ProblemDocument, kind: ChallengeKind | None, said: str) -> None:
-    assert sentence(problem, NAME, kind) == said
+def test_a_problem_becomes_a_message_with_a_remedy(
+    problem: ProblemDocument, kind: ChallengeKind | None, message: str
+) -> None:
+    assert describe(problem, NAME, kind) == message
 
 
 def test_a_document_is_read() -> None:
-    part = {"type": f"{PREFIX}caa", "detail": "d", "identifier": {"type": "dns", "value": "a.test"}}
-    document = {"type": f"{PREFIX}compound", "detail": "several", "subproblems": [part, "nothing", None]}
-    found = parse(json.dumps(document).encode(), 403)
-    assert found == ProblemDocument("compound", "several", None, (ProblemDocument("caa", "d", "a.test"),))
+    subproblem = {"type": f"{PREFIX}caa", "detail": "d", "identifier": {"type": "dns", "value": "a.test"}}
+    document = {"type": f"{PREFIX}compound", "detail": "several", "subproblems": [subproblem, "nothing", None]}
+    problem = parse(json.dumps(document).encode(), 403)
+    assert problem == ProblemDocument("compound", "several", None, (ProblemDocument("caa", "d", "a.test"),))
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"null", b"\xff", b"[" * 100_000])
-def test_what_is_no_problem_document_says_its_status(body: bytes) -> None:
-    assert sentence(parse(body, 502)) == "the CA refuses (the CA says: it answered 502 without a reason)"
+def test_a_body_without_a_problem_document_is_described_by_its_status(body: bytes) -> None:
+    assert describe(parse(body, 502)) == ("the CA refuses the request (the CA says: HTTP status 502 without a reason)")
 
 
 JSON = st.recursive(
@@ -91,10 +97,10 @@ KEYS = st.sampled_from(["type", "detail", "identifier", "subproblems", "instance
 
 
 @given(st.dictionaries(KEYS, JSON | st.lists(st.dictionaries(KEYS, JSON))), st.sampled_from([None, *ChallengeKind]))
-def test_whatever_a_ca_sends_makes_one_line_of_bounded_length(document: object, kind: ChallengeKind | None) -> None:
+def test_any_problem_becomes_one_line_of_bounded_length(document: object, kind: ChallengeKind | None) -> None:
     problem = read(document)
     assert problem is not None
-    said = sentence(problem, NAME, kind)
-    assert said
-    assert said.isprintable()
-    assert len(said) < 12_000
+    message = describe(problem, NAME, kind)
+    assert message
+    assert message.isprintable()
+    assert len(message) < 12_000

@@ -1,244 +1,250 @@
-"""Starts, stops, other settings and other daemons on the same directory."""
+"""Starts, stops, new settings, and other daemons on the same directory."""
 
 import shutil
 
 import pytest
 from attrs import evolve
 
-from facaded.tls.acme.schedule import DAY, FAILURES_AN_HOUR, HOUR, MINUTE, Stage
+from facaded.tls.acme.schedule import DAY, FAILURES_AN_HOUR, HOUR, MINUTE, OrderStage
 from facaded.tls.acme.store import AcmeStore, StoreError
-from tests.tls.acme.memory import CLOSED, NAME, Begin, Serving
+from tests.tls.acme.memory import CLOSED, NAME, AcmeHarness, CreateHarness
 
 
-def test_a_valid_certificate_is_used_at_once_after_a_restart_without_asking_anybody(begin: Begin) -> None:
-    serving = begin().start()
-    old, asked = serving.certificate, len(serving.ca.asked)
-    serving.acme.stopService()
-    serving.restart()
-    assert serving.certificate == old
-    serving.start()
-    assert serving.ca.asked[asked:] == ["directory"], "for renewal information"
+def test_a_valid_certificate_is_used_after_a_restart_without_an_order(create: CreateHarness) -> None:
+    harness = create().start()
+    old, before = harness.certificate, len(harness.ca.requests)
+    harness.acme.stopService()
+    harness.restart()
+    assert harness.certificate == old
+    harness.start()
+    assert harness.ca.requests[before:] == ["directory"], "for renewal information"
 
 
-def test_waits_outlive_a_restart(begin: Begin) -> None:
-    serving = begin()
-    serving.ca.refuse = CLOSED
-    serving.start()
-    before = serving.status
-    serving.acme.stopService()
-    serving.restart()
-    assert serving.status == before
-    serving.start(4 * MINUTE)
-    assert len(serving.ca.refused) == 1
+def test_waits_survive_a_restart(create: CreateHarness) -> None:
+    harness = create()
+    harness.ca.refusal = CLOSED
+    harness.start()
+    before = harness.status
+    harness.acme.stopService()
+    harness.restart()
+    assert harness.status == before
+    harness.start(4 * MINUTE)
+    assert len(harness.ca.failed) == 1
 
 
-def test_an_order_that_a_stop_interrupts_is_begun_anew_at_the_next_start(begin: Begin) -> None:
-    serving = begin()
-    serving.ca.hangs = True
-    serving.start(1)
-    stopped = serving.acme.stopService()
+def test_an_order_that_a_stop_interrupted_is_repeated_at_the_next_start(create: CreateHarness) -> None:
+    harness = create()
+    harness.ca.hangs = True
+    harness.start(1)
+    stopped = harness.acme.stopService()
     assert stopped is not None
-    serving.network.settle()
+    harness.network.settle()
     assert stopped.called
-    assert serving.network.clock.getDelayedCalls() == []
-    serving.ca.hangs = False
-    serving.restart()
-    assert serving.status["error"] is None
-    assert serving.start(30).certificate is None, "whoever restarts again and again must not hammer a CA"
-    serving.network.pass_time(60)
-    assert serving.certificate is not None
+    assert harness.network.clock.getDelayedCalls() == []
+    harness.ca.hangs = False
+    harness.restart()
+    assert harness.status["error"] is None
+    assert harness.start(30).certificate is None, "repeated restarts must not flood a CA"
+    harness.network.pass_time(60)
+    assert harness.certificate is not None
 
 
-def test_restarts_in_the_middle_of_authorizations_stay_within_the_limits(begin: Begin) -> None:
-    serving = begin()
-    serving.ca.ponders = True
+def test_restarts_during_authorizations_stay_within_the_limits(create: CreateHarness) -> None:
+    harness = create()
+    harness.ca.stalls = True
     for _ in range(50):
-        serving.start(61)
-        serving.acme.stopService()
-        serving.network.settle()
-        assert serving.shown.alpn == {}
-        serving.restart()
-    assert serving.ca.asked.count("order") == 5
+        harness.start(61)
+        harness.acme.stopService()
+        harness.network.settle()
+        assert harness.responder.alpn == {}
+        harness.restart()
+    assert harness.ca.requests.count("order") == 5
 
 
-def stuck(serving: Serving, stage: Stage) -> None:
-    """The CA lets an order come to this stage, and not to an end."""
-    serving.ca.ponders = stage is Stage.AUTHORIZING
-    if stage is Stage.MADE:
-        serving.ca.lies["look"] = lambda it: it.update(status="processing") if "certificate" in it else None
+def stall_at(harness: AcmeHarness, stage: OrderStage) -> None:
+    """Make the CA stall an order at this stage."""
+    harness.ca.stalls = stage is OrderStage.AUTHORIZING
+    if stage is OrderStage.ISSUED:
+        harness.ca.lies["look"] = lambda document: (
+            document.update(status="processing") if "certificate" in document else None
+        )
 
 
-def kill(serving: Serving) -> None:
-    """A new service on what the old one has left on the disk so far: nothing that it does as it stops is seen."""
-    left = serving.directory.with_name(serving.directory.name + "x")
-    shutil.copytree(serving.directory, left)
-    serving.directory = left
-    serving.acme.stopService()
-    serving.network.settle()
-    serving.restart()
+def kill(harness: AcmeHarness) -> None:
+    """Start a new client on a copy of the directory, so that it does not see what the old one writes when it stops."""
+    copy = harness.directory.with_name(harness.directory.name + "x")
+    shutil.copytree(harness.directory, copy)
+    harness.directory = copy
+    harness.acme.stopService()
+    harness.network.settle()
+    harness.restart()
 
 
 @pytest.mark.parametrize("end", ["stop", "kill", "reload"])
-@pytest.mark.parametrize(("stage", "limit"), [(Stage.AUTHORIZING, 5), (Stage.MADE, 3)])
-def test_orders_that_are_interrupted_stay_within_the_limits(begin: Begin, end: str, stage: Stage, limit: int) -> None:
-    serving = begin()
-    stuck(serving, stage)
-    serving.start(2)
+@pytest.mark.parametrize(("stage", "limit"), [(OrderStage.AUTHORIZING, 5), (OrderStage.ISSUED, 3)])
+def test_interrupted_orders_stay_within_the_limits(
+    create: CreateHarness, end: str, stage: OrderStage, limit: int
+) -> None:
+    harness = create()
+    stall_at(harness, stage)
+    harness.start(2)
     for count in range(12):
         match end:
             case "stop":
-                serving.acme.stopService()
-                serving.network.settle()
-                serving.restart()
-                serving.acme.startService()
+                harness.acme.stopService()
+                harness.network.settle()
+                harness.restart()
+                harness.acme.startService()
             case "kill":
-                kill(serving)
-                serving.acme.startService()
+                kill(harness)
+                harness.acme.startService()
             case "reload":
-                serving.reconfigure(evolve(serving.settings, email=f"{count}@example.com"))
-        serving.network.pass_time(63)
-    assert serving.ca.asked.count("challenge" if stage is Stage.AUTHORIZING else "finalize") == limit
-    assert serving.status["next_renewal"] > serving.network.now() + 40 * MINUTE
+                harness.reconfigure(evolve(harness.settings, email=f"{count}@example.com"))
+        harness.network.pass_time(63)
+    assert harness.ca.requests.count("challenge" if stage is OrderStage.AUTHORIZING else "finalize") == limit
+    assert harness.status["next_renewal"] > harness.network.now() + 40 * MINUTE
 
 
-def test_what_was_taken_down_before_an_order_is_taken_back_when_it_ends_well(begin: Begin) -> None:
-    serving = begin().start()
-    progress = AcmeStore(serving.directory, print).progress([NAME])
+def test_events_saved_in_advance_are_dropped_when_the_order_succeeds(create: CreateHarness) -> None:
+    harness = create().start()
+    progress = AcmeStore(harness.directory, print).progress([NAME])
     assert (progress.failed, progress.extras) == ({}, {})
 
 
-def test_what_the_first_ca_has_refused_counts_though_the_second_gives_a_certificate(begin: Begin) -> None:
-    serving = begin("first", "second")
-    serving.network.authorities["first"].refuse = CLOSED
-    serving.start()
-    assert serving.certificate is not None
-    assert list(AcmeStore(serving.directory, print).progress([NAME]).failed) == ["https://first.test/directory"]
+def test_a_failure_at_the_first_ca_counts_although_the_second_issues_a_certificate(create: CreateHarness) -> None:
+    harness = create("first", "second")
+    harness.network.cas["first"].refusal = CLOSED
+    harness.start()
+    assert harness.certificate is not None
+    assert list(AcmeStore(harness.directory, print).progress([NAME]).failed) == ["https://first.test/directory"]
 
 
-def test_an_order_of_which_a_killed_daemon_has_left_nothing_is_not_begun_at_once(begin: Begin) -> None:
-    serving = begin()
-    serving.ca.hangs = True
-    serving.start(1)
-    serving.restart()  # without a stop
-    assert serving.status["next_renewal"] == pytest.approx(serving.network.now() + 59, abs=2)
+def test_an_order_of_a_killed_daemon_is_not_repeated_immediately(create: CreateHarness) -> None:
+    harness = create()
+    harness.ca.hangs = True
+    harness.start(1)
+    harness.restart()  # without a stop
+    assert harness.status["next_renewal"] == pytest.approx(harness.network.now() + 59, abs=2)
 
 
-def test_other_settings_are_adopted_and_what_is_still_wanted_is_kept(begin: Begin) -> None:
-    serving = begin().start()
-    old = serving.certificate
-    more = ((NAME,), ("b.example.com",))
-    serving.reconfigure(evolve(serving.settings, domains=more))
-    assert serving.certificate == old
-    serving.network.pass_time(30)
-    assert serving.acme.current()[NAME,] == old
-    assert serving.acme.current()["b.example.com",].names == ("b.example.com",)
+def test_new_settings_are_applied_and_keep_their_certificates(create: CreateHarness) -> None:
+    harness = create().start()
+    old = harness.certificate
+    domains = ((NAME,), ("b.example.com",))
+    harness.reconfigure(evolve(harness.settings, domains=domains))
+    assert harness.certificate == old
+    harness.network.pass_time(30)
+    assert harness.acme.current()[NAME,] == old
+    assert harness.acme.current()["b.example.com",].names == ("b.example.com",)
 
 
-def test_an_operator_who_renews_too_often_is_told_until_when(begin: Begin) -> None:
-    serving = begin().start()
+def test_an_operator_who_renews_too_often_gets_the_earliest_time(create: CreateHarness) -> None:
+    harness = create().start()
     for _ in range(3):
-        assert serving.acme.renew() == ()
-        serving.network.pass_time(MINUTE)
-    assert len(serving.ca.made) == 4
-    assert serving.acme.renew() == (f"{NAME}: the CA's limits allow no attempt before 2027-01-22 08:00 UTC",)
-    serving.network.pass_time(MINUTE)
-    assert len(serving.ca.made) == 4
+        assert harness.acme.renew() == ()
+        harness.network.pass_time(MINUTE)
+    assert len(harness.ca.issued) == 4
+    assert harness.acme.renew() == (f"{NAME}: the CA's limits allow no attempt before 2027-01-22 08:00 UTC",)
+    harness.network.pass_time(MINUTE)
+    assert len(harness.ca.issued) == 4
 
 
-def test_two_daemons_on_one_directory_share_certificates_and_waits(begin: Begin, log: list[str]) -> None:
-    serving = begin().start()
-    one = serving.acme
-    serving.restart()
-    serving.start()
-    one.renew()
-    serving.network.pass_time(2 * MINUTE)
-    assert len(serving.ca.made) == 2
-    assert serving.certificate == one.current()[NAME,]
+def test_two_daemons_on_one_directory_share_certificates_and_waits(create: CreateHarness, log: list[str]) -> None:
+    harness = create().start()
+    first = harness.acme
+    harness.restart()
+    harness.start()
+    first.renew()
+    harness.network.pass_time(2 * MINUTE)
+    assert len(harness.ca.issued) == 2
+    assert harness.certificate == first.current()[NAME,]
     assert [line for line in log if line == f"{NAME}: another daemon has renewed the certificate"]
-    serving.network.sleep(70 * DAY)
-    assert len(serving.ca.made) == 3
-    assert serving.certificate == one.current()[NAME,]
-    one.stopService()
+    harness.network.sleep(70 * DAY)
+    assert len(harness.ca.issued) == 3
+    assert harness.certificate == first.current()[NAME,]
+    first.stopService()
 
 
-def test_two_daemons_whose_operators_renew_again_and_again_stay_within_the_limits_of_one(begin: Begin) -> None:
-    serving = begin()
-    serving.ca.refuse = CLOSED
-    serving.start()
-    one = serving.acme
-    serving.restart()
-    serving.start()
+def test_two_daemons_that_renew_repeatedly_stay_within_the_limits_of_one(create: CreateHarness) -> None:
+    harness = create()
+    harness.ca.refusal = CLOSED
+    harness.start()
+    first = harness.acme
+    harness.restart()
+    harness.start()
     for _ in range(20):
-        for acme in (one, serving.acme):
+        for acme in (first, harness.acme):
             acme.renew()
-            serving.network.pass_time(MINUTE / 2)
-    assert len(serving.ca.refused) == FAILURES_AN_HOUR
-    one.stopService()
+            harness.network.pass_time(MINUTE / 2)
+    assert len(harness.ca.failed) == FAILURES_AN_HOUR
+    first.stopService()
 
 
-def test_an_order_waits_while_another_daemon_is_at_it(begin: Begin, log: list[str]) -> None:
-    serving = begin()
-    with AcmeStore(serving.directory, log.append).locked() as alone:
-        assert alone
-        serving.start()
-        assert serving.error == "another daemon with the same state.directory is ordering certificates"
-        assert serving.ca.asked == []
-    serving.network.pass_time(30)
-    assert serving.certificate is not None
-    assert serving.status["error"] is None
+def test_an_order_waits_while_another_daemon_is_ordering(create: CreateHarness, log: list[str]) -> None:
+    harness = create()
+    with AcmeStore(harness.directory, log.append).locked() as has_lock:
+        assert has_lock
+        harness.start()
+        assert harness.error == "another daemon with the same state.directory is ordering certificates"
+        assert harness.ca.requests == []
+    harness.network.pass_time(30)
+    assert harness.certificate is not None
+    assert harness.status["error"] is None
 
 
-def test_a_certificate_of_a_ca_that_is_not_wanted_any_more_is_replaced_at_once(begin: Begin) -> None:
-    serving = begin("staging", "production")
-    staging, production = serving.settings.cas
-    serving.reconfigure(evolve(serving.settings, cas=(staging,)))
-    serving.start()
-    assert serving.status["issuer"] == "staging CA"
-    serving.reconfigure(evolve(serving.settings, cas=(production,)))
-    assert serving.certificate is not None
-    serving.network.pass_time(30)
-    assert serving.status["issuer"] == "production CA"
+def test_a_certificate_of_a_ca_that_was_removed_is_replaced_immediately(create: CreateHarness) -> None:
+    harness = create("staging", "production")
+    staging, production = harness.settings.cas
+    harness.reconfigure(evolve(harness.settings, cas=(staging,)))
+    harness.start()
+    assert harness.status["issuer"] == "staging CA"
+    harness.reconfigure(evolve(harness.settings, cas=(production,)))
+    assert harness.certificate is not None
+    harness.network.pass_time(30)
+    assert harness.status["issuer"] == "production CA"
 
 
-def test_going_back_and_forth_between_cas_stays_within_the_limits(begin: Begin) -> None:
-    serving = begin("first", "second").start()
+def test_switching_between_cas_repeatedly_stays_within_the_limits(create: CreateHarness) -> None:
+    harness = create("first", "second").start()
     for count in range(12):
-        serving.reconfigure(evolve(serving.settings, cas=(serving.settings.cas[count % 2 - 1],)))
-        serving.network.pass_time(70)
-    assert [len(ca.made) for ca in serving.network.authorities.values()] == [4, 3], "the first without a limit"
+        harness.reconfigure(evolve(harness.settings, cas=(harness.settings.cas[count % 2 - 1],)))
+        harness.network.pass_time(70)
+    assert [len(ca.issued) for ca in harness.network.cas.values()] == [4, 3], (
+        "the first certificate counts against no limit"
+    )
 
 
-def test_failures_count_for_a_name_in_whatever_entry_it_is(begin: Begin) -> None:
-    serving = begin()
-    serving.ca.refuse = CLOSED
-    serving.start()
+def test_failures_count_for_a_name_whichever_entry_has_it(create: CreateHarness) -> None:
+    harness = create()
+    harness.ca.refusal = CLOSED
+    harness.start()
     for count in range(12):
-        serving.reconfigure(evolve(serving.settings, domains=((NAME, f"{count}.example.com"),)))
-        serving.network.pass_time(70)
-    assert serving.ca.asked.count("order") == FAILURES_AN_HOUR
+        harness.reconfigure(evolve(harness.settings, domains=((NAME, f"{count}.example.com"),)))
+        harness.network.pass_time(70)
+    assert harness.ca.requests.count("order") == FAILURES_AN_HOUR
 
 
-def test_other_settings_change_nothing_while_they_are_prepared(begin: Begin) -> None:
-    serving = begin().start()
-    before, requests = serving.status, serving.network.requests
-    prepared = serving.acme.prepare(evolve(serving.settings, domains=(("b.example.com",), (NAME,))))
-    serving.network.pass_time(10)
-    assert (serving.status, len(serving.acme.status())) == (before, 1)
-    assert serving.network.requests == requests
-    serving.acme.reconfigure(prepared)
-    assert [each.names for each in serving.acme.status()] == [("b.example.com",), (NAME,)]
-    serving.network.pass_time(30)
-    assert len(serving.acme.current()) == 2
+def test_preparing_new_settings_changes_nothing(create: CreateHarness) -> None:
+    harness = create().start()
+    before, requests = harness.status, harness.network.request_count
+    prepared = harness.acme.prepare(evolve(harness.settings, domains=(("b.example.com",), (NAME,))))
+    harness.network.pass_time(10)
+    assert (harness.status, len(harness.acme.status())) == (before, 1)
+    assert harness.network.request_count == requests
+    harness.acme.reconfigure(prepared)
+    assert [status.names for status in harness.acme.status()] == [("b.example.com",), (NAME,)]
+    harness.network.pass_time(30)
+    assert len(harness.acme.current()) == 2
 
 
-def test_settings_that_cannot_be_prepared_change_nothing(begin: Begin) -> None:
-    serving = begin().start()
-    before = serving.status
-    place = serving.directory / "certificates" / "b.example.com" / "certificate.pem"
-    place.mkdir(parents=True)  # even root cannot read that
-    with pytest.raises(StoreError, match="cannot be kept"):
-        serving.acme.prepare(evolve(serving.settings, domains=((NAME,), ("b.example.com",))))
-    assert (serving.status, len(serving.acme.status())) == (before, 1)
-    serving.network.pass_time(HOUR)
-    assert len(serving.ca.made) == 1
-    place.rmdir()
+def test_settings_that_cannot_be_prepared_change_nothing(create: CreateHarness) -> None:
+    harness = create().start()
+    before = harness.status
+    path = harness.directory / "certificates" / "b.example.com" / "certificate.pem"
+    path.mkdir(parents=True)  # not even root can read a directory as a file
+    with pytest.raises(StoreError, match="cannot be stored"):
+        harness.acme.prepare(evolve(harness.settings, domains=((NAME,), ("b.example.com",))))
+    assert (harness.status, len(harness.acme.status())) == (before, 1)
+    harness.network.pass_time(HOUR)
+    assert len(harness.ca.issued) == 1
+    path.rmdir()

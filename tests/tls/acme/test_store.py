@@ -1,4 +1,4 @@
-"""What is kept: whole, for its owner alone from the first byte, and never overwritten when it cannot be read."""
+"""Files are replaced atomically, accessible to their owner only, and never overwritten if their content is invalid."""
 
 import contextlib
 import json
@@ -15,9 +15,9 @@ import pytest
 from attrs import evolve
 
 from facaded.tls.acme.keys import AccountKey
-from facaded.tls.acme.schedule import Failure, OrderProgress, Stage, failed, succeeded
+from facaded.tls.acme.schedule import OrderFailure, OrderProgress, OrderStage, fail, succeed
 from facaded.tls.acme.store import Account, AcmeStore, StoreError
-from tests.tls.acme.memory import EPOCH, NAME, Serving
+from tests.tls.acme.memory import EPOCH, NAME, AcmeHarness
 
 CA = "https://ca.test/directory"
 
@@ -32,47 +32,49 @@ def store(tmp_path: Path, warnings: list[str]) -> AcmeStore:
     return AcmeStore(tmp_path / "state" / "acme", warnings.append)
 
 
-def test_an_account_is_kept(store: AcmeStore) -> None:
+def test_an_account_is_stored(store: AcmeStore) -> None:
     assert store.account(CA) is None
     account = Account(AccountKey.generate(), "https://ca.test/account/1", "mailto:ops@example.com")
-    store.keep_account(CA, account)
-    kept = store.account(CA)
-    assert kept is not None
-    assert (kept.url, kept.contact, kept.key.pem()) == (account.url, account.contact, account.key.pem())
-    assert store.account("https://ca.test/other") is None, "each CA by its directory"
+    store.save_account(CA, account)
+    stored = store.account(CA)
+    assert stored is not None
+    assert (stored.url, stored.contact, stored.key.pem()) == (account.url, account.contact, account.key.pem())
+    assert store.account("https://ca.test/other") is None, "each CA has its own account"
 
 
-def test_progress_is_kept(store: AcmeStore) -> None:
+def test_progress_is_stored(store: AcmeStore) -> None:
     assert store.progress([NAME]) == OrderProgress()
-    failures = [Failure(CA, "no", Stage.AUTHORIZING, 3600), Failure(CA, "neither", Stage.MADE)]
-    progress = evolve(failed(OrderProgress(), failures, EPOCH, 0.5), by_hand=True)
-    store.keep_progress([NAME], progress)
+    failures = [OrderFailure(CA, "no", OrderStage.AUTHORIZING, 3600), OrderFailure(CA, "neither", OrderStage.ISSUED)]
+    progress = evolve(fail(OrderProgress(), failures, EPOCH, 0.5), by_hand=True)
+    store.save_progress([NAME], progress)
     assert store.progress([NAME]) == progress
-    store.keep_progress([NAME], succeeded(progress, CA, EPOCH, extra=True))
-    assert store.progress([NAME]) == succeeded(progress, CA, EPOCH, extra=True)
+    store.save_progress([NAME], succeed(progress, CA, EPOCH, extra=True))
+    assert store.progress([NAME]) == succeed(progress, CA, EPOCH, extra=True)
 
 
-def test_certificates_are_kept_by_all_their_names_in_any_order(tmp_path: Path, store: AcmeStore) -> None:
-    serving = Serving.begin(tmp_path, domains=(("b.test", "a.test"),)).start()
-    certificate = serving.acme.current()["b.test", "a.test"]
-    serving.acme.stopService()
-    store.keep_certificate(["b.test", "a.test"], certificate)
+def test_certificates_are_stored_by_all_their_names_in_any_order(tmp_path: Path, store: AcmeStore) -> None:
+    harness = AcmeHarness.create(tmp_path, domains=(("b.test", "a.test"),)).start()
+    certificate = harness.acme.current()["b.test", "a.test"]
+    harness.acme.stopService()
+    store.save_certificate(["b.test", "a.test"], certificate)
     assert store.certificate(["a.test", "b.test"]) == certificate
     assert store.certificate(["a.test"]) is None
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"slow": -1}', "\x00", "[" * 100_000])
-def test_progress_that_cannot_be_read_is_set_aside_and_never_overwritten(
+def test_invalid_progress_is_renamed_and_never_overwritten(
     tmp_path: Path, store: AcmeStore, warnings: list[str], text: str
 ) -> None:
-    store.keep_progress([NAME], OrderProgress())
+    store.save_progress([NAME], OrderProgress())
     path = next(tmp_path.rglob("progress.json"))
     for count in range(3):
         path.write_text(text)
         assert store.progress([NAME]) == OrderProgress()
         assert not path.exists()
         assert len(warnings) == count + 1
-        assert [each.read_text() for each in path.parent.glob("progress.json.unreadable-*")] == [text] * (count + 1)
+        assert [renamed.read_text() for renamed in path.parent.glob("progress.json.unreadable-*")] == [text] * (
+            count + 1
+        )
 
 
 @pytest.mark.parametrize(
@@ -90,10 +92,10 @@ def test_progress_that_cannot_be_read_is_set_aside_and_never_overwritten(
         ("extras", {CA: "x"}),
     ],
 )
-def test_progress_that_makes_no_sense_is_not_believed(
+def test_progress_with_an_invalid_field_is_ignored(
     tmp_path: Path, store: AcmeStore, warnings: list[str], field: str, value: object
 ) -> None:
-    store.keep_progress([NAME], OrderProgress())
+    store.save_progress([NAME], OrderProgress())
     path = next(tmp_path.rglob("progress.json"))
     path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
     assert store.progress([NAME]) == OrderProgress()
@@ -101,84 +103,82 @@ def test_progress_that_makes_no_sense_is_not_believed(
 
 
 @pytest.mark.parametrize("text", ["", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"])
-def test_a_key_that_cannot_be_read_is_set_aside_and_a_new_account_made(
-    tmp_path: Path, store: AcmeStore, warnings: list[str], text: str
-) -> None:
-    store.keep_account(CA, Account(AccountKey.generate(), "https://ca.test/account/1"))
+def test_an_invalid_key_is_renamed(tmp_path: Path, store: AcmeStore, warnings: list[str], text: str) -> None:
+    store.save_account(CA, Account(AccountKey.generate(), "https://ca.test/account/1"))
     next(tmp_path.rglob("account.pem")).write_text(text)
     assert store.account(CA) is None
     assert len(warnings) == 1
-    assert [each.read_text() for each in tmp_path.rglob("account.pem.unreadable-*")] == [text]
+    assert [renamed.read_text() for renamed in tmp_path.rglob("account.pem.unreadable-*")] == [text]
 
 
-def test_long_names_that_begin_alike_have_each_a_place(store: AcmeStore) -> None:
-    begin = ".".join(each * 60 for each in "abcd")
-    store.keep_progress([f"{begin}.one.test"], OrderProgress(slow=1))
-    assert store.progress([f"{begin}.two.test"]) == OrderProgress()
+def test_long_names_with_a_common_start_have_separate_directories(store: AcmeStore) -> None:
+    start = ".".join(letter * 60 for letter in "abcd")
+    store.save_progress([f"{start}.one.test"], OrderProgress(slow=1))
+    assert store.progress([f"{start}.two.test"]) == OrderProgress()
 
 
-def test_what_cannot_be_read_for_want_of_open_files_is_not_set_aside(
+def test_files_that_cannot_be_opened_because_of_the_limit_stay_in_place(
     tmp_path: Path, store: AcmeStore, warnings: list[str]
 ) -> None:
-    serving = Serving.begin(tmp_path / "state").start()
-    uses: list[Callable[[], object]] = [
+    harness = AcmeHarness.create(tmp_path / "state").start()
+    reads: list[Callable[[], object]] = [
         lambda: store.certificate([NAME]),
         lambda: store.progress([NAME]),
         lambda: store.account(CA),
     ]
-    before = sorted(serving.directory.rglob("*"))
+    before = sorted(harness.directory.rglob("*"))
     with no_more_files():
-        for use in uses:
+        for read in reads:
             with pytest.raises(StoreError, match="Too many open files"):
-                use()
-        serving.network.pass_time(60)
-        assert serving.certificate is not None
-    assert sorted(serving.directory.rglob("*")) == before
-    assert all(use() is not None for use in uses)
+                read()
+        harness.network.pass_time(60)
+        assert harness.certificate is not None
+    assert sorted(harness.directory.rglob("*")) == before
+    assert all(read() is not None for read in reads)
     assert warnings == []
-    serving.acme.stopService()
+    harness.acme.stopService()
 
 
 @contextlib.contextmanager
 def no_more_files() -> Iterator[None]:
-    """Every file that this process may have open is."""
+    """Open as many files as this process may."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
-    taken: list[int] = []
+    descriptors: list[int] = []
     try:
         with contextlib.suppress(OSError):
             while True:
-                taken.append(os.dup(0))
+                descriptors.append(os.dup(0))
         yield
     finally:
-        for each in taken:
-            os.close(each)
+        for descriptor in descriptors:
+            os.close(descriptor)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_an_account_whose_url_is_no_url_is_found_again_by_its_key(tmp_path: Path, store: AcmeStore) -> None:
+def test_an_account_with_an_invalid_url_keeps_its_key(tmp_path: Path, store: AcmeStore) -> None:
     key = AccountKey.generate()
-    store.keep_account(CA, Account(key, "https://ca.test/account/1"))
+    store.save_account(CA, Account(key, "https://ca.test/account/1"))
     path = next(tmp_path.rglob("account.json"))
     path.write_text(path.read_text().replace("https://ca", "ftp://ca"))
-    kept = store.account(CA)
-    assert kept is not None
-    assert (kept.key.pem(), kept.url) == (key.pem(), None)
+    stored = store.account(CA)
+    assert stored is not None
+    assert (stored.key.pem(), stored.url) == (key.pem(), None)
 
 
-def test_a_certificate_that_belongs_to_another_key_is_set_aside(
+def test_a_certificate_that_belongs_to_another_key_is_renamed(
     tmp_path: Path, store: AcmeStore, warnings: list[str]
 ) -> None:
-    serving = Serving.begin(tmp_path).start()
-    certificate = serving.certificate
+    harness = AcmeHarness.create(tmp_path).start()
+    certificate = harness.certificate
     assert certificate is not None
-    serving.acme.stopService()
-    store.keep_certificate([NAME], evolve(certificate, key=AccountKey.generate().key))
+    harness.acme.stopService()
+    store.save_certificate([NAME], evolve(certificate, key=AccountKey.generate().key))
     assert store.certificate([NAME]) is None
-    assert "certificate.pem does not hold what it should: set aside as certificate.pem.unreadable-" in warnings[0]
+    assert "certificate.pem has invalid content: renamed to certificate.pem.unreadable-" in warnings[0]
 
 
-def test_one_alone_may_order(tmp_path: Path, store: AcmeStore) -> None:
+def test_only_one_process_has_the_lock(tmp_path: Path, store: AcmeStore) -> None:
     other = AcmeStore(tmp_path / "state" / "acme", print)
     with store.locked() as first:
         assert first
@@ -188,52 +188,52 @@ def test_one_alone_may_order(tmp_path: Path, store: AcmeStore) -> None:
         assert third
 
 
-def test_a_directory_that_others_may_read_is_closed_to_them(tmp_path: Path, store: AcmeStore) -> None:
+def test_a_directory_that_others_can_read_gets_the_right_mode(tmp_path: Path, store: AcmeStore) -> None:
     directory = tmp_path / "state" / "acme"
     directory.mkdir(mode=0o755, parents=True)
-    store.keep_progress([NAME], OrderProgress())
+    store.save_progress([NAME], OrderProgress())
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
 
 
-def test_what_a_link_leads_to_is_not_written(tmp_path: Path, store: AcmeStore) -> None:
-    store.keep_account(CA, Account(AccountKey.generate()))
+def test_the_target_of_a_link_is_not_written(tmp_path: Path, store: AcmeStore) -> None:
+    store.save_account(CA, Account(AccountKey.generate()))
     victim = tmp_path / "victim"
     victim.write_text("kept")
     key = next(tmp_path.rglob("account.pem"))
     key.with_name("account.pem.new").symlink_to(victim)
-    store.keep_account(CA, Account(AccountKey.generate()))
+    store.save_account(CA, Account(AccountKey.generate()))
     assert victim.read_text() == "kept"
 
 
-@pytest.mark.parametrize("use", ["keep_progress", "progress", "locked"])
-def test_a_directory_that_cannot_be_used_is_said_with_the_remedy(tmp_path: Path, store: AcmeStore, use: str) -> None:
+@pytest.mark.parametrize("use", ["save_progress", "progress", "locked"])
+def test_an_unusable_directory_is_reported_with_the_remedy(tmp_path: Path, store: AcmeStore, use: str) -> None:
     (tmp_path / "state").write_text("a file")
     uses: dict[str, Any] = {
-        "keep_progress": lambda: store.keep_progress([NAME], OrderProgress()),
+        "save_progress": lambda: store.save_progress([NAME], OrderProgress()),
         "progress": lambda: store.progress([NAME]),
         "locked": lambda: store.locked().__enter__(),
     }
-    with pytest.raises(StoreError, match=r"none is ordered; make the directory writable for facaded alone"):
+    with pytest.raises(StoreError, match=r"none is ordered; make the directory writable for facaded only"):
         uses[use]()
 
 
 class Watcher(threading.Thread):
-    """Looks at every file under a directory, as often as it can, and takes down those that others could open."""
+    """Checks every file under a directory continuously, and records those that others could open."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(daemon=True)
         self.directory = directory
         self.seen: set[str] = set()
         self.readable: set[str] = set()
-        self.looks = 0
+        self.checks = 0
         self.end = False
 
     def run(self) -> None:
         while not self.end:
-            self.looks += 1
-            for place, directories, files in os.walk(self.directory):
+            self.checks += 1
+            for parent, directories, files in os.walk(self.directory):
                 for name in (*directories, *files):
-                    path = os.path.join(place, name)
+                    path = os.path.join(parent, name)
                     try:
                         mode = os.lstat(path).st_mode
                     except OSError:
@@ -244,21 +244,21 @@ class Watcher(threading.Thread):
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
-def test_no_file_is_readable_by_others_at_any_moment(tmp_path: Path, umask: int) -> None:
+def test_no_file_is_ever_readable_by_others(tmp_path: Path, umask: int) -> None:
     before = os.umask(umask)
     directory = tmp_path / "acme"
     watcher = Watcher(directory)
     try:
-        serving = Serving.begin(tmp_path)
+        harness = AcmeHarness.create(tmp_path)
         watcher.start()
-        serving.start()
+        harness.start()
         end = time.monotonic() + 1
         while time.monotonic() < end:
-            certificate = serving.certificate
+            certificate = harness.certificate
             assert certificate is not None
-            AcmeStore(directory, print).keep_certificate([NAME], certificate)
-            AcmeStore(directory, print).keep_account(CA, Account(AccountKey.generate()))
-        serving.acme.stopService()
+            AcmeStore(directory, print).save_certificate([NAME], certificate)
+            AcmeStore(directory, print).save_account(CA, Account(AccountKey.generate()))
+        harness.acme.stopService()
     finally:
         os.umask(before)
         watcher.end = True
@@ -269,29 +269,29 @@ def test_no_file_is_readable_by_others_at_any_moment(tmp_path: Path, umask: int)
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600)
 
 
-def test_a_reader_sees_the_old_certificate_or_the_new_one_and_nothing_between(tmp_path: Path, store: AcmeStore) -> None:
-    serving = Serving.begin(tmp_path).start()
-    one = serving.certificate
-    serving.acme.renew()
-    serving.network.pass_time(30)
-    other = serving.certificate
-    serving.acme.stopService()
-    assert one is not None
-    assert other is not None
-    store.keep_certificate([NAME], one)
-    seen: list[bool] = []
+def test_a_reader_sees_either_the_old_or_the_new_certificate(tmp_path: Path, store: AcmeStore) -> None:
+    harness = AcmeHarness.create(tmp_path).start()
+    first = harness.certificate
+    harness.acme.renew()
+    harness.network.pass_time(30)
+    second = harness.certificate
+    harness.acme.stopService()
+    assert first is not None
+    assert second is not None
+    store.save_certificate([NAME], first)
+    valid: list[bool] = []
     done = threading.Event()
 
-    def look() -> None:
+    def read() -> None:
         reader = AcmeStore(tmp_path / "state" / "acme", print)
         while not done.is_set():
-            seen.append(reader.certificate([NAME]) in (one, other))
+            valid.append(reader.certificate([NAME]) in (first, second))
 
-    thread = threading.Thread(target=look)
+    thread = threading.Thread(target=read)
     thread.start()
     for count in range(100):
-        store.keep_certificate([NAME], one if count % 2 else other)
+        store.save_certificate([NAME], first if count % 2 else second)
     done.set()
     thread.join()
-    assert seen
-    assert all(seen)
+    assert valid
+    assert all(valid)

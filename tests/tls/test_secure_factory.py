@@ -1,4 +1,4 @@
-"""The bounds of a connection hold over TLS as well."""
+"""The limits of a connection apply over TLS too."""
 
 import contextlib
 import ssl
@@ -13,46 +13,46 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from facaded.tls.certificates import Certificates
 from facaded.tls.challenges import Challenges
-from facaded.tls.listening import Secured
+from facaded.tls.secure_factory import SecureFactory
 from facaded.web import server as site_module
 from facaded.web.server import HANDSHAKE_TIME, HEAD_TIME, IDLE_TIME, Channel, SecureSite, respond
 from tests.tls.authority import NOW, trusting
-from tests.tls.served import at_once
+from tests.tls.served import call_now
 from tests.web.raw import Transport
 
 
-class Registry(Resource):
-    """Stands for the facade; keeps requests for `/later` open."""
+class SlowFacade(Resource):
+    """Takes the place of the facade; leaves requests for `/later` open."""
 
     isLeaf = True
 
     def __init__(self) -> None:
         Resource.__init__(self)
-        self.kept: list[Request] = []
+        self.pending: list[Request] = []
 
     def render(self, request: Request) -> int:
         if request.uri == b"/later":
-            self.kept.append(request)
+            self.pending.append(request)
         else:
             respond(request, 200, {}, b"x" * 100_000 if request.uri == b"/much" else request.uri)
         return NOT_DONE_YET
 
 
-class Server:
-    """A site over TLS with a clock that is moved by hand."""
+class TlsServer:
+    """A site over TLS, with a clock that only the test advances."""
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.registry = Registry()
-        self.site = SecureSite(self.registry, self.clock)
-        certificates = Certificates(Challenges(), self.clock, NOW.timestamp, at_once, (), ("docker.lab.test",))
-        self.factory = Secured(self.site, certificates, self.clock)
+        self.facade = SlowFacade()
+        self.site = SecureSite(self.facade, self.clock)
+        certificates = Certificates(Challenges(), self.clock, NOW.timestamp, call_now, (), ("docker.lab.test",))
+        self.factory = SecureFactory(self.site, certificates, self.clock)
 
 
-class Client:
-    """One connection, which speaks TLS when it is told to."""
+class TlsClient:
+    """One connection, which starts TLS with `shake_hands`."""
 
-    def __init__(self, server: Server, context: ssl.SSLContext | None = None) -> None:
+    def __init__(self, server: TlsServer, context: ssl.SSLContext | None = None) -> None:
         self.server = server
         self.transport = Transport()
         protocol = server.factory.buildProtocol(None)
@@ -62,7 +62,7 @@ class Client:
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = (context or trusting()).wrap_bio(self.incoming, self.outgoing, server_hostname="docker.lab.test")
 
-    def shake_hands(self) -> "Client":
+    def shake_hands(self) -> "TlsClient":
         for _ in range(3):
             try:
                 self.tls.do_handshake()
@@ -72,27 +72,27 @@ class Client:
         return self
 
     def send(self, data: bytes) -> bytes:
-        """Send bytes; gives what has been answered since the last call."""
+        """Send bytes, and return what was received since the last call."""
         self.tls.write(data)
         self._exchange()
         return self.received()
 
     def received(self) -> bytes:
         self._exchange()
-        answer = b""
+        response = b""
         while True:
             try:
-                read = self.tls.read(1 << 16)
+                data = self.tls.read(1 << 16)
             except (ssl.SSLWantReadError, ssl.SSLZeroReturnError):
-                return answer
-            if not read:
-                return answer
-            answer += read
+                return response
+            if not data:
+                return response
+            response += data
 
     def _exchange(self) -> None:
         if data := self.outgoing.read():
             self.protocol.dataReceived(data)
-        self.server.clock.advance(0)  # small writes are sent together
+        self.server.clock.advance(0)  # Twisted sends small writes together, on the next turn
         self.incoming.write(self.transport.value())
         self.transport.clear()
 
@@ -105,12 +105,12 @@ class Client:
 
 
 @pytest.fixture
-def server() -> Server:
-    return Server()
+def server() -> TlsServer:
+    return TlsServer()
 
 
-def test_requests_are_answered_and_the_connection_kept(server: Server) -> None:
-    client = Client(server).shake_hands()
+def test_a_connection_answers_several_requests(server: TlsServer) -> None:
+    client = TlsClient(server).shake_hands()
     for _ in range(3):
         assert client.send(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n").endswith(b"/v2/")
     assert not client.closed
@@ -118,8 +118,8 @@ def test_requests_are_answered_and_the_connection_kept(server: Server) -> None:
     assert server.clock.getDelayedCalls() == []
 
 
-def test_a_client_that_says_nothing_is_closed(server: Server) -> None:
-    client = Client(server)
+def test_a_silent_client_is_closed(server: TlsServer) -> None:
+    client = TlsClient(server)
     server.clock.advance(HANDSHAKE_TIME - 1)
     assert not client.closed
     server.clock.advance(1)
@@ -128,8 +128,8 @@ def test_a_client_that_says_nothing_is_closed(server: Server) -> None:
     assert (server.site.channels, server.clock.getDelayedCalls()) == (set(), [])
 
 
-def test_a_client_that_stalls_in_its_handshake_is_closed(server: Server) -> None:
-    client = Client(server)
+def test_a_client_that_stalls_in_the_handshake_is_closed(server: TlsServer) -> None:
+    client = TlsClient(server)
     with pytest.raises(ssl.SSLWantReadError):
         client.tls.do_handshake()
     for byte in client.outgoing.read()[:9]:
@@ -141,8 +141,8 @@ def test_a_client_that_stalls_in_its_handshake_is_closed(server: Server) -> None
     client.lose()
 
 
-def test_after_the_handshake_there_is_the_time_of_an_idle_connection(server: Server) -> None:
-    client = Client(server).shake_hands()
+def test_after_the_handshake_the_idle_timeout_applies(server: TlsServer) -> None:
+    client = TlsClient(server).shake_hands()
     server.clock.advance(IDLE_TIME - 1)
     assert not client.closed
     server.clock.advance(1)
@@ -151,8 +151,8 @@ def test_after_the_handshake_there_is_the_time_of_an_idle_connection(server: Ser
     client.lose()
 
 
-def test_a_head_that_comes_slowly_is_cut_off(server: Server) -> None:
-    client = Client(server).shake_hands()
+def test_a_slow_request_head_is_cut_off(server: TlsServer) -> None:
+    client = TlsClient(server).shake_hands()
     for byte in b"GET / HTT":
         client.send(bytes([byte]))
         server.clock.advance(HEAD_TIME / 10)
@@ -163,22 +163,22 @@ def test_a_head_that_comes_slowly_is_cut_off(server: Server) -> None:
     client.lose()
 
 
-def test_what_is_not_tls_ends_the_connection(server: Server) -> None:
-    client = Client(server)
+def test_plain_http_closes_the_connection(server: TlsServer) -> None:
+    client = TlsClient(server)
     client.protocol.dataReceived(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     assert client.closed
     client.lose()
     assert server.clock.getDelayedCalls() == []
 
 
-def test_malformed_http_gets_a_bare_400(server: Server) -> None:
-    client = Client(server).shake_hands()
+def test_malformed_http_gets_a_bare_400(server: TlsServer) -> None:
+    client = TlsClient(server).shake_hands()
     assert client.send(b"GET / HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.1 400 ")
     client.lose()
 
 
-def test_a_client_that_does_not_read_is_not_read_either(server: Server) -> None:
-    client = Client(server).shake_hands()
+def test_back_pressure_from_the_protocol_pauses_the_transport(server: TlsServer) -> None:
+    client = TlsClient(server).shake_hands()
     client.protocol.pauseProducing()
     assert client.transport.producerState == "paused"
     client.protocol.resumeProducing()
@@ -186,16 +186,16 @@ def test_a_client_that_does_not_read_is_not_read_either(server: Server) -> None:
     client.lose()
 
 
-def test_connections_are_counted(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_connections_is_limited(server: TlsServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(site_module, "CONNECTIONS", 1)
-    client = Client(server)
+    client = TlsClient(server)
     assert server.factory.buildProtocol(None) is None
     client.lose()
     assert server.factory.buildProtocol(None) is not None
 
 
-def test_a_stop_closes_idle_connections_and_those_in_a_handshake_and_waits_for_the_busy_ones(server: Server) -> None:
-    idle, halfway, busy = Client(server).shake_hands(), Client(server), Client(server).shake_hands()
+def test_draining_closes_idle_connections_and_handshakes_and_waits_for_requests(server: TlsServer) -> None:
+    idle, halfway, busy = TlsClient(server).shake_hands(), TlsClient(server), TlsClient(server).shake_hands()
     busy.send(b"GET /later HTTP/1.1\r\nHost: x\r\n\r\n")
     drained = server.site.drain(5)
     assert halfway.closed
@@ -203,17 +203,17 @@ def test_a_stop_closes_idle_connections_and_those_in_a_handshake_and_waits_for_t
     assert not busy.closed
     idle.lose()
     halfway.lose()
-    respond(server.registry.kept[0], 200, {}, b"done")
+    respond(server.facade.pending[0], 200, {}, b"done")
     assert busy.received().endswith(b"done")
     busy.lose()
     assert drained.called
     assert server.clock.getDelayedCalls() == []
 
 
-def test_a_stop_does_not_wait_for_ever(server: Server) -> None:
-    busy = Client(server).shake_hands()
+def test_draining_has_a_timeout(server: TlsServer) -> None:
+    busy = TlsClient(server).shake_hands()
     busy.send(b"GET /later HTTP/1.1\r\nHost: x\r\n\r\n")
-    server.registry.kept[0].notifyFinish().addErrback(lambda _: None)
+    server.facade.pending[0].notifyFinish().addErrback(lambda _: None)
     drained = server.site.drain(5)
     server.clock.advance(5)
     assert busy.transport.disconnected
@@ -221,12 +221,12 @@ def test_a_stop_does_not_wait_for_ever(server: Server) -> None:
     assert drained.called
 
 
-def test_renegotiation_is_refused(server: Server) -> None:
+def test_renegotiation_is_refused(server: TlsServer) -> None:
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     context.set_max_proto_version(SSL.TLS1_2_VERSION)
     connection = SSL.Connection(context)
     connection.set_connect_state()
-    client = Client(server)
+    client = TlsClient(server)
 
     def exchange() -> None:
         for _ in range(6):
@@ -235,8 +235,8 @@ def test_renegotiation_is_refused(server: Server) -> None:
             with contextlib.suppress(SSL.WantReadError):
                 client.protocol.dataReceived(connection.bio_read(1 << 16))
             server.clock.advance(0)
-            if answer := client.transport.value():
-                connection.bio_write(answer)
+            if response := client.transport.value():
+                connection.bio_write(response)
                 client.transport.clear()
 
     exchange()
