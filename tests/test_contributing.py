@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_structure import FLOORS
+
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
 PATH = r"`((?:facaded|tests|conf|systemd|\.ci)/[^` ]*)`"
@@ -27,7 +29,7 @@ def names() -> list[tuple[str, str]]:
 
 def mapped() -> Iterator[tuple[str, set[str]]]:
     """The packages of the map with their modules."""
-    for package, modules in re.findall(r"^\| (?:`([a-z/]+)/`|the top) \|[^|]*\| (.*) \|$", PAGE, re.MULTILINE):
+    for package, modules in re.findall(r"^- (?:`([a-z/]+)/`|the top), ((?:.+\n)(?:  .+\n)*)", PAGE, re.MULTILINE):
         yield package or TOP, set(re.findall(r"`([a-z_]+)`", modules))
 
 
@@ -49,6 +51,11 @@ def test_the_map_has_every_module() -> None:
         if not path.name.startswith("__") and package != "_dropin":
             modules.setdefault(TOP if package == "." else package, set()).add(path.stem)
     assert dict(mapped()) == modules
+
+
+def test_the_map_is_in_the_order_of_imports() -> None:
+    packages = ["top" if package == TOP else package.partition("/")[0] for package, _ in mapped()]
+    assert list(dict.fromkeys(packages)) == FLOORS
 
 
 def test_the_page_is_short() -> None:
