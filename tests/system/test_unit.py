@@ -144,7 +144,7 @@ def test_systemd_reloads_shows_and_stops_it(init: Init, registry: Registry, tmp_
     assert init("systemctl", "reload", "facaded.service").returncode == 0
     assert ping()["X-Facaded-Backend"] == "renamed"
     shown = init(str(PROGRAM), "status")
-    assert shown.stdout.splitlines()[1].startswith("renamed ")
+    assert shown.stdout.splitlines()[3].startswith("renamed ")
     assert init("systemctl", "stop", "facaded.service").returncode == 0
     assert (init.show("Result"), init.show("ExecMainStatus")) == ("success", "0")
     assert '"renamed"' in init("cat", "/var/lib/facaded/state.json").stdout
