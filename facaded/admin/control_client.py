@@ -13,7 +13,7 @@ from zope.interface import implementer
 from facaded.admin.control import CommandRefusedError
 from facaded.admin.protocol import Problems
 from facaded.net.client import BoundedClient, Response
-from facaded.net.json_documents import Document, NewerSchemaError, StrangeDocumentError, from_json
+from facaded.net.json_documents import Document, InvalidDocumentError, NewerSchemaError, from_json
 from facaded.net.reactor import IFacadedReactor
 
 ANSWER_SIZE = 4 << 20
@@ -65,7 +65,7 @@ def read_answer(answer: Response, path: Path, kind: type[D]) -> D:
         raise NewerDaemonError(
             f"the daemon behind {path} speaks a newer version of the control protocol: use the facaded that it runs"
         ) from None
-    except StrangeDocumentError as error:
+    except InvalidDocumentError as error:
         raise ControlError(
             f"the daemon behind {path} gives an answer that cannot be read ({error}): use the facaded that it runs"
         ) from None
