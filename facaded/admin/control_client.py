@@ -13,7 +13,7 @@ from zope.interface import implementer
 from facaded.admin.control import CommandRefusedError
 from facaded.admin.protocol import Problems
 from facaded.net.client import BoundedClient, Response
-from facaded.net.json_documents import Document, NewerSchemaError, StrangeDocumentError, from_json
+from facaded.net.json_documents import Document, InvalidDocumentError, NewerSchemaError, from_json
 from facaded.net.reactor import IFacadedReactor
 
 ANSWER_SIZE = 4 << 20
@@ -65,7 +65,7 @@ def read_answer(answer: Response, path: Path, kind: type[D]) -> D:
         raise NewerDaemonError(
             f"the daemon behind {path} speaks a newer control protocol: use the daemon's own facaded program"
         ) from None
-    except StrangeDocumentError as error:
+    except InvalidDocumentError as error:
         raise ControlError(
             f"the answer of the daemon behind {path} cannot be read ({error}): use the daemon's own facaded program"
         ) from None

@@ -9,7 +9,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from facaded.backends.fetcher import Fetcher, ReadOptions
 from facaded.backends.manifests import Accept
-from facaded.backends.registry import Ranged
+from facaded.backends.registry import RangeHeaders
 from facaded.backends.watch import Watch
 from facaded.oci import requests
 from facaded.oci.clients import Client, identify
@@ -133,7 +133,7 @@ def _read(request: Request) -> ClientRequest:
 def _options(request: Request) -> ReadOptions:
     lines = request.requestHeaders.getRawHeaders(b"Accept", [])
     accept = Accept.read(tuple(line.decode("latin-1") for line in lines))
-    ranged = Ranged(_header(request, "Range"), _header(request, "If-Range"))
+    ranged = RangeHeaders(_header(request, "Range"), _header(request, "If-Range"))
     return ReadOptions(accept, request.method != b"HEAD", ranged)
 
 

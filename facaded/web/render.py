@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from attrs import evolve, frozen
 
-from facaded.backends.fetcher import BlobAt, BlobBytes, BlobSize, NotServed, Served, Unauthorized, Welcome
+from facaded.backends.fetcher import BlobBytes, BlobRedirect, BlobSize, NotServed, PingAccepted, Served, Unauthorized
 from facaded.backends.manifests import Manifest
 from facaded.backends.registry import Listing
 from facaded.net.client import StreamedResponse
@@ -65,14 +65,14 @@ def render(answer: Redirect | Pong | Page | Refusal, rules: Rules) -> Rendered:
 
 
 def render_forwarded(
-    request: Ping | Read, served: Served | NotServed | Unauthorized | Welcome, backend: str, if_none_match: str
+    request: Ping | Read, served: Served | NotServed | Unauthorized | PingAccepted, backend: str, if_none_match: str
 ) -> Rendered:
     """An answer to a request that was forwarded with the client's own Authorization; see `render_served`."""
     match served:
         case Unauthorized(challenge):
             message = "authenticate: docker login, or the like, to this registry's own name"
             return Rendered(401, {**JSON, "WWW-Authenticate": challenge}, errors.document(Code.UNAUTHORIZED, message))
-        case Welcome():
+        case PingAccepted():
             return Rendered(200, JSON, b"{}", backend)
         case NotServed() if isinstance(request, Ping):
             return _failed(served)
@@ -100,7 +100,7 @@ def render_served(
 
 
 def _found(read: Read, served: Served, if_none_match: str) -> Rendered:
-    match served.found:
+    match served.content:
         case Manifest() as manifest:
             tag = f'"{manifest.digest}"'
             headers = {"Docker-Content-Digest": manifest.digest, "ETag": tag, "Content-Type": manifest.media_type}
@@ -114,7 +114,7 @@ def _found(read: Read, served: Served, if_none_match: str) -> Rendered:
             if listing.filters:
                 headers["OCI-Filters-Applied"] = listing.filters
             return Rendered(200, headers, listing.body)
-        case BlobAt(location):
+        case BlobRedirect(location):
             return Rendered(307, {"Location": location})
         case BlobBytes(opened):
             passed = ("Content-Range", "Accept-Ranges", "ETag")
@@ -142,11 +142,13 @@ def _not_served(read: Read, not_served: NotServed) -> Rendered:
 
 
 def _failed(failed: NotServed) -> Rendered:
-    if failed.hands_out:
-        message = f"{failed.hands_out} hands out blobs itself: its operator must set relay_blobs = true on that backend"
+    if failed.blob_source:
+        message = (
+            f"{failed.blob_source} hands out blobs itself: its operator must set relay_blobs = true on that backend"
+        )
         return Rendered(502, JSON, errors.document(Code.UNSUPPORTED, message))
     said = [f"{name} fails ({how})" for name, how in failed.failures.items()]
-    said += [f"{name} does not have it" for name in failed.without]
+    said += [f"{name} does not have it" for name in failed.not_found]
     message = f"{'; '.join(said)}: try again in {RETRY_AFTER} s"
     # Of the spec's codes this alone asks for another try: Docker takes UNSUPPORTED, DENIED and NAME_UNKNOWN as final.
     return Rendered(503, {**JSON, "Retry-After": RETRY_AFTER}, errors.document(Code.TOOMANYREQUESTS, message))

@@ -100,7 +100,7 @@ OLD_STATUS = {
             "url": "https://main.test",
             "state": "up",
             "since": 1764000000.0,
-            "last": {"verdict": "good", "step": "blob", "reason": "blob found", "latency": 0.1, "drift": "odd"},
+            "last": {"verdict": "good", "step": "blob", "reason": "all steps passed", "latency": 0.1, "drift": "odd"},
             "failed": {"verdict": "bad", "step": "blob", "reason": "answered 500", "latency": 1, "at": 1764000000.0},
             "drift": "odd",
             "drained": {"since": 1764000000.0, "until": 1764000001.0},

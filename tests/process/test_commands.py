@@ -62,7 +62,7 @@ def test_check_says_what_the_settings_mean_and_probes_on_request(daemon: Daemon,
     assert main.asked == []
     shown = daemon.run("check", "--probe")
     assert shown.returncode == 0
-    assert shown.stdout.splitlines()[1].startswith("main: good: blob: blob found (")
+    assert shown.stdout.splitlines()[1].startswith("main: good: blob: all steps passed (")
     main.stop()
     shown = daemon.run("check", "--probe")
     assert shown.returncode == 1

@@ -11,7 +11,7 @@ from tests.process.daemon import Daemon, Registry, can_connect, fail, wait_until
     ("how", "seconds", "reason"),
     [
         ("refuse", 3, "GET /v2/: connection refused"),
-        ("hang", 7, "GET /v2/: time-out"),
+        ("hang", 7, "GET /v2/: timeout"),
         ("500", 3, "GET /v2/: answered 500"),
         ("no-token", 3, "token server: answered 500"),
     ],

@@ -102,4 +102,4 @@ class TestDaemon:
             check=False,
         )
         assert "main: bad: GET /v2/: the name does not resolve" in checked.stdout
-        assert time.monotonic() - begun < 5, "the probe's time-out of 2 s, and the start of Python"
+        assert time.monotonic() - begun < 5, "the probe's timeout of 2 s, and the start of Python"
