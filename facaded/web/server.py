@@ -146,7 +146,7 @@ class StrictChannel(HTTPChannel):
     def close(self) -> None:
         """Close the connection. After the first call, nothing that arrives is answered.
 
-        Unsent data has `abortTimeout` to leave, so a client that does not read cannot hold the connection open.
+        Unsent data is dropped after `abortTimeout`, so a client that does not read cannot keep the connection open.
         """
         if not self.closed:
             self.closed = True

@@ -202,9 +202,7 @@ def test_a_client_that_does_not_read_its_last_answer_is_disconnected(site: Bound
     assert clock.getDelayedCalls() == []
 
 
-def test_a_connection_with_pipelined_requests_is_closed_after_a_stop(
-    site: BoundedSite, resource: Echo
-) -> None:
+def test_a_connection_with_pipelined_requests_is_closed_after_a_stop(site: BoundedSite, resource: Echo) -> None:
     connection = Connection(site)
     connection.send(b"GET /later HTTP/1.1\r\nHost: x\r\n\r\nGET /b HTTP/1.1\r\nHost: x\r\n\r\n")
     site.drain(5)
