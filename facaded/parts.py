@@ -12,7 +12,7 @@ from facaded.admin.reporter import Reporter
 from facaded.admin.site import Admin
 from facaded.admin.status import InForce
 from facaded.backends.fetcher import Fetcher
-from facaded.backends.ladder import Probe, prober_of
+from facaded.backends.ladder import Probe, build_probe
 from facaded.backends.manifests import ManifestCache
 from facaded.backends.registry import Registry
 from facaded.backends.tokens import AuthorizedClient, Tokens
@@ -45,7 +45,7 @@ def no_quota(backend: str, asker: str, quota: Quota) -> None:
 def probe(reactor: IFacadedReactor, config: Config, backend: Backend) -> Probe:
     """What makes one probe of a backend. Raises as `connections.trust_policy` does."""
     timeout, has_account = config.health.timeout, backend.credentials is not None
-    return prober_of(reactor, backend.url, backend.ca_file, config.canary(backend), timeout, has_account)
+    return build_probe(reactor, backend.url, backend.ca_file, config.canary(backend), timeout, has_account)
 
 
 def registries(

@@ -1,1 +1,1 @@
-"""What the operator sees of the running daemon: the admin listener and the control socket."""
+"""The operator's interfaces to the running daemon: the admin listener and the control socket."""

@@ -1,4 +1,4 @@
-"""What the control socket does: the commands, each as a method that returns a document or refuses."""
+"""The commands of the control socket: a method for each, which returns a document or refuses."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,16 +15,17 @@ from facaded.policy.overrides import ContradictionError
 from facaded.policy.recent_pulls import RecentPulls
 from facaded.tls.acme.order_status import OrderStatus
 
-NOT_KEPT = "the state cannot be written: this ends with a restart"
+NOT_SAVED = "the state cannot be written, so a restart undoes this: see the log"
+"""Warns that a pin or a drain is in force, but not in the state file."""
 
 NO_RENEWAL = "facaded manages no certificates: configure [tls.acme], or renew the files in [[tls.certificate]]"
 
 
 class Reports(Protocol):
-    """What knows the status of the daemon."""
+    """Reports the status of the daemon."""
 
     def report(self, orders: Sequence[OrderStatus]) -> Status:
-        """Return the status. `orders` say more of the certificates that are renewed here."""
+        """Return the status document; `orders` adds the renewals of the certificates that ACME manages."""
 
 
 class Reloads(Protocol):
@@ -35,25 +36,28 @@ class Reloads(Protocol):
 
 
 class Renews(Protocol):
-    """What renews certificates."""
+    """Renews the certificates that ACME manages."""
 
     def status(self) -> Sequence[OrderStatus]:
-        """Return what there is to know of each certificate, its `names` among it."""
+        """Return the status of each certificate's order."""
 
     def renew(self) -> Sequence[str]:
-        """Begin to renew them all; return a sentence for each that is not renewed."""
+        """Start to renew all of them; return a sentence for each that cannot be renewed now."""
 
 
 class KeepsState(Protocol):
-    """What writes the state that outlives a restart."""
+    """Writes the state file, which outlives a restart."""
 
     @property
     def kept(self) -> bool:
-        """Whether the latest state was written."""
+        """Whether the latest state has been written."""
 
 
 class Commands:
-    """The commands of the control socket. `recent` has the images that were pulled recently."""
+    """The commands of the control socket.
+
+    `recent` lists recently pulled images; `renewer` is None if ACME manages no certificates.
+    """
 
     def __init__(
         self,
@@ -74,12 +78,12 @@ class Commands:
         self._renewer = renewer
 
     def reconfigure(self, rules: Rules) -> None:
-        """Explain by these rules from now on."""
+        """Explain pulls by these rules from now on."""
         self._rules = rules
 
     @property
     def table(self) -> CommandTable:
-        """Every command, by its method and path."""
+        """The commands by method and path."""
         return {
             ("GET", "/status"): self.status,
             ("GET", "/recent-pulls"): self.list_recent_pulls,
@@ -93,22 +97,22 @@ class Commands:
         }
 
     def status(self, _: Parameters) -> Status:
-        """Return the status of the daemon."""
+        """Return the status document."""
         return self._reporter.report(self._renewer.status() if self._renewer else ())
 
     def list_recent_pulls(self, _: Parameters) -> RecentImages:
-        """Return the images that were pulled recently."""
+        """Return the recently pulled images, the latest first."""
         return RecentImages(self._recent.images())
 
-    def explain(self, given: Parameters) -> Explanation:
-        """Explain what a pull of the image is answered now."""
-        now = self._watch.snapshot()
+    def explain(self, parameters: Parameters) -> Explanation:
+        """Return how a pull of the image would be answered now. Refused if the image or the client is unknown."""
+        snapshot = self._watch.snapshot()
 
         def explain_active(route: tuple[str, ...], purpose: Purpose) -> str:
-            return now.explain((route, purpose))
+            return snapshot.explain((route, purpose))
 
         try:
-            return explain_pull(given.image, given.client, self._rules, now.routing, explain_active)
+            return explain_pull(parameters.image, parameters.client, self._rules, snapshot.routing, explain_active)
         except ValueError as error:
             raise CommandRefusedError(str(error)) from None
 
@@ -119,8 +123,8 @@ class Commands:
         return Reloaded()
 
     def renew(self, _: Parameters) -> RenewalBegun:
-        """Begin to renew every certificate. It is refused only if none can be renewed."""
-        names = [", ".join(each.names) for each in self._renewer.status()] if self._renewer else []
+        """Start to renew every certificate. Refused only if none can be renewed."""
+        names = [", ".join(order.names) for order in self._renewer.status()] if self._renewer else []
         if self._renewer is None or not names:
             raise CommandRefusedError(NO_RENEWAL)
         refusals = self._renewer.renew()
@@ -128,37 +132,40 @@ class Commands:
             raise CommandRefusedError(*refusals)
         return RenewalBegun(tuple(names), tuple(refusals))
 
-    def pin(self, given: Parameters) -> Overridden:
-        """Make a backend the active one."""
-        with _refusing():
-            self._watch.pin(given.backend, given.seconds)
+    def pin(self, parameters: Parameters) -> Overridden:
+        """Make a backend the active one, whatever its health."""
+        with _refusing_contradictions():
+            self._watch.pin(parameters.backend, parameters.seconds)
         return self._overridden()
 
     def unpin(self, _: Parameters) -> Overridden:
-        """Let health decide again which backend is active."""
-        with _refusing():
-            self._watch.unpin()
+        """Let health decide again which backend is active. Warns if none was pinned."""
+        was_pinned = self._watch.watch_state.overrides.pinned is not None
+        self._watch.unpin()
+        return self._overridden(*(() if was_pinned else ("no backend was pinned",)))
+
+    def drain(self, parameters: Parameters) -> Overridden:
+        """Send no requests to a backend."""
+        with _refusing_contradictions():
+            self._watch.drain(parameters.backend, parameters.seconds)
         return self._overridden()
 
-    def drain(self, given: Parameters) -> Overridden:
-        """Take a backend out."""
-        with _refusing():
-            self._watch.drain(given.backend, given.seconds)
-        return self._overridden()
+    def undrain(self, parameters: Parameters) -> Overridden:
+        """Send requests to a backend again. Warns if it was not drained."""
+        was_drained = parameters.backend in self._watch.watch_state.overrides.drains
+        with _refusing_contradictions():
+            self._watch.undrain(parameters.backend)
+        return self._overridden(*(() if was_drained else (f"{parameters.backend} was not drained",)))
 
-    def undrain(self, given: Parameters) -> Overridden:
-        """Take a drained backend in again."""
-        with _refusing():
-            self._watch.undrain(given.backend)
-        return self._overridden()
-
-    def _overridden(self) -> Overridden:
-        return Overridden(self._watch.snapshot().explain(), () if self._state.kept else (NOT_KEPT,))
+    def _overridden(self, *warnings: str) -> Overridden:
+        if not self._state.kept:
+            warnings = (*warnings, NOT_SAVED)
+        return Overridden(self._watch.snapshot().explain(), warnings)
 
 
 @contextmanager
-def _refusing() -> Iterator[None]:
-    """Refuse the command if it contradicts the overrides in force."""
+def _refusing_contradictions() -> Iterator[None]:
+    """Turn a ContradictionError into the refusal of the command."""
     try:
         yield
     except ContradictionError as error:

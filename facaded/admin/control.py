@@ -1,9 +1,8 @@
 """The daemon's end of the control socket: HTTP and JSON over a Unix socket that only the daemon's own user can open.
 
-`GET /status` gives the status document, `GET /recent-pulls` the images pulled last, `POST /reload` reloads
-the settings,
-`POST /pin` and the like take `backend` and `seconds` in the query. A refusal is 409 with `problems`, which are
-sentences.
+`GET /status` returns the status document, `GET /recent-pulls` the recently pulled images; `POST /reload` reloads the
+settings; `POST /pin` and the other overrides take `backend` and `seconds` in the query. A refusal is a 409 with
+`problems`, which are sentences.
 """
 
 import json
@@ -23,7 +22,7 @@ JSON = {"Content-Type": "application/json", "Cache-Control": "no-store"}
 
 
 class CommandRefusedError(Exception):
-    """A command is refused, and nothing has changed. `problems` are sentences that say why."""
+    """A command was refused and changed nothing. `problems` are sentences that say why."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__("; ".join(problems))
@@ -32,7 +31,7 @@ class CommandRefusedError(Exception):
 
 @frozen
 class Parameters:
-    """What a command asks for, besides its name."""
+    """The parameters of a command; those that were not sent are empty or None."""
 
     backend: str = ""
     seconds: float | None = None
@@ -41,23 +40,23 @@ class Parameters:
 
     @classmethod
     def read(cls, query: str) -> "Parameters":
-        """Read a query. Raises CommandRefusedError."""
-        given = dict(parse_qsl(query))
+        """Read the query of a request. Raises CommandRefusedError if `seconds` is not a duration."""
+        values = dict(parse_qsl(query))
         try:
-            seconds = float(given["seconds"]) if "seconds" in given else None
+            seconds = float(values["seconds"]) if "seconds" in values else None
         except ValueError:
             seconds = -1.0
         if seconds is not None and not 0 < seconds < float("inf"):
-            raise CommandRefusedError("seconds: not a time")
-        return cls(given.get("backend", ""), seconds, given.get("image", ""), given.get("client", ""))
+            raise CommandRefusedError("seconds: expected a number of seconds above 0")
+        return cls(values.get("backend", ""), seconds, values.get("image", ""), values.get("client", ""))
 
 
 CommandTable: TypeAlias = Mapping[tuple[str, str], Callable[[Parameters], Document]]
-"""What is done, by method and path. A command returns a document, or raises CommandRefusedError."""
+"""Commands by method and path. A command returns a document or raises CommandRefusedError."""
 
 
 class Control(Resource):
-    """Answers commands by their table."""
+    """Runs the command that a request names."""
 
     isLeaf = True
 
@@ -74,7 +73,8 @@ class Control(Resource):
     def _answer(self, method: str, path: str, query: str) -> tuple[int, Document]:
         command = self._commands.get((method, path))
         if command is None:
-            return 404, Problems((f"here are {', '.join(' '.join(each) for each in self._commands)}",))
+            names = ", ".join(f"{method} {path}" for method, path in self._commands)
+            return 404, Problems((f"no such command: expected one of {names}",))
         try:
             return 200, command(Parameters.read(query))
         except CommandRefusedError as error:

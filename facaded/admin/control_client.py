@@ -1,4 +1,4 @@
-"""The commands' end of the control socket: asks the running daemon, which may be of another version."""
+"""The command line's end of the control socket. The daemon behind it may be of another version."""
 
 from pathlib import Path
 from typing import TypeVar
@@ -13,37 +13,37 @@ from zope.interface import implementer
 from facaded.admin.control import CommandRefusedError
 from facaded.admin.protocol import Problems
 from facaded.net.client import BoundedClient, Response
-from facaded.net.json_documents import Document, NewerSchemaError, StrangeDocumentError, from_json
+from facaded.net.json_documents import Document, InvalidDocumentError, NewerSchemaError, from_json
 from facaded.net.reactor import IFacadedReactor
 
 ANSWER_SIZE = 4 << 20
-"""Bytes of an answer that a command reads: far more than the status of a hundred backends."""
+"""Bytes of an answer that a command reads: far more than the status of 100 backends."""
 
 ANSWER_TIME = 10.0
 """Seconds that a command waits for its answer: a reload reads every certificate file before it answers."""
 
 URL = "http://localhost"
-"""Stands for the socket in a request: HTTP needs a host."""
+"""The URL of every request: HTTP needs a host, and the socket has none."""
 
 D = TypeVar("D", bound=Document)
 
 
 class ControlError(Exception):
-    """The daemon could not be asked, or its answer cannot be read. The text is a sentence for the person who asked."""
+    """The daemon did not answer, or its answer cannot be read. The text is a sentence for a person."""
 
 
 class NoDaemonError(ControlError):
-    """There is no daemon to ask."""
+    """No daemon is running."""
 
 
 class NewerDaemonError(ControlError):
-    """The daemon answers in a newer version of the protocol."""
+    """The daemon speaks a newer version of the control protocol."""
 
 
 async def ask(reactor: IFacadedReactor, path: Path, method: str, resource: str, kind: type[D]) -> D:
-    """Ask the daemon behind the socket at `path` for a document.
+    """Send a command to the daemon behind the socket at `path`, and return the document that it answers.
 
-    Raises ControlError if no daemon answers, or not as it should, and CommandRefusedError if it refuses.
+    Raises CommandRefusedError if the daemon refuses, and ControlError if it does not answer with such a document.
     """
     client = BoundedClient(URL, Agent.usingEndpointFactory(reactor, _Socket(reactor, path)))
     asked = Deferred.fromCoroutine(client.ask(method, f"{URL}{resource}", headers={}, limit=ANSWER_SIZE))
@@ -56,24 +56,24 @@ async def ask(reactor: IFacadedReactor, path: Path, method: str, resource: str, 
 
 
 def read_answer(answer: Response, path: Path, kind: type[D]) -> D:
-    """Read the document in an answer of the daemon behind the socket at `path`. Raises as `ask` does."""
+    """Return the document in an answer of the daemon behind the socket at `path`. Raises as `ask` does."""
     try:
         if answer.status == 200:
             return from_json(answer.body, kind)
         raise CommandRefusedError(*from_json(answer.body, Problems).problems)
     except NewerSchemaError:
         raise NewerDaemonError(
-            f"the daemon behind {path} speaks a newer version of the control protocol: use the facaded that it runs"
+            f"the daemon behind {path} speaks a newer control protocol: use the daemon's own facaded program"
         ) from None
-    except StrangeDocumentError as error:
+    except InvalidDocumentError as error:
         raise ControlError(
-            f"the daemon behind {path} gives an answer that cannot be read ({error}): use the facaded that it runs"
+            f"the answer of the daemon behind {path} cannot be read ({error}): use the daemon's own facaded program"
         ) from None
 
 
 @implementer(IAgentEndpointFactory)
 class _Socket:
-    """Leads every URL to one Unix socket."""
+    """Connects to one Unix socket, whatever the URL."""
 
     def __init__(self, reactor: IReactorUNIX, path: Path) -> None:
         self._reactor = reactor

@@ -1,6 +1,6 @@
-"""The control protocol: the documents that answer commands, besides the larger ones that have modules of their own.
+"""The control protocol: the small documents that answer commands. `Status` and `Explanation` have their own modules.
 
-Their JSON keys are part of the interface between a command and a daemon of another version.
+Their JSON keys are an interface: the command and the daemon may be of different versions.
 """
 
 from attrs import frozen
@@ -10,14 +10,14 @@ from facaded.net.json_documents import Document
 
 @frozen
 class RecentImages(Document):
-    """Answers `GET /recent-pulls`: references of the images that were pulled recently, the latest first."""
+    """Answers `GET /recent-pulls`: references of recently pulled images, the latest first."""
 
     images: tuple[str, ...]
 
 
 @frozen
 class Overridden(Document):
-    """Answers `POST /pin`, `/unpin`, `/drain` and `/undrain`: the active backend, why, and warnings."""
+    """Answers `POST /pin`, `/unpin`, `/drain` and `/undrain`: which backend is active and why, and warnings."""
 
     why: str
     warnings: tuple[str, ...]
@@ -25,7 +25,7 @@ class Overridden(Document):
 
 @frozen
 class RenewalBegun(Document):
-    """Answers `POST /renew`: the names of each certificate that is renewed, and why others are not."""
+    """Answers `POST /renew`: the names of each managed certificate, and why some of them cannot be renewed now."""
 
     certificates: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -38,6 +38,6 @@ class Reloaded(Document):
 
 @frozen
 class Problems(Document):
-    """Says why a command is refused, in sentences. Nothing has changed then."""
+    """Answers a refused command, which changed nothing: sentences that say why."""
 
     problems: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""The reporter: collects what the status document says from the parts of the daemon that know it."""
+"""The reporter: collects the status document from the parts of the daemon."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
@@ -12,16 +12,16 @@ from facaded.tls.certificates import Certificates
 
 
 class StaleNames(Protocol):
-    """What knows which names do not resolve: the resolver."""
+    """The resolver, which knows the names that do not resolve."""
 
     def stale(self) -> Mapping[str, float]:
-        """Return the names, and since when their last addresses are used, in monotonic seconds."""
+        """Return since when the last known addresses of each name are used, in monotonic seconds."""
 
 
 class Reporter:
-    """Reports the status of the daemon. `certificates` is None if it does not speak TLS.
+    """Reports the status of the daemon.
 
-    `clocks` gives the time by both clocks at each report.
+    `certificates` is None without TLS; `clocks` returns the present time of the wall clock and the monotonic clock.
     """
 
     def __init__(
@@ -43,12 +43,11 @@ class Reporter:
         self._in_force = in_force
 
     def report(self, orders: Sequence[OrderStatus] = ()) -> Status:
-        """Return the status. `orders` say more of the certificates that ACME obtains, as `Acme.status` has it."""
-        now = self._watch.snapshot()
+        """Return the status document; `orders`, from `Acme.status`, adds the renewals of managed certificates."""
         backends = self._in_force.rules.backends
         return document(
             self._in_force,
-            now,
+            self._watch.snapshot(),
             {name: self._watch.quotas.of(name) for name in backends},
             self._names.stale(),
             self._certificate_statuses(orders),
@@ -58,4 +57,4 @@ class Reporter:
     def _certificate_statuses(self, orders: Sequence[OrderStatus]) -> list[CertificateStatus]:
         if self._certificates is None:
             return []
-        return [from_object(each, CertificateStatus) for each in self._certificates.document(orders)]
+        return [from_object(report, CertificateStatus) for report in self._certificates.document(orders)]

@@ -1,4 +1,4 @@
-"""The admin listener: is the daemon alive, and is it ready? For load balancers and orchestrators."""
+"""The admin listener: health checks of the daemon itself, for load balancers and orchestrators."""
 
 from collections.abc import Callable
 
@@ -14,11 +14,11 @@ TEXT = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"
 
 
 class Admin(Resource):
-    """`/livez` and `/readyz`, for GET and HEAD.
+    """Answers GET and HEAD of `/livez` and `/readyz`.
 
-    `admin_hosts` are the Host values that are answered besides loopback ones: a web page elsewhere must not read
-    this by a name that leads here (DNS rebinding). `why_not_ready` is called at each request to `/readyz`, and returns
-    None if the daemon answers its clients, else a sentence that says why not.
+    `admin_hosts` are the Host values that it accepts besides loopback addresses; all others are refused, because a web
+    page could otherwise read it through a DNS name that resolves to this machine (DNS rebinding). `why_not_ready` is
+    called for each request to `/readyz`; it returns None if the daemon is ready for clients, else the reason.
     """
 
     isLeaf = True
@@ -29,7 +29,7 @@ class Admin(Resource):
         self._why_not_ready = why_not_ready
 
     def reconfigure(self, admin_hosts: tuple[str, ...]) -> None:
-        """Answer for these Host values from now on."""
+        """Accept these Host values from now on."""
         self._admin_hosts = admin_hosts
 
     def render(self, request: Request) -> int:
@@ -40,14 +40,14 @@ class Admin(Resource):
     def _answer(self, request: Request) -> tuple[int, dict[str, str], str]:
         host, _ = split_host(request.requestHeaders.getRawHeaders(b"Host", [b""])[0].decode("latin-1"))
         if not is_loopback(host) and host not in self._admin_hosts:
-            return 421, {}, "this listener answers for loopback addresses and listen.admin_hosts only"
+            return 421, {}, "unknown host: use a loopback address, or add the name to listen.admin_hosts"
         if request.method.decode("latin-1") not in READS:
-            return 405, {"Allow": ", ".join(READS)}, "GET and HEAD only"
+            return 405, {"Allow": ", ".join(READS)}, "method not allowed: use GET or HEAD"
         match request.path:
             case b"/livez":
                 return 200, {}, "alive"
             case b"/readyz":
-                waiting = self._why_not_ready()
-                return (503, {}, waiting) if waiting else (200, {}, "ready")
+                reason = self._why_not_ready()
+                return (503, {}, reason) if reason else (200, {}, "ready")
             case _:
-                return 404, {}, "here are /livez and /readyz"
+                return 404, {}, "not found: use /livez or /readyz"

@@ -1,6 +1,6 @@
-"""The status document: what the daemon knows, as the control socket and `--json` have it.
+"""The status document, which the control socket and `facaded status --json` return.
 
-All times in it are seconds since the epoch, all durations seconds.
+Its times are seconds since the epoch, its durations seconds.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,10 +15,10 @@ from facaded.policy.overrides import Override
 from facaded.policy.snapshot import Snapshot
 
 Wall = Callable[[float], float]
-"""Turns a monotonic time into seconds since the epoch."""
+"""Converts a monotonic time to seconds since the epoch."""
 
 PullsLeft = Mapping[str, Mapping[str, tuple[Quota, float]]]
-"""The pulls that each backend still grants, by asker, and when it said so in monotonic seconds."""
+"""The pulls left, by backend and by what the backend counts (address or account), and when it said so (monotonic)."""
 
 
 @frozen
@@ -31,7 +31,7 @@ class OverrideStatus:
 
 @frozen
 class RouteStatus:
-    """The active backend of a route, for redirects or for serving. `repositories` are empty for the last route."""
+    """The active backend of a route, for redirects or for serving. `repositories` is empty for the default route."""
 
     repositories: tuple[str, ...]
     purpose: str = field(metadata=key("for"))
@@ -42,7 +42,7 @@ class RouteStatus:
 
 @frozen
 class ProbeStatus:
-    """What a probe found; an empty object before the first one has."""
+    """The result of the latest probe; an empty object before the first one."""
 
     verdict: str | None = field(default=None, metadata=LEFT_OUT)
     step: str | None = field(default=None, metadata=LEFT_OUT)
@@ -53,7 +53,7 @@ class ProbeStatus:
 
 @frozen
 class FailureStatus:
-    """What the latest probe found that was not good."""
+    """The latest probe result that was not good."""
 
     verdict: str
     step: str
@@ -65,7 +65,7 @@ class FailureStatus:
 
 @frozen
 class QuotaStatus:
-    """The pulls that a backend still grants: `remaining` of `limit` in `window` seconds, as it said at a time."""
+    """The pulls left: `remaining` of `limit` in `window` seconds, as the backend said at the time `at`."""
 
     remaining: int
     limit: int | None
@@ -75,7 +75,7 @@ class QuotaStatus:
 
 @frozen
 class BackendStatus:
-    """What is known of a backend. All but the first two are null for one that no route uses."""
+    """The status of a backend. If no route uses it, it has only `name` and `url`."""
 
     name: str
     url: str
@@ -93,7 +93,7 @@ class BackendStatus:
 
 @frozen
 class CertificateStatus:
-    """A certificate in service, or one that should be: then `until` is null. The last five say more of an order."""
+    """A certificate in service, or a missing one: then `until` is null. The last five fields describe its order."""
 
     names: tuple[str, ...]
     issuer: str | None
@@ -112,7 +112,7 @@ class CertificateStatus:
 
 @frozen
 class Status(Document):
-    """All of it. `version` is facaded's own, not that of the document."""
+    """The status document. `version` is facaded's, not the document's."""
 
     version: str
     settings: str
@@ -136,7 +136,7 @@ class Status(Document):
 
 @frozen
 class InForce:
-    """What the settings in force say: the rules, where they were read, and what to warn of."""
+    """The settings in force: their rules, where they were read from, and their warnings."""
 
     rules: Rules
     source: str
@@ -145,61 +145,61 @@ class InForce:
 
 def document(
     in_force: InForce,
-    now: Snapshot,
+    snapshot: Snapshot,
     pulls_left: PullsLeft,
     stale_names: Mapping[str, float],
     certificates: Sequence[CertificateStatus],
     wall: Wall,
 ) -> Status:
-    """Put together what the daemon knows.
+    """Return the status document.
 
-    It has all backends of the rules, preferred first, those included that no route uses. `stale_names` are the names
-    that do not resolve, and since when their last addresses are used.
+    It lists all backends of the rules in order of preference, including those that no route uses. `stale_names` are the
+    names that do not resolve, and since when their last known addresses are used; `wall` converts monotonic times.
     """
-    overrides, until = now.watch_state.overrides, now.handover_until
+    overrides, until = snapshot.watch_state.overrides, snapshot.handover_until
     return Status(
         version=__version__,
         settings=in_force.source,
         warnings=in_force.warnings,
-        active=now.active.backend,
-        active_since=wall(now.active.since),
-        why=now.explain(),
-        pins={name: _override(each, wall) for name, each in overrides.pins.items()},
+        active=snapshot.active.backend,
+        active_since=wall(snapshot.active.since),
+        why=snapshot.explain(),
+        pins={name: _override(pin, wall) for name, pin in overrides.pins.items()},
         handover_until=None if until is None else wall(until),
         stale_names={name: wall(since) for name, since in stale_names.items()},
-        routes=tuple(_routes(now, in_force.rules, wall)),
+        routes=tuple(_routes(snapshot, in_force.rules, wall)),
         backends=tuple(
-            _backend(name, backend.url, now, pulls_left.get(name, {}), wall)
+            _backend(name, backend.url, snapshot, pulls_left.get(name, {}), wall)
             for name, backend in in_force.rules.backends.items()
         ),
         certificates=tuple(certificates),
     )
 
 
-def probe_status(found: Result | None) -> ProbeStatus:
-    """Turn a probe's result into its part of a document."""
-    if found is None:
+def probe_status(result: Result | None) -> ProbeStatus:
+    """Return a probe's result as part of a document; `result` is None before the first probe."""
+    if result is None:
         return ProbeStatus()
-    return ProbeStatus(found.verdict.value, found.step.value, found.reason, round(found.latency, 4), _drift(found))
+    return ProbeStatus(result.verdict.value, result.step.value, result.reason, round(result.latency, 4), _drift(result))
 
 
-def _routes(now: Snapshot, rules: Rules, wall: Wall) -> Iterator[RouteStatus]:
-    """The active backend of each route, for redirects and for serving."""
+def _routes(snapshot: Snapshot, rules: Rules, wall: Wall) -> Iterator[RouteStatus]:
+    """Return the active backend of each route, for redirects and for serving."""
     for route in rules.routes:
         for purpose in Purpose:
-            active = now.watch_state.active[route.backends, purpose]
+            active = snapshot.watch_state.active[route.backends, purpose]
             repositories = tuple(pattern.text for pattern in route.repositories)
-            why = now.explain((route.backends, purpose))
+            why = snapshot.explain((route.backends, purpose))
             yield RouteStatus(repositories, purpose.value, active.backend, wall(active.since), why)
 
 
 def _backend(
-    name: str, url: str, now: Snapshot, pulls_left: Mapping[str, tuple[Quota, float]], wall: Wall
+    name: str, url: str, snapshot: Snapshot, pulls_left: Mapping[str, tuple[Quota, float]], wall: Wall
 ) -> BackendStatus:
-    health = now.watch_state.healths.get(name)
+    health = snapshot.watch_state.healths.get(name)
     if health is None:
         return BackendStatus(name, url)
-    drain = now.watch_state.overrides.drains.get(name)
+    drain = snapshot.watch_state.overrides.drains.get(name)
     return BackendStatus(
         name=name,
         url=url,
@@ -208,30 +208,34 @@ def _backend(
         since=wall(health.since),
         last=probe_status(health.last),
         failed=_failure(health, wall),
-        drift=now.drifts.get(name),
+        drift=snapshot.drifts.get(name),
         drained=None if drain is None else _override(drain, wall),
         limited_until=_limited_until(health, wall),
         relapses=health.relapses,
-        failback_after=health.failback_after(now.plan.settings.failback_after),
+        failback_after=health.failback_after(snapshot.plan.settings.failback_after),
     )
 
 
 def _failure(health: Health, wall: Wall) -> FailureStatus | None:
-    found, at = health.failed, health.failed_at
-    if found is None:
+    result = health.failed
+    if result is None:
         return None
-    said = wall(at) if at is not None else None
     return FailureStatus(
-        found.verdict.value, found.step.value, found.reason, round(found.latency, 4), said, _drift(found)
+        verdict=result.verdict.value,
+        step=result.step.value,
+        reason=result.reason,
+        latency=round(result.latency, 4),
+        at=None if health.failed_at is None else wall(health.failed_at),
+        drift=_drift(result),
     )
 
 
-def _drift(found: Result) -> str | None:
-    return (found.canary.drift or None) if found.canary else None
+def _drift(result: Result) -> str | None:
+    return (result.canary.drift or None) if result.canary else None
 
 
 def _limited_until(health: Health, wall: Wall) -> float | None:
-    """When pulls are granted again at the latest, by what the backend has said."""
+    """Return when the backend grants pulls again at the latest, by its Retry-After or its quota's window."""
     if health.state is not State.LIMITED or health.failed is None or health.failed_at is None:
         return None
     window = health.failed.quota.window if health.failed.quota else 0.0

@@ -1,1 +1,1 @@
-"""Talking to registries, with treq: requests, probes, and the watch that is kept over them."""
+"""Registry clients on treq: content requests, health checks, and the watch that runs them."""

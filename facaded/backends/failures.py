@@ -1,40 +1,50 @@
-"""How a backend can fail to give what it is asked for."""
+"""Failures of backends: exceptions, and the texts that describe a response's status."""
+
+from facaded.net.client import ResponseHead
+from facaded.policy.failover import spell
+
+NOT_FOUND_STATUSES = (401, 403, 404)
+"""Statuses of a registry that does not have the requested content, or does not give it to this client."""
 
 
-class NotThereError(Exception):
-    """The backend works, and does not have what was asked, or not for this client, or refuses the request as it is.
+class NotFoundError(Exception):
+    """The backend works but does not give the content: it has none, denies access, or refuses the request (4xx).
 
-    `status` is its answer's, `challenged` its WWW-Authenticate values.
+    `status` is the response's status, `challenges` its WWW-Authenticate values.
     """
 
-    def __init__(self, said: str, status: int = 404, challenged: tuple[str, ...] = ()) -> None:
-        super().__init__(said)
+    def __init__(self, reason: str, status: int = 404, challenges: tuple[str, ...] = ()) -> None:
+        super().__init__(reason)
         self.status = status
-        self.challenged = challenged
+        self.challenges = challenges
 
 
 class FailingError(Exception):
-    """The backend failed. `backend_wide` if the failure concerns all its repositories, not only the one asked for."""
+    """The backend failed. `backend_wide` is True if the failure affects all its repositories."""
 
-    def __init__(self, said: str, backend_wide: bool) -> None:
-        super().__init__(said)
+    def __init__(self, reason: str, backend_wide: bool) -> None:
+        super().__init__(reason)
         self.backend_wide = backend_wide
 
 
-NOT_THERE = (401, 403, 404)
-"""Statuses with which a registry answers for what it does not have, or not for this client."""
-
-
 class NoRedirectError(FailingError):
-    """The backend hands out a blob's bytes itself. `public_url` is where it gives them to anybody, if it does."""
+    """The backend serves a blob itself. `public_url` is the blob's URL there if it needs no token."""
 
     def __init__(self, public_url: str | None) -> None:
-        super().__init__("hands out blobs itself", backend_wide=False)
+        super().__init__("serves blobs itself instead of redirecting", backend_wide=False)
         self.public_url = public_url
 
 
 class NoListError(FailingError):
-    """The backend answers a list with a redirect to a page for people: it has no such list.
+    """The backend answered a request for a list with a redirect to a web page: it does not support that list.
 
     GHCR does so for referrers (artifacthub/hub issue 4785).
     """
+
+
+def describe_status(head: ResponseHead) -> str:
+    """Describe the status of a failed request: `answered 503`, or `rate-limited (429), retry in 30 s`."""
+    if head.status != 429:
+        return f"answered {head.status}"
+    retry_after = head.retry_after()
+    return f"rate-limited (429), retry in {spell(retry_after)}" if retry_after else "rate-limited (429)"

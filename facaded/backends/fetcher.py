@@ -1,7 +1,6 @@
-"""Fetching that survives a failing backend: each request tries the backends of its route in turn, inside one budget
-of time.
+"""The fetcher: tries the backends of a route in turn until one has the content, within a time limit.
 
-Source of the numbers: clients give a ping and a token 15 s each, and a pull is given up after that.
+Source of the numbers: clients give up a ping or a token request after 15 s, and then abort the pull.
 """
 
 import hashlib
@@ -13,218 +12,226 @@ from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from facaded.backends.failures import NOT_THERE, FailingError, NoRedirectError, NotThereError
+from facaded.backends.failures import NOT_FOUND_STATUSES, FailingError, NoRedirectError, NotFoundError
 from facaded.backends.manifests import Accept, Manifest
-from facaded.backends.registry import NOT_RANGED, Listing, Ranged, Registry
+from facaded.backends.registry import NO_RANGE, Listing, RangeHeaders, Registry
 from facaded.net.client import StreamedResponse
 from facaded.net.expiring import ExpiringMap
-from facaded.net.single_flight import detached
+from facaded.net.single_flight import run_detached
 from facaded.oci.requests import Blob, ManifestRead, Ping, Read, Referrers, Tags
 
 BUDGET = 12.0
-"""Seconds for one request over all backends: clients give up at 15."""
+"""Seconds for one request to all backends together: clients give up after 15."""
 
 SUSPECT_TIME = 10.0
-"""Seconds for which a backend that failed a request is tried after the others: until its probes have decided."""
+"""Seconds for which a backend that failed a request is tried after the others, until probes decide its state."""
 
-NOT_THERE_TIME = 5.0
-"""Seconds for which a backend is not asked again for what it did not have.
+NOT_FOUND_TIME = 5.0
+"""Seconds for which a "not found" response is cached.
 
-By the types accepted too: registries say 404 of a manifest whose type is not named, and one asker must not say so for
-others.
+The cache key includes the accepted media types, because registries answer 404 for a manifest whose type is not in the
+Accept header, and other clients may accept that type.
 """
 
-REMEMBERED = 10_000
-"""Suspects, and things that are not there, that are remembered."""
+CACHE_ENTRIES = 10_000
+"""Entries in the cache of suspects, and in that of "not found" responses."""
 
 
 @frozen
 class ReadOptions:
-    """How a client wants what it reads:
+    """What the client's request says about the response.
 
-    the types it accepts, the body or only what is known of it, and which part of a blob.
+    `accept` are the media types; `with_body` is False for HEAD; `range` is the requested part of a blob.
     """
 
     accept: Accept
     with_body: bool = True
-    ranged: Ranged = NOT_RANGED
+    range: RangeHeaders = NO_RANGE
 
 
 @frozen
-class BlobAt:
-    """A blob is at this address."""
+class BlobRedirect:
+    """A blob that the client is redirected to at `location`."""
 
     location: str
 
 
 @frozen
 class BlobBytes:
-    """A blob's bytes, or a part of them, that are to be relayed: status, headers, and a body that has not been read."""
+    """A blob's bytes, or a part of them, for relaying: the backend's response with an unread body."""
 
     opened: StreamedResponse
 
 
 @frozen
 class BlobSize:
-    """A blob is there, and has this many bytes."""
+    """The size of a blob in bytes."""
 
     size: int
 
 
 @frozen
 class Unauthorized:
-    """The backend wants to know who asks; `challenge` is the WWW-Authenticate value that says how to tell it."""
+    """The backend requires authentication; `challenge` is the WWW-Authenticate value to pass to the client."""
 
     challenge: str
 
 
 @frozen
-class Welcome:
-    """The backend has answered a ping with 200."""
+class PingAccepted:
+    """The backend answered a ping with 200."""
 
 
-Found: TypeAlias = Manifest | Listing | BlobAt | BlobBytes | BlobSize
+Content: TypeAlias = Manifest | Listing | BlobRedirect | BlobBytes | BlobSize
 
 
 @frozen
 class Served:
-    """What was found, at which backend, and how others failed before it."""
+    """Content from `backend`. `failures` maps the backends that failed before it to the reasons."""
 
     backend: str
-    found: Found
+    content: Content
     failures: Mapping[str, str]
 
 
 @frozen
 class NotServed:
-    """No backend had it.
+    """No backend served the content.
 
-    Those in `failures` failed, in the way that is said; the others, in `without`, do not have it.
+    `failures` maps the backends that failed to the reasons; the backends in `not_found` do not have the content.
+    `blob_source` is a backend that would only serve the blob itself, without a redirect; `refused` is True if a backend
+    refused the request as invalid.
     """
 
     failures: Mapping[str, str]
-    without: tuple[str, ...]
-    hands_out: str | None = None
+    not_found: tuple[str, ...]
+    blob_source: str | None = None
     refused: bool = False
 
 
 class Fetcher:
-    """Asks the registries.
+    """Fetches content from the registries.
 
-    `failed` is called with a backend's name when it failed a request in a way that says something of all of it.
+    `report_failure` is called with the name of a backend each time it becomes suspect.
     """
 
     _log = Logger()
 
-    def __init__(self, registries: Mapping[str, Registry], clock: IReactorTime, failed: Callable[[str], None]) -> None:
+    def __init__(
+        self, registries: Mapping[str, Registry], clock: IReactorTime, report_failure: Callable[[str], None]
+    ) -> None:
         self._registries = registries
         self._clock = clock
-        self._failed = failed
-        self._suspects: ExpiringMap[tuple[str, str | None], bool] = ExpiringMap(REMEMBERED)
-        self._missing: ExpiringMap[bytes, bool] = ExpiringMap(REMEMBERED)
+        self._report_failure = report_failure
+        self._suspects: ExpiringMap[tuple[str, str | None], bool] = ExpiringMap(CACHE_ENTRIES)
+        self._not_found: ExpiringMap[bytes, bool] = ExpiringMap(CACHE_ENTRIES)
 
     async def serve(self, read: Read, backends: Sequence[str], options: ReadOptions) -> Served | NotServed:
-        """Ask `backends` in turn, suspects last, until one has it. Cancelling this cancels what is under way."""
+        """Try `backends` in turn, suspects last, until one has the content. This can be cancelled at any time."""
         deadline = self._clock.seconds() + BUDGET
         failures: dict[str, str] = {}
         refused = False
-        handing_out: dict[str, str | None] = {}
+        public_urls: dict[str, str | None] = {}
         order = sorted(backends, key=lambda name: self._is_suspect(name, read.name))
         for index, name in enumerate(order):
-            if self._missing.get(_key(name, read, options.accept), self._clock.seconds()):
+            if self._not_found.get(_cache_key(name, read, options.accept), self._clock.seconds()):
                 continue
             share = (deadline - self._clock.seconds()) / (len(order) - index)
             try:
-                found = await self._attempt(self._registries[name], read, options, max(share, 0.1))
-                return Served(name, found, failures)
-            except NotThereError as error:
-                if error.status not in NOT_THERE:
+                content = await self._try(self._registries[name], read, options, max(share, 0.1))
+                return Served(name, content, failures)
+            except NotFoundError as error:
+                if error.status not in NOT_FOUND_STATUSES:
                     refused = True
                     continue
-                self._missing.put(_key(name, read, options.accept), True, self._clock.seconds() + NOT_THERE_TIME)
+                self._not_found.put(
+                    _cache_key(name, read, options.accept), True, self._clock.seconds() + NOT_FOUND_TIME
+                )
                 if isinstance(read, Referrers):
-                    break  # clients look for the tag that the digest makes: another's empty list would hide it
+                    break  # clients then try the fallback tag, which an empty list of another backend would hide
             except NoRedirectError as error:
-                handing_out[name] = error.public_url
+                public_urls[name] = error.public_url
                 failures[name] = str(error)
             except FailingError as error:
                 failures[name] = str(error)
-                self._suspect(name, None if error.backend_wide else read.name)
-        for name, public_url in handing_out.items():
+                self._add_suspect(name, None if error.backend_wide else read.name)
+        for name, public_url in public_urls.items():
             if public_url is not None:
-                return Served(name, BlobAt(public_url), failures)
-        without = tuple(name for name in backends if name not in failures)
-        return NotServed(failures, without, next(iter(handing_out), None), refused)
+                return Served(name, BlobRedirect(public_url), failures)
+        not_found = tuple(name for name in backends if name not in failures)
+        return NotServed(failures, not_found, next(iter(public_urls), None), refused)
 
     async def forward(
         self, request: Ping | Read, name: str, authorization: str | None, options: ReadOptions
-    ) -> Served | NotServed | Unauthorized | Welcome:
-        """Ask the backend `name` alone with the client's own Authorization. Nothing of the answer is kept or shared."""
-        work = detached(self._forward(request, name, authorization, options))
+    ) -> Served | NotServed | Unauthorized | PingAccepted:
+        """Forward a request to the backend `name` with the client's own Authorization. The response is not cached."""
+        work = run_detached(self._forward(request, name, authorization, options))
         try:
             return await work.addTimeout(BUDGET, self._clock)
         except TimeoutError:
-            return NotServed({name: "time-out"}, ())
+            return NotServed({name: "timeout"}, ())
 
     async def _forward(
         self, request: Ping | Read, name: str, authorization: str | None, options: ReadOptions
-    ) -> Served | NotServed | Unauthorized | Welcome:
+    ) -> Served | NotServed | Unauthorized | PingAccepted:
         registry, repository = self._registries[name], None if isinstance(request, Ping) else request.name
         try:
             challenge = await registry.challenge(repository)
             if authorization is None and challenge is not None:
                 return Unauthorized(challenge)
             try:
-                return await self._ask_for(registry.on_behalf_of(authorization, self._clock), request, options)
-            except NotThereError as error:
+                return await self._forward_to(registry.on_behalf_of(authorization, self._clock), request, options)
+            except NotFoundError as error:
                 if error.status != 401:
-                    return NotServed({}, (name,), refused=error.status not in NOT_THERE)
-                registry.learn(error.challenged)
+                    return NotServed({}, (name,), refused=error.status not in NOT_FOUND_STATUSES)
+                registry.learn_challenge(error.challenges)
             challenge = await registry.challenge(repository)
             return NotServed({}, (name,)) if challenge is None else Unauthorized(challenge)
         except FailingError as error:
             return NotServed({name: str(error)}, ())
 
-    async def _ask_for(self, theirs: Registry, request: Ping | Read, options: ReadOptions) -> Served | Welcome:
+    async def _forward_to(
+        self, registry: Registry, request: Ping | Read, options: ReadOptions
+    ) -> Served | PingAccepted:
         if isinstance(request, Ping):
-            await theirs.ping()
-            return Welcome()
-        return Served(theirs.name, await self._find(theirs, request, options), {})
+            await registry.ping()
+            return PingAccepted()
+        return Served(registry.name, await self._fetch(registry, request, options), {})
 
-    def _attempt(self, registry: Registry, read: Read, options: ReadOptions, seconds: float) -> Deferred[Found]:
-        """One backend's try, `seconds` at most."""
+    def _try(self, registry: Registry, read: Read, options: ReadOptions, seconds: float) -> Deferred[Content]:
+        """Fetch content from one backend within `seconds`. A timeout is a FailingError."""
 
-        def overdue(outcome: object, _: float) -> Found:
-            raise FailingError("time-out", backend_wide=True)
+        def time_out(outcome: object, _: float) -> Content:
+            raise FailingError("timeout", backend_wide=True)
 
-        return detached(self._find(registry, read, options)).addTimeout(seconds, self._clock, overdue)
+        return run_detached(self._fetch(registry, read, options)).addTimeout(seconds, self._clock, time_out)
 
-    async def _find(self, registry: Registry, read: Read, options: ReadOptions) -> Found:
-        """One backend's try, in which an error of our own counts as the backend's: the next one may do better."""
+    async def _fetch(self, registry: Registry, read: Read, options: ReadOptions) -> Content:
+        """Fetch content from one backend. A bug in facaded counts as its failure, because the next one may work."""
         try:
-            return await _ask(registry, read, options)
-        except (NotThereError, FailingError, CancelledError):
+            return await _fetch_content(registry, read, options)
+        except (NotFoundError, FailingError, CancelledError):
             raise
         except Exception:
-            self._log.failure("an error while {name} was asked", name=registry.name)
-            raise FailingError("an error in facaded: its log says more", backend_wide=False) from None
+            self._log.failure("internal error in a request to {name}", name=registry.name)
+            raise FailingError("internal error, see facaded's log", backend_wide=False) from None
 
     def _is_suspect(self, name: str, repository: str) -> bool:
         now = self._clock.seconds()
-        return any(self._suspects.get((name, each), now) for each in (None, repository))
+        return any(self._suspects.get((name, scope), now) for scope in (None, repository))
 
-    def _suspect(self, name: str, repository: str | None) -> None:
+    def _add_suspect(self, name: str, repository: str | None) -> None:
         self._suspects.put((name, repository), True, self._clock.seconds() + SUSPECT_TIME)
-        self._failed(name)
+        self._report_failure(name)
 
 
-def _key(name: str, read: Read, accept: Accept) -> bytes:
-    """What is remembered of a read, in a few bytes; the query of a manifest or a blob changes nothing."""
-    bare = evolve(read, query="") if isinstance(read, ManifestRead | Blob) else read
-    return hashlib.sha256(repr((name, bare)).encode() + accept.key).digest()
+def _cache_key(name: str, read: Read, accept: Accept) -> bytes:
+    """Return a short key for a read. It ignores the query of a manifest or a blob, which has no effect."""
+    without_query = evolve(read, query="") if isinstance(read, ManifestRead | Blob) else read
+    return hashlib.sha256(repr((name, without_query)).encode() + accept.key).digest()
 
 
-async def _ask(registry: Registry, read: Read, options: ReadOptions) -> Found:
+async def _fetch_content(registry: Registry, read: Read, options: ReadOptions) -> Content:
     match read:
         case ManifestRead():
             return await registry.manifest(read, options.accept, options.with_body)
@@ -233,5 +240,5 @@ async def _ask(registry: Registry, read: Read, options: ReadOptions) -> Found:
         case Blob():
             if not options.with_body:
                 return BlobSize(await registry.blob_size(read))
-            where = await registry.blob(read, options.ranged)
-            return BlobAt(where) if isinstance(where, str) else BlobBytes(where)
+            source = await registry.blob(read, options.range)
+            return BlobRedirect(source) if isinstance(source, str) else BlobBytes(source)

@@ -1,13 +1,13 @@
-"""The ladder: the steps of a probe, each of which a pull needs, and what one climb finds.
+"""The ladder: the steps of a probe, in the order in which a pull needs them.
 
-The steps, and what is good at each:
+The steps and their expected responses:
 1. `GET /v2/`: 200, or 401 with a challenge.
-2. a fresh token from the challenge's realm, for the canary if there is one. A registry without a token server has
-no such step.
+2. A new token from the challenge's realm, for the canary if there is one. Skipped for a registry without a token
+   server.
 3. `HEAD` of the canary's manifest: 200.
-4. `GET` of the canary's smallest blob: a redirect, and one byte at the place it leads to. Only now and then.
+4. `GET` of the canary's smallest blob: a redirect, and one byte from its target. Only every `deep_interval`.
 
-Steps 1 to 3 together are bounded in time, and step 4 by itself.
+One timeout applies to steps 1 to 3 together, and one to step 4.
 """
 
 from collections.abc import Callable, Coroutine
@@ -18,9 +18,18 @@ from attrs import define, evolve, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from facaded.backends.manifests import EVERY_TYPE, MANIFEST_SIZE, digest_of, smallest_blob
-from facaded.backends.tokens import RealmError, read_quota, read_token, token_url
-from facaded.net.client import REDIRECTS, BoundedClient, LocationError, Response, ResponseHead, StreamedResponse, reason
+from facaded.backends.failures import describe_status
+from facaded.backends.manifests import EVERY_TYPE, MANIFEST_SIZE, digest_of, find_smallest_blob
+from facaded.backends.tokens import RealmError, build_token_url, read_quota, read_token
+from facaded.net.client import (
+    REDIRECTS,
+    BoundedClient,
+    LocationError,
+    Response,
+    ResponseHead,
+    StreamedResponse,
+    describe_error,
+)
 from facaded.net.connections import fresh_client
 from facaded.net.reactor import INetworkReactor
 from facaded.net.text import printable
@@ -31,20 +40,21 @@ from facaded.policy import health
 from facaded.policy.health import Canary, ProbeDepth, Quota, Result, Step, Verdict
 
 BODY_SIZE = 64 << 10
-"""Bytes read of an answer to a probe: error documents and tokens have a few kilobytes."""
+"""Largest response to a probe in bytes: error documents and tokens have a few kilobytes."""
 
-WORKING = (200, 401)
+PING_STATUSES = (200, 401)
+"""Statuses of a working registry's response to `GET /v2/`."""
 
 HOPS = 5
-"""Redirects of a blob that are followed; clients follow ten."""
+"""Redirects that are followed for a blob; clients follow ten."""
 
 ONE_BYTE = {"Range": "bytes=0-0"}
 
 Probe = Callable[[ProbeDepth], Deferred[Result]]
 
 
-class StepFailed(Exception):  # noqa: N818
-    """A step of the ladder was not good."""
+class StepFailedError(Exception):
+    """A step of the ladder failed. `retry_after` is in seconds, 0 without a Retry-After."""
 
     def __init__(self, verdict: Verdict, reason: str, retry_after: float = 0.0) -> None:
         super().__init__(reason)
@@ -53,196 +63,201 @@ class StepFailed(Exception):  # noqa: N818
         self.retry_after = retry_after
 
 
-class _Absent(Exception):  # noqa: N818
-    """The canary is not as it should be, and the backend is not at fault: drift. The text says how."""
+class _DriftError(Exception):
+    """The canary is not as expected, although the backend works. The text says why."""
 
 
 @define
-class Known:
-    """What is remembered from one deep probe to the next: the smallest blob of the manifest with this digest."""
+class CanaryBlob:
+    """The canary's smallest blob, remembered between deep probes, and the manifest digest that it belongs to."""
 
+    manifest: str = ""
     digest: str = ""
-    blob: str = ""
 
 
 @frozen
-class Probed:
-    """What is probed: a registry, by its canary if there is one, within `timeout` seconds.
+class ProbeTarget:
+    """The registry to probe, its canary if there is one, and the timeout in seconds.
 
-    `has_account`: what is served is asked with an account of the facade's own, so that it does not matter when the
-    pulls of this machine's address are used up.
+    `has_account` is True if facaded serves with its own account, so that the address's own quota does not matter.
     """
 
     registry: BoundedClient
     canary: Image | None
     timeout: float
     has_account: bool = False
-    known: Known = field(factory=Known)
+    canary_blob: CanaryBlob = field(factory=CanaryBlob)
 
 
-def prober_of(
+def build_probe(
     reactor: INetworkReactor, url: str, ca_file: Path | None, canary: Image | None, timeout: float, has_account: bool
 ) -> Probe:
-    """Return a function that makes one probe of the registry at `url`. Raises as `connections.trust_policy` does."""
-    probed = Probed(fresh_client(reactor, url, ca_file, timeout), canary, timeout, has_account)
-    return lambda climb: Deferred.fromCoroutine(probe(probed, climb, reactor))
+    """Return a function that probes the registry at `url` once. Raises as `connections.trust_policy` does."""
+    target = ProbeTarget(fresh_client(reactor, url, ca_file, timeout), canary, timeout, has_account)
+    return lambda depth: Deferred.fromCoroutine(probe(target, depth, reactor))
 
 
-async def probe(probed: Probed, climb: ProbeDepth, clock: IReactorTime) -> Result:
-    """ProbeDepth the ladder once, and say what was found. The time-out is for steps 1 to 3, and again for step 4.
+async def probe(target: ProbeTarget, depth: ProbeDepth, clock: IReactorTime) -> Result:
+    """Climb the ladder once and return the result. The timeout applies to steps 1 to 3, and again to step 4.
 
-    Does not raise; what a probe that was cancelled from outside returns means nothing.
+    Does not raise. The result of a probe that the caller cancels has no meaning.
     """
-    ladder = _Ladder(probed.registry, probed.canary, climb, probed.known)
-    begun = clock.seconds()
+    ladder = _Ladder(target.registry, target.canary, depth, target.canary_blob)
+    start = clock.seconds()
 
-    async def within(steps: Coroutine[Deferred[Any], Any, str]) -> str:
-        return await Deferred.fromCoroutine(steps).addTimeout(probed.timeout, clock)
+    async def with_timeout(steps: Coroutine[Deferred[Any], Any, str]) -> str:
+        return await Deferred.fromCoroutine(steps).addTimeout(target.timeout, clock)
 
     verdict, retry_after = Verdict.GOOD, 0.0
     try:
-        found = await within(ladder.climb())
-        if climb.deep and ladder.found:
-            found = await within(ladder.climb_to_blob())
-    except _Absent as absent:
-        found, ladder.drift = str(absent), str(absent)
-    except StepFailed as failed:
-        verdict, found, retry_after = failed.verdict, failed.reason, failed.retry_after
+        reason = await with_timeout(ladder.climb())
+        if depth.deep and ladder.canary_exists:
+            reason = await with_timeout(ladder.climb_to_blob())
+    except _DriftError as drift:
+        reason, ladder.drift = str(drift), str(drift)
+    except StepFailedError as failure:
+        verdict, reason, retry_after = failure.verdict, failure.reason, failure.retry_after
     except Exception as error:
-        verdict, found = Verdict.BAD, reason(error)
+        verdict, reason = Verdict.BAD, describe_error(error)
     step, quota = ladder.step, ladder.quota
-    if verdict is Verdict.GOOD and quota is not None and quota.remaining == 0 and not probed.has_account:
-        verdict, step, found = Verdict.LIMITED, Step.MANIFEST, "no pulls left"
-    result = Result(verdict, step, found, clock.seconds() - begun, retry_after, ladder.requests)
-    return evolve(result, canary=ladder.canary_seen, quota=quota, deep=climb.deep)
+    if verdict is Verdict.GOOD and quota is not None and quota.remaining == 0 and not target.has_account:
+        verdict, step, reason = Verdict.LIMITED, Step.MANIFEST, "no pulls left"
+    result = Result(verdict, step, reason, clock.seconds() - start, retry_after, ladder.requests)
+    return evolve(result, canary=ladder.observed_canary, quota=quota, deep=depth.deep)
 
 
 @define
 class _Ladder:
-    """One climb; `step` is where it has got to, and the rest what it has learned."""
+    """One climb: `step` is the step in progress, and the fields after it are what the climb has learned."""
 
     registry: BoundedClient
     canary: Image | None
-    how: ProbeDepth
-    known: Known
+    depth: ProbeDepth
+    canary_blob: CanaryBlob
     step: Step = field(default=Step.PING, init=False)
     requests: int = field(default=0, init=False)
-    found: bool = field(default=False, init=False)
+    canary_exists: bool = field(default=False, init=False)
     digest: str = field(default="", init=False)
     drift: str = field(default="", init=False)
     quota: Quota | None = field(default=None, init=False)
     authorization: str = field(default="", init=False)
 
     @property
-    def canary_seen(self) -> Canary | None:
-        return Canary(self.found, self.digest, self.drift) if self.found or self.drift else None
+    def observed_canary(self) -> Canary | None:
+        """What the climb learned about the canary; None if it did not get that far."""
+        return Canary(self.canary_exists, self.digest, self.drift) if self.canary_exists or self.drift else None
 
     async def climb(self) -> str:
-        """Steps 1 to 3."""
-        answer = await self._ask("GET", f"{self.registry.url}/v2/", {}, accept=lambda status: status in WORKING)
-        found = "answers without a token"
-        if answer.status == 401:
-            challenges = [each for value in answer.values("WWW-Authenticate") for each in www_authenticate.parse(value)]
+        """Climb steps 1 to 3, and return what the last one found."""
+        response = await self._request(
+            "GET", f"{self.registry.url}/v2/", {}, accept=lambda status: status in PING_STATUSES
+        )
+        reason = "no authentication required"
+        if response.status == 401:
+            values = response.values("WWW-Authenticate")
+            challenges = [challenge for value in values for challenge in www_authenticate.parse(value)]
             if not challenges:
-                raise StepFailed(Verdict.BAD, "401 without a challenge")
-            found = printable(f"wants {challenges[0].scheme} authentication")
-            bearer = next((each for each in challenges if each.scheme == "bearer"), None)
+                raise StepFailedError(Verdict.BAD, "401 without a WWW-Authenticate challenge")
+            reason = printable(f"requires {challenges[0].scheme} authentication")
+            bearer = next((challenge for challenge in challenges if challenge.scheme == "bearer"), None)
             if bearer is not None:
                 self.step = Step.TOKEN
-                found = await self._token(bearer)
-        return await self._manifest(self.canary) if self.canary else found
+                reason = await self._obtain_token(bearer)
+        return await self._check_manifest(self.canary) if self.canary else reason
 
     async def climb_to_blob(self) -> str:
-        """Step 4."""
+        """Climb step 4, and return what it found."""
         assert self.canary is not None
         self.step = Step.BLOB
-        if not self.digest or self.known.digest != self.digest:
-            await self._learn_blob(self.canary)
-        url = self._url(Blob(self.canary.name, self.known.blob))
-        opened = await self._open(url)
-        if opened.status == 404:
-            raise _Absent("a blob of the canary is not there")
-        if opened.status in REDIRECTS:
-            opened = await self._follow(url, opened)
-        if opened.status not in (200, 206):
-            raise _failed(opened, "the CDN answered")
-        return "blob found"
+        if not self.digest or self.canary_blob.manifest != self.digest:
+            await self._find_blob(self.canary)
+        url = self._url(Blob(self.canary.name, self.canary_blob.digest))
+        response = await self._open(url)
+        if response.status == 404:
+            raise _DriftError("a blob of the canary is missing")
+        if response.status in REDIRECTS:
+            response = await self._follow(url, response)
+        if response.status not in (200, 206):
+            raise _step_failed(response, "CDN: ")
+        return "all steps passed"
 
-    async def _token(self, bearer: Challenge) -> str:
+    async def _obtain_token(self, bearer: Challenge) -> str:
         scope = f"repository:{self.canary.name}:pull" if self.canary else None
         try:
-            url = token_url(bearer, self.registry.url, scope)
+            url = build_token_url(bearer, self.registry.url, scope)
         except RealmError as error:
-            raise StepFailed(Verdict.BAD, str(error)) from None
-        accept = {"Accept": "application/json"}
-        answer = await self._ask("GET", url, accept, accept=lambda status: status < 500)
-        if answer.status != 200 and self.canary is None:
-            return f"token server answers {answer.status}"
-        if answer.status != 200:
-            raise self._refused(answer.status, "the token server answers")
-        token = read_token(answer)
+            raise StepFailedError(Verdict.BAD, str(error)) from None
+        headers = {"Accept": "application/json"}
+        response = await self._request("GET", url, headers, accept=lambda status: status < 500)
+        if response.status != 200 and self.canary is None:
+            return f"token server answered {response.status}"
+        if response.status != 200:
+            raise self._canary_refused(response.status, "token server answered")
+        token = read_token(response)
         if token is None:
-            raise StepFailed(Verdict.BAD, "200 without a token")
+            raise StepFailedError(Verdict.BAD, "no token in the response")
         self.authorization = f"Bearer {token[0]}"
         return "token granted"
 
-    async def _manifest(self, canary: Image) -> str:
+    async def _check_manifest(self, canary: Image) -> str:
         self.step = Step.MANIFEST
         url = self._url(ManifestRead(canary.name, canary.reference))
-        answer = await self._ask(
-            "HEAD", url, self._own({"Accept": EVERY_TYPE.value}), accept=lambda status: status < 500
-        )
-        if answer.status != 200:
-            raise self._refused(answer.status, "answered")
-        self.found = True
-        digest = answer.value("Docker-Content-Digest")
+        headers = self._authorized({"Accept": EVERY_TYPE.value})
+        response = await self._request("HEAD", url, headers, accept=lambda status: status < 500)
+        if response.status != 200:
+            raise self._canary_refused(response.status, "answered")
+        self.canary_exists = True
+        digest = response.value("Docker-Content-Digest")
         self.digest = digest if is_digest(digest) else ""
-        self.quota = read_quota(answer)
+        self.quota = read_quota(response)
         return "manifest found"
 
-    async def _learn_blob(self, canary: Image) -> None:
-        """Read the canary's manifest, and of an index its first platform's too, for the smallest blob."""
-        body = await self._body(canary.name, self.digest or canary.reference)
+    async def _find_blob(self, canary: Image) -> None:
+        """Find the smallest blob in the canary's manifest; if that is an index, in its first platform's manifest."""
+        body = await self._fetch_manifest(canary.name, self.digest or canary.reference)
         digest = digest_of(body)
         for entry in (indexes.read(body) or ())[:1]:
-            body = await self._body(canary.name, entry.digest)
-        blob = smallest_blob(body)
+            body = await self._fetch_manifest(canary.name, entry.digest)
+        blob = find_smallest_blob(body)
         if blob is None:
-            raise _Absent("the canary's manifest names no blob")
+            raise _DriftError("the canary's manifest lists no blob")
         self.digest = self.digest or digest
-        self.known.digest, self.known.blob = self.digest, blob
+        self.canary_blob.manifest, self.canary_blob.digest = self.digest, blob
 
-    async def _body(self, name: str, reference: str) -> bytes:
-        url, headers = self._url(ManifestRead(name, reference)), self._own({"Accept": EVERY_TYPE.value})
-        answer = await self._ask("GET", url, headers, accept=lambda status: status in (200, 404), limit=MANIFEST_SIZE)
-        if answer.status == 404:
-            raise _Absent("a manifest of the canary is not there")
-        if is_digest(reference) and digest_of(answer.body, reference.partition(":")[0]) != reference:
-            raise StepFailed(Verdict.BAD, "a manifest with a wrong digest")
-        return answer.body
+    async def _fetch_manifest(self, name: str, reference: str) -> bytes:
+        url, headers = self._url(ManifestRead(name, reference)), self._authorized({"Accept": EVERY_TYPE.value})
+        response = await self._request(
+            "GET", url, headers, accept=lambda status: status in (200, 404), limit=MANIFEST_SIZE
+        )
+        if response.status == 404:
+            raise _DriftError("a manifest of the canary is missing")
+        if is_digest(reference) and digest_of(response.body, reference.partition(":")[0]) != reference:
+            raise StepFailedError(Verdict.BAD, "manifest does not match its digest")
+        return response.body
 
-    async def _follow(self, url: str, opened: StreamedResponse) -> StreamedResponse:
-        """Go where a blob is redirected to, as clients do."""
+    async def _follow(self, url: str, response: StreamedResponse) -> StreamedResponse:
+        """Follow a blob's redirects, as clients do."""
         for _ in range(HOPS):
             try:
-                url = self.registry.location(url, opened.value("Location"))
+                url = self.registry.location(url, response.value("Location"))
             except LocationError as error:
-                raise StepFailed(Verdict.BAD, str(error)) from None
-            opened = await self._open(url)
-            if opened.status not in REDIRECTS:
+                raise StepFailedError(Verdict.BAD, str(error)) from None
+            response = await self._open(url)
+            if response.status not in REDIRECTS:
                 break
-        return opened
+        return response
 
     async def _open(self, url: str) -> StreamedResponse:
-        """The head of an answer to a request for one byte; with the token on the registry's own host alone."""
+        """Request one byte, and return the response without its body. Only the registry's own host gets the token."""
         self.requests += 1
-        opened = await self.registry.open("GET", url, self._own(ONE_BYTE) if self.registry.is_own(url) else ONE_BYTE)
-        opened.abandon()
-        if self.registry.is_own(url) and opened.status not in (*REDIRECTS, 200, 206, 404):
-            raise _failed(opened, "answered")
-        return opened
+        is_own = self.registry.is_own(url)
+        response = await self.registry.open("GET", url, self._authorized(ONE_BYTE) if is_own else ONE_BYTE)
+        response.abandon()
+        if is_own and response.status not in (*REDIRECTS, 200, 206, 404):
+            raise _step_failed(response)
+        return response
 
-    async def _ask(
+    async def _request(
         self,
         method: str,
         url: str,
@@ -251,26 +266,25 @@ class _Ladder:
         limit: int = BODY_SIZE,
     ) -> Response:
         self.requests += 1
-        answer = await self.registry.ask(method, url, headers=headers, limit=limit)
-        if answer.status == 429 or not accept(answer.status):
-            raise _failed(answer, "answered")
-        return answer
+        response = await self.registry.ask(method, url, headers=headers, limit=limit)
+        if response.status == 429 or not accept(response.status):
+            raise _step_failed(response)
+        return response
 
-    def _own(self, headers: dict[str, str]) -> dict[str, str]:
-        """Headers for the registry's own host."""
+    def _authorized(self, headers: dict[str, str]) -> dict[str, str]:
+        """Return headers with the token, which only the registry's own host may receive."""
         return {**headers, "Authorization": self.authorization} if self.authorization else headers
 
     def _url(self, read: ManifestRead | Blob) -> str:
         return f"{self.registry.url}{read.path}"
 
-    def _refused(self, status: int, who: str) -> StepFailed | _Absent:
-        """What it means that the canary is not given."""
-        if health.absent(status, self.how.canary_seen) is Verdict.GOOD:
-            return _Absent(f"{who} {status} for the canary")
-        return StepFailed(Verdict.BAD, f"{who} {status} for the canary, which it has had")
+    def _canary_refused(self, status: int, subject: str) -> StepFailedError | _DriftError:
+        """Return the error for a canary that the backend does not serve: drift, or a failed step."""
+        if health.absent(status, self.depth.canary_seen) is Verdict.GOOD:
+            return _DriftError(f"{subject} {status} for the canary")
+        return StepFailedError(Verdict.BAD, f"{subject} {status} for the canary, which it served before")
 
 
-def _failed(head: ResponseHead, who: str) -> StepFailed:
-    if head.status == 429:
-        return StepFailed(Verdict.LIMITED, "429, asks for patience", head.retry_after())
-    return StepFailed(Verdict.BAD, f"{who} {head.status}", head.retry_after())
+def _step_failed(head: ResponseHead, prefix: str = "") -> StepFailedError:
+    verdict = Verdict.LIMITED if head.status == 429 else Verdict.BAD
+    return StepFailedError(verdict, f"{prefix}{describe_status(head)}", head.retry_after())

@@ -1,9 +1,8 @@
-"""The cache of manifests: memory, bounded in bytes, and keyed so that nobody is given what was asked by another
-kind of asker.
+"""Manifests: the Accept header, and a cache of manifests and tags in memory, limited in bytes.
 
-A manifest is kept by (facade's repository, digest): one repository's manifests are not given to another's askers. A
-tag's digest is kept by (backend, backend's repository, tag, the types accepted): what a tag means depends on the
-types, for registries pick a platform for who accepts no index.
+Manifests are keyed by (facade's repository, digest), so that a repository's manifests are only served for that
+repository. Digests of tags are keyed by (backend, backend's repository, tag, accepted media types), because a registry
+picks one platform for a client that does not accept an index.
 """
 
 import hashlib
@@ -17,27 +16,24 @@ from facaded.oci.indexes import MANIFEST_TYPES
 from facaded.oci.requests import is_digest
 
 MANIFEST_SIZE = 4 << 20
-"""Bytes of a manifest: the distribution-spec asks registries to take at least this, and clients read no more."""
+"""Largest manifest in bytes: registries should accept at least this (distribution-spec), and clients read no more."""
 
 MANIFEST_LIFE = 3600.0
-"""Seconds that a manifest is kept: it cannot change, but it can be taken down."""
+"""Seconds that a manifest is cached: it cannot change, but it can be deleted."""
 
 TAGS = 10_000
-"""Tags whose digest is kept."""
+"""Tags whose digest is cached."""
 
 LARGEST_BLOB = 10**15
-"""Bytes that no blob has: a size that a manifest says is believed below it."""
+"""Bytes. A manifest's descriptor with this size or more is taken as invalid."""
 
 OVERHEAD = 500
-"""Bytes that a kept manifest costs beside its body."""
+"""Bytes that a cached manifest costs in addition to its body."""
 
 
 @frozen
 class Manifest:
-    """A manifest as a client is told of it.
-
-    `body` is None where only its head is known.
-    """
+    """A manifest: its media type, digest, length in bytes, and body. `body` is None after a HEAD."""
 
     media_type: str
     digest: str
@@ -47,28 +43,32 @@ class Manifest:
 
 @frozen
 class Accept:
-    """The Accept header of a request: its value, the header's lines joined, and the media types in it."""
+    """The Accept header of a request: its lines joined into one value, and the media types in it."""
 
     value: str
     types: frozenset[str]
 
     @property
     def key(self) -> bytes:
-        """The types in a few bytes, for what is remembered: a client may send very many."""
+        """A short cache key for the media types, because a client may send very many."""
         return hashlib.sha256("\n".join(sorted(self.types)).encode()).digest()
 
     @classmethod
     def read(cls, lines: tuple[str, ...]) -> "Accept":
+        """Parse the values of all Accept headers of a request."""
         value = ", ".join(lines)
         return cls(value, frozenset(part.partition(";")[0].strip().lower() for part in value.split(",")) - {""})
 
 
 EVERY_TYPE = Accept.read(MANIFEST_TYPES)
-"""How the facade itself asks for a manifest, whatever it is."""
+"""The Accept header of facaded's own requests: all manifest types."""
 
 
 class ManifestCache:
-    """Keeps manifests. `size` is in bytes, 0 keeps none; `tag_ttl` in seconds; `seconds` gives monotonic time."""
+    """A cache of manifests and of tags' digests.
+
+    `size` is in bytes, 0 disables the cache; `tag_ttl` is in seconds; `seconds` returns monotonic time.
+    """
 
     def __init__(self, size: int, tag_ttl: float, seconds: Callable[[], float]) -> None:
         self._tag_ttl = tag_ttl
@@ -77,28 +77,28 @@ class ManifestCache:
         self._tags: ExpiringMap[tuple[str, str, str, bytes], str] = ExpiringMap(TAGS if size else 0)
 
     def manifest(self, repository: str, digest: str, accept: Accept) -> Manifest | None:
-        """A manifest of the facade's `repository`, if it is kept and of a type that is accepted by name."""
-        kept = self._manifests.get((repository, digest), self._seconds())
-        return kept if kept is not None and kept.media_type in accept.types else None
+        """Return a cached manifest of the facade's `repository`, or None if its type is not among the accepted ones."""
+        manifest = self._manifests.get((repository, digest), self._seconds())
+        return manifest if manifest is not None and manifest.media_type in accept.types else None
 
-    def keep(self, repository: str, manifest: Manifest) -> None:
-        """Keep a manifest that was checked against its digest, and make room for it."""
+    def store(self, repository: str, manifest: Manifest) -> None:
+        """Store a manifest whose body matches its digest."""
         if manifest.body is not None:
             self._manifests.put((repository, manifest.digest), manifest, self._seconds() + MANIFEST_LIFE)
 
     def tag(self, backend: str, name: str, tag: str, accept: Accept) -> str | None:
-        """The digest of a tag at a backend, if it was asked with these types within `tag_ttl`."""
+        """Return the digest of a tag at a backend if it was fetched with these types within `tag_ttl`, else None."""
         return self._tags.get((backend, name, tag, accept.key), self._seconds())
 
-    def keep_tag(self, backend: str, name: str, tag: str, accept: Accept, digest: str) -> None:
-        """Keep the digest of a tag."""
+    def store_tag(self, backend: str, name: str, tag: str, accept: Accept, digest: str) -> None:
+        """Store the digest of a tag."""
         self._tags.put((backend, name, tag, accept.key), digest, self._seconds() + self._tag_ttl)
 
     def blob_size(self, repository: str, digest: str) -> int | None:
-        """The size of a blob, from the descriptor in a manifest of the same repository."""
+        """Return the size of a blob from its descriptor in a cached manifest of the repository, or None."""
         for (owner, _), manifest in self._manifests.items(self._seconds()):
             if owner == repository and manifest.body is not None and digest.encode() in manifest.body:
-                size = _described_size(manifest.body, digest)
+                size = _find_size(manifest.body, digest)
                 if size is not None:
                     return size
         return None
@@ -109,28 +109,30 @@ def _cost(manifest: Manifest) -> int:
 
 
 def digest_of(body: bytes, algorithm: str = "sha256") -> str:
-    """The digest of a body, as the image-spec writes it. `algorithm` is one that `oci.requests` lets through."""
+    """Return the digest of a body in the image-spec's form. `algorithm` is one that `oci.requests` accepts."""
     return f"{algorithm}:{hashlib.new(algorithm, body).hexdigest()}"
 
 
-def smallest_blob(body: bytes) -> str | None:
-    """The digest of the smallest blob with any bytes that a manifest names, its config included."""
+def find_smallest_blob(body: bytes) -> str | None:
+    """Return the digest of the smallest non-empty blob of a manifest, including its config; None if it has none."""
+    return min(((size, digest) for digest, size in _read_blobs(body) if size), default=(0, None))[1]
+
+
+def _find_size(body: bytes, digest: str) -> int | None:
+    return next((size for blob, size in _read_blobs(body) if blob == digest), None)
+
+
+def _read_blobs(body: bytes) -> list[tuple[str, int]]:
+    """Return the digest and size of a manifest's config and layers."""
     manifest = read_object(body) or {}
-    described = [*_descriptors([manifest.get("config")]), *_descriptors(manifest.get("layers"))]
-    return min(((size, digest) for digest, size in described if size), default=(0, None))[1]
+    return [*_read_descriptors([manifest.get("config")]), *_read_descriptors(manifest.get("layers"))]
 
 
-def _described_size(body: bytes, digest: str) -> int | None:
-    manifest = read_object(body) or {}
-    described = [*_descriptors([manifest.get("config")]), *_descriptors(manifest.get("layers"))]
-    return next((size for each, size in described if each == digest), None)
-
-
-def _descriptors(listed: object) -> Iterator[tuple[str, int]]:
-    """Digest and size of each descriptor in a list; what is none is passed over."""
-    for each in listed if isinstance(listed, list) else []:
-        if not isinstance(each, dict) or not isinstance(each.get("digest"), str) or not is_digest(each["digest"]):
+def _read_descriptors(entries: object) -> Iterator[tuple[str, int]]:
+    """Yield the digest and size of each valid descriptor in a list."""
+    for entry in entries if isinstance(entries, list) else []:
+        if not isinstance(entry, dict) or not isinstance(entry.get("digest"), str) or not is_digest(entry["digest"]):
             continue
-        size = each.get("size")
+        size = entry.get("size")
         if type(size) is int and 0 <= size < LARGEST_BLOB:
-            yield each["digest"], size
+            yield entry["digest"], size

@@ -1,4 +1,4 @@
-"""The prober of one backend: probes it again and again, and sooner when there is reason to."""
+"""The prober of one backend: it probes the backend periodically, and earlier after a failed request."""
 
 from collections.abc import Awaitable, Callable
 
@@ -9,97 +9,102 @@ from twisted.logger import Logger
 from facaded.policy.health import Result, Verdict
 
 AFTER_ERROR = 10.0
-"""Seconds to the next probe after an error in this program."""
+"""Seconds until the next probe after an internal error."""
 
-HASTE = 1.0
-"""Seconds from the end of a probe to the start of one that is hastened."""
+EARLY_PAUSE = 1.0
+"""Minimum seconds from the end of a probe to the start of an early one."""
 
-HASTENED_BURST = 2
-"""Probes that may be hastened in a row: one that finds an outage, and one that finds it over or another begun."""
+EARLY_BURST = 2
+"""Early probes in a row: one that finds an outage, and one that finds its end or the next outage."""
 
-HASTENED_EVERY = 180.0
-"""Seconds after which one more may be, if those before found the backend well: a client that asks for a damaged image
-again and again, or a hostile one, must not turn into a load of probes."""
+EARLY_INTERVAL = 180.0
+"""Seconds after which one more early probe is allowed, if the earlier ones found the backend up.
+
+This limits the load of probes that a client can cause by requesting a damaged image again and again.
+"""
 
 _log = Logger()
 
 
 class Prober:
-    """Probes one backend again and again.
+    """Probes one backend periodically.
 
-    `probe` makes one probe; `heard` is called with each result and says how many seconds to wait before the next.
+    `probe` makes one probe; `handle_result` is called with each result and returns the seconds until the next probe.
     """
 
     def __init__(
-        self, clock: IReactorTime, probe: Callable[[], Awaitable[Result]], heard: Callable[[Result], float]
+        self, clock: IReactorTime, probe: Callable[[], Awaitable[Result]], handle_result: Callable[[Result], float]
     ) -> None:
         self._clock = clock
         self._probe = probe
-        self._heard = heard
+        self._handle_result = handle_result
         self._stopped = False
-        self._pausing: IDelayedCall | None = None
-        self._heard_at = 0.0
-        self._hastened: list[float] = []
+        self._pause: IDelayedCall | None = None
+        self._last_end = 0.0
+        self._early_probes: list[float] = []
         self._loop: Deferred[None] | None = None
 
     def start(self) -> None:
         """Make the first probe now."""
         self._loop = Deferred.fromCoroutine(self._run())
         self._loop.addErrback(lambda failure: failure.trap(CancelledError))
-        self._loop.addErrback(lambda failure: _log.failure("the probes of a backend ended in an error", failure))
+        self._loop.addErrback(lambda failure: _log.failure("a prober stopped after an internal error", failure))
 
     def stop(self) -> None:
-        """Make no more probes, and close the connection of one under way."""
+        """Stop probing, and cancel a probe in progress."""
         self._stopped = True
         if self._loop is not None:
             self._loop.cancel()
 
-    def hasten(self) -> bool:
-        """Make the next probe now, or a second after the last one; says whether it was brought forward.
+    def probe_early(self) -> bool:
+        """Start the next probe now, or one second after the end of the last one.
 
-        One that is under way is left alone. Only so many are hastened: then the next comes when it comes.
+        Returns whether the next probe was moved. It is not if a probe is in progress, or if there were too many early
+        probes.
         """
         now = self._clock.seconds()
-        self._hastened = [each for each in self._hastened if each > now - HASTENED_EVERY * HASTENED_BURST]
-        if len(self._hastened) >= HASTENED_BURST or not self._bring_forward(max(self._heard_at + HASTE - now, 0)):
+        self._early_probes = [start for start in self._early_probes if start > now - EARLY_INTERVAL * EARLY_BURST]
+        if len(self._early_probes) >= EARLY_BURST or not self._shorten_pause(
+            max(self._last_end + EARLY_PAUSE - now, 0)
+        ):
             return False
-        self._hastened.append(now)
+        self._early_probes.append(now)
         return True
 
     def probe_now(self) -> None:
-        """Make the next probe now, whatever there was before: time itself has jumped."""
-        self._bring_forward(0)
+        """Start the next probe now, without a limit, because the clock jumped."""
+        self._shorten_pause(0)
 
-    def _bring_forward(self, seconds: float) -> bool:
-        """Shorten the wait for the next probe to so many seconds."""
-        if self._pausing is None or self._pausing.getTime() <= self._clock.seconds() + seconds:
+    def _shorten_pause(self, seconds: float) -> bool:
+        """Shorten the pause before the next probe to `seconds`; return False if it is not longer than that."""
+        if self._pause is None or self._pause.getTime() <= self._clock.seconds() + seconds:
             return False
-        self._pausing.reset(seconds)
+        self._pause.reset(seconds)
         return True
 
     async def _run(self) -> None:
         while not self._stopped:
             result = await self._probe()
             if not self._stopped:
-                self._heard_at = self._clock.seconds()
+                self._last_end = self._clock.seconds()
                 if result.verdict is not Verdict.GOOD:
-                    self._hastened.clear()
-                await self._wait(self._pause_after(result))
+                    self._early_probes.clear()
+                await self._wait(self._report(result))
 
     async def _wait(self, seconds: float) -> None:
-        pause: Deferred[None] = Deferred()
-        self._pausing = self._clock.callLater(seconds, pause.callback, None)
+        done: Deferred[None] = Deferred()
+        self._pause = self._clock.callLater(seconds, done.callback, None)
         try:
-            await pause
+            await done
         finally:
-            if self._pausing.active():
-                self._pausing.cancel()
-            self._pausing = None
+            if self._pause.active():
+                self._pause.cancel()
+            self._pause = None
 
-    def _pause_after(self, result: Result) -> float:
-        """What the listener says; an error of its own must not end the watch over a backend."""
+    def _report(self, result: Result) -> float:
+        """Report a result and return the pause in seconds. An error in the callback must not stop the probes."""
         try:
-            return self._heard(result)
+            return self._handle_result(result)
         except Exception:
-            _log.failure("a probe's result was not understood")
+            _log.failure("internal error while handling a probe's result")
             return AFTER_ERROR

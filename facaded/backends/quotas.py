@@ -1,4 +1,4 @@
-"""The pulls that each registry still grants, as it said last."""
+"""The pulls that are left at each registry, from its last rate-limit headers."""
 
 from collections.abc import Collection, Mapping
 
@@ -8,20 +8,20 @@ from facaded.policy.health import Quota
 
 
 class Quotas:
-    """The pulls that each backend still grants, by who asks it: the facade's address or its account."""
+    """The pulls that are left at each backend, separately for facaded's address and its account."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._seen: dict[str, dict[str, tuple[Quota, float]]] = {}
+        self._quotas: dict[str, dict[str, tuple[Quota, float]]] = {}
 
-    def note(self, backend: str, asker: str, quota: Quota) -> None:
-        """The backend has said how many pulls are left to the facade's `asker`."""
-        self._seen.setdefault(backend, {})[asker] = quota, self._clock.seconds()
+    def note(self, backend: str, owner: str, quota: Quota) -> None:
+        """Store how many pulls are left to `owner`, which is "address" or "account"."""
+        self._quotas.setdefault(backend, {})[owner] = quota, self._clock.seconds()
 
     def of(self, backend: str) -> Mapping[str, tuple[Quota, float]]:
-        """What a backend has said last, by asker, and when in monotonic seconds."""
-        return self._seen.get(backend, {})
+        """Return the last quotas of a backend by owner, each with its time in monotonic seconds."""
+        return self._quotas.get(backend, {})
 
-    def keep(self, backends: Collection[str]) -> None:
-        """Forget all backends but these."""
-        self._seen = {name: seen for name, seen in self._seen.items() if name in backends}
+    def retain(self, backends: Collection[str]) -> None:
+        """Remove all backends except these."""
+        self._quotas = {name: quotas for name, quotas in self._quotas.items() if name in backends}

@@ -1,4 +1,4 @@
-"""What one backend has: manifests, lists and blobs, checked, and under the facade's names."""
+"""One backend's content: manifests, lists and blobs, verified and under the facade's repository names."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
-from facaded.backends.failures import FailingError, NoListError, NoRedirectError, NotThereError
+from facaded.backends.failures import FailingError, NoListError, NoRedirectError, NotFoundError
 from facaded.backends.manifests import MANIFEST_SIZE, Accept, Manifest, ManifestCache, digest_of
 from facaded.backends.tokens import NO_HEADERS, AuthorizedClient, ClientAuthorization
 from facaded.net.client import REDIRECTS, ResponseHead, StreamedResponse
@@ -22,33 +22,37 @@ _LINK = re.compile(r"<([^<>]*)>((?:[^,\"<]|\"[^\"]*\")*)")
 _NEXT = re.compile(r";\s*rel=\"?next\"?\s*(?:;|$)", re.IGNORECASE)
 
 LIST_SIZE = 4 << 20
-"""Bytes of a list of tags or referrers: as of a manifest, which the latter is."""
+"""Largest list of tags or referrers in bytes, as for manifests: a referrers list is an index."""
 
 REDIRECT_SIZE = 64 << 10
-"""Bytes of a redirect's body that are read, so that the connection can be used again."""
+"""Bytes of a redirect's body that are read, so that the connection can be reused."""
 
 MEDIA_TYPE_LENGTH = 255
-"""Characters of a media type that are kept: more than RFC 6838 §4.2 lets one have."""
+"""Longest media type in characters: more than RFC 6838 §4.2 allows."""
 
 
 @frozen
-class Ranged:
-    """The headers of a request for a part of a blob, as the client sent them; empty where there is none."""
+class RangeHeaders:
+    """The Range and If-Range headers that the client sent; empty if it sent none."""
 
     range: str = ""
     if_range: str = ""
 
     @property
     def headers(self) -> dict[str, str]:
+        """The headers that are not empty."""
         return {name: value for name, value in (("Range", self.range), ("If-Range", self.if_range)) if value}
 
 
-NOT_RANGED = Ranged()
+NO_RANGE = RangeHeaders()
 
 
 @frozen
 class Listing:
-    """A list of tags or referrers: its media type, its body, the query of the next page, and OCI-Filters-Applied."""
+    """A page of tags or referrers.
+
+    `next_query` is the query of the next page, None for the last one; `filters` is OCI-Filters-Applied.
+    """
 
     media_type: str
     body: bytes
@@ -57,10 +61,10 @@ class Listing:
 
 
 class Registry:
-    """One backend. Its methods raise NotThereError or FailingError.
+    """One backend. Its methods raise NotFoundError or FailingError.
 
-    `name` is its name in the settings, `renames` say what it calls the facade's repositories. With `relay_blobs`, the
-    bytes of a blob that it does not redirect are handed on.
+    `name` is its name in the settings; `renames` map the facade's repository names to the backend's. With `relay_blobs`
+    set, a blob that the backend serves itself is relayed.
     """
 
     def __init__(
@@ -80,44 +84,44 @@ class Registry:
 
     @property
     def quota(self) -> Quota | None:
-        """How many pulls are left, as the backend said last; None if it does not count them."""
+        """The pulls that are left, from the last response; None if the backend does not count pulls."""
         return self._client.quota
 
     async def manifest(self, read: ManifestRead, accept: Accept, with_body: bool) -> Manifest:
-        """A manifest, or with `with_body` false what is known of it."""
+        """Return a manifest; its body is None if `with_body` is False."""
         digest: str | None = read.reference
         if not is_digest(read.reference):
-            digest = self._cache.tag(self.name, self._their_name(read.name), read.reference, accept)
-        if digest is not None and (kept := self._cache.manifest(read.name, digest, accept)):
-            return kept
+            digest = self._cache.tag(self.name, self._rename(read.name), read.reference, accept)
+        if digest is not None and (cached := self._cache.manifest(read.name, digest, accept)):
+            return cached
         key = (read.name, read.reference, accept.value, with_body)
         return await self._manifests.get(key, lambda: self._fetch_manifest(read, accept, with_body))
 
     async def listing(self, read: Tags | Referrers, accept: Accept) -> Listing:
-        """A list of tags or referrers, under the facade's name."""
-        name = self._their_name(read.name)
-        path = _their_path(read, name)
+        """Return a list of tags or referrers under the facade's repository name."""
+        name = self._rename(read.name)
+        path = _rename_path(read, name)
         url = self._client.url(f"{path}?{read.query}" if read.query else path)
-        response = await self._client.fetch("GET", url, name, _accepting(accept))
+        response = await self._client.fetch("GET", url, name, _accept_headers(accept))
         if response.status != 200:
             response.abandon()
-            raise NoListError(f"answered {response.status} to a list", backend_wide=False)
+            raise NoListError(f"answered {response.status} to a list request", backend_wide=False)
         body = await self._client.read(response, LIST_SIZE)
-        listed = read_object(body)
-        if listed is None:
-            raise FailingError("lists in no JSON that can be read", backend_wide=False)
+        document = read_object(body)
+        if document is None:
+            raise FailingError("list is not a JSON object", backend_wide=False)
         if isinstance(read, Tags):
-            body = json.dumps({**listed, "name": read.name}).encode()
+            body = json.dumps({**document, "name": read.name}).encode()
         filters = printable(response.value("OCI-Filters-Applied"))
-        kind = _media_type(response) or "application/json"
-        return Listing(kind, body, _next_query(response.value("Link"), path), filters)
+        media_type = _media_type(response) or "application/json"
+        return Listing(media_type, body, _next_query(response.value("Link"), path), filters)
 
-    async def blob(self, read: Blob, ranged: Ranged = NOT_RANGED) -> str | StreamedResponse:
-        """The address that the backend redirects a blob to, or its bytes if it is to be relayed."""
-        name = self._their_name(read.name)
-        url = self._client.url(_their_path(read, name))
+    async def blob(self, read: Blob, range_headers: RangeHeaders = NO_RANGE) -> str | StreamedResponse:
+        """Return the URL that the backend redirects a blob to, or with `relay_blobs` the backend's own response."""
+        name = self._rename(read.name)
+        url = self._client.url(_rename_path(read, name))
         for _ in range(2):
-            response = await self._client.fetch("GET", url, name, ranged.headers)
+            response = await self._client.fetch("GET", url, name, range_headers.headers)
             if response.status not in REDIRECTS:
                 if self._relay_blobs:
                     return response
@@ -128,119 +132,121 @@ class Registry:
             url, own = await self._client.follow(url, response.value("Location"))
             if not own:
                 return url
-        raise FailingError("redirects a blob to itself", backend_wide=False)
+        raise FailingError("redirects a blob to its own host twice", backend_wide=False)
 
     async def blob_size(self, read: Blob) -> int:
-        """A blob's size: from a manifest that is kept, else from the backend, else from its CDN."""
-        kept = self._cache.blob_size(read.name, read.digest)
-        if kept is not None:
-            return kept
-        name = self._their_name(read.name)
-        head = await self._client.fetch("HEAD", self._client.url(_their_path(read, name)), name)
+        """Return a blob's size in bytes: from a cached manifest, else from the backend, else from its CDN."""
+        cached = self._cache.blob_size(read.name, read.digest)
+        if cached is not None:
+            return cached
+        name = self._rename(read.name)
+        head = await self._client.fetch("HEAD", self._client.url(_rename_path(read, name)), name)
         size = whole_number(head.value("Content-Length")) if head.status == 200 else None
         if size is not None:
             return size
-        where = await self.blob(read)
-        if isinstance(where, str):
-            return await self._size_at_cdn(where)
-        where.abandon()
-        raise FailingError("does not say how large a blob is", backend_wide=False)
+        source = await self.blob(read)
+        if isinstance(source, str):
+            return await self._fetch_size(source)
+        source.abandon()
+        raise FailingError("no Content-Length for a blob", backend_wide=False)
 
     async def ping(self) -> None:
-        """`GET /v2/`, with what the client has."""
+        """Send `GET /v2/` with the client's Authorization."""
         response = await self._client.fetch("GET", self._client.url("/v2/"), "")
         await self._client.read(response, REDIRECT_SIZE)
 
     async def challenge(self, name: str | None) -> str | None:
-        """How the backend wants a pull of `name` authenticated; None if it does not."""
+        """Return the WWW-Authenticate value for a pull of `name`; None if the backend requires no authentication."""
         return await self._client.challenge(name)
 
-    def learn(self, challenged: tuple[str, ...]) -> None:
-        """The backend has answered 401 with these WWW-Authenticate values."""
-        self._client.learn(challenged)
+    def learn_challenge(self, challenges: tuple[str, ...]) -> None:
+        """Store the WWW-Authenticate values of a 401 response."""
+        self._client.learn_challenge(challenges)
 
     def on_behalf_of(self, authorization: str | None, clock: IReactorTime) -> "Registry":
-        """The same backend for one request of a client that brings its own Authorization.
+        """Return the same backend for one request with the client's own Authorization.
 
-        Nothing is kept, nothing shared.
+        Its responses are neither cached nor shared.
         """
         client = self._client.on_behalf_of(ClientAuthorization(authorization))
         return Registry(self.name, client, self._renames, ManifestCache(0, 0.0, clock.seconds), self._relay_blobs)
 
     async def _fetch_manifest(self, read: ManifestRead, accept: Accept, with_body: bool) -> Manifest:
-        name = self._their_name(read.name)
+        name = self._rename(read.name)
         fetch = self._get if with_body else self._head
         if is_digest(read.reference):
             return await fetch(read, name, read.reference, accept)
-        known = self._cache.tag(self.name, name, read.reference, accept)
-        if known is None:
+        digest = self._cache.tag(self.name, name, read.reference, accept)
+        if digest is None:
             head = await self._head(read, name, read.reference, accept)
             if not head.digest:
                 manifest = await self._get(read, name, read.reference, accept)
-                self._cache.keep_tag(self.name, name, read.reference, accept, manifest.digest)
+                self._cache.store_tag(self.name, name, read.reference, accept, manifest.digest)
                 return manifest
-            known = head.digest
-            self._cache.keep_tag(self.name, name, read.reference, accept, known)
+            digest = head.digest
+            self._cache.store_tag(self.name, name, read.reference, accept, digest)
             if not with_body and head.length:
                 return head
-        if kept := self._cache.manifest(read.name, known, accept):
-            return kept
+        if cached := self._cache.manifest(read.name, digest, accept):
+            return cached
         try:
-            return await fetch(read, name, known, accept)
-        except NotThereError:
-            raise FailingError("has a tag but not its manifest", backend_wide=False) from None
+            return await fetch(read, name, digest, accept)
+        except NotFoundError:
+            raise FailingError("has the tag but not its manifest", backend_wide=False) from None
 
     async def _head(self, read: ManifestRead, name: str, reference: str, accept: Accept) -> Manifest:
         url = self._client.url(ManifestRead(name, reference).path)
-        head = await self._client.fetch("HEAD", url, name, _accepting(accept))
+        head = await self._client.fetch("HEAD", url, name, _accept_headers(accept))
         if head.status != 200:
             raise FailingError(f"answered {head.status} to the HEAD of a manifest", backend_wide=False)
         digest, length = head.value("Docker-Content-Digest"), whole_number(head.value("Content-Length"))
         if is_digest(reference):
             if digest not in ("", reference):
-                raise FailingError("names a manifest by another digest", backend_wide=False)
+                raise FailingError("Docker-Content-Digest is not the requested digest", backend_wide=False)
             digest = reference
         if is_digest(reference) and not length:
             return await self._get(read, name, reference, accept)
-        known = digest if is_digest(digest) and _media_type(head) else ""
-        return Manifest(_media_type(head), known, length or 0, None)
+        usable = is_digest(digest) and _media_type(head)
+        return Manifest(_media_type(head), digest if usable else "", length or 0, None)
 
     async def _get(self, read: ManifestRead, name: str, reference: str, accept: Accept) -> Manifest:
         url = self._client.url(ManifestRead(name, reference).path)
-        response = await self._client.fetch("GET", url, name, _accepting(accept))
+        response = await self._client.fetch("GET", url, name, _accept_headers(accept))
         if response.status != 200:
             response.abandon()
             raise FailingError(f"answered {response.status} to the GET of a manifest", backend_wide=False)
         body = await self._client.read(response, MANIFEST_SIZE)
-        said = response.value("Docker-Content-Digest")
-        wanted = {each for each in (reference, said) if is_digest(each)} or {digest_of(body)}
-        if any(digest_of(body, each.partition(":")[0]) != each for each in wanted):
-            raise FailingError("serves a manifest with a wrong digest", backend_wide=False)
-        digest = reference if is_digest(reference) else next(iter(wanted))
-        manifest = Manifest(_media_type(response) or _own_media_type(body), digest, len(body), body)
-        self._cache.keep(read.name, manifest)
+        header = response.value("Docker-Content-Digest")
+        expected = {digest for digest in (reference, header) if is_digest(digest)} or {digest_of(body)}
+        if any(digest_of(body, digest.partition(":")[0]) != digest for digest in expected):
+            raise FailingError("manifest does not match its digest", backend_wide=False)
+        digest = reference if is_digest(reference) else next(iter(expected))
+        manifest = Manifest(_media_type(response) or _read_media_type(body), digest, len(body), body)
+        self._cache.store(read.name, manifest)
         return manifest
 
-    async def _size_at_cdn(self, url: str) -> int:
+    async def _fetch_size(self, url: str) -> int:
+        """Return the size of a blob from its CDN, with a request for one byte."""
         response = await self._client.open_anonymously(url, {"Range": "bytes=0-0"})
         total = response.value("Content-Range").rpartition("/")[2]
         size = {200: response.length, 206: whole_number(total)}.get(response.status)
         if size is None:
-            raise FailingError(f"its CDN answered {response.status} to a Range", backend_wide=False)
+            raise FailingError(f"the CDN answered {response.status} to a range request", backend_wide=False)
         return size
 
-    def _their_name(self, name: str) -> str:
-        theirs = renamed(self._renames, name) if self._renames else name
-        if theirs is None:
-            raise NotThereError("it has no such name there")
-        return theirs
+    def _rename(self, name: str) -> str:
+        """Return the backend's name of the facade's repository `name`."""
+        backend_name = renamed(self._renames, name) if self._renames else name
+        if backend_name is None:
+            raise NotFoundError("no rename of this backend matches the repository")
+        return backend_name
 
 
-def _accepting(accept: Accept) -> dict[str, str]:
+def _accept_headers(accept: Accept) -> dict[str, str]:
     return {"Accept": accept.value} if accept.value else dict(NO_HEADERS)
 
 
-def _their_path(read: Read, name: str) -> str:
+def _rename_path(read: Read, name: str) -> str:
     return read.path.replace(f"/v2/{read.name}/", f"/v2/{name}/", 1)
 
 
@@ -248,13 +254,13 @@ def _media_type(head: ResponseHead) -> str:
     return printable(head.value("Content-Type"))[:MEDIA_TYPE_LENGTH]
 
 
-def _own_media_type(body: bytes) -> str:
-    kind = (read_object(body) or {}).get("mediaType")
-    return printable(kind)[:MEDIA_TYPE_LENGTH] if isinstance(kind, str) else "application/octet-stream"
+def _read_media_type(body: bytes) -> str:
+    media_type = (read_object(body) or {}).get("mediaType")
+    return printable(media_type)[:MEDIA_TYPE_LENGTH] if isinstance(media_type, str) else "application/octet-stream"
 
 
 def _next_query(link: str, path: str) -> str | None:
-    """The query of the first `<…>; rel="next"` in a Link that leads to the same list, or None (RFC 8288)."""
+    """Return the query of the `rel="next"` target in a Link header (RFC 8288), or None if that is not the same list."""
     for target, parameters in _LINK.findall(link):
         if not _NEXT.search(parameters):
             continue

@@ -1,4 +1,4 @@
-"""The roster: which backend is active, kept up to date, with every change pushed to subscribers."""
+"""The roster: the state of all backends, and which are active; it pushes every change to its subscribers."""
 
 from collections.abc import Callable, Mapping
 
@@ -18,97 +18,97 @@ Subscriber = Callable[[Change], None]
 
 
 class Roster:
-    """Holds the watch_state, and replaces it when a result, an override, a plan or the time changes something.
+    """Holds the WatchState, and replaces it after a probe's result, an override, a new plan, or a timer.
 
-    `kept` is what an earlier run knew. Between `start` and `stop`, what time alone changes is noticed when it is due.
+    `previous_state` is the state of an earlier run. The timer runs between `start` and `stop`.
     """
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, plan: Plan, kept: WatchState | None) -> None:
+    def __init__(self, clock: IReactorTime, plan: Plan, previous_state: WatchState | None) -> None:
         self.plan = plan
-        self.watch_state = watch_state.begin(plan, kept, clock.seconds())
+        self.watch_state = watch_state.begin(plan, previous_state, clock.seconds())
         self.settled = False
         self._clock = clock
         self._subscribers: list[Subscriber] = []
-        self._situation = self.snapshot().routing
+        self._pushed_routing = self.snapshot().routing
         self._running = False
-        self._due: IDelayedCall | None = None
+        self._timer: IDelayedCall | None = None
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """Call `subscriber` with every change from now on."""
         self._subscribers.append(subscriber)
 
     def snapshot(self) -> Snapshot:
-        """Return what is so now."""
+        """Return the current state."""
         return Snapshot(self.plan, self.watch_state, self._clock.seconds())
 
     def start(self) -> None:
-        """Start the timer for what time alone changes."""
+        """Start the timer for changes that are due at a time."""
         self._running = True
-        self._follow()
+        self._update()
 
     def stop(self) -> None:
         """Stop the timer."""
         self._running = False
-        self._cancel()
+        self._cancel_timer()
 
     def settle(self) -> None:
-        """Note that the first round of probes is over: from now on clients are led by what it found."""
+        """End the first round of probes: from now on, its results decide which backend is active."""
         if not self.settled:
             self.settled = True
-            self._follow()
+            self._update()
 
     def observe(self, name: str, result: Result) -> None:
-        """Take up a probe's result."""
+        """Apply a probe's result."""
         healths = self.watch_state.healths
-        after = health.observe(healths[name], result, self._clock.seconds(), self.plan.settings)
-        self._follow({**healths, name: after})
+        updated = health.observe(healths[name], result, self._clock.seconds(), self.plan.settings)
+        self._update({**healths, name: updated})
 
     def override(self, overrides: Overrides) -> None:
-        """Take up what the operator says."""
-        self._follow(overrides=overrides)
+        """Apply the operator's pins and drains."""
+        self._update(overrides=overrides)
 
     def reconfigure(self, plan: Plan) -> None:
-        """Go on by another plan. This is always pushed, because it is always worth keeping."""
+        """Replace the plan. This always pushes a change, because subscribers store the new state."""
         before = self.snapshot()
         self.plan = plan
         healths = watch_state.carry_over(before.watch_state, before.plan, plan, before.at)
         self._push(self._replace(before, healths, before.watch_state.overrides))
 
     def announce(self, news: str) -> None:
-        """Push a line for a person, although nothing has changed."""
+        """Push a log line without a change of state."""
         self._push(changes.announce(news, self.snapshot()))
 
-    def _follow(self, healths: Mapping[str, Health] | None = None, overrides: Overrides | None = None) -> None:
-        """Go on from new healths or overrides, or from what time has brought, and push what has changed."""
+    def _update(self, healths: Mapping[str, Health] | None = None, overrides: Overrides | None = None) -> None:
+        """Apply new healths or overrides, or only the time that has passed, and push the change if there is one."""
         before = self.snapshot()
-        known = before.watch_state
-        change = self._replace(before, healths or known.healths, known.overrides if overrides is None else overrides)
-        if change.news or change.watch_state.canary_seen != known.canary_seen or change.routing != self._situation:
+        state = before.watch_state
+        change = self._replace(before, healths or state.healths, state.overrides if overrides is None else overrides)
+        if change.news or change.watch_state.canary_seen != state.canary_seen or change.routing != self._pushed_routing:
             self._push(change)
 
     def _replace(self, before: Snapshot, healths: Mapping[str, Health], overrides: Overrides) -> Change:
-        """Replace the watch_state, come back when something is due, and say what has changed."""
+        """Replace the state, set the timer for the next change that is due, and return what has changed."""
         now, settled = before.at, self.settled
         self.watch_state = watch_state.follow(before.watch_state, self.plan, healths, overrides, now, settled=settled)
         after = evolve(before, plan=self.plan, watch_state=self.watch_state)
-        self._come_back(after.next_due)
+        self._set_timer(after.next_due)
         return changes.compare(before, after)
 
     def _push(self, change: Change) -> None:
-        self._situation = change.routing
+        self._pushed_routing = change.routing
         for subscriber in self._subscribers:
             try:
                 subscriber(change)
             except Exception:
-                self._log.failure("a subscriber failed at a change of health")
+                self._log.failure("internal error in a subscriber to health changes")
 
-    def _come_back(self, due: float | None) -> None:
-        self._cancel()
+    def _set_timer(self, due: float | None) -> None:
+        self._cancel_timer()
         if due is not None and self._running:
-            self._due = self._clock.callLater(max(due - self._clock.seconds(), 0), self._follow)
+            self._timer = self._clock.callLater(max(due - self._clock.seconds(), 0), self._update)
 
-    def _cancel(self) -> None:
-        if self._due is not None and self._due.active():
-            self._due.cancel()
+    def _cancel_timer(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()

@@ -1,9 +1,9 @@
-"""Requests to one backend, each with the token that its repository needs.
+"""Requests to one backend, each with the token for its repository.
 
-What comes back to `AuthorizedClient`'s users is a response, NotThereError or FailingError.
+`AuthorizedClient` returns responses, and raises NotFoundError or FailingError.
 
-Source: Docker's token authentication specification (GET with `service` and `scope`, Basic if there are
-credentials), and RFC 9110 §11 for registries that want Basic alone.
+Source: Docker's token authentication specification (GET with `service` and `scope`, and Basic if there are
+credentials), and RFC 9110 §11 for registries that require Basic only.
 """
 
 import base64
@@ -19,7 +19,7 @@ from publicsuffixlist import PublicSuffixList
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from facaded.backends.failures import FailingError, NotThereError
+from facaded.backends.failures import FailingError, NotFoundError, describe_status
 from facaded.net import urls
 from facaded.net.client import (
     REDIRECTS,
@@ -29,7 +29,7 @@ from facaded.net.client import (
     ResponseHead,
     StreamedResponse,
     TooLargeError,
-    reason,
+    describe_error,
 )
 from facaded.net.expiring import ExpiringMap
 from facaded.net.json_objects import read_object
@@ -39,25 +39,25 @@ from facaded.oci.www_authenticate import Challenge
 from facaded.policy.health import Quota
 
 BODY_SIZE = 64 << 10
-"""Bytes read of a token server's answer, or of a ping's: tokens have a few kilobytes."""
+"""Largest response of a token server or to a ping, in bytes: tokens have a few kilobytes."""
 
 DEFAULT_LIFE = 60.0
-"""Seconds that a token lives whose server does not say (Docker's specification)."""
+"""Lifetime in seconds of a token without expires_in (Docker's specification)."""
 
 LONGEST_LIFE = 3600.0
-"""Seconds that a token is kept, whatever its server says."""
+"""Longest time in seconds that a token is used, even if its expires_in is longer."""
 
 MARGIN = 0.2
-"""The part of a token's life in which it is no longer used, for a request's time and a clock's error."""
+"""The fraction of a token's lifetime, at its end, in which it is not used: requests take time and clocks differ."""
 
 TOKENS = 1000
-"""Tokens that are kept of one backend; the least recently used goes first."""
+"""Tokens cached for one backend; the least recently used are evicted first."""
 
 PUBLIC_TIME = 600.0
-"""Seconds for which a repository that answered an anonymous request is known to be public."""
+"""Seconds for which a repository counts as public after an anonymous request for it succeeded."""
 
 ANSWER_TIME = 4.0
-"""Seconds from the beginning of a request to the head of its answer, the connection's making included."""
+"""Timeout in seconds from the start of a request, including its connection, to the head of its response."""
 
 NO_HEADERS: Mapping[str, str] = {}
 
@@ -67,50 +67,53 @@ _RATE = re.compile(r"(\d{1,15})(?:;w=(\d{1,9}))?")
 
 
 class RealmError(Exception):
-    """A challenge leads nowhere that a token may be asked for. The text says why."""
+    """A challenge has a realm that facaded does not send requests to. The text says why."""
 
 
 class TokenError(Exception):
-    """The token server does not work. The text says how."""
+    """The token server failed. The text says how."""
 
 
 class TokenRefusedError(Exception):
-    """The token server works, and gives no token for this repository."""
+    """The token server works, but issues no token for this repository."""
 
 
 @frozen
 class Credentials:
-    """The facade's own account at a backend, and the realm it may be sent to besides the backend's own domain."""
+    """facaded's own account at a backend.
+
+    `realm` is a token server outside the backend's domain that may receive it too.
+    """
 
     username: str
     password_file: Path
     realm: str | None = None
 
     def basic(self) -> str:
-        """An Authorization value. Raises TokenError if the password cannot be read."""
+        """Return the Authorization value for Basic. Raises TokenError if the password file cannot be read."""
         try:
             with self.password_file.open("rb") as file:
                 password = file.read(4096).strip()
         except OSError:
-            raise TokenError("facaded cannot read its password") from None
+            raise TokenError("facaded cannot read password_file") from None
         return "Basic " + base64.b64encode(self.username.encode() + b":" + password).decode("ascii")
 
 
 @frozen
 class Authorization:
-    """What to send for a repository: an Authorization value or nothing; `fresh` if it was got for this request."""
+    """The Authorization value for a request, or None. `fresh` is True if it was obtained for this request."""
 
     value: str | None
     fresh: bool
 
 
 class Authorizer(Protocol):
-    """What says which Authorization a request has: `Tokens`, or `ClientAuthorization`."""
+    """Chooses the Authorization of each request: `Tokens` or `ClientAuthorization`."""
 
     async def authorize(self, name: str) -> Authorization:
         """See `Tokens.authorize`."""
 
-    def drop(self, name: str, challenged: tuple[str, ...]) -> None:
+    def drop(self, name: str, challenges: tuple[str, ...]) -> None:
         """See `Tokens.drop`."""
 
     async def challenge(self, name: str | None) -> str | None:
@@ -119,14 +122,15 @@ class Authorizer(Protocol):
     def is_anonymous(self, name: str) -> bool:
         """See `Tokens.is_anonymous`."""
 
-    def is_public(self, name: str) -> None:
-        """See `Tokens.is_public`."""
+    def mark_public(self, name: str) -> None:
+        """See `Tokens.mark_public`."""
 
 
 class Tokens:
-    """The tokens of one backend. `seconds` gives monotonic time.
+    """The tokens of one backend, which are obtained when they are needed and cached.
 
-    With `credentials`, they are used for a repository only while it is known to be public, unless `publish_private`.
+    `seconds` returns monotonic time. `credentials` are used for a repository only while it is known to be public, or
+    always with `publish_private`.
     """
 
     def __init__(
@@ -141,107 +145,109 @@ class Tokens:
         self._credentials = credentials
         self._publish_private = publish_private
         self._challenge: Challenge | None = None
-        self._challenged = False
+        self._pinged = False
         self._tokens: ExpiringMap[tuple[str, bool], str] = ExpiringMap(TOKENS)
         self._public: ExpiringMap[str, bool] = ExpiringMap(TOKENS)
-        self._asking: SingleFlight[object, Authorization] = SingleFlight()
+        self._requests: SingleFlight[object, Authorization] = SingleFlight()
 
     async def authorize(self, name: str) -> Authorization:
-        """What to send with a read of the backend's repository `name`.
+        """Return the Authorization for a read of the backend's repository `name`.
 
         Raises TokenRefusedError, TokenError or RealmError, or what Twisted raises when there is no connection.
         """
-        if not self._challenged:
-            await self._asking.get("challenge", self._ping)
-        found = self._challenge
-        if found is None:
+        if not self._pinged:
+            await self._requests.get("challenge", self._ping)
+        challenge = self._challenge
+        if challenge is None:
             return Authorization(None, fresh=False)
-        own = self._may_use_credentials(name)
-        if found.scheme != "bearer":
-            value = (
-                self._credentials.basic() if self._credentials and own and self._may_receive(self._client.url) else None
-            )
-            return Authorization(value, fresh=False)
-        kept = self._tokens.get((name, own), self._seconds())
-        if kept is not None:
-            return Authorization(f"Bearer {kept}", fresh=False)
-        return await self._asking.get((name, own), lambda: self._ask_as_may_be(found, name, own))
+        with_account = self._may_use_credentials(name)
+        if challenge.scheme != "bearer":
+            return Authorization(self._basic() if with_account else None, fresh=False)
+        token = self._tokens.get((name, with_account), self._seconds())
+        if token is not None:
+            return Authorization(f"Bearer {token}", fresh=False)
+        return await self._requests.get(
+            (name, with_account), lambda: self._request_with_fallback(challenge, name, with_account)
+        )
 
     async def challenge(self, name: str | None) -> str | None:
-        """The WWW-Authenticate value that tells a client of the facade to authenticate as the backend wants it.
+        """Return the WWW-Authenticate value that makes a client authenticate to the backend.
 
-        The scope is that of a pull of `name`, or none. None if the backend wants no authentication. Raises as
-        `authorize` does.
+        Its scope is a pull of `name`; without a name there is none. Returns None if the backend requires no
+        authentication. Raises as `authorize` does.
         """
-        if not self._challenged:
-            await self._asking.get("challenge", self._ping)
-        found = self._challenge
-        if found is None:
+        if not self._pinged:
+            await self._requests.get("challenge", self._ping)
+        challenge = self._challenge
+        if challenge is None:
             return None
-        known = {key: found.parameters[key] for key in ("realm", "service") if key in found.parameters}
-        if found.scheme == "bearer":
-            token_url(found, self._client.url, None)
-            await self._client.check_target(known.get("realm", ""))
-            known |= {"scope": f"repository:{name}:pull"} if name else {}
-        return www_authenticate.write(Challenge(found.scheme, known))
+        parameters = {key: challenge.parameters[key] for key in ("realm", "service") if key in challenge.parameters}
+        if challenge.scheme == "bearer":
+            build_token_url(challenge, self._client.url, None)  # checks the realm
+            await self._client.check_target(parameters.get("realm", ""))
+            parameters |= {"scope": f"repository:{name}:pull"} if name else {}
+        return www_authenticate.write(Challenge(challenge.scheme, parameters))
 
-    def drop(self, name: str, challenged: tuple[str, ...]) -> None:
-        """A token was refused with these WWW-Authenticate values.
+    def drop(self, name: str, challenges: tuple[str, ...]) -> None:
+        """Remove the tokens for `name` after a 401 response with these WWW-Authenticate values.
 
-        The next request gets a new one, by the new challenge.
+        The next request obtains a new token from the realm of the new challenge.
         """
-        for own in (False, True):
-            self._tokens.discard((name, own))
-        self._adopt(challenged)
+        for with_account in (False, True):
+            self._tokens.discard((name, with_account))
+        self._store_challenge(challenges)
 
-    def is_public(self, name: str) -> None:
-        """An anonymous request for the repository `name` was answered well."""
+    def mark_public(self, name: str) -> None:
+        """Note that an anonymous request for the repository `name` succeeded."""
         self._public.put(name, True, self._seconds() + PUBLIC_TIME)
 
     def is_anonymous(self, name: str) -> bool:
-        """Whether the next request for `name` goes without the facade's credentials."""
+        """Return whether the next request for `name` is sent without facaded's credentials."""
         return not self._may_use_credentials(name)
 
     async def _ping(self) -> Authorization:
-        answer = await self._client.ask("GET", f"{self._client.url}/v2/", headers={}, limit=BODY_SIZE)
-        if answer.status not in (200, 401):
-            raise TokenError(f"GET /v2/ answered {answer.status}")
-        self._challenged = True
-        self._adopt(answer.values("WWW-Authenticate") if answer.status == 401 else ())
+        response = await self._client.ask("GET", f"{self._client.url}/v2/", headers={}, limit=BODY_SIZE)
+        if response.status not in (200, 401):
+            raise TokenError(f"GET /v2/: {describe_status(response)}")
+        self._pinged = True
+        self._store_challenge(response.values("WWW-Authenticate") if response.status == 401 else ())
         return Authorization(None, fresh=True)
 
-    def _adopt(self, challenged: tuple[str, ...]) -> None:
-        challenges = [each for value in challenged for each in www_authenticate.parse(value)]
-        preferred = [each for each in challenges if each.scheme == "bearer"] + challenges
+    def _store_challenge(self, values: tuple[str, ...]) -> None:
+        challenges = [challenge for value in values for challenge in www_authenticate.parse(value)]
+        preferred = [challenge for challenge in challenges if challenge.scheme == "bearer"] + challenges
         if preferred:
             self._challenge = preferred[0]
 
-    async def _ask_as_may_be(self, bearer: Challenge, name: str, own: bool) -> Authorization:
-        """Ask with the account, and if it is refused anonymously: what anybody may pull needs no account."""
+    async def _request_with_fallback(self, bearer: Challenge, name: str, with_account: bool) -> Authorization:
+        """Request a token with the account, or anonymously if that is refused: public images need no account."""
         try:
-            return await self._ask(bearer, name, own)
+            return await self._request_token(bearer, name, with_account)
         except TokenRefusedError:
-            if not own:
+            if not with_account:
                 raise
             if self._publish_private:
-                raise TokenError("the token server refuses facaded's account") from None
-            return await self._ask(bearer, name, own=False)
+                raise TokenError("the token server rejected facaded's account") from None
+            return await self._request_token(bearer, name, with_account=False)
 
-    async def _ask(self, bearer: Challenge, name: str, own: bool) -> Authorization:
-        url = token_url(bearer, self._client.url, f"repository:{name}:pull")
+    async def _request_token(self, bearer: Challenge, name: str, with_account: bool) -> Authorization:
+        url = build_token_url(bearer, self._client.url, f"repository:{name}:pull")
         headers = {"Accept": "application/json"}
-        if own and self._credentials and self._may_receive(url):
+        if with_account and self._credentials and self._may_receive(url):
             headers["Authorization"] = self._credentials.basic()
-        answer = await self._client.ask("GET", url, headers=headers, limit=BODY_SIZE)
-        if answer.status in (401, 403):
-            raise TokenRefusedError(f"the token server answered {answer.status}")
-        if answer.status != 200:
-            raise TokenError(f"token server: answered {answer.status}")
-        token = read_token(answer)
+        response = await self._client.ask("GET", url, headers=headers, limit=BODY_SIZE)
+        if response.status in (401, 403):
+            raise TokenRefusedError(f"token server: answered {response.status}")
+        if response.status != 200:
+            raise TokenError(f"token server: {describe_status(response)}")
+        token = read_token(response)
         if token is None:
-            raise TokenError("token server: 200 without a token")
-        self._tokens.put((name, own), token[0], self._seconds() + token[1] * (1 - MARGIN))
+            raise TokenError("token server: no token in the response")
+        self._tokens.put((name, with_account), token[0], self._seconds() + token[1] * (1 - MARGIN))
         return Authorization(f"Bearer {token[0]}", fresh=True)
+
+    def _basic(self) -> str | None:
+        return self._credentials.basic() if self._credentials and self._may_receive(self._client.url) else None
 
     def _may_use_credentials(self, name: str) -> bool:
         if self._credentials is None:
@@ -249,22 +255,25 @@ class Tokens:
         return self._publish_private or self._public.get(name, self._seconds()) is not None
 
     def _may_receive(self, url: str) -> bool:
-        """Credentials go to the backend's host, under its registrable domain, or to the realm that the settings
-        name.
+        """Return whether credentials may be sent to `url`.
+
+        It must be on the backend's host, under its registrable domain, or the realm in the settings.
         """
         realm, backend = urlsplit(url), urlsplit(self._client.url)
         if self._credentials and self._credentials.realm and url.partition("?")[0] == self._credentials.realm:
             return True
-        theirs, ours = realm.hostname or "", backend.hostname or ""
-        if theirs == ours:
+        realm_host, backend_host = realm.hostname or "", backend.hostname or ""
+        if realm_host == backend_host:
             return True
-        suffixes = _public_suffixes()
-        domain = suffixes.privatesuffix(ours)
-        return domain is not None and not ours.replace(".", "").isdigit() and suffixes.privatesuffix(theirs) == domain
+        if backend_host.replace(".", "").isdigit():
+            return False
+        suffixes = _load_public_suffixes()
+        domain = suffixes.privatesuffix(backend_host)
+        return domain is not None and suffixes.privatesuffix(realm_host) == domain
 
 
 class ClientAuthorization:
-    """The Authorization that a client has sent: it is forwarded as it is, and no other is asked for."""
+    """The Authorization that a client sent. It is forwarded unchanged, and no token is obtained."""
 
     def __init__(self, value: str | None) -> None:
         self._authorization = Authorization(value, fresh=True)
@@ -275,21 +284,21 @@ class ClientAuthorization:
     async def challenge(self, name: str | None) -> str | None:
         return None
 
-    def drop(self, name: str, challenged: tuple[str, ...]) -> None:
-        """Nothing is kept."""
+    def drop(self, name: str, challenges: tuple[str, ...]) -> None:
+        """Nothing to do."""
 
     def is_anonymous(self, name: str) -> bool:
         return self._authorization.value is None
 
-    def is_public(self, name: str) -> None:
-        """Nothing is kept."""
+    def mark_public(self, name: str) -> None:
+        """Nothing to do."""
 
 
 class AuthorizedClient:
-    """Asks one backend through `client`, with what `authorizer` says; `clock` bounds the time.
+    """Sends requests to one backend through `client`, with the Authorization from `authorizer` and a timeout.
 
-    `quota` is how many pulls are left, as the backend said last; None if it does not count them. `note_quota` is called
-    with that and with whose they are, "address" or "account".
+    `quota` are the pulls that are left, from the last response; None if the backend does not count pulls. `note_quota`
+    is called with their owner, "address" or "account", and each new quota.
     """
 
     def __init__(
@@ -306,19 +315,20 @@ class AuthorizedClient:
         self._note_quota = note_quota
 
     def on_behalf_of(self, authorizer: Authorizer) -> "AuthorizedClient":
-        """The same backend, asked with another Authorization."""
+        """Return a client of the same backend with another Authorization."""
         return AuthorizedClient(self._client, authorizer, self._clock)
 
     def url(self, path: str) -> str:
-        """The backend's URL of a path."""
+        """Return the backend's URL for a path."""
         return f"{self._client.url}{path}"
 
     async def fetch(
         self, method: str, url: str, name: str, headers: Mapping[str, str] = NO_HEADERS
     ) -> StreamedResponse:
-        """Ask for something of the backend's repository `name`, and once more with a new token if that is refused.
+        """Send a request for the backend's repository `name`, and repeat it with a new token after a 401.
 
-        Returns a response with 200 or a redirect; where `headers` have a Range, also 206 or 416. Its body is unread.
+        Returns a response with an unread body and the status 200 or a redirect's; if `headers` has a Range, also 206 or
+        416.
         """
         for _ in range(2):
             anonymous = self._authorizer.is_anonymous(name)
@@ -330,27 +340,27 @@ class AuthorizedClient:
                 return response
             response.abandon()
             if response.status != 401 or authorization.fresh:
-                raise _problem(response)
+                raise _error_from(response)
             self._authorizer.drop(name, response.values("WWW-Authenticate"))
-        raise _problem(response)
+        raise _error_from(response)
 
     async def read(self, response: StreamedResponse, limit: int) -> bytes:
-        """A response's body, `limit` bytes at most."""
+        """Read a response's body, at most `limit` bytes."""
         try:
             return await Deferred.fromCoroutine(response.read(limit)).addTimeout(ANSWER_TIME, self._clock)
         except TooLargeError as error:
             raise FailingError(str(error), backend_wide=False) from None
         except Exception as error:
-            raise FailingError(reason(error), backend_wide=True) from None
+            raise FailingError(describe_error(error), backend_wide=True) from None
 
     async def open_anonymously(self, url: str, headers: Mapping[str, str] = NO_HEADERS) -> StreamedResponse:
-        """A GET without a token, and its response whatever its status; the body is not read."""
+        """Send a GET without a token, and return its response with any status; the body is not read."""
         response = await self._within_time(self._client.open("GET", url, headers))
         response.abandon()
         return response
 
     async def follow(self, base: str, location: str) -> tuple[str, bool]:
-        """Where a Location that `base` answered leads a client, and whether that is on the backend's own host."""
+        """Return the URL of a Location in a response from `base`, and whether it is on the backend's own host."""
         try:
             url = self._client.location(base, location)
         except LocationError as error:
@@ -361,43 +371,42 @@ class AuthorizedClient:
         return url, own
 
     async def challenge(self, name: str | None) -> str | None:
-        """How the backend wants a pull of `name` authenticated; None if it does not."""
+        """Return the WWW-Authenticate value for a pull of `name`; None if the backend requires no authentication."""
         return await self._within_time(self._authorizer.challenge(name))
 
-    def learn(self, challenged: tuple[str, ...]) -> None:
-        """The backend has answered 401 with these WWW-Authenticate values."""
-        self._authorizer.drop("", challenged)
+    def learn_challenge(self, challenges: tuple[str, ...]) -> None:
+        """Store the WWW-Authenticate values of a 401 response."""
+        self._authorizer.drop("", challenges)
 
     async def _within_time(self, work: Coroutine[Deferred[Any], Any, T]) -> T:
-        """Bound the time of some work, and sort what can go wrong with it."""
+        """Run `work` with a timeout, and raise its errors as NotFoundError or FailingError."""
         try:
             return await Deferred.fromCoroutine(work).addTimeout(ANSWER_TIME, self._clock)
         except TokenRefusedError as error:
-            raise NotThereError(str(error)) from None
+            raise NotFoundError(str(error)) from None
         except (TokenError, RealmError) as error:
             raise FailingError(str(error), backend_wide=True) from None
         except Exception as error:
-            raise FailingError(reason(error), backend_wide=True) from None
+            raise FailingError(describe_error(error), backend_wide=True) from None
 
     def _note(self, response: StreamedResponse, name: str, anonymous: bool) -> None:
         if response.status == 200 and anonymous:
-            self._authorizer.is_public(name)
+            self._authorizer.mark_public(name)
         if (quota := read_quota(response)) is not None:
             self.quota = quota
             self._note_quota("address" if anonymous else "account", quota)
 
 
 @functools.cache
-def _public_suffixes() -> PublicSuffixList:
-    """The public suffix list. It takes 2 MiB, and is needed for accounts alone."""
+def _load_public_suffixes() -> PublicSuffixList:
+    """Return the public suffix list. It takes 2 MiB of memory, and is only needed for accounts."""
     return PublicSuffixList()
 
 
-def token_url(bearer: Challenge, registry_url: str, scope: str | None) -> str:
-    """Where to ask for a token of `scope`; the challenge's own scope is never used again: GHCR puts a placeholder
-    there.
+def build_token_url(bearer: Challenge, registry_url: str, scope: str | None) -> str:
+    """Return the URL to request a token for `scope`. The challenge's own scope is ignored: GHCR's is a placeholder.
 
-    A realm is http or https, and https if the registry is. Raises RealmError if there is no such realm.
+    The realm must be http or https, and https if the registry's URL is. Raises RealmError if it is not.
     """
     realm = bearer.parameters.get("realm", "")
     try:
@@ -412,21 +421,25 @@ def token_url(bearer: Challenge, registry_url: str, scope: str | None) -> str:
     return parts._replace(query=urlencode(query), fragment="").geturl()
 
 
-def read_token(answer: Response) -> tuple[str, float] | None:
-    """The token of a token server's answer, and its life in seconds; None if there is none that a header can carry."""
-    grant = read_object(answer.body)
-    if grant is None:
+def read_token(response: Response) -> tuple[str, float] | None:
+    """Return the token of a token server's response and its lifetime in seconds.
+
+    Returns None if there is no token, or one with characters that a header cannot contain.
+    """
+    document = read_object(response.body)
+    if document is None:
         return None
-    token = next((grant[key] for key in ("token", "access_token") if isinstance(grant.get(key), str)), "")
+    token = next((document[key] for key in ("token", "access_token") if isinstance(document.get(key), str)), "")
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         return None
-    life = grant.get("expires_in")
-    seconds = float(life) if isinstance(life, int) and not isinstance(life, bool) else DEFAULT_LIFE
-    return token, max(min(seconds, LONGEST_LIFE), 0.0)
+    expires_in = document.get("expires_in")
+    if not isinstance(expires_in, int) or isinstance(expires_in, bool):
+        expires_in = DEFAULT_LIFE
+    return token, max(min(float(expires_in), LONGEST_LIFE), 0.0)
 
 
 def read_quota(head: ResponseHead) -> Quota | None:
-    """The pulls that are left, as Docker Hub says it: `ratelimit-remaining: 76;w=21600`. None if it does not say."""
+    """Return the pulls that are left from Docker Hub's header `ratelimit-remaining: 76;w=21600`; None without it."""
     remaining = _RATE.fullmatch(head.value("RateLimit-Remaining"))
     if not remaining:
         return None
@@ -434,7 +447,8 @@ def read_quota(head: ResponseHead) -> Quota | None:
     return Quota(int(remaining[1]), int(limit[1]) if limit else None, float(remaining[2] or 0))
 
 
-def _problem(response: StreamedResponse) -> NotThereError | FailingError:
+def _error_from(response: StreamedResponse) -> NotFoundError | FailingError:
+    reason = describe_status(response)
     if 400 <= response.status < 500 and response.status not in (408, 429):
-        return NotThereError(f"answered {response.status}", response.status, response.values("WWW-Authenticate"))
-    return FailingError(f"answered {response.status}", backend_wide=response.status == 429)
+        return NotFoundError(reason, response.status, response.values("WWW-Authenticate"))
+    return FailingError(reason, backend_wide=response.status == 429)

@@ -1,6 +1,7 @@
-"""The watch over the backends: probes them, and hands what they say to the roster, which knows which backend is active.
+"""The watch: probes the backends and passes the results to the roster, which decides which backend is active.
 
-This is where the pure machines of `policy` meet time and the network. Nothing else changes a backend's state.
+This service connects the state machines of `policy` to the clock and the network. Nothing else changes a backend's
+state.
 """
 
 from collections.abc import Callable, Collection
@@ -23,81 +24,83 @@ from facaded.policy.snapshot import Snapshot
 from facaded.policy.watch_state import WatchState
 
 FIRST_ROUND = 3.0
-"""Seconds that the first round of probes may take, and so the longest that a request waits for it.
-
-Clients give a ping 15 s.
-"""
+"""Timeout in seconds of the first round of probes, for which requests wait. Clients give up a ping after 15 s."""
 
 CLOCK_CHECK = 1.0
-"""Seconds between looks at the clocks: after a machine was suspended, all that is known is old."""
+"""Seconds between comparisons of the clocks. After the machine was suspended, the results of all probes are old."""
 
 CLOCK_STEP = 30.0
-"""Seconds by which wall and monotonic time drift apart before all backends are probed: more than any correction."""
+"""Seconds of difference between wall and monotonic time after which all backends are probed: more than NTP corrects."""
 
 
 class Watch(Service):
-    """Probes backends for as long as it runs, and knows which backend is active.
+    """Probes the backends while it runs, and reports their states and the active backend.
 
-    `clock` gives monotonic seconds, `wall` those since the epoch, `random` the jitter. `kept` is what an earlier run
-    knew, by `health.remembered`. `quotas` are the pulls that are left.
+    `clock` has monotonic time, `wall` returns seconds since the epoch, `random` gives the jitter. `previous_state` is
+    the state of an earlier run; see `health.remembered`. `quotas` are the pulls that are left.
     """
 
     def __init__(
-        self, clock: IReactorTime, wall: Callable[[], float], random: Random, plan: Plan, kept: WatchState | None
+        self,
+        clock: IReactorTime,
+        wall: Callable[[], float],
+        random: Random,
+        plan: Plan,
+        previous_state: WatchState | None,
     ) -> None:
         self.quotas = Quotas(clock)
-        self._roster = Roster(clock, plan, kept)
+        self._roster = Roster(clock, plan, previous_state)
         self._first_round = FirstRound(clock, self._roster)
         self._probers = Probers(clock, random, self._roster, self._first_round, self.quotas)
-        self._clocks = ClockCheck(clock, wall, self._jumped)
+        self._clock_check = ClockCheck(clock, wall, self._probe_after_jump)
 
     def startService(self) -> None:
         Service.startService(self)
         self._roster.start()
         self._first_round.start()
-        self._clocks.start()
+        self._clock_check.start()
         for name, watched in self._roster.plan.backends.items():
             self._probers.start(name, watched)
 
     def stopService(self) -> None:
         Service.stopService(self)
-        self._clocks.stop()
-        self._probers.keep(())
+        self._clock_check.stop()
+        self._probers.stop_except(())
         self._roster.stop()
         self._first_round.end()
 
     def reconfigure(self, plan: Plan) -> None:
-        """Go on by another plan.
+        """Replace the plan.
 
-        What is known of a backend is kept if it is the same one, as over a restart if it is probed in another way now;
-        others are probed at once.
+        A backend that is the same in both plans keeps its state. One that is now probed in another way keeps what it
+        would keep over a restart, and is probed at once, like new backends.
         """
-        before = self._roster.plan
-        alike = plan.alike(before)
-        going_on = alike if before.settings == plan.settings else set()  # else all go by the new times at once
-        self._probers.keep(going_on)
+        previous = self._roster.plan
+        alike = plan.alike(previous)
+        unchanged = alike if previous.settings == plan.settings else set()  # new intervals apply to all at once
+        self._probers.stop_except(unchanged)
         self._first_round.reconfigure(plan, alike)
-        self.quotas.keep(alike)
+        self.quotas.retain(alike)
         self._roster.reconfigure(plan)
         for name, watched in plan.backends.items():
-            if self.running and name not in going_on:
+            if self.running and name not in unchanged:
                 self._probers.start(name, watched)
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """Call `subscriber` with every change from now on.
 
-        Pushed are changes of a backend's state, of the active backend, of an override or of drift, and everything else
-        that changes the `RoutingState`, such as the end of a handover. Take a snapshot for what holds before the first.
+        A change is a new state of a backend, another active backend, an override, drift, or anything else that changes
+        the `RoutingState`, such as the end of a handover. `snapshot` returns the state before the first change.
         """
         self._roster.subscribe(subscriber)
 
     def snapshot(self) -> Snapshot:
-        """Return what is known now, which backend is active, and why."""
+        """Return the current state of the backends, which is active, and why."""
         return self._roster.snapshot()
 
     @property
     def watch_state(self) -> WatchState:
-        """What is known now."""
+        """The current state, as it is stored."""
         return self._roster.watch_state
 
     @property
@@ -106,50 +109,50 @@ class Watch(Service):
         return self._roster.settled
 
     def when_settled(self) -> Deferred[None]:
-        """Fires when the first round of probes is over; at once if it is. May be cancelled."""
+        """Return a Deferred that fires when the first round of probes is over. It may be cancelled."""
         return self._first_round.when_over()
 
     def probe_soon(self, name: str) -> None:
-        """Probe a backend soon, up to the blob, because a request or a pull has failed there; not too often."""
+        """Probe a backend early and up to the blob, because a request or a pull failed there. This is rate-limited."""
         self._probers.probe_soon(name)
 
-    # The operator's word. All of these raise ContradictionError, and then nothing has changed.
+    # The operator's commands. They change nothing if they raise ContradictionError.
 
     def pin(self, name: str, seconds: float | None) -> None:
-        """Make a backend the active one, for so many seconds or until it is unpinned."""
-        now = self.snapshot()
-        override = Override.lasting(seconds, now.at)
-        self._roster.override(now.watch_state.overrides.pin(name, override, now.plan.backends))
+        """Make a backend the active one, for `seconds` or until it is unpinned."""
+        current = self.snapshot()
+        override = Override.lasting(seconds, current.at)
+        self._roster.override(current.watch_state.overrides.pin(name, override, current.plan.backends))
 
     def unpin(self) -> None:
-        """Let health decide again."""
+        """Remove the pin, so that health decides again which backend is active."""
         self._roster.override(self.watch_state.overrides.unpin())
 
     def drain(self, name: str, seconds: float | None) -> None:
-        """Take a backend out, for so many seconds or until it is undrained."""
-        now = self.snapshot()
-        override = Override.lasting(seconds, now.at)
-        self._roster.override(now.watch_state.overrides.drain(name, override, now.plan.backends))
+        """Drain a backend, for `seconds` or until it is undrained."""
+        current = self.snapshot()
+        override = Override.lasting(seconds, current.at)
+        self._roster.override(current.watch_state.overrides.drain(name, override, current.plan.backends))
 
     def undrain(self, name: str) -> None:
-        """Take a backend in again."""
-        now = self.snapshot()
-        self._roster.override(now.watch_state.overrides.undrain(name, now.plan.backends))
+        """Remove a backend's drain."""
+        current = self.snapshot()
+        self._roster.override(current.watch_state.overrides.undrain(name, current.plan.backends))
 
-    def _jumped(self, seconds: float) -> None:
-        way = "forward" if seconds > 0 else "back"
-        self._roster.announce(f"the clock has gone {spell(abs(seconds))} {way}: every backend is probed")
-        self._probers.probe_now()
+    def _probe_after_jump(self, seconds: float) -> None:
+        direction = "forward" if seconds > 0 else "back"
+        self._roster.announce(f"the clock jumped {direction} by {spell(abs(seconds))}: probing all backends")
+        self._probers.probe_all()
 
 
 class FirstRound:
-    """The first probe of every backend, for which requests wait, but not longer than `FIRST_ROUND`."""
+    """The first probe of every backend. Requests wait for it, for at most `FIRST_ROUND` seconds."""
 
     def __init__(self, clock: IReactorTime, roster: Roster) -> None:
         self._clock = clock
         self._roster = roster
-        self._unanswered = set(roster.plan.backends)
-        self._waiting: list[Deferred[None]] = []
+        self._pending = set(roster.plan.backends)
+        self._waiters: list[Deferred[None]] = []
         self._timeout: IDelayedCall | None = None
 
     def start(self) -> None:
@@ -157,44 +160,44 @@ class FirstRound:
         self._timeout = self._clock.callLater(FIRST_ROUND, self._time_out)
 
     def when_over(self) -> Deferred[None]:
-        """Fires when every backend has answered or time is up; at once if it is. May be cancelled."""
-        done: Deferred[None] = Deferred(self._waiting.remove)
+        """Return a Deferred that fires when the round is over; at once if it is. It may be cancelled."""
+        waiter: Deferred[None] = Deferred(self._waiters.remove)
         if self._roster.settled:
-            done.callback(None)
+            waiter.callback(None)
         else:
-            self._waiting.append(done)
-        return done
+            self._waiters.append(waiter)
+        return waiter
 
-    def answered(self, name: str) -> None:
+    def complete(self, name: str) -> None:
         """Note that a backend has been probed."""
-        self._unanswered.discard(name)
-        if not self._unanswered:
+        self._pending.discard(name)
+        if not self._pending:
             self.end()
 
     def reconfigure(self, plan: Plan, alike: Collection[str]) -> None:
-        """Wait for the backends of another plan: those in `alike` may have answered already."""
-        self._unanswered = {name for name in plan.backends if name in self._unanswered or name not in alike}
+        """Wait for the backends of a new plan; those in `alike` may have been probed already."""
+        self._pending = {name for name in plan.backends if name in self._pending or name not in alike}
 
     def end(self) -> None:
-        """Answer requests from now on."""
+        """End the round, so that requests are answered from now on."""
         self._roster.settle()
         if self._timeout is not None and self._timeout.active():
             self._timeout.cancel()
-        waiting, self._waiting = self._waiting, []
-        for done in waiting:
-            done.callback(None)
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            waiter.callback(None)
 
     def _time_out(self) -> None:
-        """A backend that has not answered by now is down if another is up: requests must not wait for it any longer."""
-        if any(each.state in (State.UP, State.LIMITED) for each in self._roster.watch_state.healths.values()):
-            late = Result(Verdict.BAD, Step.PING, f"no answer within {FIRST_ROUND:g} s", FIRST_ROUND)
-            for name in sorted(self._unanswered):
+        """Mark the backends without a result as down if another one is up, and end the round."""
+        if any(backend.state in (State.UP, State.LIMITED) for backend in self._roster.watch_state.healths.values()):
+            late = Result(Verdict.BAD, Step.PING, f"no response within {FIRST_ROUND:g} s", FIRST_ROUND)
+            for name in sorted(self._pending):
                 self._roster.observe(name, late)
         self.end()
 
 
 class Probers:
-    """A prober for each backend; what they find goes to the roster."""
+    """A prober for each backend; their results go to the roster."""
 
     def __init__(
         self, clock: IReactorTime, random: Random, roster: Roster, first_round: FirstRound, quotas: Quotas
@@ -205,79 +208,79 @@ class Probers:
         self._first_round = first_round
         self._quotas = quotas
         self._probers: dict[str, Prober] = {}
-        self._deepened: set[str] = set()
+        self._deep_next: set[str] = set()
 
     def start(self, name: str, watched: Watched) -> None:
-        """Probe a backend now, and again and again."""
+        """Start to probe a backend."""
         self._probers[name] = prober = Prober(
-            self._clock, lambda: watched.probe(self._climb(name)), lambda result: self._heard(name, result)
+            self._clock, lambda: watched.probe(self._choose_depth(name)), lambda result: self._handle(name, result)
         )
         prober.start()
 
-    def keep(self, names: Collection[str]) -> None:
-        """Stop all probers but these."""
+    def stop_except(self, names: Collection[str]) -> None:
+        """Stop all probers except these."""
         for name in self._probers.keys() - set(names):
             self._probers.pop(name).stop()
 
     def probe_soon(self, name: str) -> None:
-        """Bring a backend's next probe forward, unless that was done too often, and climb to the blob then.
+        """Make the next probe of a backend early, up to the blob, unless there were too many early probes.
 
-        One that is down already has said when to ask again, or is asked often enough.
+        A backend that is down is left alone: it is probed often enough, or has sent a Retry-After.
         """
         if name not in self._probers or self._roster.watch_state.healths[name].state is State.DOWN:
             return
-        if self._probers[name].hasten():
-            self._deepened.add(name)
+        if self._probers[name].probe_early():
+            self._deep_next.add(name)
 
-    def probe_now(self) -> None:
+    def probe_all(self) -> None:
         """Probe all backends at once."""
         for prober in self._probers.values():
             prober.probe_now()
 
-    def _climb(self, name: str) -> ProbeDepth:
-        how = health.climb(self._roster.watch_state.healths[name], self._clock.seconds(), self._roster.plan.settings)
-        if name in self._deepened:
-            self._deepened.remove(name)
-            return evolve(how, deep=True)
-        return how
+    def _choose_depth(self, name: str) -> ProbeDepth:
+        depth = health.climb(self._roster.watch_state.healths[name], self._clock.seconds(), self._roster.plan.settings)
+        if name in self._deep_next:
+            self._deep_next.remove(name)
+            return evolve(depth, deep=True)
+        return depth
 
-    def _heard(self, name: str, result: Result) -> float:
-        """Take up a result; returns the seconds to wait before the next probe."""
+    def _handle(self, name: str, result: Result) -> float:
+        """Apply a result, and return the seconds until the next probe."""
         if result.quota is not None:
             self._quotas.note(name, "address", result.quota)
         self._roster.observe(name, result)
-        self._first_round.answered(name)
+        self._first_round.complete(name)
         return health.wait(self._roster.watch_state.healths[name], self._roster.plan.settings, self._random.random())
 
 
 class ClockCheck:
-    """Compares the two clocks again and again.
+    """Compares the wall clock with the monotonic clock periodically.
 
-    When the wall clock has jumped against the monotonic one, `jumped` is called with the seconds of it.
+    `handle_jump` is called with the seconds by which the wall clock has jumped.
     """
 
-    def __init__(self, clock: IReactorTime, wall: Callable[[], float], jumped: Callable[[float], None]) -> None:
+    def __init__(self, clock: IReactorTime, wall: Callable[[], float], handle_jump: Callable[[float], None]) -> None:
         self._clock = clock
         self._wall = wall
-        self._jumped = jumped
-        self._apart = self._difference()
-        self._next: IDelayedCall | None = None
+        self._handle_jump = handle_jump
+        self._difference = self._measure()
+        self._timer: IDelayedCall | None = None
 
     def start(self) -> None:
-        """Look every `CLOCK_CHECK` seconds."""
-        self._next = self._clock.callLater(CLOCK_CHECK, self._look)
+        """Compare the clocks every `CLOCK_CHECK` seconds."""
+        self._timer = self._clock.callLater(CLOCK_CHECK, self._compare)
 
     def stop(self) -> None:
         """Stop the timer."""
-        if self._next is not None and self._next.active():
-            self._next.cancel()
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
 
-    def _look(self) -> None:
+    def _compare(self) -> None:
         self.start()
-        apart = self._difference()
-        if abs(apart - self._apart) >= CLOCK_STEP:
-            jump, self._apart = apart - self._apart, apart
-            self._jumped(jump)
+        difference = self._measure()
+        if abs(difference - self._difference) >= CLOCK_STEP:
+            jump, self._difference = difference - self._difference, difference
+            self._handle_jump(jump)
 
-    def _difference(self) -> float:
+    def _measure(self) -> float:
         return self._wall() - self._clock.seconds()

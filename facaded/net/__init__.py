@@ -1,4 +1,4 @@
-"""What everything that talks to the network shares: a bounded HTTP client, names and addresses, and bounded memory.
+"""Shared network code: a bounded HTTP client, name resolution, address checks, and bounded maps.
 
-Nothing here knows of registries, rules or certificates.
+This package does not depend on registries, routing rules or certificates.
 """

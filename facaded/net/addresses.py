@@ -1,10 +1,10 @@
-"""IP addresses, as text."""
+"""Checks of IP addresses in text form."""
 
 import ipaddress
 
 
 def is_address(name: str) -> bool:
-    """Return whether a host is an IP address, without brackets."""
+    """Return whether `name` is an IP address; one in brackets is not."""
     try:
         ipaddress.ip_address(name)
     except ValueError:
@@ -13,13 +13,13 @@ def is_address(name: str) -> bool:
 
 
 def is_public(address: str) -> bool:
-    """Return whether this is an address of the public internet; what is no address is not."""
+    """Return whether `address` is a public internet address; False for text that is not an address."""
     try:
-        found = ipaddress.ip_address(address)
+        parsed = ipaddress.ip_address(address)
     except ValueError:
         return False
-    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-    return (mapped or found).is_global
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    return (mapped or parsed).is_global
 
 
 def is_loopback(host: str) -> bool:

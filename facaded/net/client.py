@@ -1,7 +1,7 @@
-"""A bounded HTTP client: every answer is bounded in size, no redirect followed, nothing sent that was not asked for.
+"""A bounded HTTP client: it limits the size of every response, follows no redirects and sends no cookies.
 
-The time a request takes is bounded by whoever makes it, by cancelling: that closes the connection at any stage, the
-body's included.
+The caller limits the time of a request by cancelling it, which closes the connection at any stage, also while the body
+is read.
 """
 
 from collections.abc import Mapping
@@ -39,30 +39,30 @@ from facaded.net.urls import UrlError, origin, resolve
 USER_AGENT = f"facaded/{__version__}"
 
 LONGEST_RETRY_AFTER = 86400.0
-"""Seconds of a Retry-After that are believed to be meant: a day."""
+"""Longest Retry-After in seconds (a day): a longer one is shortened to this."""
 
 REDIRECTS = (301, 302, 303, 307, 308)
 
 _REASONS = (
     (ConnectionRefusedError, "connection refused"),
     (DNSLookupError, "the name does not resolve"),
-    (NoRouteError, "no route to the host"),
-    (TCPTimedOutError, "time-out"),
-    (TimeoutError, "time-out"),
-    (defer.TimeoutError, "time-out"),
-    (CancelledError, "time-out"),
-    (ConnectError, "no connection"),
-    (ConnectionDone, "connection closed without an answer"),
+    (NoRouteError, "no route to host"),
+    (TCPTimedOutError, "timeout"),
+    (TimeoutError, "timeout"),
+    (defer.TimeoutError, "timeout"),
+    (CancelledError, "timeout"),
+    (ConnectError, "connection failed"),
+    (ConnectionDone, "connection closed without a response"),
     (ConnectionLost, "connection reset"),
 )
 
 
 class TooLargeError(Exception):
-    """A body was longer than the limit that was asked for."""
+    """A response body is longer than the limit of its reader."""
 
 
 class LocationError(Exception):
-    """A redirect leads nowhere that anybody may be sent to. The text says why."""
+    """A redirect has a Location that facaded neither follows nor passes on. The text says why."""
 
 
 @frozen
@@ -73,56 +73,62 @@ class ResponseHead:
     headers: Headers
 
     def values(self, name: str) -> tuple[str, ...]:
-        """Every value of a header, as text."""
+        """Return all values of a header, as text."""
         return tuple(value.decode("latin-1") for value in self.headers.getRawHeaders(name.encode("ascii"), []))
 
     def value(self, name: str) -> str:
-        """The first value of a header, or an empty string."""
+        """Return the first value of a header, or an empty string."""
         return next(iter(self.values(name)), "")
 
     def retry_after(self) -> float:
-        """Seconds of a Retry-After, a day at most; 0 if there is none, or a date, which registries do not send."""
+        """Return the seconds of the Retry-After header, at most a day.
+
+        Returns 0 if there is none, or if it is a date, which registries do not send.
+        """
         return min(float(whole_number(self.value("Retry-After")) or 0), LONGEST_RETRY_AFTER)
 
 
 @frozen
 class Response(ResponseHead):
-    """A response whose body is complete and within the limit."""
+    """A response with its complete body."""
 
     body: bytes
 
 
 @frozen
 class StreamedResponse(ResponseHead):
-    """A response whose body has not been read. It is read, or the response abandoned: one of the two, once."""
+    """A response whose body has not been read. Call either `read` or `abandon`, once."""
 
     response: IResponse
 
     @property
     def length(self) -> int | None:
-        """The body's length in bytes, if it is known.
+        """The body's length in bytes, or None if it is unknown.
 
-        Twisted takes Content-Length out of the headers of a GET's answer.
+        Twisted removes Content-Length from the headers of the response to a GET.
         """
-        said = whole_number(self.value("Content-Length"))
-        known = self.response.length
-        return said if said is not None else (known if isinstance(known, int) else None)
+        header = whole_number(self.value("Content-Length"))
+        parsed = self.response.length
+        return header if header is not None else (parsed if isinstance(parsed, int) else None)
 
     async def read(self, limit: int) -> bytes:
-        """The body, `limit` bytes at most. Raises TooLargeError, or what Twisted raises when the connection breaks."""
-        body = _Body(limit)
+        """Read the body, at most `limit` bytes.
+
+        Raises TooLargeError, or what Twisted raises when the connection breaks.
+        """
+        body = _BodyReader(limit)
         self.response.deliverBody(body)
         return await body.complete
 
     def abandon(self) -> None:
         """Close the connection without reading the body."""
-        self.response.deliverBody(_Abandoned())
+        self.response.deliverBody(_AbandonedBody())
 
 
 class BoundedClient:
-    """Asks the server at `url` (scheme, host and port) through `agent`.
+    """A client of the server at `url` (scheme, host and port), which sends its requests through `agent`.
 
-    `boundary` is what that server may lead to; without one, it may lead anywhere.
+    `boundary` limits the addresses that the server may refer to; without one there is no limit.
     """
 
     def __init__(self, url: str, agent: IAgent, boundary: Boundary | None = None) -> None:
@@ -131,14 +137,14 @@ class BoundedClient:
         self._boundary = boundary
 
     async def check_target(self, url: str) -> None:
-        """A client is about to be sent to `url`. Raises PrivateAddressError if this server must not send it there."""
+        """Raise PrivateAddressError if this server must not redirect a client to `url`."""
         if self._boundary is not None:
             await self._boundary.check_name(urlsplit(url).hostname or "")
 
     def location(self, base: str, location: str) -> str:
-        """A Location made absolute from `base`, where this server sent it, and otherwise unchanged.
+        """Return the Location of a response from `base`, made absolute and otherwise unchanged.
 
-        It is https if the server is. Raises LocationError if no client should be sent there; see `urls.check`.
+        It must be https if the server is. Raises LocationError if it is not safe to use; see `urls.check`.
         """
         try:
             return resolve(base, location, secure=self.url.startswith("https:"))
@@ -146,50 +152,53 @@ class BoundedClient:
             raise LocationError(f"redirects a blob to {error}") from None
 
     def is_own(self, url: str) -> bool:
-        """Whether `url` is on this server's own host and port, and so needs a token."""
+        """Return whether `url` is on this server's own host and port, and so needs a token."""
         return origin(url) == origin(self.url)
 
     async def open(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> StreamedResponse:
-        """Send one request to `url`, with a body if there is one.
+        """Send one request to `url` and return its response with an unread body.
 
-        Raises what Twisted raises when there is no connection or no answer; `reason` puts it into words.
+        Raises what Twisted raises when there is no connection or no response; see `describe_error`.
         """
-        client = HTTPClient(self._agent)  # a new one each time: it would keep cookies
+        client = HTTPClient(self._agent)  # a new one for each request, because it keeps cookies
         sent = Headers({name: [value] for name, value in {"User-Agent": USER_AGENT, **headers}.items()})
-        data = _Sent(body) if body else None
+        data = _RequestBody(body) if body else None
         response = await client.request(method, url, headers=sent, data=data, allow_redirects=False, unbuffered=True)
         return StreamedResponse(response.code, response.headers, response)
 
     async def ask(
         self, method: str, url: str, *, headers: Mapping[str, str], limit: int, body: bytes = b""
     ) -> Response:
-        """Send one request and read its answer. Raises as `open` and `StreamedResponse.read` do."""
+        """Send one request and read its response, at most `limit` bytes of body.
+
+        Raises as `open` and `StreamedResponse.read` do.
+        """
         opened = await self.open(method, url, headers, body)
         return Response(opened.status, opened.headers, await opened.read(limit))
 
 
-def reason(error: BaseException) -> str:
-    """What went wrong between here and a server, in a few words without secrets, line breaks or control characters."""
+def describe_error(error: BaseException) -> str:
+    """Describe a failed request in a few words, without secrets, line breaks or control characters."""
     if isinstance(error, ResponseFailed) and error.reasons:
-        return reason(error.reasons[0].value)
+        return describe_error(error.reasons[0].value)
     for kind, text in _REASONS:
         if isinstance(error, kind):
             return text
     if isinstance(error, SSL.Error):
-        return f"TLS: {_tls_reason(error)}"
+        return f"TLS: {_describe_tls_error(error)}"
     return printable(str(error) or type(error).__name__)
 
 
-def _tls_reason(error: BaseException) -> str:
-    reasons = error.args[0] if error.args and isinstance(error.args[0], list) else []
-    return printable(", ".join(str(reason[-1]) for reason in reasons) or type(error).__name__)
+def _describe_tls_error(error: BaseException) -> str:
+    entries = error.args[0] if error.args and isinstance(error.args[0], list) else []
+    return printable(", ".join(str(entry[-1]) for entry in entries) or type(error).__name__)
 
 
 @implementer(IAgent)
 class _Verbatim:
-    """An agent that hands on bodies as they were sent.
+    """An agent that delivers bodies as they were sent.
 
-    treq would inflate them, to a thousand times what came over the wire.
+    treq would decompress them, up to a thousand times their size on the wire.
     """
 
     def __init__(self, agent: IAgent) -> None:
@@ -213,8 +222,8 @@ class _Verbatim:
 
 
 @implementer(IBodyProducer)
-class _Sent:
-    """A short body of a request: Twisted's own producer would need a cooperator, and so the one reactor."""
+class _RequestBody:
+    """A short request body. Twisted's own producer needs a cooperator, and so the global reactor."""
 
     def __init__(self, body: bytes) -> None:
         self.length = len(body)
@@ -225,17 +234,17 @@ class _Sent:
         return defer.succeed(None)
 
     def pauseProducing(self) -> None:
-        """All is written at once."""
+        """Nothing to do: the body is written at once."""
 
     def resumeProducing(self) -> None:
-        """All is written at once."""
+        """Nothing to do: the body is written at once."""
 
     def stopProducing(self) -> None:
-        """All is written at once."""
+        """Nothing to do: the body is written at once."""
 
 
-class _Body(Protocol):
-    """Collects a body up to a limit. Cancelling `complete` closes the connection."""
+class _BodyReader(Protocol):
+    """Collects a response body up to a limit. Cancelling `complete` closes the connection."""
 
     def __init__(self, limit: int) -> None:
         self.complete: Deferred[bytes] = Deferred(lambda _: self._close())
@@ -249,7 +258,7 @@ class _Body(Protocol):
             self._pieces.append(data)
         elif not self.complete.called:
             self._close()
-            self.complete.errback(TooLargeError(f"a body of more than {self._limit} bytes"))
+            self.complete.errback(TooLargeError(f"response body exceeds {self._limit} bytes"))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self.complete.called:
@@ -260,13 +269,13 @@ class _Body(Protocol):
             self.complete.errback(reason)
 
     def _close(self) -> None:
-        """Close the connection beneath TLS too, without waiting for a peer that hangs to agree."""
+        """Close the TCP connection too: a peer that hangs would not complete the TLS shutdown."""
         if self.transport is not None:
             IPushProducer(self.transport).stopProducing()
 
 
-class _Abandoned(Protocol):
-    """Takes no byte of a body."""
+class _AbandonedBody(Protocol):
+    """Closes the connection without reading the body."""
 
     def makeConnection(self, transport: ITransport) -> None:
         IPushProducer(transport).stopProducing()

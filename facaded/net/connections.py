@@ -1,4 +1,4 @@
-"""How servers are connected to: which certificates they may show, over which connections, and to which addresses."""
+"""Connections to servers: trusted certificates, connection pools, timeouts, and address checks."""
 
 import re
 from pathlib import Path
@@ -33,69 +33,68 @@ from facaded.net.private_addresses import Boundary, CheckedEndpoint, lookup
 from facaded.net.reactor import INetworkReactor
 
 ROOTS_SIZE = 1 << 20
-"""Bytes read of a file of trust roots; the whole web's roots are a quarter of that."""
+"""Bytes read from a file of trusted roots; the system's whole root store has a quarter of that."""
 
 HEAD_SIZE = 128 << 10
-"""Bytes that may come before the head of an answer is complete:
+"""Bytes that may arrive before a response's head is complete.
 
-a read of 64 KiB of which the body has begun, and as much again.
+One read of 64 KiB may include the beginning of the body; this leaves the head as much again.
 """
 
-KEPT_CONNECTIONS = 8
-"""Connections to one host that are kept when they are idle: pulls come in bursts of a few requests."""
+IDLE_CONNECTIONS = 8
+"""Idle connections kept open to one host, because pulls come in bursts of a few requests."""
 
-KEPT_TIME = 30
-"""Seconds that an idle connection is kept: less than registries keep theirs."""
+IDLE_TIME = 30
+"""Seconds that an idle connection is kept open: less than registries keep theirs."""
 
 CONNECT_TIME = 2.0
-"""Seconds for a connection to one address of a backend that is asked for what is served."""
+"""Timeout in seconds for a connection to one address of a backend when its content is served."""
 
 ATTEMPT_DELAY = 0.1
-"""Seconds between the starts of connections to a name's addresses: the least that RFC 8305 §8 recommends.
+"""Seconds between connection attempts to a name's addresses: the minimum that RFC 8305 §8 recommends.
 
-Twisted also waits this long after the last address has refused, so that it is part of the time in which an outage is
-noticed.
+Twisted also waits this long after the last address has refused, so it adds to the time until an outage is noticed.
 """
 
 _PEM_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
 def pooled_client(reactor: INetworkReactor, url: str, ca_file: Path | None) -> BoundedClient:
-    """A client of the server at `url` that keeps connections, for requests that clients wait for.
+    """Return a client of the server at `url` that reuses connections, for requests that clients wait for.
 
-    A request that finds a kept connection closed is sent once more on a new one. Raises as `trust_policy` does.
+    If a reused connection is closed, Twisted sends the request again on a new one. Raises as `trust_policy` does.
     """
-    return _client(reactor, url, ca_file, CONNECT_TIME, kept_connections(reactor))
+    return _client(reactor, url, ca_file, CONNECT_TIME, persistent_pool(reactor))
 
 
 def fresh_client(reactor: INetworkReactor, url: str, ca_file: Path | None, connect_timeout: float) -> BoundedClient:
-    """A client of the server at `url` that makes a connection for each request, for health checks and for CAs.
+    """Return a client of the server at `url` that opens a connection for each request, for health checks and for CAs.
 
-    `connect_timeout` is in seconds for each address. A connection that the last answer left open may be closed by its
-    server just as the next request is sent, which would look like an outage. Raises as `trust_policy` does.
+    `connect_timeout` is in seconds for each address. Connections are not reused, because a server may close one just
+    as the next request is sent, which would look like an outage. Raises as `trust_policy` does.
     """
-    return _client(reactor, url, ca_file, connect_timeout, fresh_connections(reactor))
+    return _client(reactor, url, ca_file, connect_timeout, single_use_pool(reactor))
 
 
-def kept_connections(reactor: IReactorTime) -> HTTPConnectionPool:
-    """A pool whose connections are kept."""
+def persistent_pool(reactor: IReactorTime) -> HTTPConnectionPool:
+    """Return a pool that keeps idle connections open."""
     pool = HTTPConnectionPool(reactor, persistent=True)
-    pool.maxPersistentPerHost = KEPT_CONNECTIONS
-    pool.cachedConnectionTimeout = KEPT_TIME
+    pool.maxPersistentPerHost = IDLE_CONNECTIONS
+    pool.cachedConnectionTimeout = IDLE_TIME
     return pool
 
 
-def fresh_connections(reactor: IReactorTime) -> HTTPConnectionPool:
-    """A pool that keeps no connection, and sends no request twice in silence."""
+def single_use_pool(reactor: IReactorTime) -> HTTPConnectionPool:
+    """Return a pool that reuses no connection and never repeats a request by itself."""
     pool = HTTPConnectionPool(reactor, persistent=False)
     pool.retryAutomatically = False
     return pool
 
 
 def trust_policy(ca_file: Path | None) -> HostnameCachingHTTPSPolicy:
-    """Which certificates a server may show: of the roots in `ca_file`, or without one of the system's.
+    """Return the policy that verifies server certificates against the roots in `ca_file`, or else the system's roots.
 
-    Raises OSError if the file cannot be read, and OpenSSL.crypto.Error if it holds no certificate in PEM form.
+    Raises OSError if the file cannot be read, and OpenSSL.crypto.Error if it contains no valid PEM certificate.
     """
     if ca_file is None:
         return HostnameCachingHTTPSPolicy(BrowserLikePolicyForHTTPS())
@@ -117,10 +116,7 @@ def _client(
 
 @implementer(IAgentEndpointFactory)
 class _Endpoints:
-    """How servers are connected to.
-
-    As Twisted does it, with less time between the addresses of one name, and checked.
-    """
+    """Makes Twisted's usual endpoints, with a shorter delay between a name's addresses and with address checks."""
 
     def __init__(
         self, reactor: INetworkReactor, policy: IPolicyForHTTPS, connect_timeout: float, boundary: Boundary
@@ -142,9 +138,9 @@ class _Endpoints:
 
 @implementer(IStreamClientEndpoint)
 class _MeteredEndpoint:
-    """An endpoint whose connections end when the head of an answer is too large:
+    """An endpoint that closes a connection when a response's head is too large.
 
-    Twisted bounds each line, not their number.
+    Twisted limits the length of each line, but not the number of lines.
     """
 
     def __init__(self, endpoint: IStreamClientEndpoint) -> None:
@@ -152,34 +148,34 @@ class _MeteredEndpoint:
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         if isinstance(protocolFactory, Factory):
-            protocolFactory.noisy = False  # Twisted would log each connection's start and end
+            protocolFactory.noisy = False  # otherwise Twisted logs when each connection opens and closes
         return self._endpoint.connect(protocolFactory).addCallback(self._meter)
 
     @staticmethod
     def _meter(protocol: Any) -> Any:
-        """Count what comes in between a request and the head of its answer.
+        """Count the bytes between a request and the end of its response's head.
 
-        Both methods are public ones of the protocol that Agent connects; it has no hook of its own for this.
+        Both wrapped methods are public methods of the protocol that Agent connects; it has no other hook for this.
         """
-        receive, request = protocol.dataReceived, protocol.request
-        left: list[int] = []
+        receive, send = protocol.dataReceived, protocol.request
+        remaining: list[int] = []
 
-        def counting(data: bytes) -> None:
-            if left:
-                left[0] -= len(data)
-                if left[0] < 0:
+        def receive_counted(data: bytes) -> None:
+            if remaining:
+                remaining[0] -= len(data)
+                if remaining[0] < 0:
                     ITCPTransport(protocol.transport).abortConnection()
                     return
             receive(data)
 
-        def complete(outcome: IResponse | Failure) -> IResponse | Failure:
-            left.clear()
+        def stop_counting(outcome: IResponse | Failure) -> IResponse | Failure:
+            remaining.clear()
             return outcome
 
-        def requesting(asked: object) -> Deferred[IResponse]:
-            left[:] = [HEAD_SIZE]
-            answered: Deferred[IResponse] = request(asked)
-            return answered.addBoth(complete)
+        def send_counted(request: object) -> Deferred[IResponse]:
+            remaining[:] = [HEAD_SIZE]
+            response: Deferred[IResponse] = send(request)
+            return response.addBoth(stop_counting)
 
-        protocol.dataReceived, protocol.request = counting, requesting
+        protocol.dataReceived, protocol.request = receive_counted, send_counted
         return protocol

@@ -1,4 +1,4 @@
-"""Bounded memory for what is true for a limited time."""
+"""A bounded map whose entries expire."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
@@ -15,8 +15,8 @@ def _one(_: object) -> int:
 class ExpiringMap(Generic[Key, Value]):
     """A bounded map whose entries expire; the least recently used are evicted first.
 
-    `capacity` is the sum of what all entries may cost: with the default `cost` their number. An entry that costs more
-    than that is not kept. Times are seconds of any clock that does not go back, handed in.
+    `capacity` limits the sum of the costs of all entries, which is their number with the default `cost`. An entry that
+    costs more than that is not stored. The caller passes all times, in seconds of a clock that never goes back.
     """
 
     def __init__(self, capacity: int, cost: Callable[[Value], int] = _one) -> None:
@@ -29,7 +29,7 @@ class ExpiringMap(Generic[Key, Value]):
         return len(self._entries)
 
     def get(self, key: Key, now: float) -> Value | None:
-        """Return the value of `key`, or None if there is none or it has expired."""
+        """Return the value of `key`, or None if it is missing or has expired."""
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -40,7 +40,7 @@ class ExpiringMap(Generic[Key, Value]):
         return entry[0]
 
     def put(self, key: Key, value: Value, until: float) -> None:
-        """Keep a value until a time, in the place of an earlier one, and evict what there is no room for."""
+        """Store a value that expires at `until`, replace an earlier one, and evict entries if there is no room."""
         self.discard(key)
         cost = self._cost(value)
         if cost > self._capacity:
@@ -51,15 +51,15 @@ class ExpiringMap(Generic[Key, Value]):
             self.discard(next(iter(self._entries)))
 
     def replace(self, key: Key, value: Value) -> None:
-        """Give the entry of `key` another value; it expires when it would have. Raises KeyError if there is none."""
+        """Replace the value of `key` without changing when it expires. Raises KeyError if it is missing."""
         self.put(key, value, self._entries[key][1])
 
     def discard(self, key: Key) -> None:
-        """Forget `key`, if it is there."""
+        """Remove `key` if it is present."""
         entry = self._entries.pop(key, None)
         if entry is not None:
             self._used -= self._cost(entry[0])
 
     def items(self, now: float) -> Iterator[tuple[Key, Value]]:
-        """Go through what has not expired, the most recently used first."""
+        """Iterate over the entries that have not expired, the most recently used first."""
         return ((key, value) for key, (value, until) in reversed(self._entries.items()) if until > now)

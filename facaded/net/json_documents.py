@@ -1,7 +1,7 @@
-"""JSON documents of facaded's own: frozen attrs classes with a schema version, written and read by one rule.
+"""facaded's own JSON documents: frozen attrs classes with a schema version, and their conversion from and to JSON.
 
-A newer facaded may add keys to a document without a new schema version, so unknown keys are ignored. A reader that
-meets a newer version than its own cannot rely on anything in the document.
+A newer facaded may add keys to a document without a new schema version, so unknown keys are ignored. A document with a
+newer schema version is refused, because any of its keys may have another meaning.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,20 +15,20 @@ from facaded.net.json_objects import read_object
 from facaded.net.text import printable
 
 SCHEMA = 1
-"""The version of the documents. It changes only if a key goes away or gets another meaning."""
+"""The version of the documents. It changes only if a key is removed or gets another meaning."""
 
 
-class StrangeDocumentError(Exception):
-    """A document cannot be read as what it should be. The text says why, in a few words."""
+class InvalidDocumentError(Exception):
+    """A document does not match its class. The text says why, in a few words."""
 
 
-class NewerSchemaError(StrangeDocumentError):
-    """A document has a newer schema version than this facaded knows."""
+class NewerSchemaError(InvalidDocumentError):
+    """A document has a newer schema version than this facaded supports."""
 
 
 @frozen
 class Document:
-    """A JSON document with a version. One without the key "schema" was written before there was any version but 1."""
+    """A JSON document with a version. One without the key "schema" has version 1."""
 
     schema: int = field(default=SCHEMA, kw_only=True)
 
@@ -40,56 +40,56 @@ _KEY, _OPTIONAL = "key", "optional"
 
 
 def key(name: str) -> dict[str, Any]:
-    """Return the metadata of a field whose JSON key is a word that Python reserves."""
+    """Return the metadata of a field whose JSON key is a reserved word in Python."""
     return {_KEY: name}
 
 
 LEFT_OUT = {_OPTIONAL: True}
-"""The metadata of a field whose JSON key is left out where the field has its default."""
+"""The metadata of a field whose JSON key is omitted if the field has its default value."""
 
 
 def to_json(document: object) -> dict[str, Any]:
-    """Turn a document, or a part of one, into what `json.dumps` takes."""
-    written: dict[str, Any] = _CONVERTER.unstructure(document)
-    return written
+    """Return a document, or a part of one, as a dict for `json.dumps`."""
+    converted: dict[str, Any] = _CONVERTER.unstructure(document)
+    return converted
 
 
 def from_json(body: bytes, kind: type[D]) -> D:
-    """Read a document. Raises NewerSchemaError, or StrangeDocumentError for anything that is no such document."""
-    found = read_object(body)
-    if found is None:
-        raise StrangeDocumentError("not a JSON object")
-    schema = found.get("schema", SCHEMA)
+    """Read a document. Raises NewerSchemaError, or InvalidDocumentError if `body` does not match `kind`."""
+    document = read_object(body)
+    if document is None:
+        raise InvalidDocumentError("not a JSON object")
+    schema = document.get("schema", SCHEMA)
     if isinstance(schema, int) and schema > SCHEMA:
         raise NewerSchemaError(f"schema {schema}")
-    return from_object(found, kind)
+    return from_object(document, kind)
 
 
-def from_object(found: object, kind: type[T]) -> T:
-    """Read a document, or a part of one, that is parsed already. Raises StrangeDocumentError."""
+def from_object(value: object, kind: type[T]) -> T:
+    """Read a document, or a part of one, from parsed JSON. Raises InvalidDocumentError."""
     try:
-        return _CONVERTER.structure(found, kind)
-    except Exception as error:  # whatever cattrs makes of it
-        raise StrangeDocumentError(_first(error)) from None
+        return _CONVERTER.structure(value, kind)
+    except Exception as error:  # cattrs raises many types
+        raise InvalidDocumentError(_describe_first(error)) from None
 
 
-def _first(error: BaseException) -> str:
-    """Return the first of the errors that cattrs collected, in a few words."""
+def _describe_first(error: BaseException) -> str:
+    """Describe the first of the errors that cattrs collected."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    return f"no {printable(str(error))}" if isinstance(error, KeyError) else printable(str(error))
+    return f"key {printable(str(error))} is missing" if isinstance(error, KeyError) else printable(str(error))
 
 
 def _overrides(kind: type) -> dict[str, Any]:
     return {
-        each.name: override(rename=each.metadata.get(_KEY), omit_if_default=each.metadata.get(_OPTIONAL))
-        for each in fields(kind)
+        attribute.name: override(rename=attribute.metadata.get(_KEY), omit_if_default=attribute.metadata.get(_OPTIONAL))
+        for attribute in fields(kind)
     }
 
 
 def _read_object(kind: type) -> Callable[[Any, Any], Any]:
     read: Callable[[Any, Any], Any] = make_dict_structure_fn(kind, _CONVERTER, **_overrides(kind))
-    return lambda value, expected: read(_strictly(value, dict), expected)
+    return lambda value, expected: read(_require(value, dict), expected)
 
 
 def _write_object(kind: type) -> Callable[[Any], dict[str, Any]]:
@@ -97,13 +97,13 @@ def _write_object(kind: type) -> Callable[[Any], dict[str, Any]]:
 
 
 def _read_list(value: object, kind: Any) -> tuple[Any, ...]:
-    (item, _) = get_args(kind)
-    return tuple(_CONVERTER.structure(each, item) for each in _strictly(value, list))
+    (item_kind, _) = get_args(kind)
+    return tuple(_CONVERTER.structure(item, item_kind) for item in _require(value, list))
 
 
 def _read_map(value: object, kind: Any) -> dict[str, Any]:
-    (_, item) = get_args(kind)
-    return {name: _CONVERTER.structure(each, item) for name, each in _strictly(value, dict).items()}
+    (_, item_kind) = get_args(kind)
+    return {name: _CONVERTER.structure(item, item_kind) for name, item in _require(value, dict).items()}
 
 
 def _origin(kind: Any) -> object:
@@ -113,20 +113,28 @@ def _origin(kind: Any) -> object:
 
 def _read_number(value: object, _: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{value!r} is no number")
+        raise ValueError(f"{value!r} is not a number")
     return float(value)
 
 
-def _strictly(value: object, kind: type[T]) -> T:
-    """Take a JSON value only as what it is: cattrs would make the text "None" of null."""
+def _require(value: object, kind: type[T]) -> T:
+    """Return `value` if it has the type `kind`, without a conversion: cattrs would turn null into the text "None"."""
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise ValueError(f"{value!r} is no {kind.__name__}")
+        raise ValueError(f"{value!r} is not {_JSON_NAMES[kind]}")
     return value
 
 
+_JSON_NAMES: Mapping[type, str] = {
+    str: "a string",
+    int: "a whole number",
+    bool: "true or false",
+    list: "a list",
+    dict: "an object",
+}
+
 _CONVERTER = Converter()
 for _kind in (str, int, bool):
-    _CONVERTER.register_structure_hook(_kind, _strictly)
+    _CONVERTER.register_structure_hook(_kind, _require)
 _CONVERTER.register_structure_hook(float, _read_number)
 _CONVERTER.register_structure_hook_func(lambda kind: _origin(kind) is tuple, _read_list)
 _CONVERTER.register_structure_hook_func(lambda kind: _origin(kind) is Mapping, _read_map)

@@ -1,13 +1,13 @@
-"""JSON from strangers."""
+"""JSON objects from untrusted sources."""
 
 import json
 from typing import Any
 
 
 def read_object(body: bytes | str) -> dict[str, Any] | None:
-    """Return the JSON object in `body`, or None if there is none. Never raises.
+    """Return the JSON object in `body`, or None if `body` is anything else. Never raises.
 
-    NaN and Infinity, which Python reads but RFC 8259 does not have, make it none. The caller bounds the size.
+    NaN and Infinity are refused: Python's json accepts them, but RFC 8259 does not. The caller limits the size.
     """
     try:
         document = json.loads(body, parse_constant=_refuse)

@@ -1,7 +1,6 @@
-"""Private addresses: what a public server says must not lead this machine, or a client, into a private network.
+"""Private addresses: a public server must not refer facaded or a client to a private network.
 
-A server that is itself on a private or loopback address may name such addresses: then it is inside, and so is what it
-names.
+A server that has a private or loopback address itself may refer to such addresses, because it is in that network.
 """
 
 from collections.abc import Awaitable, Callable
@@ -25,13 +24,14 @@ Resolve = Callable[[str], Awaitable[list[str]]]
 
 
 class PrivateAddressError(Exception):
-    """A public server named a host whose address is private, loopback or link-local."""
+    """A public server refers to a host whose address is private, loopback or link-local."""
 
 
 class Boundary:
-    """What one server may lead to. `host` is the server's own; `resolve` gives a name's addresses.
+    """The limit on the addresses that one server may refer to.
 
-    Whether the server is public is learned from the address that a connection to it was made to.
+    `host` is the server's own host; `resolve` looks up the addresses of a name. The server counts as public if the last
+    connection to it was to a public address.
     """
 
     def __init__(self, host: str, resolve: Resolve) -> None:
@@ -40,14 +40,14 @@ class Boundary:
         self._public = False
 
     def check(self, host: str, address: str) -> None:
-        """A connection to `host` was made to this address. Raises PrivateAddressError if it must not be used."""
+        """Check the address of a new connection to `host`. Raises PrivateAddressError if it must not be used."""
         if host == self._host:
             self._public = is_public(address)
         elif self._public and not is_public(address):
-            raise PrivateAddressError(f"{host} is at the inward address {address}")
+            raise PrivateAddressError(f"{host} has the private address {address}")
 
     async def check_name(self, host: str) -> None:
-        """A client is about to be sent to `host`. Raises PrivateAddressError if it must not be."""
+        """Check a host before a client is redirected to it. Raises PrivateAddressError if it must not be."""
         if not self._public or host == self._host:
             return
         for address in [host] if is_address(host) else await self._resolve(host):
@@ -56,7 +56,7 @@ class Boundary:
 
 @implementer(IStreamClientEndpoint)
 class CheckedEndpoint:
-    """An endpoint whose connections are checked before anything is sent on them."""
+    """An endpoint that checks the address of each connection before anything is sent on it."""
 
     def __init__(self, endpoint: IStreamClientEndpoint, host: str, boundary: Boundary) -> None:
         self._endpoint = endpoint
@@ -77,7 +77,7 @@ class CheckedEndpoint:
 
 
 def lookup(reactor: IReactorPluggableNameResolver) -> Resolve:
-    """A function that gives the addresses of a name as the reactor's own resolver finds them; none if it finds none."""
+    """Return a function that resolves a name with the reactor's resolver; it returns [] for an unknown name."""
 
     def resolve(host: str) -> Deferred[list[str]]:
         addresses: list[str] = []
@@ -87,7 +87,7 @@ def lookup(reactor: IReactorPluggableNameResolver) -> Resolve:
         class Receiver:
             @staticmethod
             def resolutionBegan(resolutionInProgress: IHostResolution) -> None:
-                """Nothing to keep."""
+                """Nothing to do."""
 
             @staticmethod
             def addressResolved(address: IAddress) -> None:

@@ -1,4 +1,4 @@
-"""What facaded asks of Twisted's reactor, as types."""
+"""The types of the reactor: which of Twisted's interfaces facaded uses."""
 
 import time
 
@@ -13,7 +13,7 @@ from twisted.internet.interfaces import (
 
 
 class INetworkReactor(IReactorTime, IReactorTCP, IReactorPluggableNameResolver):
-    """What a client needs: connections, timers, and names."""
+    """What a network client needs: connections, timers and name resolution."""
 
 
 class IFacadedReactor(INetworkReactor, IReactorCore, IReactorUNIX, IReactorThreads):
@@ -24,12 +24,12 @@ def installed() -> IFacadedReactor:
     """Return the process's reactor, installing the default one if there is none yet."""
     from twisted.internet import reactor
 
-    return reactor  # type: ignore[return-value]  # a module that Twisted replaces by the reactor itself when imported
+    return reactor  # type: ignore[return-value]  # Twisted replaces this module with the reactor on import
 
 
 def use_monotonic_time(reactor: IFacadedReactor) -> None:
-    """Make every timer of this process immune to clock steps. Call it before anything is scheduled.
+    """Make the timers of this process independent of changes to the system clock. Call it before any is scheduled.
 
-    Twisted's `reactor.seconds` is `time.time`, a plain attribute that `callLater` and the main loop both ask.
+    Twisted's `reactor.seconds` is `time.time`, a plain attribute that both `callLater` and the main loop call.
     """
     reactor.seconds = time.monotonic  # type: ignore[method-assign]

@@ -1,7 +1,7 @@
-"""Names and their addresses: looked up by the system, in threads of our own.
+"""Name resolution: the system's getaddrinfo, in threads that only the resolver uses.
 
-Twisted looks names up in the one pool of threads that the whole reactor shares: a zone with dead name servers starves
-the others there, and a look-up that hangs holds up the end of the process.
+Twisted resolves names in the thread pool that the whole reactor shares. There, a zone whose name servers do not respond
+delays all other names, and a lookup that hangs delays the exit of the process.
 """
 
 import re
@@ -33,32 +33,32 @@ from facaded.net.expiring import ExpiringMap
 from facaded.net.reactor import IFacadedReactor
 
 LOOKUPS = 16
-"""Look-ups at once. A backend has a name, a token server's and a CDN's or two, so that a few backends whose zones are
-dead leave room for the others."""
+"""Concurrent lookups. A backend has up to four names (its own, its token server's, one or two of a CDN), so that a few
+backends whose name servers are down leave room for the others."""
 
 QUEUE = 64
-"""Names that wait for a look-up: those of 16 backends, four each, may all come at once after a start."""
+"""Names that wait for a lookup: after a start, 16 backends with four names each may look all of them up at once."""
 
-ASKERS = 1000
-"""Askers that wait for one name. Twisted leaves them waiting when the requests they are for have timed out."""
+WAITERS = 1000
+"""Callers that wait for one name. Twisted does not cancel its own when their requests time out."""
 
 PATIENCE = 1.0
-"""Seconds that a look-up may take where old addresses are at hand: half of what a connection is given in all."""
+"""Seconds to wait for a lookup before the last known addresses are used: half the timeout of a connection."""
 
-KEPT_TIME = 3600.0
-"""Seconds that addresses are good for when they cannot be had anew: registries move, though seldom within the hour."""
+STALE_TIME = 3600.0
+"""Seconds for which the last known addresses are used if a name stops resolving: registries seldom move in an hour."""
 
-KEPT_NAMES = 1000
-"""Names whose addresses are kept. Backends use a few dozen; more are a registry's that makes them up."""
+CACHED_NAMES = 1000
+"""Names whose addresses are remembered. Backends use a few dozen; more come only from a registry that invents names."""
 
-KEPT_ADDRESSES = 16
-"""Addresses kept of one name: as many as can be tried within a connection's time, 0.1 s apart."""
+ADDRESSES = 16
+"""Addresses used of one name: with 0.1 s between attempts, all are tried before a connection times out."""
 
 NAME_LENGTH = 254
-"""Characters of a name, a final dot included (RFC 1035 §2.3.4)."""
+"""Longest name in characters, including a final dot (RFC 1035 §2.3.4)."""
 
 _NAME = re.compile(r"[^\x00-\x20\x7f.]{1,63}(\.[^\x00-\x20\x7f.]{1,63})*\.?", re.ASCII)
-"""Labels of 1 to 63 characters. A NUL would end the name for the system: `localhost\\0.example.com` is `localhost`."""
+"""Labels of 1 to 63 characters. A NUL ends the name for the system: `localhost\\0.example.com` is `localhost`."""
 
 _KINDS: Mapping[int, type[IPv4Address] | type[IPv6Address]] = {
     socket.AF_INET: IPv4Address,
@@ -68,20 +68,20 @@ _KINDS: Mapping[int, type[IPv4Address] | type[IPv6Address]] = {
 Address = IPv4Address | IPv6Address
 SocketAddress = tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
 GetAddrInfo = Callable[[str, int, int, int], Sequence[tuple[int, int, int, str, SocketAddress]]]
-"""`socket.getaddrinfo`: name, port, address family, kind of socket."""
+"""`socket.getaddrinfo`: name, port, address family, socket type."""
 
 
 @implementer(IHostResolution)
 @define(eq=False)
-class _Asker:
-    """One who asks for a name, until it is told or cancels."""
+class _Waiter:
+    """One caller that waits for the addresses of a name, until it gets them or cancels."""
 
     name: str
     receiver: IResolutionReceiver
     port: int
     kinds: tuple[type[IAddress], ...]
     transport: Literal["TCP", "UDP"]
-    leave: "Callable[[_Asker], None]"
+    leave: "Callable[[_Waiter], None]"
     waiting: bool = True
 
     def cancel(self) -> None:
@@ -89,8 +89,8 @@ class _Asker:
             self.waiting = False
             self.leave(self)
 
-    def tell(self, addresses: Iterable[Address]) -> None:
-        """Give the addresses that were asked for, and end. An asker may cancel in the middle."""
+    def deliver(self, addresses: Iterable[Address]) -> None:
+        """Pass the addresses of the requested kinds to the receiver. The receiver may cancel between two of them."""
         for address in addresses:
             if self.waiting and isinstance(address, self.kinds):
                 self.receiver.addressResolved(evolve(address, type=self.transport, port=self.port))
@@ -101,78 +101,79 @@ class _Asker:
 
 @define(eq=False)
 class _Lookup:
-    """A look-up that waits for its turn or is under way, and those who wait for it."""
+    """A lookup that is queued or in progress. `slow` is set once it has taken longer than PATIENCE."""
 
     name: str
-    askers: list[_Asker] = field(factory=list)
-    impatience: IDelayedCall | None = None
-    late: bool = False
+    waiters: list[_Waiter] = field(factory=list)
+    patience_timer: IDelayedCall | None = None
+    slow: bool = False
 
 
 @frozen
-class _Known:
-    """The last addresses of a name. `old_since` is set while askers are given them instead of new ones."""
+class _LastAddresses:
+    """The last known addresses of a name. `stale_since` is set while they are used instead of new ones."""
 
     addresses: tuple[Address, ...]
-    old_since: float | None = None
+    stale_since: float | None = None
 
 
-class _LastAddresses:
-    """The last good addresses of each name, for when they cannot be looked up, or not in time."""
+class _AddressCache:
+    """The last known addresses of each name, used when a lookup fails or is slow."""
 
     _log = Logger()
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._known: ExpiringMap[str, _Known] = ExpiringMap(KEPT_NAMES)
+        self._entries: ExpiringMap[str, _LastAddresses] = ExpiringMap(CACHED_NAMES)
 
     def stale(self) -> Mapping[str, float]:
-        """The names that are answered with old addresses, and the clock's seconds when that began."""
-        known = self._known.items(self._clock.seconds())
-        return {name: each.old_since for name, each in known if each.old_since is not None}
+        """Return the names whose last known addresses are in use, and since when, in the clock's seconds."""
+        entries = self._entries.items(self._clock.seconds())
+        return {name: entry.stale_since for name, entry in entries if entry.stale_since is not None}
 
     def get(self, name: str) -> tuple[Address, ...]:
-        """The last good addresses, if they may still be used."""
-        known = self._known.get(name, self._clock.seconds())
-        return known.addresses if known else ()
+        """Return the last known addresses, or () if there are none or they are too old."""
+        entry = self._entries.get(name, self._clock.seconds())
+        return entry.addresses if entry else ()
 
-    def keep(self, name: str, addresses: tuple[Address, ...], late: bool) -> None:
-        """Keep new addresses in the place of those before.
+    def store(self, name: str, addresses: tuple[Address, ...], slow: bool) -> None:
+        """Store the result of a lookup.
 
-        `late` ones do not end the use of old ones: the next may be late as well, and each would be a line in the log.
+        A `slow` lookup does not end the use of the last known addresses: if the next one is slow as well, each logs two
+        lines.
         """
         now = self._clock.seconds()
-        before = self._known.get(name, now)
-        old_since = before.old_since if before else None
-        if old_since is not None and not late:
+        previous = self._entries.get(name, now)
+        stale_since = previous.stale_since if previous else None
+        if stale_since is not None and not slow:
             self._log.info("{name} resolves again", name=name)
-            old_since = None
-        self._known.put(name, _Known(addresses, old_since), now + KEPT_TIME)
+            stale_since = None
+        self._entries.put(name, _LastAddresses(addresses, stale_since), now + STALE_TIME)
 
-    def use(self, name: str, why: str) -> tuple[Address, ...]:
-        """Return the last good addresses, to answer somebody with, and write a line in the log when that begins."""
+    def use(self, name: str, reason: str) -> tuple[Address, ...]:
+        """Return the last known addresses in place of new ones, and log a warning when that begins."""
         now = self._clock.seconds()
-        known = self._known.get(name, now)
-        if known is None:
+        entry = self._entries.get(name, now)
+        if entry is None:
             return ()
-        if known.old_since is None:
-            self._known.replace(name, evolve(known, old_since=now))
+        if entry.stale_since is None:
+            self._entries.replace(name, evolve(entry, stale_since=now))
             self._log.warn(
-                "{name} does not resolve ({why}): its last addresses are used, for {minutes:.0f} min at most",
+                "{name} does not resolve ({reason}): using its last addresses for up to {minutes:.0f} min",
                 name=name,
-                why=why,
-                minutes=KEPT_TIME / 60,
+                reason=reason,
+                minutes=STALE_TIME / 60,
             )
-        return known.addresses
+        return entry.addresses
 
 
 @implementer(IHostnameResolver)
 class Resolver:
-    """The resolver that facaded installs in its reactor.
+    """The name resolver that facaded installs in its reactor.
 
-    Each name is looked up when it is asked for, once for all who ask meanwhile. Where that fails, or takes more than
-    PATIENCE, the last good addresses are given, if they are younger than KEPT_TIME; without any, askers wait for the
-    end of the look-up. `from_thread` is `reactor.callFromThread`, and `start` runs what it is given in a thread.
+    Concurrent requests for a name share one lookup. If it fails or takes longer than PATIENCE, the last known addresses
+    are used if they are younger than STALE_TIME; without any, callers wait until the lookup ends. `from_thread` is
+    `reactor.callFromThread`, and `start` runs a function in a thread.
     """
 
     _log = Logger()
@@ -191,8 +192,8 @@ class Resolver:
         self._lookups: dict[str, _Lookup] = {}
         self._queue: deque[_Lookup] = deque()
         self._running = 0
-        self._last = _LastAddresses(clock)
-        self._crowded = False
+        self._cache = _AddressCache(clock)
+        self._overloaded = False
 
     def resolveHostName(
         self,
@@ -202,103 +203,104 @@ class Resolver:
         addressTypes: Sequence[type[IAddress]] | None = None,
         transportSemantics: str = "TCP",
     ) -> IHostResolution:
-        """Tell the receiver the addresses of a name, or none if it does not resolve. Literals are told at once."""
+        """Pass the addresses of a name to the receiver, or none if it does not resolve. IP addresses need no lookup."""
         kinds = (IPv4Address, IPv6Address) if addressTypes is None else tuple(addressTypes)
         transport: Literal["TCP", "UDP"] = "UDP" if transportSemantics == "UDP" else "TCP"
-        asker = _Asker(hostName, resolutionReceiver, portNumber, kinds, transport, self._leave)
-        resolutionReceiver.resolutionBegan(asker)
-        name = normal(hostName)
-        if not asker.waiting:
-            return asker
+        waiter = _Waiter(hostName, resolutionReceiver, portNumber, kinds, transport, self._leave)
+        resolutionReceiver.resolutionBegan(waiter)
+        name = normalize(hostName)
+        if not waiter.waiting:
+            return waiter
         if name is None:
-            self._tell([asker], ())
+            self._deliver([waiter], ())
         elif is_address(hostName):
-            self._tell([asker], _literal(hostName))
+            self._deliver([waiter], _parse_address(hostName))
         else:
-            self._ask(name, asker)
-        return asker
+            self._join(name, waiter)
+        return waiter
 
     def stale(self) -> Mapping[str, float]:
-        """The names that are answered with old addresses, and the clock's seconds when that began."""
-        return self._last.stale()
+        """Return the names whose last known addresses are in use, and since when, in the clock's seconds."""
+        return self._cache.stale()
 
     # In the reactor's thread
 
-    def _ask(self, name: str, asker: _Asker) -> None:
+    def _join(self, name: str, waiter: _Waiter) -> None:
+        """Let a caller wait for the lookup of a name, or answer it at once if it must not wait."""
         lookup = self._lookups.get(name)
         if lookup is None and len(self._queue) < QUEUE:
-            self._enqueue(_Lookup(name, [asker]))
-        elif lookup is None or len(lookup.askers) >= ASKERS:
-            self._say_crowded(name)
-            self._tell([asker], self._last.use(name, "too many wait for name servers"))
-        elif lookup.late and self._last.get(name):
-            self._tell([asker], self._last.use(name, "the look-up takes long"))
+            self._enqueue(_Lookup(name, [waiter]))
+        elif lookup is None or len(lookup.waiters) >= WAITERS:
+            self._warn_overloaded(name)
+            self._deliver([waiter], self._cache.use(name, "too many lookups are waiting"))
+        elif lookup.slow and self._cache.get(name):
+            self._deliver([waiter], self._cache.use(name, "the lookup is slow"))
         else:
-            lookup.askers.append(asker)
+            lookup.waiters.append(waiter)
 
     def _enqueue(self, lookup: _Lookup) -> None:
         self._lookups[lookup.name] = lookup
-        if self._last.get(lookup.name):
-            lookup.impatience = self._clock.callLater(PATIENCE, self._too_slow, lookup)
+        if self._cache.get(lookup.name):
+            lookup.patience_timer = self._clock.callLater(PATIENCE, self._lose_patience, lookup)
         self._queue.append(lookup)
-        self._begin_next()
+        self._start_queued()
 
-    def _begin_next(self) -> None:
-        """Begin the look-ups that there is room for."""
+    def _start_queued(self) -> None:
+        """Start queued lookups while there is room."""
         while self._queue and self._running < LOOKUPS:
             lookup = self._queue.popleft()
             self._running += 1
             try:
                 self._start(partial(self._run, lookup))
-            except RuntimeError:  # the system gives no more threads: that is a look-up that fails
-                self._from_thread(self._ended, lookup, (), "no thread can be started")
-        if not self._queue and all(len(lookup.askers) < ASKERS for lookup in self._lookups.values()):
-            self._crowded = False
+            except RuntimeError:  # the system has no more threads: treat it as a failed lookup
+                self._from_thread(self._finish, lookup, (), "cannot start a thread")
+        if not self._queue and all(len(lookup.waiters) < WAITERS for lookup in self._lookups.values()):
+            self._overloaded = False
 
-    def _too_slow(self, lookup: _Lookup) -> None:
-        lookup.late = True
-        if lookup.askers and self._last.get(lookup.name):
-            askers, lookup.askers = lookup.askers, []
-            self._tell(askers, self._last.use(lookup.name, f"the look-up takes over {PATIENCE:.0f} s"))
+    def _lose_patience(self, lookup: _Lookup) -> None:
+        """Answer the callers of a slow lookup with the last known addresses."""
+        lookup.slow = True
+        if lookup.waiters and self._cache.get(lookup.name):
+            waiters, lookup.waiters = lookup.waiters, []
+            self._deliver(waiters, self._cache.use(lookup.name, f"the lookup takes over {PATIENCE:.0f} s"))
 
-    def _ended(self, lookup: _Lookup, addresses: tuple[Address, ...], why: str) -> None:
-        """A look-up has ended: with addresses, or with words that say why there are none."""
+    def _finish(self, lookup: _Lookup, addresses: tuple[Address, ...], reason: str) -> None:
+        """Deliver the result of a lookup; `reason` says why there are no addresses, if there are none."""
         self._running -= 1
         self._forget(lookup)
-        self._begin_next()
+        self._start_queued()
         if addresses:
-            self._last.keep(lookup.name, addresses, lookup.late)
-        elif lookup.askers:
-            addresses = self._last.use(lookup.name, why)
-        self._tell(lookup.askers, addresses)
+            self._cache.store(lookup.name, addresses, lookup.slow)
+        elif lookup.waiters:
+            addresses = self._cache.use(lookup.name, reason)
+        self._deliver(lookup.waiters, addresses)
 
-    def _leave(self, asker: _Asker) -> None:
-        """An asker has cancelled. What nobody waits for any more is not begun; what is under way goes on."""
-        lookup = self._lookups.get(normal(asker.name) or "")
-        if lookup is None or asker not in lookup.askers:
+    def _leave(self, waiter: _Waiter) -> None:
+        """Remove a caller that has cancelled, and drop its lookup if no other caller waits and it has not started."""
+        lookup = self._lookups.get(normalize(waiter.name) or "")
+        if lookup is None or waiter not in lookup.waiters:
             return
-        lookup.askers.remove(asker)
-        if not lookup.askers and lookup in self._queue:
+        lookup.waiters.remove(waiter)
+        if not lookup.waiters and lookup in self._queue:
             self._queue.remove(lookup)
             self._forget(lookup)
 
     def _forget(self, lookup: _Lookup) -> None:
         del self._lookups[lookup.name]
-        if lookup.impatience is not None and lookup.impatience.active():
-            lookup.impatience.cancel()
+        if lookup.patience_timer is not None and lookup.patience_timer.active():
+            lookup.patience_timer.cancel()
 
-    def _tell(self, askers: Iterable[_Asker], addresses: Sequence[Address]) -> None:
-        for asker in askers:
-            with self._log.failureHandler("one who asked for a name failed when it was told the addresses"):
-                asker.tell(addresses)
+    def _deliver(self, waiters: Iterable[_Waiter], addresses: Sequence[Address]) -> None:
+        for waiter in waiters:
+            with self._log.failureHandler("the receiver of a name's addresses failed"):
+                waiter.deliver(addresses)
 
-    def _say_crowded(self, name: str) -> None:
-        """One line in the log each time that there comes to be no room, not one for each name."""
-        if not self._crowded:
-            self._crowded = True
+    def _warn_overloaded(self, name: str) -> None:
+        """Log one warning each time the resolver becomes overloaded, not one for each name."""
+        if not self._overloaded:
+            self._overloaded = True
             self._log.warn(
-                "{name} is not looked up: too many wait for the system's name servers already; see whether they answer",
-                name=name,
+                "cannot look up {name}: too many lookups are waiting; check the system's name servers", name=name
             )
 
     # In a thread
@@ -306,50 +308,52 @@ class Resolver:
     def _run(self, lookup: _Lookup) -> None:
         addresses: tuple[Address, ...] = ()
         try:
-            addresses = _read(self._getaddrinfo(lookup.name, 0, socket.AF_UNSPEC, socket.SOCK_STREAM))
-            why = "it has no addresses"
-        except Exception as error:  # whatever it is: those who wait must hear of it
-            why = getattr(error, "strerror", None) or type(error).__name__
-        self._from_thread(self._ended, lookup, addresses, why)
+            addresses = _convert(self._getaddrinfo(lookup.name, 0, socket.AF_UNSPEC, socket.SOCK_STREAM))
+            reason = "no addresses"
+        except Exception as error:  # any error ends the lookup, because its callers wait for a result
+            reason = getattr(error, "strerror", None) or type(error).__name__
+        self._from_thread(self._finish, lookup, addresses, reason)
 
 
 def install(reactor: IFacadedReactor) -> None:
-    """Have a reactor look names up in threads of our own, so that none that hangs holds up another, or the end."""
+    """Install a Resolver in a reactor, so that a lookup that hangs delays neither other names nor the exit."""
     reactor.installNameResolver(Resolver(reactor, reactor.callFromThread))
 
 
 def resolver_of(reactor: IReactorPluggableNameResolver) -> Resolver:
-    """The resolver that `install` has put into a reactor."""
+    """Return the resolver that `install` has installed in a reactor."""
     resolver = reactor.nameResolver
     assert isinstance(resolver, Resolver), "call `install` first"
     return resolver
 
 
 def start_thread(work: Callable[[], None]) -> None:
-    """Run `work` in a thread that does not hold up the end of the process. Raises RuntimeError if there can be none."""
+    """Run `work` in a daemon thread, which does not delay the exit. Raises RuntimeError if none can be started."""
     Thread(target=work, name="facaded-names", daemon=True).start()
 
 
-def normal(name: str) -> str | None:
-    """A name as the system is asked for it, in ASCII and small letters; None if nothing can have that name."""
-    if len(name) > NAME_LENGTH:  # before idna, whose work grows with the square of the length
+def normalize(name: str) -> str | None:
+    """Return a host name in lower-case ASCII, as it is passed to the system; None if it is not a valid name."""
+    if len(name) > NAME_LENGTH:  # before idna, whose running time grows with the square of the length
         return None
     try:
-        plain = name if name.isascii() else idna.encode(name).decode("ascii")
+        encoded = name if name.isascii() else idna.encode(name).decode("ascii")
     except UnicodeError:
         return None
-    return plain.lower() if _NAME.fullmatch(plain) else None
+    return encoded.lower() if _NAME.fullmatch(encoded) else None
 
 
-def _literal(address: str) -> tuple[Address, ...]:
-    """An address that was given in place of a name. Nobody is asked for it; only a scope's name can be unknown."""
+def _parse_address(address: str) -> tuple[Address, ...]:
+    """Parse an IP address. This needs no lookup; it fails only if the zone of an IPv6 address is unknown."""
     try:
-        return _read(socket.getaddrinfo(address, 0, socket.AF_UNSPEC, socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST))
+        return _convert(
+            socket.getaddrinfo(address, 0, socket.AF_UNSPEC, socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        )
     except OSError:
         return ()
 
 
-def _read(found: Iterable[tuple[int, int, int, str, SocketAddress]]) -> tuple[Address, ...]:
-    """What getaddrinfo has found: each address once, in the order of preference (RFC 6724), not too many."""
-    addresses = (_KINDS[family]("TCP", *place) for family, _, _, _, place in found if family in _KINDS)
-    return tuple(islice(dict.fromkeys(addresses), KEPT_ADDRESSES))
+def _convert(results: Iterable[tuple[int, int, int, str, SocketAddress]]) -> tuple[Address, ...]:
+    """Convert getaddrinfo's results, without duplicates, in order of preference (RFC 6724), at most ADDRESSES."""
+    addresses = (_KINDS[family]("TCP", *place) for family, _, _, _, place in results if family in _KINDS)
+    return tuple(islice(dict.fromkeys(addresses), ADDRESSES))

@@ -1,4 +1,4 @@
-"""One piece of work for however many ask for it at the same time."""
+"""Shared work: concurrent callers with the same key share one run."""
 
 from collections.abc import Callable, Coroutine, Hashable
 from typing import Any, Generic, TypeVar
@@ -14,67 +14,67 @@ Value = TypeVar("Value")
 @define
 class _Work(Generic[Value]):
     running: Deferred[None] | None = None
-    waiting: list[Deferred[Value]] = field(factory=list)
+    waiters: list[Deferred[Value]] = field(factory=list)
 
 
 class SingleFlight(Generic[Key, Value]):
-    """Work that is under way, by its key. Who asks for a key that is under way gets the same result or the same error.
+    """Runs work once per key at a time; callers that join a run in progress get the same result or error.
 
-    An asker that is cancelled leaves the others alone; when the last one is, the work is.
+    Cancelling one caller does not affect the others; cancelling the last one cancels the work.
     """
 
     def __init__(self) -> None:
         self._works: dict[Key, _Work[Value]] = {}
 
     def get(self, key: Key, begin: Callable[[], Coroutine[Deferred[Any], Any, Value]]) -> Deferred[Value]:
-        """The result of the work for `key`, which `begin` starts if it is not under way."""
+        """Return the result of the work for `key`; `begin` starts it unless it is in progress."""
         work = self._works.get(key)
-        asker: Deferred[Value] = Deferred(lambda gone: self._leave(key, gone))
+        waiter: Deferred[Value] = Deferred(lambda cancelled: self._leave(key, cancelled))
         if work is not None:
-            work.waiting.append(asker)
-            return asker
-        work = self._works[key] = _Work(waiting=[asker])
+            work.waiters.append(waiter)
+            return waiter
+        work = self._works[key] = _Work(waiters=[waiter])
         work.running = Deferred.fromCoroutine(begin()).addBoth(self._finish, key, work)
-        return asker
+        return waiter
 
     def _finish(self, outcome: Value | Failure, key: Key, work: _Work[Value]) -> None:
         if self._works.get(key) is work:
             del self._works[key]
-        waiting, work.waiting = work.waiting, []
-        for asker in waiting:
+        waiters, work.waiters = work.waiters, []
+        for waiter in waiters:
             if isinstance(outcome, Failure):
-                asker.errback(outcome)
+                waiter.errback(outcome)
             else:
-                asker.callback(outcome)
+                waiter.callback(outcome)
 
-    def _leave(self, key: Key, gone: Deferred[Value]) -> None:
+    def _leave(self, key: Key, waiter: Deferred[Value]) -> None:
         work = self._works.get(key)
-        if work is None or gone not in work.waiting:
+        if work is None or waiter not in work.waiters:
             return
-        work.waiting.remove(gone)
-        if not work.waiting and work.running is not None:
+        work.waiters.remove(waiter)
+        if not work.waiters and work.running is not None:
             del self._works[key]
             work.running.cancel()
 
 
-def detached(work: Coroutine[Deferred[Any], Any, Value]) -> Deferred[Value]:
-    """Run `work` apart from whoever waits for it.
+def run_detached(work: Coroutine[Deferred[Any], Any, Value]) -> Deferred[Value]:
+    """Run `work` so that its caller always sees a cancellation as CancelledError.
 
-    Cancelling the Deferred ends the work, and the Deferred fails with CancelledError whatever the work makes of that:
-    so a client that goes away is not taken for an error of the server that was being asked.
+    Cancelling the returned Deferred cancels the work. The Deferred then fails with CancelledError, whatever error the
+    work turns the cancellation into, so a client that disconnects does not look like a failure of the server.
     """
-    left = False
+    cancelled = False
 
-    def leave(_: Deferred[Value]) -> None:
-        nonlocal left
-        left = True
+    def cancel(_: Deferred[Value]) -> None:
+        nonlocal cancelled
+        cancelled = True
         running.cancel()
 
     def finish(outcome: Value | Failure) -> None:
-        if not left:
-            waiting.callback(outcome)  # a Failure becomes the Deferred's own
+        if not cancelled:
+            result.callback(outcome)  # a Failure fails the Deferred
 
-    waiting: Deferred[Value] = Deferred(leave)
+    result: Deferred[Value] = Deferred(cancel)
     running = Deferred.fromCoroutine(work)
     running.addBoth(finish)
-    return waiting
+    return result

@@ -1,7 +1,7 @@
-"""Text from strangers, made fit for logs and pages."""
+"""Untrusted text, made safe for logs and pages."""
 
 TEXT_LENGTH = 200
-"""Characters kept of a backend's or a library's text for logs and status."""
+"""Longest text in characters that logs and status quote from a backend or a library."""
 
 
 def printable(text: str) -> str:
@@ -10,5 +10,5 @@ def printable(text: str) -> str:
 
 
 def whole_number(text: str) -> int | None:
-    """Return a header's whole number; None if it is not one, or has more digits than any that makes sense here."""
+    """Return the non-negative integer that a header's value is; None if it is anything else or has over 15 digits."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None

@@ -1,22 +1,22 @@
-"""URLs from strangers: the one check that decides which of them facaded connects to or passes on."""
+"""Untrusted URLs: the check that decides which of them facaded connects to or passes on."""
 
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 URL_LENGTH = 8192
-"""Characters in a URL: presigned addresses have some 2000."""
+"""Longest URL in characters: presigned URLs have about 2000."""
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class UrlError(ValueError):
-    """A URL that facaded neither asks nor passes on. The text says what it is: "plain http"."""
+    """A URL that facaded neither connects to nor passes on. The text says what it is: "plain http"."""
 
 
 def check(url: str, *, secure: bool, longest: int = URL_LENGTH) -> SplitResult:
     """Return the parts of an absolute URL that is safe to use.
 
-    It is http or https (with `secure` https alone), names a host, has no user-info, no port 0, and is printable ASCII
-    without spaces, `longest` characters at most (RFC 3986 §3). Raises UrlError.
+    It must be http or https (only https with `secure`), have a host, no user-info and no port 0, and be printable ASCII
+    without spaces, at most `longest` characters long (RFC 3986 §3). Raises UrlError.
     """
     if len(url) > longest or not url.isascii() or not url.isprintable() or " " in url:
         raise UrlError("an invalid URL")
@@ -33,7 +33,7 @@ def check(url: str, *, secure: bool, longest: int = URL_LENGTH) -> SplitResult:
 
 
 def resolve(base: str, location: str, *, secure: bool) -> str:
-    """Return a Location (RFC 9110 §10.2.2) made absolute from `base`, and otherwise unchanged. Raises UrlError."""
+    """Return a Location (RFC 9110 §10.2.2) made absolute with `base` and otherwise unchanged. Raises UrlError."""
     try:
         url = urljoin(base, location) if location else ""
     except ValueError:
@@ -43,6 +43,6 @@ def resolve(base: str, location: str, *, secure: bool) -> str:
 
 
 def origin(url: str) -> tuple[str, int]:
-    """Return host and port of a URL as a connection has them."""
+    """Return the host and port that a connection to `url` uses."""
     parts = urlsplit(url)
     return (parts.hostname or "").lower(), parts.port or DEFAULT_PORTS.get(parts.scheme, 0)

@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 
-from facaded.backends.failures import FailingError, NotThereError
-from facaded.net.client import reason
+from facaded.backends.failures import FailingError, NotFoundError
+from facaded.net.client import describe_error
 
 T = TypeVar("T")
 
@@ -31,21 +31,21 @@ class Patience:
         self._until = clock.seconds() + RUN_TIME
 
     async def ask(self, question: Coroutine[Deferred[Any], Any, T]) -> T:
-        """Ask one question. Raises NotThereError, or FailingError, at once if the backend has failed too often."""
+        """Ask one question. Raises NotFoundError, or FailingError, at once if the backend has failed too often."""
         if self._failures >= FAILURES or self._clock.seconds() > self._until:
             question.close()
             raise FailingError(f"{self._last or 'too slow'}; asked no more", backend_wide=False)
         try:
             found = await Deferred.fromCoroutine(question).addTimeout(ASK_TIME, self._clock)
-        except NotThereError:
+        except NotFoundError:
             self._failures = 0
             raise
         except TimeoutError:
-            raise self._failed(FailingError("time-out", backend_wide=True)) from None
+            raise self._failed(FailingError("timeout", backend_wide=True)) from None
         except FailingError as error:
             raise self._failed(error) from None
         except Exception as error:  # whatever a registry answers, the comparison goes on
-            raise FailingError(reason(error), backend_wide=False) from None
+            raise FailingError(describe_error(error), backend_wide=False) from None
         self._failures = 0
         return found
 

@@ -8,7 +8,7 @@ from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from facaded.backends.failures import NOT_THERE, FailingError, NoListError, NotThereError
+from facaded.backends.failures import NOT_FOUND_STATUSES, FailingError, NoListError, NotFoundError
 from facaded.backends.manifests import EVERY_TYPE, Accept, Manifest
 from facaded.backends.registry import Listing, Registry
 from facaded.oci import indexes, requests
@@ -97,7 +97,7 @@ class Peer:
         digests = {head.digest for suffix in COSIGN if (head := await self._head_if_there(name, tag + suffix))}
         try:
             return await self._listed_referrers(name, digest) | digests
-        except (NotThereError, NoListError):
+        except (NotFoundError, NoListError):
             head = await self._head_if_there(name, tag)
         if head is None:
             return frozenset(digests)
@@ -116,7 +116,7 @@ class Peer:
     async def _head_if_there(self, name: str, reference: str) -> Manifest | None:
         try:
             return await self._manifest(name, reference, with_body=False)
-        except NotThereError:
+        except NotFoundError:
             return None
 
     async def _pages(self, first: Tags | Referrers, key: str, accept: Accept, limit: int) -> tuple[list[object], bool]:
@@ -150,8 +150,8 @@ async def _sided(ask: Callable[[], Coroutine[Deferred[Any], Any, T]]) -> T | Sid
     """Ask, and turn an error into a side of the comparison."""
     try:
         return await ask()
-    except NotThereError as error:
-        if error.status in NOT_THERE:
+    except NotFoundError as error:
+        if error.status in NOT_FOUND_STATUSES:
             return Side(Finding.NOT_THERE, "" if str(error) == "answered 404" else str(error))
         return Side(Finding.FAILING, str(error))
     except FailingError as error:
@@ -164,5 +164,5 @@ def _items(page: Listing, key: str) -> list[object]:
     if items is None:
         return []
     if not isinstance(items, list):
-        raise FailingError("lists in no JSON that can be read", backend_wide=False)
+        raise FailingError("list is not a JSON object", backend_wide=False)
     return items

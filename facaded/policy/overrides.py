@@ -57,9 +57,7 @@ class Overrides:
         return evolve(self, pins={backend: override})
 
     def unpin(self) -> "Overrides":
-        """Let health decide again. Raises ContradictionError if nothing is pinned."""
-        if not self.pins:
-            raise ContradictionError("no backend is pinned")
+        """Let health decide again. Nothing to undo is success."""
         return evolve(self, pins={})
 
     def drain(self, backend: str, override: Override, known: Collection[str]) -> "Overrides":
@@ -70,10 +68,8 @@ class Overrides:
         return evolve(self, drains={**self.drains, backend: override})
 
     def undrain(self, backend: str, known: Collection[str]) -> "Overrides":
-        """Take `backend` in again. Raises ContradictionError."""
+        """Take `backend` in again. Nothing to undo is success; an unknown backend raises ContradictionError."""
         _check(backend, known)
-        if backend not in self.drains:
-            raise ContradictionError(f"{backend} is not drained")
         return evolve(self, drains={name: each for name, each in self.drains.items() if name != backend})
 
     def left(self, known: Collection[str], now: float) -> "Overrides":

@@ -16,4 +16,4 @@ class SecureFactory(TLSMemoryBIOFactory):
 
     def buildProtocol(self, addr: IAddress | None) -> TLSMemoryBIOProtocol | None:  # type: ignore[override]
         """Return None if the site accepts no more connections: Twisted would wrap the site's None, and fail."""
-        return None if self._site.full else TLSMemoryBIOFactory.buildProtocol(self, addr)
+        return None if self._site.is_full else TLSMemoryBIOFactory.buildProtocol(self, addr)

@@ -1,25 +1,25 @@
-"""The access log: one line for each answer, for a person who asks what a client was told.
+"""The access log: one line per answer.
 
-No query and no header but User-Agent is written: tokens travel in the others.
+Queries are not logged, nor any header but User-Agent, because they may carry tokens.
 """
 
 from twisted.logger import Logger
 
-from facaded.web.answered import Answered
+from facaded.web.answered_requests import AnsweredRequest
 
 _log = Logger()
 
 
-def write(answered: Answered) -> None:
+def write(answered: AnsweredRequest) -> None:
     """Log an answered request."""
-    _log.info("{line}", line=line(answered))
+    _log.info("{line}", line=format_line(answered))
 
 
-def line(answered: Answered) -> str:
-    """`192.0.2.7 GET /v2/org/app/manifests/latest 307 docker-hub (docker)`; `?` marks a family that may not pull
-    through redirects.
+def format_line(answered: AnsweredRequest) -> str:
+    """Return a line such as `192.0.2.7 GET /v2/org/app/manifests/latest 307 docker-hub (docker)`.
+
+    A `?` after the client's family means that it is not redirect-safe.
     """
-    client = answered.client
-    doubt = "" if client.redirect_safe else "?"
-    where = f"{answered.address} {answered.method} {answered.path} {answered.status} {answered.decision.backend or '-'}"
-    return f"{where} ({client.family.value}{doubt})"
+    request = f"{answered.address} {answered.method} {answered.path}"
+    family = answered.client.family.value + ("" if answered.client.redirect_safe else "?")
+    return f"{request} {answered.status} {answered.decision.backend or '-'} ({family})"

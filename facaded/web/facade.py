@@ -1,4 +1,4 @@
-"""The registry as clients see it: a request is read, an answer decided, fetched if need be, and rendered."""
+"""The registry as clients see it: parses a request, decides on the answer, fetches what it needs, and renders it."""
 
 from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred
@@ -9,7 +9,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from facaded.backends.fetcher import Fetcher, ReadOptions
 from facaded.backends.manifests import Accept
-from facaded.backends.registry import Ranged
+from facaded.backends.registry import RangeHeaders
 from facaded.backends.watch import Watch
 from facaded.oci import requests
 from facaded.oci.clients import Client, identify
@@ -18,17 +18,17 @@ from facaded.policy.changes import Change
 from facaded.policy.decision import Answer, Forward, Redirect, Rules, Serve, decide
 from facaded.policy.health import State
 from facaded.web import render
-from facaded.web.answered import Decision, Kind, Outcome
+from facaded.web.answered_requests import Decision, Kind, Outcome
 from facaded.web.relay import relay
 from facaded.web.render import Rendered
-from facaded.web.server import note, respond
+from facaded.web.server import record_decision, respond
 
-ERROR = Refusal(500, Code.UNSUPPORTED, "an error in facaded: its log says more")
+ERROR = Refusal(500, Code.UNSUPPORTED, "internal error in facaded: see its log")
 
 
 @frozen
 class ClientRequest:
-    """A request, read once: what it asks for, at which Host, and who sends it."""
+    """A parsed request: its target, its Host header, and the client that sent it."""
 
     target: requests.Request | Refusal
     host: str
@@ -36,9 +36,9 @@ class ClientRequest:
 
 
 class Facade(Resource):
-    """Answers for the registry, by `rules`, which say how, and with `fetcher`, which asks the backends.
+    """Answers requests to the registry.
 
-    `watch` pushes which backends are active.
+    `rules` decide how, `fetcher` fetches from the backends, and `watch` pushes which backends are active.
     """
 
     isLeaf = True
@@ -48,36 +48,36 @@ class Facade(Resource):
         Resource.__init__(self)
         self._watch = watch
         self.reconfigure(rules, fetcher)
-        now = watch.snapshot()
-        self._situation, self._healths = now.routing, now.watch_state.healths
-        watch.subscribe(self._changed)
+        snapshot = watch.snapshot()
+        self._routing, self._healths = snapshot.routing, snapshot.watch_state.healths
+        watch.subscribe(self._follow)
         self._settled = False
         watch.when_settled().addCallback(self._settle)
 
     def reconfigure(self, rules: Rules, fetcher: Fetcher) -> None:
-        """Answer by other rules from now on. Requests that are being served end as they began."""
+        """Apply new settings. Requests in progress finish under the old ones."""
         self._rules = rules
         self._fetcher = fetcher
 
     def render(self, request: Request) -> int:
-        asked = _read(request)
+        parsed = _parse(request)
         try:
-            answer = self._decide(asked)
+            answer = self._decide(parsed)
             if isinstance(answer, Serve | Forward) or (isinstance(answer, Redirect) and not self._settled):
-                work = Deferred.fromCoroutine(self._answer(request, asked, answer))
+                work = Deferred.fromCoroutine(self._answer(request, parsed, answer))
                 request.notifyFinish().addErrback(lambda _: work.cancel())
-                work.addErrback(self._failed, request, asked)
+                work.addErrback(self._report_error, request, parsed)
             else:
-                self._write(request, asked, answer, render.render(answer, self._rules))
+                self._write(request, parsed, answer, render.render(answer, self._rules))
         except Exception:
-            self._failed(Failure(), request, asked)
+            self._report_error(Failure(), request, parsed)
         return NOT_DONE_YET
 
-    async def _answer(self, request: Request, asked: ClientRequest, answer: Answer) -> None:
-        """Answer what needs a backend: after a start, the first health checks say which."""
+    async def _answer(self, request: Request, parsed: ClientRequest, answer: Answer) -> None:
+        """Answer a request that needs a backend. After a start, wait for the first health checks to decide which."""
         if not self._settled:
             await self._watch.when_settled()
-            answer = self._decide(asked)
+            answer = self._decide(parsed)
         match answer:
             case Serve():
                 rendered = await self._serve(request, answer)
@@ -85,46 +85,48 @@ class Facade(Resource):
                 rendered = await self._forward(request, answer)
             case _:
                 rendered = render.render(answer, self._rules)
-        self._write(request, asked, answer, rendered)
+        self._write(request, parsed, answer, rendered)
 
     def _settle(self, _: None) -> None:
-        """The first health checks are over: redirects wait no more."""
+        """Answer redirects at once, because the first health checks are over."""
         self._settled = True
 
-    def _changed(self, change: Change) -> None:
-        self._situation, self._healths = change.routing, change.watch_state.healths
+    def _follow(self, change: Change) -> None:
+        self._routing, self._healths = change.routing, change.watch_state.healths
 
-    def _decide(self, asked: ClientRequest) -> Answer:
-        return decide(asked.target, asked.host, asked.client, self._rules, self._situation)
+    def _decide(self, parsed: ClientRequest) -> Answer:
+        return decide(parsed.target, parsed.host, parsed.client, self._rules, self._routing)
 
     async def _serve(self, request: Request, answer: Serve) -> Rendered:
         fetched = await self._fetcher.serve(answer.read, answer.backends, _options(request))
-        health = self._healths.get(answer.preferred)  # a reload may have taken it away
-        trouble = health.state.value if health and health.state in (State.DOWN, State.LIMITED) else None
-        return render.render_served(answer.read, fetched, answer.preferred, trouble, _header(request, "If-None-Match"))
+        health = self._healths.get(answer.preferred)  # None if a reload has removed the backend meanwhile
+        bad_state = health.state.value if health and health.state in (State.DOWN, State.LIMITED) else None
+        return render.render_served(
+            answer.read, fetched, answer.preferred, bad_state, _header(request, "If-None-Match")
+        )
 
     async def _forward(self, request: Request, answer: Forward) -> Rendered:
         authorization = _header(request, "Authorization") or None
         fetched = await self._fetcher.forward(answer.request, answer.backend, authorization, _options(request))
         return render.render_forwarded(answer.request, fetched, answer.backend, _header(request, "If-None-Match"))
 
-    def _write(self, request: Request, asked: ClientRequest, answer: Answer, rendered: Rendered) -> None:
-        note(request, asked.client, _decision(asked, answer, rendered))
-        if rendered.relayed is not None:
-            relay(request, rendered.status, rendered.head, rendered.relayed)
+    def _write(self, request: Request, parsed: ClientRequest, answer: Answer, rendered: Rendered) -> None:
+        record_decision(request, parsed.client, _decision(parsed, answer, rendered))
+        if rendered.streamed is not None:
+            relay(request, rendered.status, rendered.all_headers, rendered.streamed)
         else:
-            respond(request, rendered.status, rendered.head, rendered.body, rendered.length)
+            respond(request, rendered.status, rendered.all_headers, rendered.body, rendered.length)
 
-    def _failed(self, failure: Failure, request: Request, asked: ClientRequest) -> None:
-        """The client has gone away, or this program has an error: that is logged, and the client told so."""
+    def _report_error(self, failure: Failure, request: Request, parsed: ClientRequest) -> None:
+        """Log an error of this program and answer 500. Do nothing if the client has disconnected."""
         if failure.check(CancelledError):
             return
-        self._log.failure("no answer to a request", failure)
+        self._log.failure("internal error while answering a request", failure)
         if not request.startedWriting:
-            self._write(request, asked, ERROR, render.render(ERROR, self._rules))
+            self._write(request, parsed, ERROR, render.render(ERROR, self._rules))
 
 
-def _read(request: Request) -> ClientRequest:
+def _parse(request: Request) -> ClientRequest:
     host = request.requestHeaders.getRawHeaders(b"Host", [b""])[0]
     client = identify(_header(request, "User-Agent"))
     return ClientRequest(requests.parse(request.method, request.uri, host), host.decode("latin-1"), client)
@@ -133,7 +135,7 @@ def _read(request: Request) -> ClientRequest:
 def _options(request: Request) -> ReadOptions:
     lines = request.requestHeaders.getRawHeaders(b"Accept", [])
     accept = Accept.read(tuple(line.decode("latin-1") for line in lines))
-    ranged = Ranged(_header(request, "Range"), _header(request, "If-Range"))
+    ranged = RangeHeaders(_header(request, "Range"), _header(request, "If-Range"))
     return ReadOptions(accept, request.method != b"HEAD", ranged)
 
 
@@ -158,13 +160,13 @@ OUTCOMES = {
 }
 
 
-def _decision(asked: ClientRequest, answer: Answer, rendered: Rendered) -> Decision:
+def _decision(parsed: ClientRequest, answer: Answer, rendered: Rendered) -> Decision:
     outcome = Outcome.ERROR if answer is ERROR else OUTCOMES.get(type(answer), Outcome.ANSWERED_HERE)
-    return Decision(KINDS.get(type(asked.target), Kind.OTHER), outcome, rendered.backend, *_subject(asked.target))
+    return Decision(KINDS.get(type(parsed.target), Kind.OTHER), outcome, rendered.backend, *_subject(parsed.target))
 
 
 def _subject(target: requests.Request | Refusal) -> tuple[str, str]:
-    """The repository that a request is about, and the reference in it."""
+    """Return the repository and the tag or digest that a request names; empty where it names none."""
     match target:
         case requests.ManifestRead():
             return target.name, target.reference

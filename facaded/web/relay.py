@@ -1,4 +1,4 @@
-"""A body handed on from a backend to a client as it comes, no faster than the client takes it."""
+"""Relays a response body from a backend to a client, at the speed of the client."""
 
 from collections.abc import Mapping
 
@@ -10,38 +10,38 @@ from twisted.web.http import PotentialDataLoss
 from twisted.web.server import Request
 
 from facaded.net.client import StreamedResponse
-from facaded.web.server import BoundedSite, head
+from facaded.web.server import BoundedSite, write_head
 
 STALL_TIME = 60.0
-"""Seconds without a byte, from a backend or to a client, after which a relay is given up."""
+"""Seconds without a byte from the backend, or to the client, after which a relay is aborted."""
 
 
-def relay(request: Request, status: int, headers: Mapping[str, str], opened: StreamedResponse) -> None:
-    """Write an answer whose body is `opened`'s.
+def relay(request: Request, status: int, headers: Mapping[str, str], streamed: StreamedResponse) -> None:
+    """Write an answer with the body of `streamed`.
 
-    A body that breaks off ends the client's connection: it is told no other way.
+    If the body breaks off, the client's connection is aborted: HTTP has no other way to signal that to the client.
     """
-    head(request, status, headers)
-    relaying = _Relay(request)
-    request.notifyFinish().addErrback(lambda _: relaying.abandon())
-    opened.response.deliverBody(relaying)
+    write_head(request, status, headers)
+    body = _RelayedBody(request)
+    request.notifyFinish().addErrback(lambda _: body.abandon())
+    streamed.response.deliverBody(body)
 
 
-class _Relay(Protocol):
-    """Reads the backend's body and writes the client's. The client's transport pauses the backend's when it is full."""
+class _RelayedBody(Protocol):
+    """Writes the backend's body to the client. The client's transport pauses the backend's when its buffer is full."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
         self._ended = False
-        self._stall: IDelayedCall | None = None
+        self._stall_timer: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
         self._request.registerProducer(IPushProducer(self.transport), True)
-        self._watch()
+        self._restart_stall_timer()
 
     def dataReceived(self, data: bytes) -> None:
         if not self._ended:
-            self._watch()
+            self._restart_stall_timer()
             self._request.write(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -55,23 +55,23 @@ class _Relay(Protocol):
             ITCPTransport(self._request.transport).abortConnection()
 
     def abandon(self) -> None:
-        """The client has gone away."""
+        """Stop reading from the backend, because the client has disconnected."""
         if not self._ended:
             self._end()
             IPushProducer(self.transport).stopProducing()
 
     def _end(self) -> None:
         self._ended = True
-        if self._stall is not None and self._stall.active():
-            self._stall.cancel()
+        if self._stall_timer is not None and self._stall_timer.active():
+            self._stall_timer.cancel()
 
-    def _watch(self) -> None:
-        if self._stall is not None and self._stall.active():
-            self._stall.cancel()
+    def _restart_stall_timer(self) -> None:
+        if self._stall_timer is not None and self._stall_timer.active():
+            self._stall_timer.cancel()
         site = self._request.site
         assert isinstance(site, BoundedSite)
-        self._stall = site.reactor.callLater(STALL_TIME, self._give_up)
+        self._stall_timer = site.reactor.callLater(STALL_TIME, self._abort)
 
-    def _give_up(self) -> None:
+    def _abort(self) -> None:
         self.abandon()
         ITCPTransport(self._request.transport).abortConnection()

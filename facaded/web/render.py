@@ -1,10 +1,10 @@
-"""Answers as HTTP has them: redirects, refusals, the page, and what was fetched, with what every client needs of it."""
+"""Renders answers as HTTP: redirects, refusals, the page, and fetched content with the headers that clients need."""
 
 from collections.abc import Mapping
 
 from attrs import evolve, frozen
 
-from facaded.backends.fetcher import BlobAt, BlobBytes, BlobSize, NotServed, Served, Unauthorized, Welcome
+from facaded.backends.fetcher import BlobBytes, BlobRedirect, BlobSize, NotServed, PingAccepted, Served, Unauthorized
 from facaded.backends.manifests import Manifest
 from facaded.backends.registry import Listing
 from facaded.net.client import StreamedResponse
@@ -16,10 +16,10 @@ from facaded.policy.decision import Page, Pong, Redirect, Rules
 from facaded.web import page
 
 RETRY_AFTER = "5"
-"""Seconds after which a client may ask again what failed everywhere: what is not there is remembered as long."""
+"""Seconds after which a client may retry if all backends failed: a "not found" response is cached for as long."""
 
 ALWAYS = {"Cache-Control": "no-store", "Vary": "User-Agent, Accept, Authorization"}
-"""On every answer: nothing may be remembered, because the next answer may be another."""
+"""Headers of every answer. No answer may be cached, because the next one may be different."""
 
 REGISTRY = {"Docker-Distribution-Api-Version": "registry/2.0", **ALWAYS}
 
@@ -28,10 +28,10 @@ JSON = {"Content-Type": "application/json"}
 
 @frozen
 class Rendered:
-    """An answer as HTTP has it.
+    """An answer as HTTP.
 
-    `backend` is the one that it is from, if there is one; `always` are the headers that do not depend on the answer.
-    `length` is that of a body which only a GET would have; `relayed` is a body that is handed on as it comes.
+    `backend` is where it comes from, or None; `always` are the headers that do not depend on the answer. `length` is
+    the length of the body that a GET would have, if `body` is not that body. `streamed` is a body to relay instead.
     """
 
     status: int
@@ -39,19 +39,19 @@ class Rendered:
     body: bytes = b""
     backend: str | None = None
     length: int | None = None
-    relayed: StreamedResponse | None = None
+    streamed: StreamedResponse | None = None
     always: Mapping[str, str] = REGISTRY
 
     @property
-    def head(self) -> Mapping[str, str]:
-        """All headers of the answer."""
+    def all_headers(self) -> Mapping[str, str]:
+        """The headers of the answer, including those of every answer."""
         if self.backend is None:
             return {**self.always, **self.headers}
         return {**self.always, "X-Facaded-Backend": self.backend, **self.headers}
 
 
 def render(answer: Redirect | Pong | Page | Refusal, rules: Rules) -> Rendered:
-    """An answer that needs no backend to be asked."""
+    """Return an answer that needs nothing from a backend."""
     match answer:
         case Redirect():
             return Rendered(307, {"Location": answer.location}, backend=answer.backend)
@@ -65,46 +65,46 @@ def render(answer: Redirect | Pong | Page | Refusal, rules: Rules) -> Rendered:
 
 
 def render_forwarded(
-    request: Ping | Read, served: Served | NotServed | Unauthorized | Welcome, backend: str, if_none_match: str
+    request: Ping | Read, served: Served | NotServed | Unauthorized | PingAccepted, backend: str, if_none_match: str
 ) -> Rendered:
-    """An answer to a request that was forwarded with the client's own Authorization; see `render_served`."""
+    """Return the answer to a request that was forwarded with the client's own Authorization; see `render_served`."""
     match served:
         case Unauthorized(challenge):
-            message = "authenticate: docker login, or the like, to this registry's own name"
+            message = "authentication required: log in to this registry first, for example with docker login"
             return Rendered(401, {**JSON, "WWW-Authenticate": challenge}, errors.document(Code.UNAUTHORIZED, message))
-        case Welcome():
+        case PingAccepted():
             return Rendered(200, JSON, b"{}", backend)
         case NotServed() if isinstance(request, Ping):
-            return _failed(served)
+            return _render_failures(served)
         case _:
             assert not isinstance(request, Ping)
             return render_served(request, served, backend, None, if_none_match)
 
 
 def render_served(
-    read: Read, served: Served | NotServed, preferred: str, trouble: str | None, if_none_match: str
+    read: Read, served: Served | NotServed, preferred: str, bad_state: str | None, if_none_match: str
 ) -> Rendered:
-    """An answer to `read` with what the backends said.
+    """Return the answer to `read` from what the backends answered.
 
-    `preferred` is the first backend of the route, `trouble` what is wrong with it if something is; `if_none_match` is
-    the header's value, empty if there is none.
+    `preferred` is the first backend of the route; `bad_state` is its state if it is down or limited, else None.
+    `if_none_match` is the value of that header, empty without one.
     """
     if isinstance(served, NotServed):
-        return _not_served(read, served)
-    rendered = evolve(_found(read, served, if_none_match), backend=served.backend)
-    trouble = trouble or ("failing" if preferred in served.failures else None)
-    if not trouble or served.backend == preferred:
+        return _render_not_served(read, served)
+    rendered = evolve(_render_content(read, served, if_none_match), backend=served.backend)
+    bad_state = bad_state or ("failing" if preferred in served.failures else None)
+    if not bad_state or served.backend == preferred:
         return rendered
-    warning = {"Warning": f'299 - "{preferred} is {trouble}; served by {served.backend}"'}
+    warning = {"Warning": f'299 - "{preferred} is {bad_state}; served by {served.backend}"'}
     return evolve(rendered, headers={**rendered.headers, **warning})
 
 
-def _found(read: Read, served: Served, if_none_match: str) -> Rendered:
-    match served.found:
+def _render_content(read: Read, served: Served, if_none_match: str) -> Rendered:
+    match served.content:
         case Manifest() as manifest:
             tag = f'"{manifest.digest}"'
             headers = {"Docker-Content-Digest": manifest.digest, "ETag": tag, "Content-Type": manifest.media_type}
-            if tag in (each.strip().removeprefix("W/") for each in if_none_match.split(",")):
+            if tag in (condition.strip().removeprefix("W/") for condition in if_none_match.split(",")):
                 return Rendered(304, headers)
             return Rendered(200, headers, manifest.body or b"", length=manifest.length)
         case Listing() as listing:
@@ -114,39 +114,45 @@ def _found(read: Read, served: Served, if_none_match: str) -> Rendered:
             if listing.filters:
                 headers["OCI-Filters-Applied"] = listing.filters
             return Rendered(200, headers, listing.body)
-        case BlobAt(location):
+        case BlobRedirect(location):
             return Rendered(307, {"Location": location})
         case BlobBytes(opened):
             passed = ("Content-Range", "Accept-Ranges", "ETag")
             headers = {name: printable(opened.value(name)) for name in passed if opened.value(name)}
             headers |= {"Content-Length": str(opened.length)} if opened.length is not None else {}
             headers |= {"Content-Type": "application/octet-stream"}
-            return Rendered(opened.status, headers, relayed=opened)
+            return Rendered(opened.status, headers, streamed=opened)
         case BlobSize(size):
             assert isinstance(read, Blob)
-            kind = {"Content-Type": "application/octet-stream", "Docker-Content-Digest": read.digest}
-            return Rendered(200, kind, length=size)
+            headers = {"Content-Type": "application/octet-stream", "Docker-Content-Digest": read.digest}
+            return Rendered(200, headers, length=size)
 
 
-def _not_served(read: Read, not_served: NotServed) -> Rendered:
-    if not_served.refused and not not_served.failures:
-        return Rendered(
-            400, JSON, errors.document(Code.UNSUPPORTED, "the registry behind this one refuses the request")
+def _render_not_served(read: Read, not_served: NotServed) -> Rendered:
+    if not_served.failures:
+        return _render_failures(not_served)
+    if not_served.refused:
+        message = "the registry behind this one refused the request as invalid: check its parameters"
+        return Rendered(400, JSON, errors.document(Code.UNSUPPORTED, message))
+    match read:
+        case ManifestRead():
+            code, missing = Code.MANIFEST_UNKNOWN, f"{read.name} has no manifest {read.reference}"
+        case Blob():
+            code, missing = Code.BLOB_UNKNOWN, f"{read.name} has no blob {read.digest}"
+        case _:
+            code, missing = Code.NAME_UNKNOWN, f"there is no repository {read.name}"
+    return Rendered(404, JSON, errors.document(code, f"{missing}, or it is not public"))
+
+
+def _render_failures(not_served: NotServed) -> Rendered:
+    if not_served.blob_source:
+        message = (
+            f"{not_served.blob_source} serves blobs itself instead of redirecting to a CDN: "
+            "the operator of this registry must set relay_blobs = true for that backend"
         )
-    if not not_served.failures:
-        code, what = {ManifestRead: (Code.MANIFEST_UNKNOWN, "manifest"), Blob: (Code.BLOB_UNKNOWN, "blob")}.get(
-            type(read), (Code.NAME_UNKNOWN, "repository")
-        )
-        return Rendered(404, JSON, errors.document(code, f"{read.name} has no such {what}, or it is not public"))
-    return _failed(not_served)
-
-
-def _failed(failed: NotServed) -> Rendered:
-    if failed.hands_out:
-        message = f"{failed.hands_out} hands out blobs itself: its operator must set relay_blobs = true on that backend"
         return Rendered(502, JSON, errors.document(Code.UNSUPPORTED, message))
-    said = [f"{name} fails ({how})" for name, how in failed.failures.items()]
-    said += [f"{name} does not have it" for name in failed.without]
-    message = f"{'; '.join(said)}: try again in {RETRY_AFTER} s"
-    # Of the spec's codes this alone asks for another try: Docker takes UNSUPPORTED, DENIED and NAME_UNKNOWN as final.
+    sentences = [f"{name} failed ({reason})" for name, reason in not_served.failures.items()]
+    sentences += [f"{name} does not have it" for name in not_served.not_found]
+    message = f"{'; '.join(sentences)}: try again in {RETRY_AFTER} s"
+    # The only code of the spec that invites a retry: Docker takes UNSUPPORTED, DENIED and NAME_UNKNOWN as final.
     return Rendered(503, {**JSON, "Retry-After": RETRY_AFTER}, errors.document(Code.TOOMANYREQUESTS, message))

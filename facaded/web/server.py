@@ -1,7 +1,7 @@
-"""The HTTP server under everything: what is malformed, too large or too slow ends here, before any resource sees it.
+"""The HTTP server: it refuses requests that are malformed, too large or too slow before a resource sees them.
 
-`HTTPChannel` parses; `StrictChannel` and `Channel` add the bounds that it leaves open: a time for a request's head, a
-size and a time for its body, exactly one Host, and an answer to a TLS hello on a plain port.
+`HTTPChannel` parses. `StrictChannel` and `Channel` add what it lacks: a timeout for a request's head, a size limit and
+a timeout for its body, exactly one Host header, and an answer to a TLS hello on a plain port.
 """
 
 import re
@@ -28,40 +28,40 @@ from twisted.web.server import Request, Site
 from zope.interface import implementer
 
 from facaded.oci.clients import Client, identify
-from facaded.web.answered import UNDECIDED, Answered, Decision, Subscriber
+from facaded.web.answered_requests import UNDECIDED, AnsweredRequest, Decision, Subscriber
 
 HEAD_TIME = 10.0
-"""Seconds from the first byte of a request to the end of its head: a client that needs longer is stuck, or hostile."""
+"""Seconds from the first byte of a request to the end of its head: a client that needs longer is stuck or hostile."""
 
 HANDSHAKE_TIME = 10.0
-"""Seconds from the opening of a connection to the end of its TLS handshake, which is two round trips."""
+"""Seconds from the opening of a connection to the end of its TLS handshake, which takes two round trips."""
 
 IDLE_TIME = 60.0
-"""Seconds that a kept connection may wait for its next request, as most servers allow."""
+"""Seconds that an idle connection is kept open, as most servers do."""
 
 BODY_SIZE = 64 << 10
-"""Bytes of a request's body that are read, and thrown away: nothing here has a use for one."""
+"""Bytes of a request's body that are read and discarded: no request that facaded answers has a body."""
 
 BODY_TIME = 2.0
-"""Seconds that a body may take before its connection is closed."""
+"""Seconds that a body may take until its connection is closed."""
 
 CONNECTIONS = 10_000
-"""Connections to one listener at a time. Each is some 10 KiB; beyond this, new ones are closed at once."""
+"""Concurrent connections per listener, of about 10 KiB each; further ones are closed at once."""
 
 TARGET_LENGTH = 400
-"""Characters of a request-target that are told to subscribers: the longest lawful path is shorter."""
+"""Characters of a request-target that subscribers see: the longest valid path is shorter."""
 
 BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 _LENGTHS = {b"content-length": re.compile(rb"\d{1,18}"), b"transfer-encoding": re.compile(rb"chunked")}
 _TLS_HANDSHAKE = b"\x16"
-_STRANGE = re.compile(r"[^!-~]")
+_NOT_PRINTABLE = re.compile(r"[^!-~]")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
 
 
 class Deadline:
-    """A time after which `expired` is called, unless it is set anew or cleared before."""
+    """A timer that calls `expired` unless it is set again or cleared first."""
 
     def __init__(self, clock: IReactorTime, expired: Callable[[], None]) -> None:
         self._clock = clock
@@ -73,7 +73,7 @@ class Deadline:
         return self._call is not None
 
     def set(self, seconds: float) -> None:
-        """Expire in so many seconds from now."""
+        """Expire after `seconds` from now."""
         self.clear()
         self._call = self._clock.callLater(seconds, self._expire)
 
@@ -89,37 +89,37 @@ class Deadline:
 
 
 class StrictChannel(HTTPChannel):
-    """Refuses what is not HTTP as RFC 9112 has it, with a bare 400, and closes its connection once."""
+    """Refuses what is not HTTP by RFC 9112 with a bare 400, and closes the connection."""
 
     site: "BoundedSite"
     closed = False
     expects_continue = False
-    _spoken = False
+    _has_received = False
 
     def connectionMade(self) -> None:
         HTTPChannel.connectionMade(self)
-        self.last_moment = Deadline(self.site.reactor, self.abort)
+        self.abort_deadline = Deadline(self.site.reactor, self.abort)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.last_moment.clear()
+        self.abort_deadline.clear()
         HTTPChannel.connectionLost(self, reason)
 
     def dataReceived(self, data: bytes) -> None:
-        """Answer a TLS hello at once:
+        """Refuse a TLS hello at once.
 
-        Docker tries plain HTTP on a loopback address only after an answer that begins with `HTTP/`.
+        Docker tries plain HTTP on a loopback address only if the answer to its hello begins with `HTTP/`.
         """
-        if not self._spoken and data.startswith(_TLS_HANDSHAKE):
+        if not self._has_received and data.startswith(_TLS_HANDSHAKE):
             self.refuse()
         if not self.closed:
-            self._spoken = True
+            self._has_received = True
             HTTPChannel.dataReceived(self, data)
 
     def lineLengthExceeded(self, line: bytes) -> None:
         self.refuse()
 
     def headerReceived(self, line: bytes) -> bool:
-        """Refuse control characters and bad lengths. Take out Expect: Twisted would ask for the body by it."""
+        """Refuse control characters and invalid lengths. Drop Expect: Twisted would answer it with 100 Continue."""
         name, _, value = line.lower().partition(b":")
         length = _LENGTHS.get(name)
         if _CONTROL.search(line) or (length and not length.fullmatch(value.strip(b" \t"))):
@@ -137,33 +137,33 @@ class StrictChannel(HTTPChannel):
         HTTPChannel.allHeadersReceived(self)
 
     def refuse(self) -> None:
-        """Answer a bare 400: there is no request to answer."""
+        """Write a bare 400, because there is no request to answer, and close."""
         if not self.closed:
             assert self.transport is not None
             self.transport.write(BAD_REQUEST)
             self.close()
 
     def close(self) -> None:
-        """Close once: what Twisted or the client does after this must not lead to a second answer.
+        """Close the connection. After the first call, nothing that arrives is answered.
 
-        What is still unsent is given `abortTimeout`: a client that does not read must not hold the connection.
+        Unsent data is dropped after `abortTimeout`, so a client that does not read cannot keep the connection open.
         """
         if not self.closed:
             self.closed = True
-            self.last_moment.set(self.abortTimeout)
+            self.abort_deadline.set(self.abortTimeout)
             HTTPChannel.loseConnection(self)
 
     def abort(self) -> None:
-        """End the connection whatever is in flight."""
+        """Close the connection without sending what is in flight."""
         ITCPTransport(self.transport).abortConnection()
 
     def timeoutConnection(self) -> None:
-        """An idle connection is closed, as thousands are each hour: no line in the log."""
+        """Close an idle connection. Twisted would log each, which may be thousands per hour."""
         self.close()
 
 
 class Channel(StrictChannel):
-    """One connection, with a time for each request's head, and a size and a time for its body."""
+    """One connection, with a timeout for each request's head, and a size limit and a timeout for its body."""
 
     _draining = False
     _discarding = False
@@ -171,14 +171,14 @@ class Channel(StrictChannel):
     _request_line = b""
 
     def connectionMade(self) -> None:
-        self.deadline = Deadline(self.site.reactor, self._too_slow)
+        self.deadline = Deadline(self.site.reactor, self._time_out)
         StrictChannel.connectionMade(self)
         self.site.channels.add(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.deadline.clear()
         StrictChannel.connectionLost(self, reason)
-        self.site.forget(self)
+        self.site.remove(self)
 
     def dataReceived(self, data: bytes) -> None:
         if not self.closed and not self.deadline.is_set and not self.requests:
@@ -186,9 +186,9 @@ class Channel(StrictChannel):
         StrictChannel.dataReceived(self, data)
 
     def lineReceived(self, line: bytes) -> None:
-        begun = len(self.requests)
+        requests_before = len(self.requests)
         HTTPChannel.lineReceived(self, line)
-        if len(self.requests) > begun:
+        if len(self.requests) > requests_before:
             self._request_line = line
             if not self.deadline.is_set:
                 self.deadline.set(HEAD_TIME)
@@ -219,9 +219,9 @@ class Channel(StrictChannel):
             self.close()
 
     def loseConnection(self) -> None:
-        """Called when the answer is written.
+        """Close when the answer has been written, but not while a body is being discarded.
 
-        A client that is still sending its body reads the answer only if we go on receiving.
+        A client that is still sending its body may read the answer only after that.
         """
         if not self._discarding:
             self.close()
@@ -230,40 +230,40 @@ class Channel(StrictChannel):
         self.deadline.clear()
         StrictChannel.close(self)
 
-    def finish_up(self) -> None:
-        """Close now if nothing is in flight, else when the answer is written."""
+    def close_when_idle(self) -> None:
+        """Close now if no request is in progress, else after its answer."""
         self._draining = True
         self.persistent = False
         if not self.requests:
             self.close()
 
     def pauseProducing(self) -> None:
-        """The client does not read its answers: read no more of its requests, those that are here already included.
+        """Stop reading and parsing requests while the client does not read its answers.
 
-        Twisted goes on reading while a request is being answered, and pipelined ones are answered as they are read.
+        By itself, Twisted would continue to read, and to answer pipelined requests that it has already read.
         """
         HTTPChannel.pauseProducing(self)
         self.paused = True
         IPushProducer(self.transport).pauseProducing()
 
     def resumeProducing(self) -> None:
-        """The client has read its answers."""
+        """Continue with the requests that are already here, and read more."""
         self.paused = False
         HTTPChannel.resumeProducing(self)
         HTTPChannel.dataReceived(self, b"")
 
     def _answer_early(self) -> None:
-        """Answer before the body has come, throw away what comes of it within the bounds, and close."""
+        """Answer before the body has arrived, discard the body within its limits, and close."""
         self._discarding = True
         self._make_last()
         self.requests[-1].requestReceived(*self._request_line.split(b" "))
 
     def _make_last(self) -> None:
-        """The request that is being read is this connection's last."""
+        """Make the current request the last one of this connection."""
         self.persistent = False
         self.requests[-1].responseHeaders.setRawHeaders(b"Connection", [b"close"])
 
-    def _too_slow(self) -> None:
+    def _time_out(self) -> None:
         if self.requests and not self._discarding and self.requests[-1].content is not None:
             self._answer_early()
         self.close()
@@ -271,19 +271,19 @@ class Channel(StrictChannel):
 
 @implementer(IHandshakeListener)
 class SecureChannel(Channel):
-    """One connection over TLS. Its handshake has a time as well: until it ends, nothing else would run out."""
+    """One connection over TLS, with a timeout for its handshake too."""
 
     def connectionMade(self) -> None:
         Channel.connectionMade(self)
         self.deadline.set(HANDSHAKE_TIME)
 
     def handshakeCompleted(self) -> None:
-        """Part of IHandshakeListener."""
+        """End the handshake's timeout; part of IHandshakeListener."""
         self.deadline.clear()
 
 
-class _Nowhere:
-    """Where a request's body goes."""
+class _DiscardedBody:
+    """A file for a request's body that keeps nothing."""
 
     def write(self, data: bytes) -> int:
         return len(data)
@@ -302,46 +302,46 @@ class _Nowhere:
 
 
 class BoundedRequest(Request):
-    """A request whose every target is the resource's to judge: Twisted would answer `*` by itself."""
+    """A request that is passed to the resource whatever its target: Twisted would answer `*` by itself."""
 
     channel: Channel
     site: "BoundedSite"
-    client_software: Client | None = None
+    identified_client: Client | None = None
     decision = UNDECIDED
-    begun = 0.0
+    started_at = 0.0
 
     def process(self) -> None:
         self.site = self.channel.site
-        self.begun = self.site.reactor.seconds()
+        self.started_at = self.site.reactor.seconds()
         self.responseHeaders.setRawHeaders(b"Date", [http.datetimeToString()])
         try:
             Request.render(self, self.site.resource)
         except Exception:
             Request.processingFailed(self, Failure())
 
-    def answered(self) -> Answered:
-        """This request, once its answer has been written."""
-        return Answered(
+    def as_answered(self) -> AnsweredRequest:
+        """Return this request as a value for subscribers, after its answer has been written."""
+        return AnsweredRequest(
             _address(self),
             self.method.decode("latin-1"),
-            _shown(self.uri),
-            self.client_software or identify((self.getHeader(b"User-Agent") or b"").decode("latin-1")),
+            _printable_path(self.uri),
+            self.identified_client or identify((self.getHeader(b"User-Agent") or b"").decode("latin-1")),
             self.decision,
             self.code,
             self.sentLength,
-            self.site.reactor.seconds() - self.begun,
+            self.site.reactor.seconds() - self.started_at,
         )
 
 
 class BoundedSite(Site):
-    """A web site with `Channel`'s bounds, and an end that waits for what is in flight.
+    """A web site with the limits of `Channel`, and a shutdown that waits for requests in progress.
 
-    Every `subscriber` is called with every request whose answer has been written.
+    Each of `subscribers` is called with each request whose answer has been written.
     """
 
     noisy = False
     requestFactory = BoundedRequest
-    protocol = Channel  # type: ignore[assignment]  # Twisted says its own wrapper, which adds HTTP/2; any HTTPChannel works
+    protocol = Channel  # type: ignore[assignment]  # Twisted names its wrapper for HTTP/2, but any HTTPChannel works
     _log = Logger()
 
     def __init__(self, resource: IResource, reactor: IReactorTime, subscribers: Sequence[Subscriber] = ()) -> None:
@@ -351,50 +351,49 @@ class BoundedSite(Site):
         self._drained: Deferred[None] | None = None
 
     @property
-    def full(self) -> bool:
-        """Whether no more connections are taken."""
+    def is_full(self) -> bool:
+        """Whether further connections are closed at once."""
         return len(self.channels) >= CONNECTIONS
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        return None if self.full else Site.buildProtocol(self, addr)
+        return None if self.is_full else Site.buildProtocol(self, addr)
 
     def startFactory(self) -> None:
-        """Nothing: Twisted would keep a log file and a date for it."""
+        """Do nothing: Twisted would open a log file, and update its date each second."""
 
     def stopFactory(self) -> None:
-        """Nothing: see `startFactory`."""
+        """Do nothing: see `startFactory`."""
 
-    def getContentFile(self, length: int | None) -> _Nowhere:
-        """Bodies are not kept: Twisted would put a large one on the disk."""
-        return _Nowhere()
+    def getContentFile(self, length: int | None) -> _DiscardedBody:
+        """Return a file that discards the body: Twisted would write a large one to disk."""
+        return _DiscardedBody()
 
     def log(self, request: http.Request) -> None:
-        """Called by Twisted when an answer has been written."""
+        """Call the subscribers. Twisted calls this when an answer has been written."""
         if not self._subscribers or not isinstance(request, BoundedRequest):
             return
-        answered = request.answered()
+        answered = request.as_answered()
         for subscriber in self._subscribers:
             try:
                 subscriber(answered)
             except Exception:
-                self._log.failure("an answered request was not taken note of")
+                self._log.failure("a subscriber failed for an answered request")
 
-    def forget(self, channel: Channel) -> None:
-        """A connection has ended."""
+    def remove(self, channel: Channel) -> None:
+        """Remove a connection that has ended."""
         self.channels.discard(channel)
         if not self.channels and self._drained is not None and not self._drained.called:
             self._drained.callback(None)
 
     def drain(self, seconds: float) -> Deferred[None]:
-        """Close idle connections now and busy ones when they are answered, or after `seconds`.
+        """Close idle connections now, and busy ones after their answers, but all of them after `seconds`.
 
-        Fires when all are gone.
+        The Deferred fires when all are closed.
         """
-        self._drained = Deferred()
-        drained = self._drained
+        self._drained = drained = Deferred[None]()
         overdue = self.reactor.callLater(seconds, self._abort)
         for channel in list(self.channels):
-            channel.finish_up()
+            channel.close_when_idle()
         if not self.channels and not drained.called:
             drained.callback(None)
         return drained.addBoth(lambda _: overdue.cancel() if overdue.active() else None)
@@ -405,14 +404,14 @@ class BoundedSite(Site):
 
 
 class SecureSite(BoundedSite):
-    """The same for connections over TLS."""
+    """A `BoundedSite` for connections over TLS."""
 
     protocol = SecureChannel
 
 
-def head(request: Request, status: int, headers: Mapping[str, str]) -> None:
-    """Set the head of an answer, with what every answer has."""
-    request.setResponseCode(status, HTTPStatus(status).phrase.encode("ascii"))  # Twisted's own list has no 421
+def write_head(request: Request, status: int, headers: Mapping[str, str]) -> None:
+    """Set an answer's status and headers, including those of every answer."""
+    request.setResponseCode(status, HTTPStatus(status).phrase.encode("ascii"))  # Twisted has no phrase for 421
     request.setHeader("Server", "facaded")
     request.setHeader("X-Content-Type-Options", "nosniff")
     for name, value in headers.items():
@@ -420,28 +419,28 @@ def head(request: Request, status: int, headers: Mapping[str, str]) -> None:
 
 
 def respond(request: Request, status: int, headers: Mapping[str, str], body: bytes, length: int | None = None) -> None:
-    """Write an answer and end it. A HEAD gets the head that a GET would, `Content-Length` included.
+    """Write a whole answer. A HEAD gets the headers of a GET, including `Content-Length`, without the body.
 
-    `length` is that of a body which only a GET would have.
+    `length` is the length of the body that a GET would have, if `body` is not that body.
     """
-    head(request, status, headers)
+    write_head(request, status, headers)
     if status not in http.NO_BODY_CODES:
         request.setHeader("Content-Length", str(len(body) if length is None else length))
     request.write(body)
     request.finish()
 
 
-def note(request: Request, client: Client, decision: Decision) -> None:
-    """Note who has sent a request and what was decided about it, for those who subscribe to answered requests."""
+def record_decision(request: Request, client: Client, decision: Decision) -> None:
+    """Record a request's client and what was decided about it, for the subscribers of answered requests."""
     if isinstance(request, BoundedRequest):
-        request.client_software, request.decision = client, decision
+        request.identified_client, request.decision = client, decision
 
 
 def _address(request: Request) -> str:
-    return getattr(request.getClientAddress(), "host", None) or "-"  # a Unix socket's has none
+    return getattr(request.getClientAddress(), "host", None) or "-"  # a Unix socket has none
 
 
-def _shown(target: bytes) -> str:
-    """A request-target without its query, where tokens may travel, in printable ASCII."""
+def _printable_path(target: bytes) -> str:
+    """Return a request-target in printable ASCII, without its query, which may carry tokens."""
     path = target.partition(b"?")[0][:TARGET_LENGTH].decode("latin-1")
-    return _STRANGE.sub("?", path)
+    return _NOT_PRINTABLE.sub("?", path)

@@ -1,4 +1,4 @@
-"""What the control socket does, over a watch whose probes are answered by hand."""
+"""The commands of the control socket, over a watch whose probes the tests answer."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +22,7 @@ RULES = Rules(repositories=(parse("org/*"),), backends=BACKENDS)
 
 @define
 class Daemon:
-    """The collaborators of the commands, which say what they are told to say and note what they are asked."""
+    """The collaborators of the commands: they return what a test sets and record their calls."""
 
     watching: Watching
     problems: tuple[str, ...] = ()
@@ -62,9 +62,9 @@ def commands(daemon: Daemon) -> Commands:
     return Commands(RULES, daemon.watching.watch, daemon, daemon, daemon, daemon.recent, daemon)
 
 
-def ask(commands: Commands, method: str, path: str, given: Parameters | None = None) -> dict[str, Any]:
-    found: Document = commands.table[method, path](given or Parameters())
-    return to_json(found)
+def ask(commands: Commands, method: str, path: str, parameters: Parameters | None = None) -> dict[str, Any]:
+    document: Document = commands.table[method, path](parameters or Parameters())
+    return to_json(document)
 
 
 def test_every_answer_has_a_version(daemon: Daemon, commands: Commands) -> None:
@@ -89,27 +89,27 @@ def test_recent_pulls_are_listed_with_the_latest_first(daemon: Daemon, commands:
 
 
 def test_a_pull_is_explained_by_the_rules_in_force(commands: Commands) -> None:
-    given = Parameters(image="org/app:v1", client="ctr")
-    found = ask(commands, "GET", "/explain", given)
-    assert (found["image"], found["client"], found["refused"]) == ("org/app:v1", "ctr", False)
-    assert found["requests"][0].keys() == {"request", "answer", "why"}
-    assert found["requests"][0]["answer"] == "307 to https://main.test/v2/org/app/manifests/v1"
-    assert found["why"] == "main is active: it is the first and up"
+    parameters = Parameters(image="org/app:v1", client="ctr")
+    explanation = ask(commands, "GET", "/explain", parameters)
+    assert (explanation["image"], explanation["client"], explanation["refused"]) == ("org/app:v1", "ctr", False)
+    assert explanation["requests"][0].keys() == {"request", "answer", "why"}
+    assert explanation["requests"][0]["answer"] == "307 to https://main.test/v2/org/app/manifests/v1"
+    assert explanation["why"] == "main is active: it is the first and up"
     commands.reconfigure(evolve(RULES, repositories=(parse("other/*"),)))
-    found = ask(commands, "GET", "/explain", given)
-    assert (found["refused"], found["why"]) == (True, None)
+    explanation = ask(commands, "GET", "/explain", parameters)
+    assert (explanation["refused"], explanation["why"]) == (True, None)
 
 
 @pytest.mark.parametrize(
-    ("given", "reason"),
+    ("parameters", "reason"),
     [
         (Parameters(image="Org/App", client="docker"), "is not a repository name"),
         (Parameters(image="org/app", client="docket"), "no client called 'docket'"),
     ],
 )
-def test_what_cannot_be_pulled_is_not_explained(commands: Commands, given: Parameters, reason: str) -> None:
+def test_an_unknown_image_or_client_is_not_explained(commands: Commands, parameters: Parameters, reason: str) -> None:
     with pytest.raises(CommandRefusedError, match=reason):
-        ask(commands, "GET", "/explain", given)
+        ask(commands, "GET", "/explain", parameters)
 
 
 def test_a_reload_answers_only_that_it_is_done(daemon: Daemon, commands: Commands) -> None:
@@ -124,14 +124,9 @@ def test_settings_that_cannot_be_used_refuse_a_reload(daemon: Daemon, commands: 
     assert refused.value.problems == ("not reloaded: hosts: expected a list", "not reloaded: bogus: unknown key")
 
 
-def test_a_renewal_names_the_certificates_and_those_that_are_not_renewed(daemon: Daemon, commands: Commands) -> None:
+def test_a_renewal_names_the_certificates_and_those_that_cannot_be_renewed(daemon: Daemon, commands: Commands) -> None:
     daemon.orders = [
-        OrderStatus(
-            (
-                "a.test",
-                "b.test",
-            )
-        ),
+        OrderStatus(("a.test", "b.test")),
         OrderStatus(("c.test",)),
     ]
     daemon.refusals = ("c.test: asked too often",)
@@ -144,20 +139,20 @@ def test_a_renewal_names_the_certificates_and_those_that_are_not_renewed(daemon:
 
 def test_a_renewal_of_nothing_is_refused(daemon: Daemon, commands: Commands) -> None:
     without_tls = Commands(RULES, daemon.watching.watch, daemon, daemon, daemon, daemon.recent)
-    for each in (without_tls, commands):
+    for without_certificates in (without_tls, commands):
         with pytest.raises(CommandRefusedError, match=r"configure \[tls\.acme\]"):
-            ask(each, "POST", "/renew")
+            ask(without_certificates, "POST", "/renew")
     assert daemon.asked == []
 
 
-def test_a_renewal_that_none_can_have_is_refused(daemon: Daemon, commands: Commands) -> None:
+def test_a_renewal_is_refused_if_no_certificate_can_be_renewed(daemon: Daemon, commands: Commands) -> None:
     daemon.orders, daemon.refusals = [OrderStatus(("c.test",))], ("c.test: asked too often",)
     with pytest.raises(CommandRefusedError) as refused:
         ask(commands, "POST", "/renew")
     assert refused.value.problems == ("c.test: asked too often",)
 
 
-def test_a_pin_and_a_drain_say_who_is_in_charge_now(commands: Commands) -> None:
+def test_a_pin_and_a_drain_say_which_backend_is_active_now(commands: Commands) -> None:
     pinned = ask(commands, "POST", "/pin", Parameters(backend="second", seconds=7200.0))
     assert pinned == {"schema": 1, "why": "second is active: it is pinned for another 2 h", "warnings": []}
     assert ask(commands, "POST", "/drain", Parameters(backend="main"))["why"] == pinned["why"]
@@ -167,22 +162,47 @@ def test_a_pin_and_a_drain_say_who_is_in_charge_now(commands: Commands) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "given", "reason"),
+    ("path", "backend", "reason"),
     [
-        ("/pin", Parameters(backend="nobody"), "no route has a backend called nobody: main, second"),
-        ("/drain", Parameters(), "no route has a backend called : main, second"),
-        ("/unpin", Parameters(), "no backend is pinned"),
-        ("/undrain", Parameters(backend="main"), "main is not drained"),
+        ("/pin", "other", "no route has a backend called other: main, second"),
+        ("/drain", "", "no route has a backend called : main, second"),
+        ("/undrain", "other", "no route has a backend called other: main, second"),
+        ("/pin", "second", "second is drained: undrain it first, or pin another backend"),
     ],
 )
-def test_what_contradicts_itself_is_refused(commands: Commands, path: str, given: Parameters, reason: str) -> None:
+def test_an_override_that_contradicts_another_is_refused(
+    commands: Commands, path: str, backend: str, reason: str
+) -> None:
+    ask(commands, "POST", "/drain", Parameters(backend="second"))
     with pytest.raises(CommandRefusedError) as refused:
-        ask(commands, "POST", path, given)
+        ask(commands, "POST", path, Parameters(backend=backend))
     assert refused.value.problems == (reason,)
 
 
-def test_an_override_that_cannot_be_kept_is_warned_of(daemon: Daemon, commands: Commands) -> None:
+@pytest.mark.parametrize(
+    ("path", "backend", "warning"),
+    [("/unpin", "", "no backend was pinned"), ("/undrain", "main", "main was not drained")],
+)
+def test_nothing_to_undo_is_success_with_a_warning(
+    daemon: Daemon, commands: Commands, path: str, backend: str, warning: str
+) -> None:
+    before = daemon.watching.watch.watch_state
+    answer = ask(commands, "POST", path, Parameters(backend=backend))
+    assert answer == {"schema": 1, "why": "main is active: it is the first and up", "warnings": [warning]}
+    assert daemon.watching.watch.watch_state == before
+
+
+def test_what_was_pinned_or_drained_is_undone_without_a_warning(commands: Commands) -> None:
+    for command, undoing in (("/pin", "/unpin"), ("/drain", "/undrain")):
+        ask(commands, "POST", command, Parameters(backend="second"))
+        assert ask(commands, "POST", undoing, Parameters(backend="second"))["warnings"] == []
+
+
+def test_an_override_that_is_not_in_the_state_file_has_a_warning(daemon: Daemon, commands: Commands) -> None:
     daemon.kept = False
-    assert ask(commands, "POST", "/pin", Parameters(backend="main"))["warnings"] == [
-        "the state cannot be written: this ends with a restart"
+    not_saved = "the state cannot be written, so a restart undoes this: see the log"
+    assert ask(commands, "POST", "/pin", Parameters(backend="main"))["warnings"] == [not_saved]
+    assert ask(commands, "POST", "/undrain", Parameters(backend="second"))["warnings"] == [
+        "second was not drained",
+        not_saved,
     ]

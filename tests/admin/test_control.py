@@ -1,4 +1,4 @@
-"""Both ends of the control socket, and what old and new versions of them make of each other."""
+"""Both ends of the control socket, of the same version and of different versions."""
 
 import json
 from pathlib import Path
@@ -21,11 +21,11 @@ SOCKET = Path("/run/control.sock")
 
 
 def refuse(_: Parameters) -> Document:
-    raise CommandRefusedError("no backend is pinned", "and that is all")
+    raise CommandRefusedError("main is pinned", "unpin it first")
 
 
-def echo(given: Parameters) -> Document:
-    return Overridden(f"{given.backend} {given.seconds} {given.image} {given.client}", ())
+def echo(parameters: Parameters) -> Document:
+    return Overridden(f"{parameters.backend} {parameters.seconds} {parameters.image} {parameters.client}", ())
 
 
 CONTROL = Control({("GET", "/echo"): echo, ("POST", "/unpin"): refuse})
@@ -45,33 +45,39 @@ async def test_a_command_gets_its_parameters_and_gives_a_document() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_refusal_is_told_in_sentences() -> None:
+async def test_a_refusal_is_a_409_with_sentences() -> None:
     answer = await ask("POST", "/unpin?")
     assert answer.status == 409
-    assert json.loads(answer.body) == {"schema": 1, "problems": ["no backend is pinned", "and that is all"]}
+    assert json.loads(answer.body) == {"schema": 1, "problems": ["main is pinned", "unpin it first"]}
     with pytest.raises(CommandRefusedError) as refused:
         read_answer(answer, SOCKET, Overridden)
-    assert refused.value.problems == ("no backend is pinned", "and that is all")
+    assert refused.value.problems == ("main is pinned", "unpin it first")
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/nothing"), ("POST", "/echo"), ("GET", "/")])
 @pytest_twisted.ensureDeferred
-async def test_what_is_no_command_is_answered_with_those_that_there_are(method: str, path: str) -> None:
+async def test_an_unknown_command_is_answered_with_the_known_ones(method: str, path: str) -> None:
     answer = await ask(method, path)
-    assert (answer.status, json.loads(answer.body)["problems"]) == (404, ["here are GET /echo, POST /unpin"])
+    assert (answer.status, json.loads(answer.body)["problems"]) == (
+        404,
+        ["no such command: expected one of GET /echo, POST /unpin"],
+    )
 
 
 @pytest.mark.parametrize("seconds", ["soon", "-1", "0", "nan", "inf"])
 @pytest_twisted.ensureDeferred
-async def test_a_time_that_is_none_is_refused(seconds: str) -> None:
+async def test_a_duration_that_is_no_positive_number_is_refused(seconds: str) -> None:
     answer = await ask("GET", f"/echo?seconds={seconds}")
-    assert (answer.status, json.loads(answer.body)["problems"]) == (409, ["seconds: not a time"])
+    assert (answer.status, json.loads(answer.body)["problems"]) == (
+        409,
+        ["seconds: expected a number of seconds above 0"],
+    )
 
 
 # The client against daemons of other versions
 
 
-def answered(body: bytes | dict[str, Any], status: int = 200) -> Response:
+def response(body: bytes | dict[str, Any], status: int = 200) -> Response:
     return Response(status, Headers(), body if isinstance(body, bytes) else json.dumps(body).encode())
 
 
@@ -94,7 +100,7 @@ OLD_STATUS = {
             "url": "https://main.test",
             "state": "up",
             "since": 1764000000.0,
-            "last": {"verdict": "good", "step": "blob", "reason": "blob found", "latency": 0.1, "drift": "odd"},
+            "last": {"verdict": "good", "step": "blob", "reason": "all steps passed", "latency": 0.1, "drift": "odd"},
             "failed": {"verdict": "bad", "step": "blob", "reason": "answered 500", "latency": 1, "at": 1764000000.0},
             "drift": "odd",
             "drained": {"since": 1764000000.0, "until": 1764000001.0},
@@ -150,22 +156,23 @@ OLD = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "body"), OLD, ids=lambda each: getattr(each, "__name__", ""))
-def test_answers_of_a_daemon_of_the_version_before_are_read(kind: type[Document], body: dict[str, Any]) -> None:
-    assert read_answer(answered(body), SOCKET, kind).schema == 1
+@pytest.mark.parametrize(("kind", "body"), OLD, ids=lambda value: getattr(value, "__name__", ""))
+def test_answers_of_a_daemon_of_the_previous_version_are_read(kind: type[Document], body: dict[str, Any]) -> None:
+    assert read_answer(response(body), SOCKET, kind).schema == 1
 
 
-def test_a_refusal_of_a_daemon_of_the_version_before_is_read() -> None:
+def test_a_refusal_of_a_daemon_of_the_previous_version_is_read() -> None:
     with pytest.raises(CommandRefusedError, match="not now"):
-        read_answer(answered({"problems": ["not now"]}, 409), SOCKET, Reloaded)
+        read_answer(response({"problems": ["not now"]}, 409), SOCKET, Reloaded)
 
 
 @pytest.mark.parametrize("status", [200, 409])
-def test_a_newer_daemon_is_told_apart_with_what_to_do(status: int) -> None:
-    newer = answered({"schema": 2, "problems": {"not": "a list"}}, status)
-    with pytest.raises(NewerDaemonError) as told:
+def test_a_newer_daemon_is_recognised_and_the_remedy_named(status: int) -> None:
+    newer = response({"schema": 2, "problems": {"not": "a list"}}, status)
+    with pytest.raises(NewerDaemonError) as raised:
         read_answer(newer, SOCKET, Reloaded)
-    assert str(told.value).endswith("speaks a newer version of the control protocol: use the facaded that it runs")
+    remedy = "use the daemon's own facaded program"
+    assert str(raised.value).endswith(f"speaks a newer control protocol: {remedy}")
 
 
 STRANGE = [b"", b"<html>", b"[]", b"5", b"null", b"\xff\xfe", b"[" * 100_000, b'{"why": 5}', b'{"schema": "x"}', b"{}"]
@@ -173,6 +180,6 @@ STRANGE = [b"", b"<html>", b"[]", b"5", b"null", b"\xff\xfe", b"[" * 100_000, b'
 
 @pytest.mark.parametrize("status", [200, 409, 500])
 @pytest.mark.parametrize("body", STRANGE, ids=lambda body: repr(body[:20]))
-def test_strange_answers_are_told_in_a_sentence(body: bytes, status: int) -> None:
-    with pytest.raises(ControlError, match="gives an answer that cannot be read"):
-        read_answer(answered(body, status), SOCKET, Overridden)
+def test_an_answer_that_cannot_be_read_is_a_control_error(body: bytes, status: int) -> None:
+    with pytest.raises(ControlError, match=r"the answer of the daemon behind .* cannot be read"):
+        read_answer(response(body, status), SOCKET, Overridden)

@@ -13,14 +13,14 @@ async def status(admin: Admin, path: str, host: str = "localhost") -> int:
     return (await client.ask("GET", f"http://localhost{path}", headers={"Host": host}, limit=1000)).status
 
 
-@pytest.mark.parametrize(("why_not", "found"), [(None, 200), ("stopping", 503)])
+@pytest.mark.parametrize(("reason", "expected"), [(None, 200), ("stopping", 503)])
 @pytest_twisted.ensureDeferred
-async def test_it_is_ready_when_it_says_so(why_not: str | None, found: int) -> None:
-    assert await status(Admin((), lambda: why_not), "/readyz") == found
+async def test_it_is_ready_unless_there_is_a_reason_why_not(reason: str | None, expected: int) -> None:
+    assert await status(Admin((), lambda: reason), "/readyz") == expected
 
 
 @pytest_twisted.ensureDeferred
-async def test_it_answers_for_the_names_of_the_settings_in_force() -> None:
+async def test_it_accepts_the_host_names_of_the_settings_in_force() -> None:
     admin = Admin(("admin.test",), lambda: None)
     hosts = ("admin.test", "other.test", "127.0.0.1")
     assert [await status(admin, "/livez", host) for host in hosts] == [200, 421, 200]

@@ -1,4 +1,4 @@
-"""The status document: its values, and the JSON that clients of every version read."""
+"""The status document: its values, and its JSON, which clients of every version read."""
 
 import json
 from typing import Any
@@ -13,7 +13,7 @@ from facaded.state import Clocks
 from tests.watching import BAD, GOOD, Watching
 
 BACKENDS = {name: BackendRules(f"https://{name}.test") for name in ("main", "second", "spare")}
-IN_FORCE = InForce(Rules(repositories=(parse("org/*"),), backends=BACKENDS), "facaded.toml", ("mind this",))
+IN_FORCE = InForce(Rules(repositories=(parse("org/*"),), backends=BACKENDS), "facaded.toml", ("no failover",))
 FROM_FILES = {
     "names": ["a.test"],
     "issuer": "Lab CA",
@@ -37,7 +37,7 @@ ROUTE = ("main", "second", "spare")
 
 
 def watching() -> Watching:
-    """A watch in whose outage `second` has taken over; `spare` is drained for an hour."""
+    """Return a watch of which `main` is down, `second` active, and `spare` drained for an hour."""
     watching = Watching.begin(*ROUTE)
     for name in ROUTE:
         watching.backends.answer(name, GOOD)
@@ -53,23 +53,23 @@ def watching() -> Watching:
 def status(watching: Watching, *certificates: dict[str, Any]) -> Status:
     watch = watching.watch
     pulls_left = {name: watch.quotas.of(name) for name in BACKENDS}
-    given = [from_object(each, CertificateStatus) for each in certificates]
-    return document(IN_FORCE, watch.snapshot(), pulls_left, {"hub.test": 3.0}, given, lambda at: 1000.0 + at)
+    statuses = [from_object(certificate, CertificateStatus) for certificate in certificates]
+    return document(IN_FORCE, watch.snapshot(), pulls_left, {"hub.test": 3.0}, statuses, lambda at: 1000.0 + at)
 
 
 def as_json(status: Status) -> dict[str, Any]:
-    read: dict[str, Any] = json.loads(json.dumps(to_json(status)))
-    return read
+    parsed: dict[str, Any] = json.loads(json.dumps(to_json(status)))
+    return parsed
 
 
-def test_the_client_of_the_version_before_finds_every_key_that_it_reads() -> None:
+def test_a_client_of_the_previous_version_finds_every_key_that_it_reads() -> None:
     watched = watching()
-    found = as_json(status(watched, FROM_FILES, ORDERED))
-    assert found["why"] == "second is active: main down (GET /v2/: connection refused)"
-    assert found["warnings"] == ["mind this"]
-    assert found["handover_until"] == 1000.0 + watched.clock.seconds() + 3600
-    assert found["stale_names"] == {"hub.test": 1003.0}
-    main, second, spare = found["backends"]
+    shown = as_json(status(watched, FROM_FILES, ORDERED))
+    assert shown["why"] == "second is active: main down (GET /v2/: connection refused)"
+    assert shown["warnings"] == ["no failover"]
+    assert shown["handover_until"] == 1000.0 + watched.clock.seconds() + 3600
+    assert shown["stale_names"] == {"hub.test": 1003.0}
+    main, second, spare = shown["backends"]
     assert (main["name"], main["url"], main["state"]) == ("main", "https://main.test", "down")
     assert main["failed"] == {
         "verdict": "bad",
@@ -83,21 +83,21 @@ def test_the_client_of_the_version_before_finds_every_key_that_it_reads() -> Non
     assert second["last"] == {"verdict": "good", "step": "token server", "reason": "token granted", "latency": 0.1}
     assert second["pulls_left"] == {"address": {"remaining": 7, "limit": 100, "window": 21600.0, "at": 1000.0}}
     assert spare["drained"] == {"since": 1000.0, "until": 4600.0}
-    assert [(each["repositories"], each["for"], each["backend"]) for each in found["routes"]] == [
+    assert [(route["repositories"], route["for"], route["backend"]) for route in shown["routes"]] == [
         ([], "redirect", "second"),
         ([], "serve", "second"),
     ]
-    assert [each["why"] for each in found["routes"]] == [found["why"]] * 2
-    assert FROM_FILES.items() <= found["certificates"][0].items()
-    assert ORDERED.items() <= found["certificates"][1].items()
+    assert [route["why"] for route in shown["routes"]] == [shown["why"]] * 2
+    assert FROM_FILES.items() <= shown["certificates"][0].items()
+    assert ORDERED.items() <= shown["certificates"][1].items()
 
 
-def test_programs_find_the_other_keys_too() -> None:
-    found = as_json(status(watching()))
-    assert (found["schema"], found["settings"], found["active"]) == (1, "facaded.toml", "second")
-    assert found["active_since"] == found["routes"][0]["since"]
-    assert found["pins"] == {}
-    assert {"version", "certificates"} <= found.keys()
+def test_a_program_finds_the_other_keys() -> None:
+    shown = as_json(status(watching()))
+    assert (shown["schema"], shown["settings"], shown["active"]) == (1, "facaded.toml", "second")
+    assert shown["active_since"] == shown["routes"][0]["since"]
+    assert shown["pins"] == {}
+    assert {"version", "certificates"} <= shown.keys()
 
 
 def test_a_pin_is_in_the_document() -> None:
@@ -110,8 +110,8 @@ def test_a_pin_is_in_the_document() -> None:
 def test_a_backend_that_no_route_uses_has_nulls() -> None:
     watched = Watching.begin("main")
     rules = Rules(backends={"main": BACKENDS["main"], "spare": BACKENDS["spare"]})
-    found = document(InForce(rules, "defaults"), watched.watch.snapshot(), {}, {}, (), lambda at: at)
-    main, spare = as_json(found)["backends"]
+    shown = document(InForce(rules, "defaults"), watched.watch.snapshot(), {}, {}, (), lambda at: at)
+    main, spare = as_json(shown)["backends"]
     assert main["last"] == {}, "it has not been probed yet"
     assert spare == {
         "name": "spare",
@@ -121,7 +121,7 @@ def test_a_backend_that_no_route_uses_has_nulls() -> None:
     }
 
 
-def test_a_limited_backend_says_until_when() -> None:
+def test_a_limited_backend_has_the_end_of_the_limit() -> None:
     watched = Watching.begin("main", "second")
     used_up = Result(Verdict.LIMITED, Step.MANIFEST, "no pulls left", 0.1, quota=Quota(0, 100, 21600.0))
     watched.backends.answer("main", used_up)
@@ -129,12 +129,14 @@ def test_a_limited_backend_says_until_when() -> None:
 
 
 def status_of(watching: Watching, name: str) -> dict[str, Any]:
-    rules = Rules(backends={each: BACKENDS[each] for each in ("main", "second")}, repositories=(parse("org/*"),))
-    found = document(InForce(rules, ""), watching.watch.snapshot(), {}, {}, (), lambda at: 1000.0 + at)
-    return next(each for each in as_json(found)["backends"] if each["name"] == name)
+    rules = Rules(
+        backends={backend: BACKENDS[backend] for backend in ("main", "second")}, repositories=(parse("org/*"),)
+    )
+    shown = document(InForce(rules, ""), watching.watch.snapshot(), {}, {}, (), lambda at: 1000.0 + at)
+    return next(backend for backend in as_json(shown)["backends"] if backend["name"] == name)
 
 
-def test_a_probe_says_its_drift_only_if_there_is_one() -> None:
+def test_a_probe_has_a_drift_only_if_there_is_one() -> None:
     drifting = Result(Verdict.GOOD, Step.MANIFEST, "manifest found", 0.12345, canary=Canary(True, "", "no digest"))
     assert to_json(probe_status(drifting))["drift"] == "no digest"
     assert to_json(probe_status(GOOD)) == {
@@ -145,7 +147,7 @@ def test_a_probe_says_its_drift_only_if_there_is_one() -> None:
     }
 
 
-def test_what_is_written_is_read_back() -> None:
+def test_a_status_is_read_back_as_it_was_written() -> None:
     written = status(watching(), FROM_FILES, ORDERED)
     assert from_json(json.dumps(to_json(written)).encode(), Status) == written
 
@@ -155,7 +157,7 @@ class Names:
         return {"hub.test": 3.0}
 
 
-def test_the_reporter_goes_by_the_settings_in_force() -> None:
+def test_the_reporter_uses_the_settings_in_force() -> None:
     watched = watching()
     reporter = Reporter(IN_FORCE, watched.watch, Names(), None, lambda: Clocks(1000.0, 0.0))
     assert reporter.report() == status(watched)

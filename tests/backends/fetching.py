@@ -2,7 +2,7 @@
 
 from twisted.internet.defer import Deferred
 
-from facaded.backends.fetcher import BUDGET, Fetcher, NotServed, ReadOptions, Served, Unauthorized, Welcome
+from facaded.backends.fetcher import BUDGET, Fetcher, NotServed, PingAccepted, ReadOptions, Served, Unauthorized
 from facaded.backends.manifests import Accept, Manifest
 from facaded.oci.requests import ManifestRead, Ping, Read
 from tests.backends.memory import INDEX, MANIFEST, Fake, Network
@@ -32,8 +32,8 @@ def ask(
 
 def manifest(served: Served | NotServed) -> Manifest:
     assert isinstance(served, Served)
-    assert isinstance(served.found, Manifest)
-    return served.found
+    assert isinstance(served.content, Manifest)
+    return served.content
 
 
 def backend(served: Served | NotServed) -> str:
@@ -43,7 +43,7 @@ def backend(served: Served | NotServed) -> str:
 
 def forward(
     made: Network, serving: Fetcher, request: Ping | Read, authorization: str | None
-) -> Served | NotServed | Unauthorized | Welcome:
+) -> Served | NotServed | Unauthorized | PingAccepted:
     return made.finish(
         Deferred.fromCoroutine(serving.forward(request, "hub", authorization, ReadOptions(WIDE))), BUDGET
     )

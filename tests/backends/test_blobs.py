@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from facaded.backends.fetcher import BlobAt, BlobSize, Served
+from facaded.backends.fetcher import BlobRedirect, BlobSize, Served
 from facaded.oci.requests import Blob, ManifestRead
 from tests.backends.fetching import ask, network
 from tests.backends.memory import BLOB, MANIFEST
@@ -13,7 +13,7 @@ from tests.backends.memory import BLOB, MANIFEST
 def test_a_blob_is_where_the_backend_says() -> None:
     made = network()
     served = ask(made, made.serving(), Blob("org/app", BLOB))
-    assert served == Served("hub", BlobAt("https://cdn.hub.test/a?sig=1"), {})
+    assert served == Served("hub", BlobRedirect("https://cdn.hub.test/a?sig=1"), {})
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_a_location_that_a_client_should_not_follow_is_never_passed_on(location:
     made.fakes["hub"].headers["Location"] = location
     served = ask(made, made.serving(), Blob("org/app", BLOB))
     assert isinstance(served, Served)
-    assert served.found == BlobAt("https://cdn.ghcr.test/a?sig=1")
+    assert served.content == BlobRedirect("https://cdn.ghcr.test/a?sig=1")
     assert served.failures == ({"hub": said} if said else {})
 
 
@@ -43,7 +43,7 @@ def test_a_location_on_the_backend_s_own_host_is_followed_with_the_token() -> No
     made.fakes["hub"].headers["Location"] = f"/v2/org/app/blobs/{BLOB}"
     served = ask(made, made.serving(), Blob("org/app", BLOB))
     assert isinstance(served, Served)
-    assert served.failures == {"hub": "redirects a blob to itself"}
+    assert served.failures == {"hub": "redirects a blob to its own host twice"}
     assert made.fakes["hub"].count("GET", "/blobs/") == 2
 
 
@@ -52,7 +52,7 @@ def test_bytes_of_a_blob_are_never_read() -> None:
     served = ask(made, made.serving(), Blob("org/app", BLOB))
     assert isinstance(served, Served)
     assert served.backend == "ghcr"
-    assert served.failures == {"hub": "hands out blobs itself"}
+    assert served.failures == {"hub": "serves blobs itself instead of redirecting"}
 
 
 def test_a_blob_s_size_comes_from_a_manifest_else_from_the_cdn() -> None:
@@ -75,4 +75,4 @@ def test_the_backend_s_own_host_is_known_however_it_is_written(location: str) ->
     made.fakes["hub"].headers["Location"] = location
     served = ask(made, made.serving(), Blob("org/app", BLOB))
     assert isinstance(served, Served)
-    assert served.found == BlobAt("https://cdn.ghcr.test/a?sig=1")
+    assert served.content == BlobRedirect("https://cdn.ghcr.test/a?sig=1")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from twisted.internet.defer import Deferred
 
-from facaded.backends.fetcher import BlobAt, NotServed, ReadOptions, Served, Unauthorized, Welcome
+from facaded.backends.fetcher import BlobRedirect, NotServed, PingAccepted, ReadOptions, Served, Unauthorized
 from facaded.backends.tokens import Credentials
 from facaded.oci.requests import Blob, ManifestRead, Ping
 from tests.backends.fetching import LATEST, WIDE, ask, backend, forward, manifest, network
@@ -116,10 +116,10 @@ def test_a_client_s_credentials_go_to_their_backend_alone_and_nothing_is_kept() 
     serving, hub = made.serving(), made.fakes["hub"]
     hub.valid.add("client-token")
     mine = "Bearer client-token"
-    assert forward(made, serving, Ping(), mine) == Welcome()
+    assert forward(made, serving, Ping(), mine) == PingAccepted()
     assert manifest(forward(made, serving, LATEST, mine)).body  # type: ignore[arg-type]
     assert forward(made, serving, Blob("org/app", BLOB), mine) == Served(
-        "hub", BlobAt("https://cdn.hub.test/a?sig=1"), {}
+        "hub", BlobRedirect("https://cdn.hub.test/a?sig=1"), {}
     )
     gets = hub.count("GET", "manifests")
     forward(made, serving, LATEST, mine)
@@ -145,7 +145,7 @@ def test_an_anonymous_request_is_not_joined_to_an_authorised_one() -> None:
 
 def test_a_backend_that_fails_a_client_is_said_to() -> None:
     made = network("hang")
-    assert forward(made, made.serving(), LATEST, "Bearer x") == NotServed({"hub": "time-out"}, ())
+    assert forward(made, made.serving(), LATEST, "Bearer x") == NotServed({"hub": "timeout"}, ())
 
 
 def test_an_account_that_is_refused_leaves_what_anybody_may_pull(credentials: Credentials) -> None:
@@ -158,7 +158,7 @@ def test_an_account_that_is_refused_leaves_what_anybody_may_pull(credentials: Cr
     published = made.serving(credentials=credentials, publish_private=True)
     served = ask(made, published)
     assert isinstance(served, Served)
-    assert served.failures == {"hub": "the token server refuses facaded's account"}
+    assert served.failures == {"hub": "the token server rejected facaded's account"}
 
 
 def test_a_password_that_has_gone_is_said_without_its_path(credentials: Credentials) -> None:
@@ -168,7 +168,7 @@ def test_a_password_that_has_gone_is_said_without_its_path(credentials: Credenti
     ask(made, serving, body=False)
     served = ask(made, serving)
     assert isinstance(served, Served)
-    assert served.failures == {"hub": "facaded cannot read its password"}
+    assert served.failures == {"hub": "facaded cannot read password_file"}
 
 
 def test_a_backend_that_challenges_manifests_alone_is_authenticated_to() -> None:

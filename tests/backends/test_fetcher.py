@@ -14,13 +14,13 @@ from tests.backends.memory import BLOB, Fake, Network
     ("fault", "said", "backend_wide"),
     [
         ("500", "answered 500", False),
-        ("429", "answered 429", True),
-        ("wrong digest", "serves a manifest with a wrong digest", False),
+        ("429", "rate-limited (429)", True),
+        ("wrong digest", "manifest does not match its digest", False),
         ("token 500", "token server: answered 500", True),
         ("token 404", "token server: answered 404", True),
-        ("hang", "time-out", True),
-        ("hang auth.hub.test", "time-out", True),
-        ("hang hub.test", "time-out", True),
+        ("hang", "timeout", True),
+        ("hang auth.hub.test", "timeout", True),
+        ("hang hub.test", "timeout", True),
     ],
 )
 def test_a_failing_backend_is_survived_at_the_first_try_and_tried_last_for_a_while(

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from facaded.backends.ladder import BODY_SIZE, Known, Probed, probe
+from facaded.backends.ladder import BODY_SIZE, CanaryBlob, ProbeTarget, probe
 from facaded.backends.manifests import digest_of
 from facaded.net.client import BoundedClient
 from facaded.oci.requests import Image
@@ -65,8 +65,8 @@ def climb(
 ) -> tuple[Result, Registries]:
     registries, clock, found = Registries(table), Clock(), list[Result]()
     agent = RequestTraversalAgent(registries)
-    probed = Probed(BoundedClient("http://registry.test", agent), canary, timeout=3.0, **of)
-    done = Deferred.fromCoroutine(probe(probed, how, clock))
+    target = ProbeTarget(BoundedClient("http://registry.test", agent), canary, timeout=3.0, **of)
+    done = Deferred.fromCoroutine(probe(target, how, clock))
     done.addCallback(found.append)
     for _ in range(10):
         agent.flush()
@@ -85,36 +85,36 @@ TOKEN: Answer = (200, {}, b'{"token": "t"}')
 GOOD, LIMITED, BAD = Verdict.GOOD, Verdict.LIMITED, Verdict.BAD
 
 TABLE: list[tuple[dict[str, Answer], Verdict, Step, str]] = [
-    ({"/v2/": (200, {}, b"{}")}, GOOD, Step.PING, "answers without a token"),
-    ({"/v2/": unauthorized('Basic realm="x"')}, GOOD, Step.PING, "wants basic authentication"),
+    ({"/v2/": (200, {}, b"{}")}, GOOD, Step.PING, "no authentication required"),
+    ({"/v2/": unauthorized('Basic realm="x"')}, GOOD, Step.PING, "requires basic authentication"),
     ({"/v2/": unauthorized(), "/token": TOKEN}, GOOD, Step.TOKEN, "token granted"),
     ({"/v2/": unauthorized(), "/token": (200, {}, b'{"access_token": "t"}')}, GOOD, Step.TOKEN, "token granted"),
-    ({"/v2/": unauthorized(), "/token": (403, {}, b"")}, GOOD, Step.TOKEN, "token server answers 403"),
-    ({"/v2/": unauthorized(), "/token": (401, {}, b"")}, GOOD, Step.TOKEN, "token server answers 401"),
-    ({"/v2/": unauthorized(), "/token": (200, {}, b"{}")}, BAD, Step.TOKEN, "200 without a token"),
-    ({"/v2/": unauthorized(), "/token": (200, {}, b"[" * 9999)}, BAD, Step.TOKEN, "200 without a token"),
-    ({"/v2/": unauthorized(), "/token": (200, {}, b'{"token": 5}')}, BAD, Step.TOKEN, "200 without a token"),
+    ({"/v2/": unauthorized(), "/token": (403, {}, b"")}, GOOD, Step.TOKEN, "token server answered 403"),
+    ({"/v2/": unauthorized(), "/token": (401, {}, b"")}, GOOD, Step.TOKEN, "token server answered 401"),
+    ({"/v2/": unauthorized(), "/token": (200, {}, b"{}")}, BAD, Step.TOKEN, "no token in the response"),
+    ({"/v2/": unauthorized(), "/token": (200, {}, b"[" * 9999)}, BAD, Step.TOKEN, "no token in the response"),
+    ({"/v2/": unauthorized(), "/token": (200, {}, b'{"token": 5}')}, BAD, Step.TOKEN, "no token in the response"),
     ({"/v2/": unauthorized(), "/token": (500, {}, b"")}, BAD, Step.TOKEN, "answered 500"),
     (
         {"/v2/": unauthorized(), "/token": (429, {"Retry-After": "7"}, b"")},
         LIMITED,
         Step.TOKEN,
-        "429, asks for patience",
+        "rate-limited (429), retry in 7 s",
     ),
-    ({"/v2/": unauthorized()}, BAD, Step.TOKEN, "time-out"),
+    ({"/v2/": unauthorized()}, BAD, Step.TOKEN, "timeout"),
     (
         {"/v2/": unauthorized('Bearer realm="file:///etc/passwd"')},
         BAD,
         Step.TOKEN,
         "the challenge's realm is an invalid URL",
     ),
-    ({"/v2/": (401, {}, b"")}, BAD, Step.PING, "401 without a challenge"),
-    ({"/v2/": (429, {}, b"")}, LIMITED, Step.PING, "429, asks for patience"),
+    ({"/v2/": (401, {}, b"")}, BAD, Step.PING, "401 without a WWW-Authenticate challenge"),
+    ({"/v2/": (429, {}, b"")}, LIMITED, Step.PING, "rate-limited (429)"),
     ({"/v2/": (503, {}, b"")}, BAD, Step.PING, "answered 503"),
     ({"/v2/": (302, {"Location": "/elsewhere"}, b"")}, BAD, Step.PING, "answered 302"),
     ({"/v2/": (404, {}, b"")}, BAD, Step.PING, "answered 404"),
-    ({"/v2/": (200, {}, b"x" * (BODY_SIZE + 1))}, BAD, Step.PING, f"a body of more than {BODY_SIZE} bytes"),
-    ({}, BAD, Step.PING, "time-out"),
+    ({"/v2/": (200, {}, b"x" * (BODY_SIZE + 1))}, BAD, Step.PING, f"response body exceeds {BODY_SIZE} bytes"),
+    ({}, BAD, Step.PING, "timeout"),
 ]
 
 
@@ -122,7 +122,7 @@ TABLE: list[tuple[dict[str, Answer], Verdict, Step, str]] = [
 def test_the_table_of_answers(table: dict[str, Answer], verdict: Verdict, step: Step, reason: str) -> None:
     result, _ = climb(table)
     assert (result.verdict, result.step, result.reason) == (verdict, step, reason)
-    assert (result.latency == 3.0) == (reason == "time-out")
+    assert (result.latency == 3.0) == (reason == "timeout")
 
 
 CANARY = Image("org/app")
@@ -168,8 +168,15 @@ CANARY_TABLE: list[tuple[dict[str, Answer], ProbeDepth, Verdict, Step, str, str]
     ({"/v2/": (200, {}, b"{}"), LATEST: FOUND}, SHALLOW, GOOD, Step.MANIFEST, "manifest found", ""),
     ({**GATE, LATEST: (500, {}, b"")}, SHALLOW, BAD, Step.MANIFEST, "answered 500", ""),
     ({**GATE, LATEST: (500, {}, b"")}, PROVEN, BAD, Step.MANIFEST, "answered 500", ""),
-    ({**GATE, LATEST: (429, {"Retry-After": "9"}, b"")}, PROVEN, LIMITED, Step.MANIFEST, "429, asks for patience", ""),
-    ({**GATE}, SHALLOW, BAD, Step.MANIFEST, "time-out", ""),
+    (
+        {**GATE, LATEST: (429, {"Retry-After": "9"}, b"")},
+        PROVEN,
+        LIMITED,
+        Step.MANIFEST,
+        "rate-limited (429), retry in 9 s",
+        "",
+    ),
+    ({**GATE}, SHALLOW, BAD, Step.MANIFEST, "timeout", ""),
     *(
         ({**GATE, LATEST: (status, {}, b"")}, SHALLOW, GOOD, Step.MANIFEST, said, said)
         for status in (401, 403, 404, 400, 307)
@@ -178,7 +185,7 @@ CANARY_TABLE: list[tuple[dict[str, Answer], ProbeDepth, Verdict, Step, str, str]
     *(
         ({**GATE, LATEST: (status, {}, b"")}, PROVEN, BAD, Step.MANIFEST, said, "")
         for status in (401, 403, 400, 307)
-        for said in [f"answered {status} for the canary, which it has had"]
+        for said in [f"answered {status} for the canary, which it served before"]
     ),
     (
         {**GATE, LATEST: (404, {}, b"")},
@@ -193,15 +200,15 @@ CANARY_TABLE: list[tuple[dict[str, Answer], ProbeDepth, Verdict, Step, str, str]
         SHALLOW,
         GOOD,
         Step.TOKEN,
-        "the token server answers 403 for the canary",
-        "the token server answers 403 for the canary",
+        "token server answered 403 for the canary",
+        "token server answered 403 for the canary",
     ),
     (
         {**GATE, "/token": (401, {}, b"")},
         PROVEN,
         BAD,
         Step.TOKEN,
-        "the token server answers 401 for the canary, which it has had",
+        "token server answered 401 for the canary, which it served before",
         "",
     ),
     (
@@ -212,22 +219,22 @@ CANARY_TABLE: list[tuple[dict[str, Answer], ProbeDepth, Verdict, Step, str, str]
         "no pulls left",
         "",
     ),
-    (WHOLE, DEEP, GOOD, Step.BLOB, "blob found", ""),
-    ({**WHOLE, "/blob": (200, {}, b"small")}, DEEP, GOOD, Step.BLOB, "blob found", ""),
-    ({**WHOLE, BLOB: (200, {}, b"small")}, DEEP, GOOD, Step.BLOB, "blob found", ""),
-    ({**WHOLE, BLOB: (307, {"Location": "/blob"}, b"")}, DEEP, GOOD, Step.BLOB, "blob found", ""),
-    ({**WHOLE, "/blob": (503, {}, b"")}, DEEP, BAD, Step.BLOB, "the CDN answered 503", ""),
-    ({**WHOLE, "/blob": (403, {}, b"")}, DEEP, BAD, Step.BLOB, "the CDN answered 403", ""),
-    ({**WHOLE, "/blob": (429, {}, b"")}, DEEP, LIMITED, Step.BLOB, "429, asks for patience", ""),
+    (WHOLE, DEEP, GOOD, Step.BLOB, "all steps passed", ""),
+    ({**WHOLE, "/blob": (200, {}, b"small")}, DEEP, GOOD, Step.BLOB, "all steps passed", ""),
+    ({**WHOLE, BLOB: (200, {}, b"small")}, DEEP, GOOD, Step.BLOB, "all steps passed", ""),
+    ({**WHOLE, BLOB: (307, {"Location": "/blob"}, b"")}, DEEP, GOOD, Step.BLOB, "all steps passed", ""),
+    ({**WHOLE, "/blob": (503, {}, b"")}, DEEP, BAD, Step.BLOB, "CDN: answered 503", ""),
+    ({**WHOLE, "/blob": (403, {}, b"")}, DEEP, BAD, Step.BLOB, "CDN: answered 403", ""),
+    ({**WHOLE, "/blob": (429, {}, b"")}, DEEP, LIMITED, Step.BLOB, "CDN: rate-limited (429)", ""),
     ({**WHOLE, BLOB: (500, {}, b"")}, DEEP, BAD, Step.BLOB, "answered 500", ""),
     ({**WHOLE, BLOB: (401, {}, b"")}, DEEP, BAD, Step.BLOB, "answered 401", ""),
-    ({**WHOLE, BLOB: (307, {"Location": BLOB}, b"")}, DEEP, BAD, Step.BLOB, "the CDN answered 307", ""),
+    ({**WHOLE, BLOB: (307, {"Location": BLOB}, b"")}, DEEP, BAD, Step.BLOB, "CDN: answered 307", ""),
     (
         {**WHOLE, BLOB: (302, {"Location": "http://lb.test/a"}, b""), "/a": (302, {"Location": "/blob"}, b"")},
         DEEP,
         GOOD,
         Step.BLOB,
-        "blob found",
+        "all steps passed",
         "",
     ),
     ({**WHOLE, "/v2/": unauthorized('Basic realm="x"')}, SHALLOW, GOOD, Step.MANIFEST, "manifest found", ""),
@@ -236,7 +243,7 @@ CANARY_TABLE: list[tuple[dict[str, Answer], ProbeDepth, Verdict, Step, str, str]
         PROVEN,
         BAD,
         Step.MANIFEST,
-        "answered 401 for the canary, which it has had",
+        "answered 401 for the canary, which it served before",
         "",
     ),
     ({**WHOLE, BLOB: (307, {}, b"")}, DEEP, BAD, Step.BLOB, "redirects a blob to an invalid URL", ""),
@@ -245,23 +252,30 @@ CANARY_TABLE: list[tuple[dict[str, Answer], ProbeDepth, Verdict, Step, str, str]
         DEEP,
         GOOD,
         Step.BLOB,
-        "a blob of the canary is not there",
-        "a blob of the canary is not there",
+        "a blob of the canary is missing",
+        "a blob of the canary is missing",
     ),
-    ({key: WHOLE[key] for key in WHOLE if key != "/blob"}, DEEP, BAD, Step.BLOB, "time-out", ""),
+    ({key: WHOLE[key] for key in WHOLE if key != "/blob"}, DEEP, BAD, Step.BLOB, "timeout", ""),
     *(
         (
             {**WHOLE, f"{MANIFESTS}{lacking}": (404, {}, b"")},
             DEEP,
             GOOD,
             Step.BLOB,
-            "a manifest of the canary is not there",
-            "a manifest of the canary is not there",
+            "a manifest of the canary is missing",
+            "a manifest of the canary is missing",
         )
         for lacking in (INDEX, PLATFORM)
     ),
     ({**WHOLE, f"{MANIFESTS}{INDEX}": (500, {}, b"")}, DEEP, BAD, Step.BLOB, "answered 500", ""),
-    ({**WHOLE, f"{MANIFESTS}{INDEX}": (200, {}, b"{}")}, DEEP, BAD, Step.BLOB, "a manifest with a wrong digest", ""),
+    (
+        {**WHOLE, f"{MANIFESTS}{INDEX}": (200, {}, b"{}")},
+        DEEP,
+        BAD,
+        Step.BLOB,
+        "manifest does not match its digest",
+        "",
+    ),
     (
         {**WHOLE, LATEST: (404, {}, b"")},
         DEEP,
@@ -320,13 +334,13 @@ def test_a_location_on_the_registry_s_own_host_is_followed_with_the_token() -> N
 
 
 def test_the_manifest_that_names_the_blob_is_read_again_only_when_its_digest_has_changed() -> None:
-    known = Known()
-    _, first = climb(WHOLE, CANARY, DEEP, known=known)
-    _, second = climb(WHOLE, CANARY, DEEP, known=known)
+    canary_blob = CanaryBlob()
+    _, first = climb(WHOLE, CANARY, DEEP, canary_blob=canary_blob)
+    _, second = climb(WHOLE, CANARY, DEEP, canary_blob=canary_blob)
     assert first.asked[3:5] == [f"{MANIFESTS}{INDEX}", f"{MANIFESTS}{PLATFORM}"]
     assert second.asked == [first.asked[0], first.asked[1], LATEST, BLOB, "/blob?sig=1"]
     changed = {**WHOLE, LATEST: (200, {"Docker-Content-Digest": PLATFORM}, b"")}
-    _, third = climb(changed, CANARY, DEEP, known=known)
+    _, third = climb(changed, CANARY, DEEP, canary_blob=canary_blob)
     assert f"{MANIFESTS}{PLATFORM}" in third.asked
 
 
@@ -341,12 +355,12 @@ def test_a_manifest_without_a_blob_is_drift() -> None:
     digest, body = digested({"config": {"digest": LARGE, "size": 0}})
     table = {**GATE, LATEST: (200, {"Docker-Content-Digest": digest}, b""), f"{MANIFESTS}{digest}": (200, {}, body)}
     result, _ = climb(table, CANARY, DEEP)
-    assert (result.verdict, result.reason) == (GOOD, "the canary's manifest names no blob")
+    assert (result.verdict, result.reason) == (GOOD, "the canary's manifest lists no blob")
 
 
 def test_the_deep_step_has_a_time_out_of_its_own_and_both_are_of_the_probe() -> None:
     result, _ = climb({key: WHOLE[key] for key in WHOLE if key != "/blob"}, CANARY, DEEP)
-    assert (result.reason, result.latency) == ("time-out", 3.0)
+    assert (result.reason, result.latency) == ("timeout", 3.0)
     assert result.requests == 7
 
 
@@ -388,4 +402,4 @@ def test_a_probe_says_who_it_is_and_keeps_no_cookies() -> None:
 
 def test_a_compressed_body_is_not_inflated() -> None:
     result, _ = climb({"/v2/": unauthorized(), "/token": (200, {"Content-Encoding": "gzip"}, b"\x1f\x8b not a token")})
-    assert (result.verdict, result.reason) == (BAD, "200 without a token")
+    assert (result.verdict, result.reason) == (BAD, "no token in the response")

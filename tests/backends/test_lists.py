@@ -17,9 +17,9 @@ def test_lists_are_under_the_facade_s_name_and_their_next_page_too() -> None:
     serving = made.serving({"hub": (parse_rename("org/*", "other/*"),)})
     served = ask(made, serving, Tags("org/app", "n=1"))
     assert isinstance(served, Served)
-    assert isinstance(served.found, Listing)
-    assert json.loads(served.found.body) == {"name": "org/app", "tags": ["b"]}
-    assert served.found.next_query == "n=1&last=b"
+    assert isinstance(served.content, Listing)
+    assert json.loads(served.content.body) == {"name": "org/app", "tags": ["b"]}
+    assert served.content.next_query == "n=1&last=b"
     assert made.fakes["hub"].count("GET", "/v2/other/app/tags/list?n=1") == 1
     referrers = ask(made, serving, Referrers("org/app", BLOB, "artifactType=x"))
     assert referrers == Served("hub", Listing(INDEX, b"{}", None, "artifactType"), {})
@@ -45,8 +45,8 @@ def test_the_next_page_is_read_from_a_link_or_there_is_none(link: str, query: st
     made.fakes["hub"].headers["Link"] = link
     served = ask(made, made.serving(), Tags("org/app"))
     assert isinstance(served, Served)
-    assert isinstance(served.found, Listing)
-    assert served.found.next_query == query
+    assert isinstance(served.content, Listing)
+    assert served.content.next_query == query
 
 
 def test_another_registry_s_empty_list_does_not_hide_a_signature() -> None:
@@ -61,4 +61,4 @@ def test_a_list_is_an_object_with_200_or_a_failure() -> None:
     made = network("login page")
     served = ask(made, made.serving(), Referrers("org/app", BLOB))
     assert isinstance(served, Served)
-    assert served.failures == {"hub": "answered 307 to a list"}
+    assert served.failures == {"hub": "answered 307 to a list request"}

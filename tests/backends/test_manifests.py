@@ -110,14 +110,14 @@ def test_the_cache_is_bounded_in_bytes() -> None:
     cache = ManifestCache(5000, 10, lambda: 0.0)
     manifests = [Manifest(INDEX, digest_of(bytes([n])), 1000, b"x" * 1000) for n in range(10)]
     for each in manifests:
-        cache.keep("org/app", each)
+        cache.store("org/app", each)
     kept = [each for each in manifests if cache.manifest("org/app", each.digest, WIDE)]
     assert kept == manifests[-3:]
-    cache.keep("org/app", Manifest(INDEX, digest_of(b"large"), 6000, b"x" * 6000))
+    cache.store("org/app", Manifest(INDEX, digest_of(b"large"), 6000, b"x" * 6000))
     assert cache.manifest("org/app", digest_of(b"large"), WIDE) is None
     nothing = ManifestCache(0, 10, lambda: 0.0)
-    nothing.keep("org/app", manifests[0])
-    nothing.keep_tag("hub", "org/app", "latest", WIDE, manifests[0].digest)
+    nothing.store("org/app", manifests[0])
+    nothing.store_tag("hub", "org/app", "latest", WIDE, manifests[0].digest)
     assert nothing.manifest("org/app", manifests[0].digest, WIDE) is None
     assert nothing.tag("hub", "org/app", "latest", WIDE) is None
 
@@ -148,14 +148,14 @@ def test_a_tag_whose_manifest_is_missing_is_a_failure() -> None:
     hub = made.fakes["hub"]
     digest = hub.put("org/app", "latest")
     del hub.manifests["org/app", digest]
-    assert ask(made, made.serving()) == NotServed({"hub": "has a tag but not its manifest"}, ())
+    assert ask(made, made.serving()) == NotServed({"hub": "has the tag but not its manifest"}, ())
 
 
 @pytest.mark.parametrize("size", [True, -1, 10**15, 1.5, "7", None])
 def test_a_size_that_no_blob_has_is_not_believed(size: object) -> None:
     cache = ManifestCache(1 << 20, 10, lambda: 0.0)
     body = json.dumps({"layers": [{"digest": BLOB, "size": size}]}).encode()
-    cache.keep("org/app", Manifest(MANIFEST, digest_of(body), len(body), body))
+    cache.store("org/app", Manifest(MANIFEST, digest_of(body), len(body), body))
     assert cache.blob_size("org/app", BLOB) is None
 
 

@@ -6,7 +6,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent
 
-from facaded.backends.prober import AFTER_ERROR, HASTE, HASTENED_BURST, HASTENED_EVERY, Prober
+from facaded.backends.prober import AFTER_ERROR, EARLY_BURST, EARLY_INTERVAL, EARLY_PAUSE, Prober
 from facaded.policy.health import Result, Step, Verdict
 
 
@@ -20,7 +20,7 @@ def prober(heard: Callable[[Result], float]) -> tuple[Prober, Clock, list[Deferr
     return Prober(clock, one, heard), clock, probes
 
 
-RESULT = Result(Verdict.GOOD, Step.PING, "answers without a token", 0.1)
+RESULT = Result(Verdict.GOOD, Step.PING, "no authentication required", 0.1)
 
 
 def test_a_prober_waits_from_the_end_of_a_probe_to_the_start_of_the_next() -> None:
@@ -83,10 +83,10 @@ def between_probes(seconds: float) -> tuple[Prober, Clock, list[Deferred[Result]
 
 def test_a_hastened_probe_is_made_at_once_and_the_next_one_waits_from_its_end() -> None:
     loop, clock, probes = between_probes(5)
-    assert loop.hasten()
+    assert loop.probe_early()
     clock.advance(0)
     assert len(probes) == 2
-    assert not loop.hasten(), "one that is under way is left alone"
+    assert not loop.probe_early(), "one that is under way is left alone"
     probes[1].callback(RESULT)
     clock.advance(9.9)
     assert len(probes) == 2
@@ -97,9 +97,9 @@ def test_a_hastened_probe_is_made_at_once_and_the_next_one_waits_from_its_end() 
 
 def test_a_probe_hastened_just_after_another_is_delayed_and_not_dropped() -> None:
     loop, clock, probes = between_probes(0.2)
-    assert loop.hasten()
-    assert not loop.hasten(), "it is on its way"
-    clock.advance(HASTE - 0.3)
+    assert loop.probe_early()
+    assert not loop.probe_early(), "it is on its way"
+    clock.advance(EARLY_PAUSE - 0.3)
     assert len(probes) == 1
     clock.advance(0.2)
     assert len(probes) == 2
@@ -108,7 +108,7 @@ def test_a_probe_hastened_just_after_another_is_delayed_and_not_dropped() -> Non
 
 def test_a_probe_that_comes_sooner_by_itself_is_not_put_off() -> None:
     loop, clock, probes = between_probes(9.9)
-    assert loop.hasten()
+    assert loop.probe_early()
     clock.advance(0)
     assert len(probes) == 2
     loop.stop()
@@ -118,11 +118,11 @@ def test_requests_that_fail_for_ever_do_not_make_a_load_of_probes() -> None:
     loop, clock, probes = between_probes(0)
     for _ in range(3600):
         clock.advance(1)
-        loop.hasten()
+        loop.probe_early()
         clock.advance(0)
         if not probes[-1].called:
             probes[-1].callback(RESULT)
-    assert 360 < len(probes) <= 361 + 3600 / HASTENED_EVERY + HASTENED_BURST
+    assert 360 < len(probes) <= 361 + 3600 / EARLY_INTERVAL + EARLY_BURST
     loop.stop()
 
 

@@ -42,7 +42,7 @@ def test_a_backend_without_a_result_by_the_end_of_the_first_round_is_down_if_ano
     watching.advance(FIRST_ROUND)
     assert watching.watch.settled
     assert watching.active == "ghcr"
-    assert "no answer within 3 s" in watching.watch.snapshot().explain()
+    assert "no response within 3 s" in watching.watch.snapshot().explain()
 
 
 def test_without_any_result_the_first_one_is_asked() -> None:
@@ -285,13 +285,13 @@ def test_a_clock_that_jumps_has_every_backend_probed_at_once() -> None:
     watching.step = 3600
     watching.advance(1.1)
     assert sorted(watching.backends.asked[asked:]) == ["ghcr", "hub"]
-    assert watching.news[-1] == "the clock has gone 1 h forward: every backend is probed"
+    assert watching.news[-1] == "the clock jumped forward by 1 h: probing all backends"
     watching.backends.answer("hub", GOOD)
     watching.backends.answer("ghcr", GOOD)
     watching.step = 3500
     watching.advance(1.1)
     assert sorted(watching.backends.asked[asked + 2 :]) == ["ghcr", "hub"]
-    assert watching.news[-1] == "the clock has gone 2 min back: every backend is probed"
+    assert watching.news[-1] == "the clock jumped back by 2 min: probing all backends"
 
 
 def test_a_pin_is_in_force_at_once_and_ends_by_itself() -> None:

@@ -22,8 +22,8 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseNeverReceived
 
-from facaded.backends.ladder import prober_of
-from facaded.net.client import reason
+from facaded.backends.ladder import build_probe
+from facaded.net.client import describe_error
 from facaded.net.connections import pooled_client, trust_policy
 from facaded.net.reactor import installed
 from facaded.net.text import TEXT_LENGTH, printable
@@ -35,12 +35,12 @@ from facaded.policy.health import ProbeDepth, Step, Verdict
     [
         (error.ConnectionRefusedError(), "connection refused"),
         (error.DNSLookupError("x"), "the name does not resolve"),
-        (error.TCPTimedOutError(), "time-out"),
-        (error.TimeoutError(), "time-out"),
-        (defer.TimeoutError(3, "Deferred"), "time-out"),
-        (error.NoRouteError(), "no route to the host"),
-        (error.ConnectError(), "no connection"),
-        (error.ConnectionDone(), "connection closed without an answer"),
+        (error.TCPTimedOutError(), "timeout"),
+        (error.TimeoutError(), "timeout"),
+        (defer.TimeoutError(3, "Deferred"), "timeout"),
+        (error.NoRouteError(), "no route to host"),
+        (error.ConnectError(), "connection failed"),
+        (error.ConnectionDone(), "connection closed without a response"),
         (error.ConnectionLost(), "connection reset"),
         (ResponseNeverReceived([Failure(error.ConnectionLost())]), "connection reset"),
         (SSL.Error([("SSL routines", "", "certificate verify failed")]), "TLS: certificate verify failed"),
@@ -50,7 +50,7 @@ from facaded.policy.health import ProbeDepth, Step, Verdict
     ],
 )
 def test_what_went_wrong_is_said_in_a_few_plain_words(problem: Exception, said: str) -> None:
-    assert reason(problem) == said
+    assert describe_error(problem) == said
 
 
 def test_a_stranger_s_text_is_made_fit_for_a_log_line() -> None:
@@ -99,11 +99,11 @@ async def test_a_registry_that_hangs_at_any_point_is_a_time_out_and_its_connecti
     gone: Deferred[None] = Deferred()
     factory = Factory.forProtocol(lambda: Hanging(says, gone))
     port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(factory)
-    probe = prober_of(
+    probe = build_probe(
         installed(), f"http://127.0.0.1:{port.getHost().port}", None, None, timeout=0.3, has_account=False
     )
     result = await probe(ProbeDepth())
-    assert (result.verdict, result.step, result.reason) == (Verdict.BAD, Step.PING, "time-out")
+    assert (result.verdict, result.step, result.reason) == (Verdict.BAD, Step.PING, "timeout")
     assert 0.3 <= result.latency < 2
     await gone.addTimeout(2, reactor)
     await port.stopListening()
@@ -144,7 +144,7 @@ async def test_a_head_without_an_end_is_cut_off() -> None:
         return flooding[-1]
 
     port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(Factory.forProtocol(build))
-    result = await prober_of(
+    result = await build_probe(
         installed(), f"http://127.0.0.1:{port.getHost().port}", None, None, timeout=10, has_account=False
     )(ProbeDepth())
     assert result.verdict is Verdict.BAD
@@ -158,7 +158,7 @@ async def test_a_refused_connection_is_noticed_at_once() -> None:
     port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(Factory.forProtocol(Protocol))
     address = port.getHost().port
     await port.stopListening()
-    result = await prober_of(installed(), f"http://127.0.0.1:{address}", None, None, timeout=3, has_account=False)(
+    result = await build_probe(installed(), f"http://127.0.0.1:{address}", None, None, timeout=3, has_account=False)(
         ProbeDepth()
     )
     assert (result.verdict, result.reason) == (Verdict.BAD, "connection refused")
@@ -214,9 +214,9 @@ async def test_a_backend_s_certificate_is_verified_against_its_own_roots_or_the_
     secure: tuple[str, Path],
 ) -> None:
     url, roots = secure
-    trusted = await prober_of(installed(), url, roots, None, timeout=3, has_account=False)(ProbeDepth())
-    assert (trusted.verdict, trusted.reason) == (Verdict.GOOD, "answers without a token")
-    stranger = await prober_of(installed(), url, None, None, timeout=3, has_account=False)(ProbeDepth())
+    trusted = await build_probe(installed(), url, roots, None, timeout=3, has_account=False)(ProbeDepth())
+    assert (trusted.verdict, trusted.reason) == (Verdict.GOOD, "no authentication required")
+    stranger = await build_probe(installed(), url, None, None, timeout=3, has_account=False)(ProbeDepth())
     assert stranger.verdict is Verdict.BAD
     assert stranger.reason == "TLS: certificate verify failed"
 

@@ -10,8 +10,8 @@ from facaded.net.json_documents import (
     LEFT_OUT,
     SCHEMA,
     Document,
+    InvalidDocumentError,
     NewerSchemaError,
-    StrangeDocumentError,
     from_json,
     key,
     to_json,
@@ -65,29 +65,29 @@ def test_a_whole_number_is_a_number_too() -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"names": "ab"}, "'ab' is no list"),
-        ({"names": ["a", None]}, "None is no str"),
-        ({"names": [["a"]]}, "is no str"),
-        ({"parts": []}, "is no dict"),
-        ({"parts": {"x": 5}}, "5 is no dict"),
-        ({"parts": {"x": {"seconds": 1}}}, "no 'for'"),
-        ({"parts": {"x": {"for": "serve", "seconds": "soon"}}}, "'soon' is no number"),
-        ({"parts": {"x": {"for": "serve", "seconds": True}}}, "True is no number"),
-        ({"count": True}, "True is no int"),
-        ({"count": 2.5}, "2.5 is no int"),
-        ({"done": 0}, "0 is no bool"),
-        ({"schema": None}, "None is no int"),
-        ({"schema": "2"}, "'2' is no int"),
+        ({"names": "ab"}, "'ab' is not a list"),
+        ({"names": ["a", None]}, "None is not a string"),
+        ({"names": [["a"]]}, "is not a string"),
+        ({"parts": []}, "is not an object"),
+        ({"parts": {"x": 5}}, "5 is not an object"),
+        ({"parts": {"x": {"seconds": 1}}}, "key 'for' is missing"),
+        ({"parts": {"x": {"for": "serve", "seconds": "soon"}}}, "'soon' is not a number"),
+        ({"parts": {"x": {"for": "serve", "seconds": True}}}, "True is not a number"),
+        ({"count": True}, "True is not a whole number"),
+        ({"count": 2.5}, "2.5 is not a whole number"),
+        ({"done": 0}, "0 is not true or false"),
+        ({"schema": None}, "None is not a whole number"),
+        ({"schema": "2"}, "'2' is not a whole number"),
     ],
 )
 def test_what_is_no_such_document_is_refused_in_a_few_words(change: dict[str, object], reason: str) -> None:
-    with pytest.raises(StrangeDocumentError, match=reason):
+    with pytest.raises(InvalidDocumentError, match=reason):
         from_json(json.dumps(JSON | change).encode(), Whole)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b"\xff", b"{" * 100_000, b'{"schema": NaN}'])
 def test_what_is_no_object_is_refused(body: bytes) -> None:
-    with pytest.raises(StrangeDocumentError, match="not a JSON object"):
+    with pytest.raises(InvalidDocumentError, match="not a JSON object"):
         from_json(body, Whole)
 
 
@@ -98,7 +98,7 @@ def test_a_newer_version_is_told_apart_whatever_else_is_in_it(rest: dict[str, ob
 
 
 def test_the_words_are_fit_for_a_terminal() -> None:
-    with pytest.raises(StrangeDocumentError) as raised:
+    with pytest.raises(InvalidDocumentError) as raised:
         from_json(json.dumps(JSON | {"count": "\x1b[2J" + "x" * 1000}).encode(), Whole)
     assert "\x1b" not in str(raised.value)
     assert len(str(raised.value)) <= 200

@@ -3,7 +3,7 @@
 import pytest
 from twisted.logger import LogLevel
 
-from facaded.net.resolver import KEPT_NAMES, KEPT_TIME, LOOKUPS, PATIENCE
+from facaded.net.resolver import CACHED_NAMES, LOOKUPS, PATIENCE, STALE_TIME
 from tests.net.lookups import ONE, TWO, System
 
 
@@ -59,7 +59,7 @@ class TestOldAddresses:
         system.answer("hub.test", ONE)
         assert asker.hosts == [ONE]
 
-    @pytest.mark.parametrize(("age", "hosts"), [(KEPT_TIME - 1, [ONE]), (KEPT_TIME, [])])
+    @pytest.mark.parametrize(("age", "hosts"), [(STALE_TIME - 1, [ONE]), (STALE_TIME, [])])
     def test_they_are_good_for_an_hour_from_when_they_were_got(
         self, system: System, age: float, hosts: list[str]
     ) -> None:
@@ -74,7 +74,7 @@ class TestOldAddresses:
 
     def test_when_the_hour_ends_during_a_look_up_the_asker_waits_for_its_end(self, system: System) -> None:
         system.know("hub.test", ONE)
-        system.clock.advance(KEPT_TIME - PATIENCE / 2)
+        system.clock.advance(STALE_TIME - PATIENCE / 2)
         asker = system.ask("hub.test")
         system.clock.advance(PATIENCE)
         late = system.ask("hub.test")
@@ -86,7 +86,7 @@ class TestOldAddresses:
         system.know("first.test")
         system.know("second.test")
         system.know("first.test")
-        for number in range(KEPT_NAMES - 1):
+        for number in range(CACHED_NAMES - 1):
             system.know(f"{number}.test")
         asked = {name: system.ask(name) for name in ("first.test", "second.test")}
         for name in asked:
@@ -116,7 +116,7 @@ class TestWhatIsSaid:
             (
                 LogLevel.warn,
                 "hub.test does not resolve (Temporary failure in name resolution): "
-                "its last addresses are used, for 60 min at most",
+                "using its last addresses for up to 60 min",
             )
         ]
         assert system.names.stale() == {"hub.test": 5}
@@ -134,7 +134,7 @@ class TestWhatIsSaid:
             system.clock.advance(PATIENCE)
             system.answer("hub.test", ONE)
         assert [text for _, text in log] == [
-            "hub.test does not resolve (the look-up takes over 1 s): its last addresses are used, for 60 min at most"
+            "hub.test does not resolve (the lookup takes over 1 s): using its last addresses for up to 60 min"
         ]
         assert system.names.stale() == {"hub.test": PATIENCE}
 
@@ -154,5 +154,5 @@ class TestWhatIsSaid:
         system.ask("hub.test")
         system.fail("hub.test")
         assert set(system.names.stale()) == {"hub.test"}
-        system.clock.advance(KEPT_TIME)
+        system.clock.advance(STALE_TIME)
         assert system.names.stale() == {}

@@ -70,7 +70,7 @@ def test_a_connection_is_checked_by_the_address_it_was_made_to() -> None:
     failures: list[object] = []
     CheckedEndpoint(endpoint, "auth.test", public).connect(Factory()).addBoth(failures.append)
     assert [str(getattr(failure, "value", "")) for failure in failures] == [
-        "auth.test is at the inward address 10.0.0.1"
+        "auth.test has the private address 10.0.0.1"
     ]
     assert endpoint.transports[0].disconnected
     assert endpoint.transports[0].value() == b"", "nothing was sent"
@@ -116,4 +116,4 @@ def test_a_blob_at_an_inward_address_comes_from_the_next_backend() -> None:
     )
     assert backend(served) == "ghcr"
     assert isinstance(served, Served)
-    assert served.failures == {"hub": "cdn.hub.test is at the inward address 10.0.0.1"}
+    assert served.failures == {"hub": "cdn.hub.test has the private address 10.0.0.1"}

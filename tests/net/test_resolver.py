@@ -12,7 +12,7 @@ from twisted.logger import LogEvent
 from zope.interface.verify import verifyObject
 
 from facaded.net.private_addresses import lookup
-from facaded.net.resolver import KEPT_ADDRESSES, LOOKUPS
+from facaded.net.resolver import ADDRESSES, LOOKUPS
 from tests.net.lookups import ONE, SIX, TWO, Asker, System, found
 
 
@@ -42,7 +42,7 @@ class TestAnAnswer:
     def test_not_more_than_a_few_addresses_are_told(self, system: System) -> None:
         asker = system.ask("hub.test")
         system.answer("hub.test", *(f"192.0.2.{number}" for number in range(200)))
-        assert asker.hosts == [f"192.0.2.{number}" for number in range(KEPT_ADDRESSES)]
+        assert asker.hosts == [f"192.0.2.{number}" for number in range(ADDRESSES)]
 
     def test_an_address_of_another_family_is_passed_over(self, system: System) -> None:
         asker = system.ask("hub.test")

@@ -1,9 +1,9 @@
-"""Work that is shared, and work that is detached from whoever waits for it."""
+"""Work that is shared, and work that is run_detached from whoever waits for it."""
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
-from facaded.net.single_flight import SingleFlight, detached
+from facaded.net.single_flight import SingleFlight, run_detached
 
 
 class TroubleError(Exception):
@@ -50,7 +50,7 @@ def test_one_who_leaves_does_not_end_the_work_of_others() -> None:
 def test_detached_work_gives_its_result_or_its_error() -> None:
     good: Deferred[int] = Deferred()
     bad: Deferred[int] = Deferred()
-    waiting = detached(work(good)), detached(work(bad))
+    waiting = run_detached(work(good)), run_detached(work(bad))
     good.callback(5)
     bad.errback(ValueError())
     assert [outcome(each) for each in waiting] == [5, TroubleError]
@@ -59,7 +59,7 @@ def test_detached_work_gives_its_result_or_its_error() -> None:
 def test_who_leaves_detached_work_ends_it_and_sees_that_it_was_cancelled() -> None:
     ended: list[str] = []
     step: Deferred[int] = Deferred(lambda _: ended.append("cancelled"))
-    waiting = detached(work(step))
+    waiting = run_detached(work(step))
     waiting.cancel()
     assert ended == ["cancelled"]
     assert outcome(waiting) is CancelledError

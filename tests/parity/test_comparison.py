@@ -256,7 +256,7 @@ def test_one_that_hangs_is_asked_no_more_after_some_patience() -> None:
     report = compare(made, WHOLE, seconds=30)
     assert len(report.rows) == 41
     assert all(row.verdict is Finding.FAILING for row in report.rows)
-    assert told(report.rows[-1]) == "failing: time-out; asked no more"
+    assert told(report.rows[-1]) == "failing: timeout; asked no more"
     assert len(made.fakes["ghcr"].asked) <= FAILURES + 4
     assert made.clock.seconds() < 15
 
@@ -361,14 +361,14 @@ def test_a_list_that_is_none_is_a_failure(document: Any) -> None:
     made = two()
     made.fakes["ghcr"].pages[TAGS_LIST] = document, ""
     report = compare(made, WHOLE)
-    assert told(report.rows[0]) == "failing: lists in no JSON that can be read"
+    assert told(report.rows[0]) == "failing: list is not a JSON object"
 
 
 def test_an_index_with_another_content_than_its_digest_is_a_failure() -> None:
     made = two()
     made.fakes["ghcr"].fault = "wrong digest"
     row = only(compare(made))
-    assert told(row) == "failing: its index: serves a manifest with a wrong digest"
+    assert told(row) == "failing: its index: manifest does not match its digest"
     assert told(row, "hub") == "same"
 
 
@@ -418,16 +418,16 @@ def child(number: int) -> str:
     [
         (child(0), 500, "failing: linux/amd64: answered 500"),
         (child(0), 307, "failing: linux/amd64: answered 307 to the HEAD of a manifest"),
-        (child(3), 429, "failing: an attestation: answered 429"),
+        (child(3), 429, "failing: an attestation: rate-limited (429)"),
         ("/referrers/", 500, "failing: referrers: answered 500"),
         ("/referrers/", 303, "same"),
         ("/referrers/", 403, "same"),
-        ("/referrers/", 200, "failing: referrers: lists in no JSON that can be read"),
+        ("/referrers/", 200, "failing: referrers: list is not a JSON object"),
         (".sig", 500, "failing: referrers: answered 500"),
         ("/manifests/latest", 400, "failing: answered 400"),
         ("/manifests/latest", 403, "not there: answered 403"),
         ("/manifests/latest", 404, "not there"),
-        ("/manifests/latest", 429, "failing: answered 429"),
+        ("/manifests/latest", 429, "failing: rate-limited (429)"),
     ],
 )
 def test_what_else_a_registry_may_answer(part: str, status: int, reason: str) -> None:
@@ -436,7 +436,7 @@ def test_what_else_a_registry_may_answer(part: str, status: int, reason: str) ->
 
 def test_a_registry_that_names_another_digest_for_a_digest_is_a_failure() -> None:
     made = odd(child(0), 200, {"Docker-Content-Digest": "sha256:" + "0" * 64, "Content-Length": "9"})
-    assert told(only(compare(made))) == "failing: linux/amd64: names a manifest by another digest"
+    assert told(only(compare(made))) == "failing: linux/amd64: Docker-Content-Digest is not the requested digest"
 
 
 def test_a_list_of_referrers_without_measure_is_a_failure() -> None:

@@ -89,8 +89,8 @@ def test_it_starts_without_a_certificate_and_takes_the_one_that_comes(
     ask(daemon, "/v2/", trusting(authority))
     said = daemon.run("status")
     assert said.returncode == 0
-    assert f"certificate for {NAME}: by Lab CA, until " in said.stdout
-    assert str(files.chain) in said.stdout
+    assert f"{NAME}: certificate expires " in said.stdout
+    assert f"(by Lab CA, from {files.chain})" in said.stdout.replace("\n  ", " ")
     assert "self-signed" not in said.stdout
 
 

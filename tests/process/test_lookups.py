@@ -74,7 +74,7 @@ class TestDaemon:
         daemon.wait_until(lambda: len(main.asked) >= asked + 6, "three more probes of two requests each")
         assert daemon.backend == "main"
         assert daemon.log.count("main.test does not resolve") == 1
-        assert "main.test does not resolve since" in daemon.run("status").stdout
+        assert "main.test has not resolved since" in daemon.run("status").stdout
         (daemon.directory / "how").unlink()
         if how == "fail":
             daemon.wait_until(lambda: "main.test resolves again" in daemon.log, "it resolves again")
@@ -102,4 +102,4 @@ class TestDaemon:
             check=False,
         )
         assert "main: bad: GET /v2/: the name does not resolve" in checked.stdout
-        assert time.monotonic() - begun < 5, "the probe's time-out of 2 s, and the start of Python"
+        assert time.monotonic() - begun < 5, "the probe's timeout of 2 s, and the start of Python"

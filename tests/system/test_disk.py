@@ -38,7 +38,7 @@ def test_a_full_disk_loses_only_the_change_that_could_not_be_written(small_disk:
         assert daemon.run("pin", "second").stdout == "second is active: it is pinned\n"
         filler = fill(small_disk)
         pinned = daemon.run("pin", "main")
-        assert "warning: the state cannot be written: this ends with a restart" in pinned.stdout
+        assert "warning: the state cannot be written, so a restart undoes this: see the log" in pinned.stdout
         assert daemon.backend == "main", "the pin must hold until a restart"
         assert "the state cannot be written (No space left on device)" in daemon.log
         daemon.kill()

@@ -146,7 +146,7 @@ def test_systemd_reloads_and_stops_it_and_shows_its_status(init: Init, registry:
     assert init("systemctl", "reload", "facaded.service").returncode == 0
     assert ping()["X-Facaded-Backend"] == "renamed"
     status = init(str(PROGRAM), "status")
-    assert status.stdout.splitlines()[1].startswith("renamed ")
+    assert status.stdout.splitlines()[3].startswith("renamed ")
     assert init("systemctl", "stop", "facaded.service").returncode == 0
     assert (init.show("Result"), init.show("ExecMainStatus")) == ("success", "0")
     assert '"renamed"' in init("cat", "/var/lib/facaded/state.json").stdout

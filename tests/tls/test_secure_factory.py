@@ -14,7 +14,6 @@ from twisted.web.server import NOT_DONE_YET, Request
 from facaded.tls.certificates import Certificates
 from facaded.tls.challenges import Challenges
 from facaded.tls.secure_factory import SecureFactory
-from facaded.web import server as site_module
 from facaded.web.server import HANDSHAKE_TIME, HEAD_TIME, IDLE_TIME, Channel, SecureSite, respond
 from tests.tls.authority import NOW, trusting
 from tests.tls.served import call_now
@@ -187,7 +186,7 @@ def test_back_pressure_from_the_protocol_pauses_the_transport(server: TlsServer)
 
 
 def test_the_number_of_connections_is_limited(server: TlsServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(site_module, "CONNECTIONS", 1)
+    monkeypatch.setattr("facaded.web.server.CONNECTIONS", 1)
     client = TlsClient(server)
     assert server.factory.buildProtocol(None) is None
     client.lose()

@@ -1,4 +1,4 @@
-"""A connection to a site in memory: bytes in, bytes out, a clock that is moved by hand."""
+"""A connection to a site in memory, with bytes in and bytes out."""
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
@@ -11,14 +11,14 @@ from facaded.web.server import BoundedSite, Channel
 
 
 class Transport(StringTransport):
-    """A transport that passes for TCP's where nothing but the abort of a connection is asked of it."""
+    """A transport that provides ITCPTransport as far as the server uses it."""
 
     def __init__(self, *arguments: object, **named: object) -> None:
         super().__init__(*arguments, **named)
         alsoProvides(self, ITCPTransport)
 
     def setTcpNoDelay(self, enabled: bool) -> None:
-        """Nothing to set."""
+        """Do nothing: there is no TCP."""
 
 
 class Connection:
@@ -30,7 +30,7 @@ class Connection:
         self.channel.makeConnection(self.transport)
 
     def send(self, data: bytes) -> bytes:
-        """Send bytes; gives what has been answered since the last call."""
+        """Send bytes, and return what has been received since the last call."""
         self.channel.dataReceived(data)
         return self.received()
 
@@ -44,5 +44,5 @@ class Connection:
         return self.transport.disconnecting
 
     def lose(self) -> None:
-        """The peer, or the network, ends the connection."""
+        """End the connection, as the peer or the network would."""
         self.channel.connectionLost(Failure(ConnectionDone()))

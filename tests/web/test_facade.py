@@ -21,7 +21,7 @@ from facaded.oci.clients import identify
 from facaded.policy.decision import BackendRules, Rules
 from facaded.policy.health import State
 from facaded.policy.repositories import parse
-from facaded.web.answered import Answered, Decision, Kind, Outcome
+from facaded.web.answered_requests import AnsweredRequest, Decision, Kind, Outcome
 from facaded.web.facade import Facade
 from facaded.web.page import UNNAMED
 from facaded.web.pulls import Pulls
@@ -47,7 +47,7 @@ class Client:
             self.watching.backends.answer("main", GOOD)
             self.watching.backends.answer("second", GOOD)
         self.resource = Facade(self.watching.watch, rules, self.network.serving())
-        self.answered: list[Answered] = []
+        self.answered: list[AnsweredRequest] = []
         self.pulls = Pulls(self.watching.clock.seconds, self.watching.watch.probe_soon)
         self.site = BoundedSite(self.resource, Clock(), [self.answered.append, self.pulls.follow])
         self._agent = RequestTraversalAgent(self.resource)
@@ -74,7 +74,7 @@ class Client:
         self._agent.flush()
 
     def send(self, method: str, path: str, headers: dict[str, str] | None = None) -> int:
-        """Ask over a connection to the real site, which tells of what it has answered; gives the status."""
+        """Send a request to the site, whose subscribers see it answered, and return the status."""
         connection = Connection(self.site)
         lines = [f"{name}: {value}" for name, value in ({"User-Agent": "docker/28"} | (headers or {})).items()]
         answer = connection.send("\r\n".join([f"{method} {path} HTTP/1.1", "Host: x", *lines, "", ""]).encode())
@@ -93,7 +93,7 @@ def values(headers: Headers, name: str) -> list[str]:
 @pytest.mark.parametrize(
     "path", ["/v2/", "/v2/org/app/manifests/latest", f"/v2/team/a/b/blobs/{DIGEST}", "/v2/org/app/tags/list?n=1"]
 )
-def test_a_redirect_is_a_307_that_nothing_may_remember(method: str, path: str) -> None:
+def test_a_redirect_is_a_307_that_may_not_be_cached(method: str, path: str) -> None:
     code, headers, body = Client().ask(method, path)
     assert code == 307
     assert values(headers, "Location") == [f"https://main.test{path}"]
@@ -104,7 +104,7 @@ def test_a_redirect_is_a_307_that_nothing_may_remember(method: str, path: str) -
     assert body == b""
 
 
-def test_the_backend_in_charge_is_where_a_redirect_goes() -> None:
+def test_a_redirect_leads_to_the_active_backend() -> None:
     client = Client()
     for _ in range(2):
         client.watching.advance(10)
@@ -125,9 +125,11 @@ def test_the_backend_in_charge_is_where_a_redirect_goes() -> None:
         ("GET", "/nowhere", 404, "UNSUPPORTED", []),
     ],
 )
-def test_a_refusal_is_the_error_document(method: str, path: str, status: int, code: str, allow: list[str]) -> None:
-    got, headers, body = Client().ask(method, path)
-    assert got == status
+def test_a_refusal_is_an_error_document_of_the_spec(
+    method: str, path: str, status: int, code: str, allow: list[str]
+) -> None:
+    answered, headers, body = Client().ask(method, path)
+    assert answered == status
     assert values(headers, "Content-Type") == ["application/json"]
     assert values(headers, "Allow") == allow
     assert values(headers, "Location") == []
@@ -137,7 +139,7 @@ def test_a_refusal_is_the_error_document(method: str, path: str, status: int, co
     assert error["message"]
 
 
-def test_another_host_is_misdirected_but_an_address_is_told_that_a_registry_is_here() -> None:
+def test_another_host_is_answered_421_but_a_ping_to_an_address_200() -> None:
     client = Client(evolve(RULES, hosts=("facade.test",)))
     assert client.ask("GET", "/v2/", host="Facade.test.:80")[0] == 307
     assert client.ask("GET", "/v2/", host="evil.test")[0] == 421
@@ -150,7 +152,7 @@ def test_another_host_is_misdirected_but_an_address_is_told_that_a_registry_is_h
     assert client.ask("GET", "/", host="192.0.2.1")[0] == 421
 
 
-def test_the_page_says_how_to_pull_and_what() -> None:
+def test_the_page_says_how_to_pull_and_which_repositories() -> None:
     code, headers, body = Client(evolve(RULES, hosts=("facade.test",))).ask("GET", "/", host="facade.test:8080")
     assert code == 200
     assert values(headers, "Content-Type") == ["text/html; charset=utf-8"]
@@ -177,7 +179,7 @@ def test_the_page_never_repeats_a_host_that_is_not_in_the_settings(patterns: tup
     assert f"docker pull {pull}<" in body.decode()
 
 
-def test_a_request_that_needs_a_backend_waits_for_the_first_round_of_probes() -> None:
+def test_a_request_that_needs_a_backend_waits_for_the_first_probes() -> None:
     client = Client(settled=False)
     answers: list[_Response] = []
     client.start("GET", "/v2/").addCallback(answers.append)
@@ -189,11 +191,11 @@ def test_a_request_that_needs_a_backend_waits_for_the_first_round_of_probes() ->
     assert values(answers[0].headers, "Location") == ["https://second.test:5000/v2/"]
 
 
-def test_a_request_that_needs_none_does_not_wait() -> None:
+def test_a_request_that_needs_no_backend_does_not_wait() -> None:
     assert Client(settled=False).ask("GET", "/v2/_catalog")[0] == 404
 
 
-def test_a_client_that_goes_away_while_it_waits_leaves_nothing_behind() -> None:
+def test_a_client_that_disconnects_while_it_waits_gets_no_answer() -> None:
     client = Client(settled=False)
     connection = Connection(BoundedSite(client.resource, Clock()))
     connection.send(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -202,11 +204,11 @@ def test_a_client_that_goes_away_while_it_waits_leaves_nothing_behind() -> None:
     assert connection.received() == b""
 
 
-def test_an_error_of_our_own_is_logged_and_the_client_told(no_errors_are_logged: list[LogEvent]) -> None:
+def test_an_internal_error_is_logged_and_answered_500(no_errors_are_logged: list[LogEvent]) -> None:
     client = Client(evolve(RULES, backends={}))
     code, _, body = client.ask("GET", "/v2/")
     assert code == 500
-    assert json.loads(body)["errors"][0]["message"].startswith("an error in facaded")
+    assert json.loads(body)["errors"][0]["message"].startswith("internal error")
     assert len(no_errors_are_logged) == 1
     no_errors_are_logged.clear()
 
@@ -217,21 +219,21 @@ LENGTH = len(json.dumps({"mediaType": INDEX, "of": ["org/app", "latest"]}))
 
 
 def served(fault: str = "") -> tuple[Client, str]:
-    """A client, and the digest of org/app:latest, which both registries have."""
+    """Return a client, and the digest of org/app:latest, which both registries have. The first has the `fault`."""
     client = Client()
     client.network.fakes["main"].fault = fault
     digests = {fake.put("org/app", "latest") for fake in client.network.fakes.values()}
     return client, digests.pop()
 
 
-def test_a_served_ping_is_a_registry_s() -> None:
+def test_a_served_ping_is_answered_as_a_registry_does() -> None:
     code, headers, body = Client().ask("GET", "/v2/", headers=PODMAN)
     assert (code, body) == (200, b"{}")
     assert values(headers, "Docker-Distribution-Api-Version") == ["registry/2.0"]
 
 
 @pytest.mark.parametrize("reference", ["latest", "digest"])
-def test_a_served_manifest_has_what_every_client_needs(reference: str) -> None:
+def test_a_served_manifest_has_the_headers_that_clients_need(reference: str) -> None:
     client, digest = served()
     path = f"/v2/org/app/manifests/{digest if reference == 'digest' else reference}"
     code, headers, body = client.ask("GET", path, headers=PODMAN)
@@ -239,16 +241,16 @@ def test_a_served_manifest_has_what_every_client_needs(reference: str) -> None:
     assert digest_of(body) == digest
     head_code, head_headers, head_body = client.ask("HEAD", path, headers=PODMAN)
     assert (head_code, head_body) == (200, b"")
-    for each in (headers, head_headers):
-        assert values(each, "Content-Type") == [INDEX]
-        assert values(each, "Docker-Content-Digest") == [digest]
-        assert values(each, "ETag") == [f'"{digest}"']
-        assert values(each, "X-Facaded-Backend") == ["main"]
-        assert values(each, "Warning") == []
+    for answer_headers in (headers, head_headers):
+        assert values(answer_headers, "Content-Type") == [INDEX]
+        assert values(answer_headers, "Docker-Content-Digest") == [digest]
+        assert values(answer_headers, "ETag") == [f'"{digest}"']
+        assert values(answer_headers, "X-Facaded-Backend") == ["main"]
+        assert values(answer_headers, "Warning") == []
     assert values(head_headers, "Content-Length") == [str(len(body))]
 
 
-def test_a_manifest_that_a_client_has_is_not_sent_again() -> None:
+def test_a_manifest_that_a_client_has_already_is_answered_304() -> None:
     client, digest = served()
     for condition in (f'"{digest}"', f'W/"x", W/"{digest}"'):
         code, headers, body = client.ask("GET", LATEST, headers={**PODMAN, "If-None-Match": condition})
@@ -267,7 +269,7 @@ def test_accept_lines_are_joined_and_forwarded() -> None:
     connection.lose()
 
 
-def test_a_served_blob_is_a_307_to_where_the_backend_says_and_its_head_is_ours() -> None:
+def test_a_served_blob_is_a_redirect_to_the_cdn_and_a_head_is_answered_here() -> None:
     client, _ = served()
     code, headers, _ = client.ask("GET", f"/v2/org/app/blobs/{BLOB}", headers=PODMAN)
     assert (code, values(headers, "Location")) == (307, ["https://cdn.main.test/a?sig=1"])
@@ -277,7 +279,7 @@ def test_a_served_blob_is_a_307_to_where_the_backend_says_and_its_head_is_ours()
     assert values(headers, "Docker-Content-Digest") == [BLOB]
 
 
-def test_a_page_of_tags_links_to_the_next_one_here() -> None:
+def test_a_page_of_tags_links_to_the_next_page_of_the_facade() -> None:
     client, _ = served()
     code, headers, body = client.ask("GET", "/v2/org/app/tags/list?n=1", headers=PODMAN)
     assert (code, json.loads(body)["name"]) == (200, "org/app")
@@ -286,7 +288,7 @@ def test_a_page_of_tags_links_to_the_next_one_here() -> None:
     assert (code, values(headers, "OCI-Filters-Applied")) == (200, ["artifactType"])
 
 
-def test_a_backend_that_stands_in_says_so() -> None:
+def test_an_answer_of_another_backend_than_the_first_has_a_warning() -> None:
     client, _ = served("500")
     code, headers, _ = client.ask("GET", LATEST, headers=PODMAN)
     assert (code, values(headers, "X-Facaded-Backend")) == (200, ["second"])
@@ -299,26 +301,26 @@ def test_a_backend_that_stands_in_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "code"),
+    ("path", "code", "message"),
     [
-        ("/v2/org/no/manifests/latest", "MANIFEST_UNKNOWN"),
-        (f"/v2/org/no/blobs/{DIGEST}", "BLOB_UNKNOWN"),
-        ("/v2/org/no/nothing/tags/list", "NAME_UNKNOWN"),
+        ("/v2/org/no/manifests/latest", "MANIFEST_UNKNOWN", "org/no has no manifest latest, or it is not public"),
+        (f"/v2/org/no/blobs/{DIGEST}", "BLOB_UNKNOWN", f"org/no has no blob {DIGEST}, or it is not public"),
+        ("/v2/org/no/nothing/tags/list", "NAME_UNKNOWN", "there is no repository org/no/nothing, or it is not public"),
     ],
 )
-def test_what_is_nowhere_is_404_with_the_spec_s_code(path: str, code: str) -> None:
+def test_what_no_backend_has_is_answered_404_with_the_spec_s_code(path: str, code: str, message: str) -> None:
     client = Client(evolve(RULES, repositories=(parse("org/**"),)))
     client.network.fakes["main"].fault = client.network.fakes["second"].fault = "token 403"
-    got, _, body = client.ask("GET", path, headers=PODMAN)
-    assert (got, json.loads(body)["errors"][0]["code"]) == (404, code)
+    status, _, body = client.ask("GET", path, headers=PODMAN)
+    assert (status, json.loads(body)["errors"]) == (404, [{"code": code, "message": message}])
 
 
-def test_what_may_be_where_a_backend_fails_is_503_that_names_both() -> None:
+def test_what_a_failing_backend_may_have_is_answered_503_with_both_names() -> None:
     client, _ = served("500")
     code, headers, body = client.ask("GET", "/v2/org/nothing/manifests/latest", headers=PODMAN)
     assert (code, values(headers, "Retry-After")) == (503, ["5"])
     message = json.loads(body)["errors"][0]["message"]
-    assert message == "main fails (answered 500); second does not have it: try again in 5 s"
+    assert message == "main failed (answered 500); second does not have it: try again in 5 s"
 
 
 HEADER = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=80)
@@ -347,7 +349,7 @@ HEADER = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size
     ),
     st.sampled_from(["GET", "HEAD"]),
 )
-def test_whatever_a_backend_answers_the_facade_s_answer_is_well_formed(
+def test_the_facade_s_answer_is_well_formed_whatever_a_backend_answers(
     status: int, headers: dict[str, str], body: bytes, path: str, method: str
 ) -> None:
     class Odd(Fake):
@@ -356,17 +358,17 @@ def test_whatever_a_backend_answers_the_facade_s_answer_is_well_formed(
 
     client = Client()
     client.network.fakes |= {"main": Odd("main"), "second": Odd("second")}
-    code, said, content = client.ask(method, path, headers=PODMAN)
+    code, answer_headers, content = client.ask(method, path, headers=PODMAN)
     assert code in (200, 307, 404, 503)
     assert len(content) < 1000
-    for name, lines in said.getAllRawHeaders():
+    for name, lines in answer_headers.getAllRawHeaders():
         assert all(0x20 <= byte < 0x7F for line in lines for byte in line), name
-    for location in values(said, "Location"):
+    for location in values(answer_headers, "Location"):
         assert location.startswith("https://")
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "hastened"),
+    ("method", "path", "probed"),
     [
         ("GET", "/v2/org/app/manifests/latest", True),
         ("HEAD", "/v2/org/app/manifests/latest", False),
@@ -374,25 +376,25 @@ def test_whatever_a_backend_answers_the_facade_s_answer_is_well_formed(
         ("GET", "/v2/", False),
     ],
 )
-def test_a_client_that_comes_back_for_what_it_was_redirected_to_is_a_reason_to_probe_and_no_more(
-    method: str, path: str, hastened: bool
+def test_a_repeated_request_for_a_redirected_manifest_starts_a_probe_and_changes_no_state(
+    method: str, path: str, probed: bool
 ) -> None:
     client = Client()
     client.send("GET", "/v2/")
     client.send("GET", "/v2/org/app/manifests/latest")
     client.watching.clock.advance(5)
-    asked = len(client.watching.backends.asked)
+    probes_before = len(client.watching.backends.asked)
     client.send(method, path)
     client.watching.clock.advance(0)
-    assert client.watching.backends.asked[asked:] == (["main"] if hastened else [])
-    assert client.watching.backends.climbs["main"][-1].deep == hastened
+    assert client.watching.backends.asked[probes_before:] == (["main"] if probed else [])
+    assert client.watching.backends.climbs["main"][-1].deep == probed
     assert client.watching.watch.watch_state.healths["main"].state is State.UP
 
 
-def test_manifests_by_tag_that_were_served_or_redirected_are_remembered() -> None:
+def test_tags_that_were_served_or_redirected_are_recently_pulled_images() -> None:
     client = Client()
     client.network.fakes["main"].put("org/app", "served")
-    asked = [
+    requests = [
         ("/v2/org/app/manifests/served", PODMAN),
         ("/v2/org/app/manifests/not-there", PODMAN),
         ("/v2/org/app/manifests/redirected", {}),
@@ -401,16 +403,16 @@ def test_manifests_by_tag_that_were_served_or_redirected_are_remembered() -> Non
         ("/v2/org/app/tags/list", {}),
         ("/v2/", {}),
     ]
-    for path, headers in asked:
+    for path, headers in requests:
         client.send("HEAD", path, headers={"Accept": INDEX, **headers})
     assert client.pulls.recent.images() == ("org/app:redirected", "org/app:served")
 
 
-def test_what_clients_read_with_credentials_of_their_own_is_not_remembered() -> None:
+def test_private_images_are_not_recently_pulled_images() -> None:
     client = Client(Rules(backends={"main": BackendRules("https://main.test", private=True)}))
     client.network.fakes["main"].put("org/app", "secret")
-    client.network.fakes["main"].valid.add("Basic theirs")
-    headers = {"Accept": INDEX, "Authorization": "Basic theirs"}
+    client.network.fakes["main"].valid.add("Basic secret")
+    headers = {"Accept": INDEX, "Authorization": "Basic secret"}
     assert client.send("GET", "/v2/org/app/manifests/secret", headers) == 200
     assert client.pulls.recent.images() == ()
 
@@ -457,7 +459,7 @@ def test_what_clients_read_with_credentials_of_their_own_is_not_remembered() -> 
         ("GET", "/", "Mozilla/5", Decision(Kind.PAGE), 200, None),
     ],
 )
-def test_every_answered_request_is_one_value(
+def test_subscribers_see_every_answered_request(
     method: str, path: str, user_agent: str, decision: Decision, status: int, length: int | None
 ) -> None:
     client, _ = served()
@@ -472,10 +474,10 @@ def test_every_answered_request_is_one_value(
         assert answered.bytes == length
 
 
-def test_an_error_of_one_who_is_told_of_answers_is_logged_and_ends_nothing(
+def test_an_error_in_a_subscriber_is_logged_and_has_no_other_effect(
     no_errors_are_logged: list[LogEvent],
 ) -> None:
-    def broken(_: Answered) -> None:
+    def broken(_: AnsweredRequest) -> None:
         raise ValueError("broken")
 
     client = Client()

@@ -1,4 +1,4 @@
-"""A relayed body: as it comes, no faster than the client takes it, and ended when either side is."""
+"""Relayed bodies: passed on as they arrive, at the client's speed, and ended when either side ends."""
 
 import pytest
 from twisted.internet.error import ConnectionLost
@@ -18,7 +18,7 @@ from tests.web.raw import Connection
 
 
 class Response:
-    """A backend's answer whose body is delivered by hand."""
+    """A backend's response whose body the tests deliver."""
 
     def __init__(self) -> None:
         self.transport = StringTransport()
@@ -36,8 +36,8 @@ class Relaying(Resource):
         self.response = Response()
 
     def render(self, request: Request) -> int:
-        opened = StreamedResponse(206, Headers(), self.response)  # type: ignore[arg-type]  # no more than deliverBody is asked
-        relay(request, 206, {"Content-Length": "6", "Content-Range": "bytes 0-5/9"}, opened)
+        streamed = StreamedResponse(206, Headers(), self.response)  # type: ignore[arg-type]  # only deliverBody is used
+        relay(request, 206, {"Content-Length": "6", "Content-Range": "bytes 0-5/9"}, streamed)
         return NOT_DONE_YET
 
 
@@ -58,12 +58,12 @@ def connection(resource: Relaying, clock: Clock) -> Connection:
     return connection
 
 
-def end(connection: Connection, clock: Clock) -> None:
+def close_and_check_timers(connection: Connection, clock: Clock) -> None:
     connection.lose()
     assert clock.getDelayedCalls() == []
 
 
-def test_a_body_is_handed_on_as_it_comes(connection: Connection, resource: Relaying, clock: Clock) -> None:
+def test_a_body_is_passed_on_as_it_arrives(connection: Connection, resource: Relaying, clock: Clock) -> None:
     resource.response.protocol.dataReceived(b"abc")
     answer = connection.received()
     assert answer.startswith(b"HTTP/1.1 206 ")
@@ -73,37 +73,37 @@ def test_a_body_is_handed_on_as_it_comes(connection: Connection, resource: Relay
     assert connection.received() == b"def"
     resource.response.protocol.connectionLost(Failure(ResponseDone()))
     assert not connection.closed
-    end(connection, clock)
+    close_and_check_timers(connection, clock)
 
 
-def test_a_client_that_is_slow_slows_the_backend(connection: Connection, resource: Relaying, clock: Clock) -> None:
+def test_a_slow_client_pauses_the_backend(connection: Connection, resource: Relaying, clock: Clock) -> None:
     connection.channel.pauseProducing()
     assert resource.response.transport.producerState == "paused"
     connection.channel.resumeProducing()
     assert resource.response.transport.producerState == "producing"
-    end(connection, clock)
+    close_and_check_timers(connection, clock)
 
 
-def test_a_client_that_goes_away_ends_the_backend_s_connection(
+def test_a_client_that_disconnects_stops_the_backend_s_body(
     connection: Connection, resource: Relaying, clock: Clock
 ) -> None:
     resource.response.protocol.dataReceived(b"abc")
-    end(connection, clock)
+    close_and_check_timers(connection, clock)
     assert resource.response.transport.producerState == "stopped"
     resource.response.protocol.dataReceived(b"def")
     resource.response.protocol.connectionLost(Failure(ConnectionLost()))
 
 
-def test_a_body_that_breaks_off_breaks_the_client_s_connection(
+def test_a_body_that_breaks_off_aborts_the_client_s_connection(
     connection: Connection, resource: Relaying, clock: Clock
 ) -> None:
     resource.response.protocol.dataReceived(b"abc")
     resource.response.protocol.connectionLost(Failure(ConnectionLost()))
     assert connection.transport.disconnected
-    end(connection, clock)
+    close_and_check_timers(connection, clock)
 
 
-def test_a_body_that_stalls_is_given_up(connection: Connection, resource: Relaying, clock: Clock) -> None:
+def test_a_body_that_stalls_is_aborted(connection: Connection, resource: Relaying, clock: Clock) -> None:
     clock.advance(STALL_TIME - 1)
     resource.response.protocol.dataReceived(b"abc")
     clock.advance(STALL_TIME - 1)
@@ -111,4 +111,4 @@ def test_a_body_that_stalls_is_given_up(connection: Connection, resource: Relayi
     clock.advance(1)
     assert connection.transport.disconnected
     assert resource.response.transport.producerState == "stopped"
-    end(connection, clock)
+    close_and_check_timers(connection, clock)

@@ -1,4 +1,4 @@
-"""What is malformed, too large or too slow ends in the channel."""
+"""The channel refuses what is malformed, too large or too slow."""
 
 from collections.abc import Iterator
 
@@ -9,23 +9,22 @@ from twisted.internet.task import Clock
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from facaded.web import server as site_module
 from facaded.web.server import BAD_REQUEST, BODY_SIZE, BODY_TIME, HEAD_TIME, IDLE_TIME, BoundedSite, Channel, respond
 from tests.web.raw import Connection
 
 
 class Echo(Resource):
-    """Answers with method and target; keeps requests for `/later` open."""
+    """Answers with the method and the target, but leaves requests for `/later` unanswered."""
 
     isLeaf = True
 
     def __init__(self) -> None:
         Resource.__init__(self)
-        self.kept: list[Request] = []
+        self.unanswered: list[Request] = []
 
     def render(self, request: Request) -> int:
         if request.uri == b"/later":
-            self.kept.append(request)
+            self.unanswered.append(request)
         else:
             respond(request, 200, {}, request.method + b" " + request.uri)
         return NOT_DONE_YET
@@ -55,7 +54,7 @@ def connection(site: BoundedSite, clock: Clock) -> Iterator[Connection]:
     assert site.channels == set()
 
 
-def test_a_request_is_answered_and_the_connection_kept(connection: Connection) -> None:
+def test_a_request_is_answered_and_the_connection_stays_open(connection: Connection) -> None:
     for _ in range(3):
         answer = connection.send(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
         assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
@@ -69,7 +68,7 @@ def test_pipelined_requests_are_answered_in_order(connection: Connection) -> Non
     assert answer.count(b"HTTP/1.1 200") == 2
 
 
-def test_a_head_has_the_length_and_no_body(connection: Connection) -> None:
+def test_an_answer_to_head_has_the_length_but_no_body(connection: Connection) -> None:
     answer = connection.send(b"HEAD /a HTTP/1.1\r\nHost: x\r\n\r\n")
     assert b"Content-Length: 7\r\n" in answer
     assert answer.endswith(b"\r\n\r\n")
@@ -108,7 +107,7 @@ def test_a_head_has_the_length_and_no_body(connection: Connection) -> None:
         b"\x16",
     ],
 )
-def test_what_is_not_http_gets_a_bare_400_and_the_connection_is_closed(connection: Connection, request_: bytes) -> None:
+def test_what_is_not_http_gets_a_bare_400_and_is_disconnected(connection: Connection, request_: bytes) -> None:
     answer = connection.send(request_)
     assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
     assert answer.endswith(b"\r\n\r\n")
@@ -117,13 +116,13 @@ def test_what_is_not_http_gets_a_bare_400_and_the_connection_is_closed(connectio
     assert connection.send(b"GET /v2/ HTTP/1.1\r\nHost: a\r\n\r\n") == b""
 
 
-def test_a_byte_of_a_tls_hello_is_one_only_at_the_beginning(connection: Connection) -> None:
+def test_the_first_byte_of_a_tls_hello_counts_only_at_the_beginning(connection: Connection) -> None:
     assert connection.send(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 200")
     assert connection.send(b"\x16") == b""
     assert not connection.closed
 
 
-def test_a_small_body_is_thrown_away_and_the_connection_kept(connection: Connection) -> None:
+def test_a_small_body_is_discarded_and_the_connection_stays_open(connection: Connection) -> None:
     assert connection.send(b"PUT /a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n") == b""
     assert b"PUT /a" in connection.send(b"hello")
     assert b"GET /b" in connection.send(b"GET /b HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -133,7 +132,7 @@ def test_a_small_body_is_thrown_away_and_the_connection_kept(connection: Connect
     "announced",
     [b"Content-Length: 1000000000", b"Transfer-Encoding: chunked", b"Content-Length: 9\r\nExpect: 100-continue"],
 )
-def test_a_large_body_is_answered_at_once_not_asked_for_and_ends_the_connection(
+def test_a_request_with_a_large_body_is_answered_at_once_and_is_the_last(
     connection: Connection, announced: bytes
 ) -> None:
     answer = connection.send(b"PUT /a HTTP/1.1\r\nHost: x\r\n" + announced + b"\r\n\r\n")
@@ -147,7 +146,7 @@ def test_a_large_body_is_answered_at_once_not_asked_for_and_ends_the_connection(
     assert connection.closed
 
 
-def test_a_body_that_is_sent_slowly_is_answered_and_cut_off(connection: Connection, clock: Clock) -> None:
+def test_a_request_whose_body_is_slow_is_answered_and_disconnected(connection: Connection, clock: Clock) -> None:
     connection.send(b"PUT /a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")
     for _ in range(3):
         clock.advance(BODY_TIME / 4)
@@ -157,14 +156,14 @@ def test_a_body_that_is_sent_slowly_is_answered_and_cut_off(connection: Connecti
     assert connection.closed
 
 
-def test_an_early_answer_is_cut_off_in_time_as_well(connection: Connection, clock: Clock) -> None:
+def test_a_connection_is_closed_in_time_after_an_early_answer(connection: Connection, clock: Clock) -> None:
     connection.send(b"PUT /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
     assert not connection.closed
     clock.advance(BODY_TIME)
     assert connection.closed
 
 
-def test_a_head_that_comes_byte_by_byte_is_cut_off(connection: Connection, clock: Clock) -> None:
+def test_a_head_that_arrives_byte_by_byte_times_out(connection: Connection, clock: Clock) -> None:
     for byte in b"GET / HTT":
         connection.send(bytes([byte]))
         clock.advance(HEAD_TIME / 10)
@@ -173,7 +172,7 @@ def test_a_head_that_comes_byte_by_byte_is_cut_off(connection: Connection, clock
     assert connection.closed
 
 
-def test_a_head_that_begins_behind_another_request_has_no_more_time(connection: Connection, clock: Clock) -> None:
+def test_a_head_behind_another_request_has_the_same_timeout(connection: Connection, clock: Clock) -> None:
     connection.send(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\nGET /b HTTP/1.1\r\n")
     for byte in b"Host: ab":
         connection.send(bytes([byte]))
@@ -183,7 +182,7 @@ def test_a_head_that_begins_behind_another_request_has_no_more_time(connection: 
     assert connection.closed
 
 
-def test_a_client_that_does_not_read_is_not_read_either(connection: Connection) -> None:
+def test_no_more_is_read_from_a_client_that_does_not_read(connection: Connection) -> None:
     connection.send(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
     connection.channel.pauseProducing()
     assert connection.transport.producerState == "paused"
@@ -193,7 +192,7 @@ def test_a_client_that_does_not_read_is_not_read_either(connection: Connection) 
     assert connection.received().count(b"GET /b") == 3
 
 
-def test_a_client_that_does_not_read_its_last_answer_is_let_go(site: BoundedSite, clock: Clock) -> None:
+def test_a_client_that_does_not_read_its_last_answer_is_disconnected(site: BoundedSite, clock: Clock) -> None:
     connection = Connection(site)
     connection.send(b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     assert connection.closed
@@ -203,19 +202,17 @@ def test_a_client_that_does_not_read_its_last_answer_is_let_go(site: BoundedSite
     assert clock.getDelayedCalls() == []
 
 
-def test_a_request_that_begins_before_a_stop_is_answered_and_told_that_it_is_the_last(
-    site: BoundedSite, resource: Echo
-) -> None:
+def test_a_connection_with_pipelined_requests_is_closed_after_a_stop(site: BoundedSite, resource: Echo) -> None:
     connection = Connection(site)
     connection.send(b"GET /later HTTP/1.1\r\nHost: x\r\n\r\nGET /b HTTP/1.1\r\nHost: x\r\n\r\n")
     site.drain(5)
-    respond(resource.kept[0], 200, {}, b"done")
+    respond(resource.unanswered[0], 200, {}, b"done")
     assert connection.closed
     connection.lose()
 
 
 @pytest.mark.parametrize("method", [b"OPTIONS", b"DELETE", b"GET"])
-def test_a_star_is_the_resource_s_to_judge(connection: Connection, method: bytes) -> None:
+def test_the_target_star_is_passed_to_the_resource(connection: Connection, method: bytes) -> None:
     assert connection.send(method + b" * HTTP/1.1\r\nHost: x\r\n\r\n").endswith(method + b" *")
 
 
@@ -227,17 +224,17 @@ def test_an_idle_connection_is_closed(connection: Connection, clock: Clock) -> N
     assert connection.closed
 
 
-def test_connections_are_counted(site: BoundedSite, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(site_module, "CONNECTIONS", 2)
+def test_connections_beyond_the_limit_are_refused(site: BoundedSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("facaded.web.server.CONNECTIONS", 2)
     connections = [Connection(site), Connection(site)]
     assert site.buildProtocol(None) is None
     connections[0].lose()
     connections[0] = Connection(site)
-    for each in connections:
-        each.lose()
+    for connection in connections:
+        connection.lose()
 
 
-def test_a_stop_closes_idle_connections_and_waits_for_the_busy_ones(
+def test_a_stop_closes_idle_connections_and_waits_for_busy_ones(
     site: BoundedSite, resource: Echo, clock: Clock
 ) -> None:
     idle, halfway, busy = Connection(site), Connection(site), Connection(site)
@@ -249,7 +246,7 @@ def test_a_stop_closes_idle_connections_and_waits_for_the_busy_ones(
     assert not busy.closed
     idle.lose()
     halfway.lose()
-    respond(resource.kept[0], 200, {}, b"done")
+    respond(resource.unanswered[0], 200, {}, b"done")
     assert busy.received().endswith(b"done")
     assert busy.closed
     assert not drained.called
@@ -258,10 +255,10 @@ def test_a_stop_closes_idle_connections_and_waits_for_the_busy_ones(
     assert clock.getDelayedCalls() == []
 
 
-def test_a_stop_does_not_wait_for_ever(site: BoundedSite, resource: Echo, clock: Clock) -> None:
+def test_a_stop_aborts_busy_connections_in_the_end(site: BoundedSite, resource: Echo, clock: Clock) -> None:
     busy = Connection(site)
     busy.send(b"GET /later HTTP/1.1\r\nHost: x\r\n\r\n")
-    resource.kept[0].notifyFinish().addErrback(lambda _: None)
+    resource.unanswered[0].notifyFinish().addErrback(lambda _: None)
     drained = site.drain(5)
     clock.advance(5)
     assert busy.transport.disconnected
@@ -277,7 +274,7 @@ def test_a_stop_does_not_wait_for_ever(site: BoundedSite, resource: Echo, clock:
         max_size=12,
     )
 )
-def test_no_bytes_make_it_raise_or_leave_anything_behind(pieces: list[bytes]) -> None:
+def test_no_bytes_cause_an_exception_or_leave_a_timer_behind(pieces: list[bytes]) -> None:
     clock = Clock()
     site = BoundedSite(Echo(), clock)
     connection = Connection(site)

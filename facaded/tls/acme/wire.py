@@ -9,7 +9,7 @@ from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from facaded.net.client import BoundedClient, Response, reason
+from facaded.net.client import BoundedClient, Response, describe_error
 from facaded.net.connections import fresh_client
 from facaded.net.reactor import INetworkReactor
 from facaded.net.text import printable, whole_number
@@ -51,7 +51,7 @@ class UnreachableError(AcmeError):
     """A CA could not be reached."""
 
     def __init__(self, url: str, error: Exception) -> None:
-        message = reason(error)
+        message = describe_error(error)
         remedy = "check that this machine can reach it"
         if "verify" in message:
             remedy = "for a private CA, set ca_file in [[tls.acme.ca]]"
@@ -125,7 +125,7 @@ class Wire:
             response = await request.addTimeout(REQUEST_TIMEOUT, self._clock)
         except CancelledError:
             raise
-        except Exception as error:  # a connection may fail with any type; `reason` describes them
+        except Exception as error:  # a connection may fail with any type; `describe_error` describes them
             raise UnreachableError(_without_query(url), error) from error
         nonce = response.value("Replay-Nonce")
         self._nonce = nonce if documents.is_nonce(nonce) else None

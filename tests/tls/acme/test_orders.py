@@ -57,7 +57,7 @@ def test_renewals_continue_for_a_year(create: CreateHarness) -> None:
         ("closed", f"{NAME}: the CA could not reach port 443: open it, or use http-01", 5 * MINUTE),
         ("invalid", "set the order to invalid", 5 * MINUTE),
         ("download fails", "HTTP status 500", 5 * MINUTE),
-        ("hangs", "time-out", MINUTE),
+        ("hangs", "timeout", MINUTE),
     ],
 )
 def test_a_failed_renewal_keeps_the_old_certificate_is_logged_and_retried_on_schedule(

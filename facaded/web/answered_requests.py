@@ -1,4 +1,4 @@
-"""An answered request as one value, for all who want to know of it: the access log, hints, and what is counted."""
+"""Answered requests as values, for the access log and for the tracking of pulls."""
 
 from collections.abc import Callable
 from enum import Enum
@@ -10,7 +10,7 @@ from facaded.oci.clients import Client
 
 
 class Kind(Enum):
-    """What a request is for."""
+    """What a request asks for."""
 
     PAGE = "page"
     PING = "ping"
@@ -34,9 +34,9 @@ class Outcome(Enum):
 
 @frozen
 class Decision:
-    """What was decided about a request: what it is for, of which repository, and which backend its answer is from.
+    """What was decided about a request, and which backend the answer comes from, or None.
 
-    `reference` is a tag or a digest. All are empty, and `backend` is None, where they do not apply.
+    `reference` is a tag or a digest. `repository` and `reference` are empty if the request has none.
     """
 
     kind: Kind = Kind.OTHER
@@ -50,11 +50,12 @@ UNDECIDED = Decision()
 
 
 @frozen
-class Answered:
-    """An answered request.
+class AnsweredRequest:
+    """A request whose answer has been written.
 
-    `address` is the client's, "-" where it has none; `path` is the request-target without its query, in printable
-    ASCII; `bytes` are those of the answer's body, `seconds` run from the request's last byte to the answer's.
+    `address` is the client's, or "-" on a Unix socket; `path` is the request-target without its query, in printable
+    ASCII; `bytes` is the size of the answer's body; `seconds` is the time from the last byte of the request to the last
+    byte of the answer.
     """
 
     address: str
@@ -67,5 +68,5 @@ class Answered:
     seconds: float
 
 
-Subscriber: TypeAlias = Callable[[Answered], None]
-"""Called with every answered request; an exception is logged, and ends nothing."""
+Subscriber: TypeAlias = Callable[[AnsweredRequest], None]
+"""Is called with every answered request. An exception is logged and has no other effect."""
