@@ -46,7 +46,7 @@ class Client:
         if settled:
             self.watching.backends.answer("main", GOOD)
             self.watching.backends.answer("second", GOOD)
-        self.resource = Facade(self.watching.watch, rules, self.network.serving())
+        self.resource = Facade(self.watching.watch, rules, self.network.fetcher())
         self.answered: list[Answered] = []
         self.pulls = Pulls(self.watching.clock.seconds, self.watching.watch.probe_soon)
         self.site = BoundedSite(self.resource, Clock(), [self.answered.append, self.pulls.follow])
@@ -352,7 +352,7 @@ def test_whatever_a_backend_answers_the_facade_s_answer_is_well_formed(
 ) -> None:
     class Odd(Fake):
         def answer(self, request: Request, host: str) -> Any:
-            return self._say(request, status, headers, body)
+            return self._respond(request, status, headers, body)
 
     client = Client()
     client.network.fakes |= {"main": Odd("main"), "second": Odd("second")}
