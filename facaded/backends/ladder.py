@@ -69,7 +69,7 @@ class _DriftError(Exception):
 
 @define
 class CanaryBlob:
-    """The canary's smallest blob, remembered between deep probes, and the manifest digest that it belongs to."""
+    """The digests of the canary's smallest blob and of its manifest, remembered between deep probes."""
 
     manifest: str = ""
     digest: str = ""
