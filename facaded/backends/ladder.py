@@ -69,7 +69,7 @@ class _DriftError(Exception):
 
 @define
 class CanaryBlob:
-    """The canary's smallest blob, remembered between deep probes, and the manifest digest that it belongs to."""
+    """The digests of the canary's smallest blob and of its manifest, remembered between deep probes."""
 
     manifest: str = ""
     digest: str = ""
@@ -190,9 +190,9 @@ class _Ladder:
         headers = {"Accept": "application/json"}
         response = await self._request("GET", url, headers, accept=lambda status: status < 500)
         if response.status != 200 and self.canary is None:
-            return f"token server answered {response.status}"
+            return describe_status(response)
         if response.status != 200:
-            raise self._canary_refused(response.status, "token server answered")
+            raise self._canary_refused(response.status, "token server ")
         token = read_token(response)
         if token is None:
             raise StepFailedError(Verdict.BAD, "no token in the response")
@@ -205,7 +205,7 @@ class _Ladder:
         headers = self._authorized({"Accept": EVERY_TYPE.value})
         response = await self._request("HEAD", url, headers, accept=lambda status: status < 500)
         if response.status != 200:
-            raise self._canary_refused(response.status, "answered")
+            raise self._canary_refused(response.status)
         self.canary_exists = True
         digest = response.value("Docker-Content-Digest")
         self.digest = digest if is_digest(digest) else ""
@@ -278,11 +278,11 @@ class _Ladder:
     def _url(self, read: ManifestRead | Blob) -> str:
         return f"{self.registry.url}{read.path}"
 
-    def _canary_refused(self, status: int, subject: str) -> StepFailedError | _DriftError:
+    def _canary_refused(self, status: int, subject: str = "") -> StepFailedError | _DriftError:
         """Return the error for a canary that the backend does not serve: drift, or a failed step."""
         if health.absent(status, self.depth.canary_seen) is Verdict.GOOD:
-            return _DriftError(f"{subject} {status} for the canary")
-        return StepFailedError(Verdict.BAD, f"{subject} {status} for the canary, which it served before")
+            return _DriftError(f"{subject}answered {status} for the canary")  # also shown without the step's name
+        return StepFailedError(Verdict.BAD, f"answered {status} for the canary, which it served before")
 
 
 def _step_failed(head: ResponseHead, prefix: str = "") -> StepFailedError:

@@ -1,4 +1,4 @@
-"""Two registries in memory with the same image, and what a fetcher in front of them is asked."""
+"""Two registries in memory with the same image, and requests to them through a fetcher."""
 
 from twisted.internet.defer import Deferred
 
@@ -14,19 +14,24 @@ NARROW = Accept.read((MANIFEST,))
 LATEST = ManifestRead("org/app", "latest")
 
 
-def network(fault: str = "", *others: str) -> Network:
-    """`hub` with a fault, and `ghcr`; both have org/app:latest, with the same content."""
-    made = Network(Fake("hub", fault=fault), Fake("ghcr"), *(Fake(name) for name in others))
-    for fake in made.fakes.values():
+def two_registries(fault: str = "", *others: str) -> Network:
+    """Return a network with `hub`, which has a fault, and `ghcr`; both have the same org/app:latest."""
+    network = Network(Fake("hub", fault=fault), Fake("ghcr"), *(Fake(name) for name in others))
+    for fake in network.fakes.values():
         fake.put("org/app", "latest")
-    return made
+    return network
 
 
 def ask(
-    made: Network, serving: Fetcher, read: Read = LATEST, accept: Accept = WIDE, body: bool = True, seconds: float = 0
+    network: Network,
+    fetcher: Fetcher,
+    read: Read = LATEST,
+    accept: Accept = WIDE,
+    body: bool = True,
+    seconds: float = 0,
 ) -> Served | NotServed:
-    return made.finish(
-        Deferred.fromCoroutine(serving.serve(read, tuple(made.fakes), ReadOptions(accept, body))), seconds
+    return network.run(
+        Deferred.fromCoroutine(fetcher.serve(read, tuple(network.fakes), ReadOptions(accept, body))), seconds
     )
 
 
@@ -42,8 +47,8 @@ def backend(served: Served | NotServed) -> str:
 
 
 def forward(
-    made: Network, serving: Fetcher, request: Ping | Read, authorization: str | None
+    network: Network, fetcher: Fetcher, request: Ping | Read, authorization: str | None
 ) -> Served | NotServed | Unauthorized | PingAccepted:
-    return made.finish(
-        Deferred.fromCoroutine(serving.forward(request, "hub", authorization, ReadOptions(WIDE))), BUDGET
+    return network.run(
+        Deferred.fromCoroutine(fetcher.forward(request, "hub", authorization, ReadOptions(WIDE))), BUDGET
     )

@@ -1,4 +1,4 @@
-"""Registries in memory, by host name, that demand tokens and can be told to fail as registries did."""
+"""Registries in memory that require tokens, and can fail in ways that real registries did."""
 
 import json
 from collections.abc import Mapping
@@ -28,10 +28,12 @@ BLOB = digest_of(b"a blob")
 
 @define
 class Fake:
-    """One registry at https://NAME.test, its token server at https://auth.NAME.test, its CDN at https://cdn.NAME.test.
+    """A registry at https://NAME.test, with its token server at https://auth.NAME.test and CDN at https://cdn.NAME.test.
 
     `fault` is how it fails; `manifests` maps repository and reference to media type and body; `headers` are sent with
-    every manifest, and a Location in them with every blob. `pages` are lists by path and query, each with its Link.
+    every manifest, and their Location with every blob. `pages` maps path and query of a list to its JSON and its Link.
+    `requests` are method and path of each request, `authorizations` its host and Authorization; `valid` are the valid
+    tokens, and `tokens` counts those that were issued.
     """
 
     name: str
@@ -41,37 +43,38 @@ class Fake:
     headers: dict[str, str] = field(factory=dict)
     pages: dict[str, tuple[Any, str]] = field(factory=dict)
     tokens: int = 0
-    asked: list[tuple[str, str]] = field(factory=list)
+    requests: list[tuple[str, str]] = field(factory=list)
     authorizations: list[tuple[str, str]] = field(factory=list)
     valid: set[str] = field(factory=set)
 
     def put(self, repository: str, tag: str, kind: str = INDEX, body: bytes = b"") -> str:
-        """Publish a manifest; gives its digest."""
+        """Publish a manifest and return its digest."""
         body = body or json.dumps({"mediaType": kind, "of": [repository, tag]}).encode()
         digest = digest_of(body)
         self.manifests[repository, tag] = self.manifests[repository, digest] = kind, body
         return digest
 
     def put_index(self, repository: str, tag: str, *platforms: str, seed: str = "") -> str:
-        """Publish an index, and a manifest for each of its platforms; gives its digest."""
+        """Publish an index with a manifest for each platform, and return the digest of the index."""
         entries = []
         for platform in platforms:
             body = json.dumps({"mediaType": MANIFEST, "of": [repository, tag, platform, seed]}).encode()
             self.put(repository, digest_of(body), MANIFEST, body)
             system, _, rest = platform.partition("/")
             architecture, _, variant = rest.partition("/")
-            described = {"os": system, "architecture": architecture, "variant": variant}
-            entries.append({"mediaType": MANIFEST, "digest": digest_of(body), "platform": described})
+            fields = {"os": system, "architecture": architecture, "variant": variant}
+            entries.append({"mediaType": MANIFEST, "digest": digest_of(body), "platform": fields})
         return self.put(repository, tag, INDEX, json.dumps({"mediaType": INDEX, "manifests": entries}).encode())
 
     def count(self, method: str, part: str) -> int:
-        return sum(1 for asked, path in self.asked if asked == method and part in path)
+        """Return the number of requests with this method and this part of a path."""
+        return sum(1 for request_method, path in self.requests if request_method == method and part in path)
 
     def answer(self, request: Request, host: str) -> Any:
         method, path = request.method.decode(), request.uri.decode()
-        given = (request.getHeader(b"Authorization") or b"").decode()
-        self.asked.append((method, path))
-        self.authorizations.append((host, given))
+        authorization = (request.getHeader(b"Authorization") or b"").decode()
+        self.requests.append((method, path))
+        self.authorizations.append((host, authorization))
         if self.fault == "hang" or self.fault == f"hang {host}":
             return NOT_DONE_YET
         if host.startswith("auth."):
@@ -82,60 +85,64 @@ class Fake:
             return b"a"
         if path == "/v2/" and self.fault == "open door":
             return b"{}"
-        if given.removeprefix("Bearer ") not in self.valid and given not in self.valid:
+        if authorization.removeprefix("Bearer ") not in self.valid and authorization not in self.valid:
             return self._challenge(request)
         if path == "/v2/":
             return b"{}"
         if self.fault == "400":
-            return self._say(request, 400, {}, b"")
+            return self._respond(request, 400, {}, b"")
         if self.fault in ("500", "429", "403"):
-            return self._say(request, int(self.fault), {}, b"")
+            return self._respond(request, int(self.fault), {}, b"")
         return self._read(request, urlsplit(path))
 
     def _read(self, request: Request, path: Any) -> Any:
         if not path.path.startswith("/v2/"):
-            return self._say(request, 404, {}, b"")
+            return self._respond(request, 404, {}, b"")
         repository, kind, reference = path.path.removeprefix("/v2/").rsplit("/", 2)
         if page := self.pages.get(path.geturl()):
             headers = {"Content-Type": INDEX, **({"Link": page[1]} if page[1] else {})}
-            return self._say(request, 200, headers, json.dumps(page[0]).encode())
+            return self._respond(request, 200, headers, json.dumps(page[0]).encode())
         match kind:
             case "manifests":
                 return self._manifest(request, repository, reference)
             case "blobs" if reference == BLOB and self.fault == "bytes":
-                return self._say(request, 200, {}, b"a blob")
+                return self._respond(request, 200, {}, b"a blob")
             case "blobs" if reference == BLOB:
                 location = self.headers.get("Location", f"https://cdn.{self.name}.test/a?sig=1")
-                return self._say(request, 307, {"Location": location}, b"")
+                return self._respond(request, 307, {"Location": location}, b"")
             case "tags":
                 link = self.headers.get("Link", f'</v2/{repository}/tags/list?n=1&last=b>; rel="next"')
-                return self._say(request, 200, {"Link": link}, json.dumps({"name": repository, "tags": ["b"]}).encode())
+                return self._respond(
+                    request, 200, {"Link": link}, json.dumps({"name": repository, "tags": ["b"]}).encode()
+                )
             case "referrers" if self.fault == "no referrers":
-                return self._say(request, 404, {}, b"")
+                return self._respond(request, 404, {}, b"")
             case "referrers" if self.fault == "login page":
-                return self._say(request, 307, {"Location": "/login"}, b"<a href=login>")
+                return self._respond(request, 307, {"Location": "/login"}, b"<a href=login>")
             case "referrers":
-                return self._say(request, 200, {"OCI-Filters-Applied": "artifactType", "Content-Type": INDEX}, b"{}")
-        return self._say(request, 404, {}, b"")
+                return self._respond(
+                    request, 200, {"OCI-Filters-Applied": "artifactType", "Content-Type": INDEX}, b"{}"
+                )
+        return self._respond(request, 404, {}, b"")
 
     def _manifest(self, request: Request, repository: str, reference: str) -> bytes:
         accept = (request.getHeader(b"Accept") or b"").decode()
         kind, body = self.manifests.get((repository, reference), ("", b""))
         if not kind or kind not in accept:
-            return self._say(request, 404, {}, b"")
+            return self._respond(request, 404, {}, b"")
         digest = digest_of(body)
         if self.fault == "wrong digest":
             body += b" "
         headers = {"Content-Type": kind, "Docker-Content-Digest": digest, "Content-Length": str(len(body))}
         if self.fault == "no digest":
             del headers["Docker-Content-Digest"]
-        return self._say(request, 200, {**headers, **self.headers}, body)
+        return self._respond(request, 200, {**headers, **self.headers}, body)
 
     def _token(self, request: Request) -> bytes:
         if self.fault == "account refused" and request.getHeader(b"Authorization"):
-            return self._say(request, 401, {}, b"")
+            return self._respond(request, 401, {}, b"")
         if self.fault in ("token 500", "token 403", "token 404"):
-            return self._say(request, int(self.fault[-3:]), {}, b"")
+            return self._respond(request, int(self.fault[-3:]), {}, b"")
         self.tokens += 1
         token = f"{self.name}-{self.tokens}"
         scope = parse_qs(urlsplit(request.uri.decode()).query).get("scope", ["none"])[0]
@@ -146,12 +153,12 @@ class Fake:
     def _challenge(self, request: Request) -> bytes:
         realm = self.realm or f"https://auth.{self.name}.test/token"
         if self.fault == "basic":
-            return self._say(request, 401, {"WWW-Authenticate": 'Basic realm="hub"'}, b"")
+            return self._respond(request, 401, {"WWW-Authenticate": 'Basic realm="hub"'}, b"")
         challenge = f'Bearer realm="{realm}",service="{self.name}",scope="repository:user/image:pull"'
-        return self._say(request, 401, {"WWW-Authenticate": challenge}, b"")
+        return self._respond(request, 401, {"WWW-Authenticate": challenge}, b"")
 
     @staticmethod
-    def _say(request: Request, status: int, headers: dict[str, str], body: bytes) -> bytes:
+    def _respond(request: Request, status: int, headers: dict[str, str], body: bytes) -> bytes:
         request.setResponseCode(status)
         for name, value in headers.items():
             request.setHeader(name, value)
@@ -159,14 +166,14 @@ class Fake:
 
 
 class Network(Resource):
-    """All registries, and an agent that reaches them."""
+    """Several registries, and an agent that connects to them. `failed` are the backends that failed a request."""
 
     isLeaf = True
 
     def __init__(self, *fakes: Fake) -> None:
         Resource.__init__(self)
         self.fakes = {fake.name: fake for fake in fakes}
-        self.strangers: list[tuple[str, str]] = []
+        self.unknown_hosts: list[tuple[str, str]] = []
         self.clock = Clock()
         self.agent = RequestTraversalAgent(self)
         self.failed: list[str] = []
@@ -177,40 +184,40 @@ class Network(Resource):
         name = host.removesuffix(".test").rpartition(".")[2]
         if name in self.fakes:
             return self.fakes[name].answer(request, host)
-        self.strangers.append((host, (request.getHeader(b"Authorization") or b"").decode()))
+        self.unknown_hosts.append((host, (request.getHeader(b"Authorization") or b"").decode()))
         return b'{"token": "stranger"}'
 
-    def serving(
+    def fetcher(
         self,
         renames: Mapping[str, tuple[Rename, ...]] | None = None,
         credentials: Credentials | None = None,
         size: int = 1 << 20,
         publish_private: bool = False,
     ) -> Fetcher:
-        """What serves from all of these registries; the credentials are those of the first one."""
+        """Return a fetcher from these registries; the credentials are for the first one."""
         cache = ManifestCache(size, 10, self.clock.seconds)
-        sources = self.sources(cache, renames, credentials, publish_private)
-        return Fetcher(sources, self.clock, self.failed.append)
+        registries = self.registries(cache, renames, credentials, publish_private)
+        return Fetcher(registries, self.clock, self.failed.append)
 
-    def sources(
+    def registries(
         self,
         cache: ManifestCache,
         renames: Mapping[str, tuple[Rename, ...]] | None = None,
         credentials: Credentials | None = None,
         publish_private: bool = False,
     ) -> dict[str, Registry]:
-        """All of these registries; the credentials are those of the first one."""
-        sources: dict[str, Registry] = {}
+        """Return clients of these registries; the credentials are for the first one."""
+        registries: dict[str, Registry] = {}
         for name in self.fakes:
             client = BoundedClient(f"https://{name}.test", self.agent, self.boundaries.get(name))
-            own = credentials if not sources else None
-            tokens = Tokens(client, self.clock.seconds, own, publish_private)
+            account = credentials if not registries else None
+            tokens = Tokens(client, self.clock.seconds, account, publish_private)
             authorized = AuthorizedClient(client, tokens, self.clock)
-            sources[name] = Registry(name, authorized, (renames or {}).get(name, ()), cache)
-        return sources
+            registries[name] = Registry(name, authorized, (renames or {}).get(name, ()), cache)
+        return registries
 
-    def finish(self, work: Deferred[T], seconds: float = 0) -> T:
-        """Let what is under way go on until it ends, letting time pass if it must."""
+    def run(self, work: Deferred[T], seconds: float = 0) -> T:
+        """Run the network until `work` ends, for at most `seconds`, and return its result."""
         results: list[T] = []
         work.addCallback(results.append)
         for _ in range(int(seconds * 10) + 1):

@@ -1,4 +1,4 @@
-"""Blobs: where they are and how large, and which locations are never passed on."""
+"""Blobs: their redirects and sizes, and which redirects are not passed on."""
 
 import json
 
@@ -6,18 +6,18 @@ import pytest
 
 from facaded.backends.fetcher import BlobRedirect, BlobSize, Served
 from facaded.oci.requests import Blob, ManifestRead
-from tests.backends.fetching import ask, network
+from tests.backends.fetching import ask, two_registries
 from tests.backends.memory import BLOB, MANIFEST
 
 
-def test_a_blob_is_where_the_backend_says() -> None:
-    made = network()
-    served = ask(made, made.serving(), Blob("org/app", BLOB))
+def test_a_blob_is_redirected_to_the_backend_s_location() -> None:
+    network = two_registries()
+    served = ask(network, network.fetcher(), Blob("org/app", BLOB))
     assert served == Served("hub", BlobRedirect("https://cdn.hub.test/a?sig=1"), {})
 
 
 @pytest.mark.parametrize(
-    ("location", "said"),
+    ("location", "reason"),
     [
         ("", "redirects a blob to an invalid URL"),
         ("ftp://cdn.test/a", "redirects a blob to an invalid URL"),
@@ -29,50 +29,50 @@ def test_a_blob_is_where_the_backend_says() -> None:
         ("/elsewhere", None),
     ],
 )
-def test_a_location_that_a_client_should_not_follow_is_never_passed_on(location: str, said: str | None) -> None:
-    made = network()
-    made.fakes["hub"].headers["Location"] = location
-    served = ask(made, made.serving(), Blob("org/app", BLOB))
+def test_an_unsafe_location_is_not_passed_on(location: str, reason: str | None) -> None:
+    network = two_registries()
+    network.fakes["hub"].headers["Location"] = location
+    served = ask(network, network.fetcher(), Blob("org/app", BLOB))
     assert isinstance(served, Served)
     assert served.content == BlobRedirect("https://cdn.ghcr.test/a?sig=1")
-    assert served.failures == ({"hub": said} if said else {})
+    assert served.failures == ({"hub": reason} if reason else {})
 
 
 def test_a_location_on_the_backend_s_own_host_is_followed_with_the_token() -> None:
-    made = network()
-    made.fakes["hub"].headers["Location"] = f"/v2/org/app/blobs/{BLOB}"
-    served = ask(made, made.serving(), Blob("org/app", BLOB))
+    network = two_registries()
+    network.fakes["hub"].headers["Location"] = f"/v2/org/app/blobs/{BLOB}"
+    served = ask(network, network.fetcher(), Blob("org/app", BLOB))
     assert isinstance(served, Served)
     assert served.failures == {"hub": "redirects a blob to its own host twice"}
-    assert made.fakes["hub"].count("GET", "/blobs/") == 2
+    assert network.fakes["hub"].count("GET", "/blobs/") == 2
 
 
-def test_bytes_of_a_blob_are_never_read() -> None:
-    made = network("bytes")
-    served = ask(made, made.serving(), Blob("org/app", BLOB))
+def test_a_backend_that_serves_blobs_itself_is_skipped() -> None:
+    network = two_registries("bytes")
+    served = ask(network, network.fetcher(), Blob("org/app", BLOB))
     assert isinstance(served, Served)
     assert served.backend == "ghcr"
     assert served.failures == {"hub": "serves blobs itself instead of redirecting"}
 
 
 def test_a_blob_s_size_comes_from_a_manifest_else_from_the_cdn() -> None:
-    made = network()
-    serving, hub = made.serving(), made.fakes["hub"]
-    assert ask(made, serving, Blob("org/app", BLOB), body=False) == Served("hub", BlobSize(6), {})
+    network = two_registries()
+    fetcher, hub = network.fetcher(), network.fakes["hub"]
+    assert ask(network, fetcher, Blob("org/app", BLOB), body=False) == Served("hub", BlobSize(6), {})
     assert [host for host, _ in hub.authorizations if host.startswith("cdn")] == ["cdn.hub.test"]
-    assert all(given == "" for host, given in hub.authorizations if host.startswith("cdn")), "no token for the CDN"
+    assert all(value == "" for host, value in hub.authorizations if host.startswith("cdn")), "no token for the CDN"
     body = json.dumps({"layers": [{"digest": BLOB, "size": 66}]}).encode()
     hub.put("org/app", "described", MANIFEST, body)
-    ask(made, serving, ManifestRead("org/app", "described"))
-    asked = len(hub.asked)
-    assert ask(made, serving, Blob("org/app", BLOB), body=False) == Served("hub", BlobSize(66), {})
-    assert len(hub.asked) == asked
+    ask(network, fetcher, ManifestRead("org/app", "described"))
+    before = len(hub.requests)
+    assert ask(network, fetcher, Blob("org/app", BLOB), body=False) == Served("hub", BlobSize(66), {})
+    assert len(hub.requests) == before
 
 
 @pytest.mark.parametrize("location", ["https://hub.test:443/x", "https://HUB.test/x"])
-def test_the_backend_s_own_host_is_known_however_it_is_written(location: str) -> None:
-    made = network()
-    made.fakes["hub"].headers["Location"] = location
-    served = ask(made, made.serving(), Blob("org/app", BLOB))
+def test_the_backend_s_own_host_is_compared_without_case_and_default_port(location: str) -> None:
+    network = two_registries()
+    network.fakes["hub"].headers["Location"] = location
+    served = ask(network, network.fetcher(), Blob("org/app", BLOB))
     assert isinstance(served, Served)
     assert served.content == BlobRedirect("https://cdn.ghcr.test/a?sig=1")

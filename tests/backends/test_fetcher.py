@@ -1,4 +1,4 @@
-"""The fetcher tries registries in turn: who is asked next, and who is not asked again."""
+"""The fetcher tries registries in turn: the order, and which registries are skipped."""
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
@@ -6,12 +6,12 @@ from twisted.internet.defer import CancelledError, Deferred
 from facaded.backends.fetcher import BUDGET, NotServed, ReadOptions, Served
 from facaded.oci.requests import Blob, ManifestRead, Tags
 from facaded.policy.repositories import parse_rename
-from tests.backends.fetching import LATEST, WIDE, ask, backend, manifest, network
+from tests.backends.fetching import LATEST, WIDE, ask, backend, manifest, two_registries
 from tests.backends.memory import BLOB, Fake, Network
 
 
 @pytest.mark.parametrize(
-    ("fault", "said", "backend_wide"),
+    ("fault", "reason", "backend_wide"),
     [
         ("500", "answered 500", False),
         ("429", "rate-limited (429)", True),
@@ -23,102 +23,102 @@ from tests.backends.memory import BLOB, Fake, Network
         ("hang hub.test", "timeout", True),
     ],
 )
-def test_a_failing_backend_is_survived_at_the_first_try_and_tried_last_for_a_while(
-    fault: str, said: str, backend_wide: bool
+def test_a_request_survives_a_failing_backend_which_is_then_tried_last(
+    fault: str, reason: str, backend_wide: bool
 ) -> None:
-    made = network(fault)
-    serving, hub = made.serving(), made.fakes["hub"]
-    begun = made.clock.seconds()
-    served = ask(made, serving, seconds=BUDGET)
+    network = two_registries(fault)
+    fetcher, hub = network.fetcher(), network.fakes["hub"]
+    start = network.clock.seconds()
+    served = ask(network, fetcher, seconds=BUDGET)
     assert backend(served) == "ghcr"
     assert isinstance(served, Served)
-    assert served.failures == {"hub": said}
-    assert made.failed == ["hub"], "its probe is hastened"
-    assert made.clock.seconds() - begun <= BUDGET / 2 + 0.1
-    made.fakes["ghcr"].put("org/app", "next")
-    made.fakes["ghcr"].put("org/other", "latest")
-    asked = len(hub.asked)
-    assert backend(ask(made, serving, ManifestRead("org/app", "next"))) == "ghcr"
-    assert len(hub.asked) == asked, "suspects last"
+    assert served.failures == {"hub": reason}
+    assert network.failed == ["hub"], "its next probe is early"
+    assert network.clock.seconds() - start <= BUDGET / 2 + 0.1
+    network.fakes["ghcr"].put("org/app", "next")
+    network.fakes["ghcr"].put("org/other", "latest")
+    before = len(hub.requests)
+    assert backend(ask(network, fetcher, ManifestRead("org/app", "next"))) == "ghcr"
+    assert len(hub.requests) == before, "suspects last"
     hub.fault = ""
     hub.put("org/other", "latest")
-    assert backend(ask(made, serving, ManifestRead("org/other", "latest"))) == ("ghcr" if backend_wide else "hub")
-    made.clock.advance(10)
-    assert backend(ask(made, serving)) == "hub"
+    assert backend(ask(network, fetcher, ManifestRead("org/other", "latest"))) == ("ghcr" if backend_wide else "hub")
+    network.clock.advance(10)
+    assert backend(ask(network, fetcher)) == "hub"
 
 
 @pytest.mark.parametrize("fault", ["token 403", "403", "refuse tokens"])
-def test_a_backend_that_does_not_have_it_is_no_failure(fault: str) -> None:
-    made = network(fault)
-    served = ask(made, made.serving())
+def test_a_backend_without_the_content_does_not_count_as_failing(fault: str) -> None:
+    network = two_registries(fault)
+    served = ask(network, network.fetcher())
     assert backend(served) == "ghcr"
-    assert made.failed == []
+    assert network.failed == []
 
 
-def test_what_only_the_second_has_is_served_and_the_first_not_asked_again_at_once() -> None:
-    made = network()
-    made.fakes["ghcr"].put("org/only", "latest")
-    serving, only = made.serving(), ManifestRead("org/only", "latest")
-    assert backend(ask(made, serving, only)) == "ghcr"
-    asked = len(made.fakes["hub"].asked)
-    made.clock.advance(4)
-    assert backend(ask(made, serving, only)) == "ghcr"
-    assert len(made.fakes["hub"].asked) == asked
-    made.clock.advance(1)
-    ask(made, serving, only)
-    assert len(made.fakes["hub"].asked) > asked
+def test_a_not_found_response_is_cached_for_a_while() -> None:
+    network = two_registries()
+    network.fakes["ghcr"].put("org/only", "latest")
+    fetcher, only = network.fetcher(), ManifestRead("org/only", "latest")
+    assert backend(ask(network, fetcher, only)) == "ghcr"
+    before = len(network.fakes["hub"].requests)
+    network.clock.advance(4)
+    assert backend(ask(network, fetcher, only)) == "ghcr"
+    assert len(network.fakes["hub"].requests) == before
+    network.clock.advance(1)
+    ask(network, fetcher, only)
+    assert len(network.fakes["hub"].requests) > before
 
 
-def test_what_no_backend_has_is_not_there_unless_one_of_them_failed() -> None:
-    made, nothing = network(), ManifestRead("org/nothing", "latest")
-    assert ask(made, made.serving(), nothing) == NotServed({}, ("hub", "ghcr"))
-    made = network("500")
-    assert ask(made, made.serving(), nothing) == NotServed({"hub": "answered 500"}, ("ghcr",))
+def test_content_is_not_found_only_if_no_backend_failed() -> None:
+    network, missing = two_registries(), ManifestRead("org/nothing", "latest")
+    assert ask(network, network.fetcher(), missing) == NotServed({}, ("hub", "ghcr"))
+    network = two_registries("500")
+    assert ask(network, network.fetcher(), missing) == NotServed({"hub": "answered 500"}, ("ghcr",))
 
 
-def test_a_rename_is_each_backend_s_own() -> None:
-    made = Network(Fake("hub"), Fake("ghcr"))
-    made.fakes["hub"].put("library/app", "latest")
-    made.fakes["ghcr"].put("gh-org/app", "latest", body=b"{}")
+def test_each_backend_has_its_own_renames() -> None:
+    network = Network(Fake("hub"), Fake("ghcr"))
+    network.fakes["hub"].put("library/app", "latest")
+    network.fakes["ghcr"].put("gh-org/app", "latest", body=b"{}")
     renames = {"hub": (parse_rename("*", "library/*"),), "ghcr": (parse_rename("app", "gh-org/app"),)}
-    serving, app = made.serving(renames), ManifestRead("app", "latest")
-    assert backend(ask(made, serving, app)) == "hub"
-    made.fakes["hub"].fault = "500"
-    made.clock.advance(11)
-    assert manifest(ask(made, serving, app)).body == b"{}"
+    fetcher, app = network.fetcher(renames), ManifestRead("app", "latest")
+    assert backend(ask(network, fetcher, app)) == "hub"
+    network.fakes["hub"].fault = "500"
+    network.clock.advance(11)
+    assert manifest(ask(network, fetcher, app)).body == b"{}"
 
 
-def test_a_client_that_goes_away_is_no_failure_and_cancels_the_work_behind_it() -> None:
-    made = network("hang")
-    serving = made.serving()
-    gone: list[object] = []
+def test_a_client_that_disconnects_cancels_its_requests_to_the_backend() -> None:
+    network = two_registries("hang")
+    fetcher = network.fetcher()
+    errors: list[object] = []
     for read in (LATEST, Blob("org/app", BLOB), Tags("org/app")):
-        work = Deferred.fromCoroutine(serving.serve(read, ("hub", "ghcr"), ReadOptions(WIDE)))
-        work.addErrback(lambda failure: gone.append(failure.check(CancelledError)))
-        made.agent.flush()
+        work = Deferred.fromCoroutine(fetcher.serve(read, ("hub", "ghcr"), ReadOptions(WIDE)))
+        work.addErrback(lambda failure: errors.append(failure.check(CancelledError)))
+        network.agent.flush()
         work.cancel()
-        made.agent.flush()
-    assert gone == [CancelledError] * 3
-    assert made.failed == []
-    assert made.fakes["ghcr"].asked == []
-    assert made.clock.getDelayedCalls() == []
+        network.agent.flush()
+    assert errors == [CancelledError] * 3
+    assert network.failed == []
+    assert network.fakes["ghcr"].requests == []
+    assert network.clock.getDelayedCalls() == []
 
 
-def test_one_of_two_askers_that_goes_away_leaves_the_other_its_answer() -> None:
-    made = network()
-    serving = made.serving()
-    first = Deferred.fromCoroutine(serving.serve(LATEST, ("hub",), ReadOptions(WIDE)))
-    second = Deferred.fromCoroutine(serving.serve(LATEST, ("hub",), ReadOptions(WIDE)))
+def test_a_client_that_disconnects_does_not_affect_another_one() -> None:
+    network = two_registries()
+    fetcher = network.fetcher()
+    first = Deferred.fromCoroutine(fetcher.serve(LATEST, ("hub",), ReadOptions(WIDE)))
+    second = Deferred.fromCoroutine(fetcher.serve(LATEST, ("hub",), ReadOptions(WIDE)))
     first.addErrback(lambda _: None)
     first.cancel()
-    assert backend(made.finish(second)) == "hub"
+    assert backend(network.run(second)) == "hub"
 
 
-def test_a_request_that_a_backend_refuses_as_it_is_makes_no_suspect() -> None:
-    made = network("400")
-    made.fakes["ghcr"].fault = "400"
-    serving = made.serving()
-    assert ask(made, serving, Tags("org/app", "n=-1")) == NotServed({}, ("hub", "ghcr"), refused=True)
-    assert made.failed == []
-    made.fakes["hub"].fault = ""
-    assert backend(ask(made, serving)) == "hub"
+def test_a_backend_that_refuses_a_request_as_invalid_is_not_suspect() -> None:
+    network = two_registries("400")
+    network.fakes["ghcr"].fault = "400"
+    fetcher = network.fetcher()
+    assert ask(network, fetcher, Tags("org/app", "n=-1")) == NotServed({}, ("hub", "ghcr"), refused=True)
+    assert network.failed == []
+    network.fakes["hub"].fault = ""
+    assert backend(ask(network, fetcher)) == "hub"

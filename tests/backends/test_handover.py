@@ -1,4 +1,4 @@
-"""Handovers: which changes of a plan or a restart begin one, and when it ends."""
+"""Handovers: which changes start one, and when it ends."""
 
 from attrs import evolve
 
@@ -8,7 +8,7 @@ from facaded.policy.watch_state import FORGOTTEN, WatchState
 from tests.watching import BAD, GOOD, Watching, fail, up
 
 
-def test_a_handover_begins_when_a_redirect_leads_elsewhere_and_ends_in_time() -> None:
+def test_a_failover_starts_a_handover_that_ends_after_its_time() -> None:
     watching = up("hub", "ghcr")
     assert not watching.routing.handover
     fail(watching, "hub")
@@ -19,7 +19,7 @@ def test_a_handover_begins_when_a_redirect_leads_elsewhere_and_ends_in_time() ->
     assert not watching.routing.handover
 
 
-def test_a_reload_that_puts_another_in_charge_begins_a_handover() -> None:
+def test_a_reload_that_changes_the_active_backend_starts_a_handover() -> None:
     watching = up("hub", "ghcr")
     watching.advance(120)
     watching.backends.answer("hub", GOOD)
@@ -28,48 +28,48 @@ def test_a_reload_that_puts_another_in_charge_begins_a_handover() -> None:
     assert watching.routing == RoutingState(("ghcr",), ("ghcr",), handover=True)
 
 
-def test_the_first_round_is_no_handover() -> None:
+def test_the_first_round_starts_no_handover() -> None:
     watching = Watching.begin("hub", "ghcr")
     watching.backends.answer("hub", BAD)
     watching.backends.answer("ghcr", GOOD)
     assert watching.routing == RoutingState(("ghcr",), ("ghcr",), handover=False)
 
 
-def restarted(before: Watching, *names: str) -> Watching:
-    """Another run that knows what the last one knew."""
-    kept = before.watch.watch_state
-    kept = evolve(kept, healths={name: remembered(each) for name, each in kept.healths.items()})
-    return Watching.begin(*names, kept=kept)
+def restart(before: Watching, *names: str) -> Watching:
+    """Start another run with the state of the last one."""
+    state = before.watch.watch_state
+    state = evolve(state, healths={name: remembered(health) for name, health in state.healths.items()})
+    return Watching.begin(*names, kept=state)
 
 
-def test_a_failover_that_a_restart_finds_begins_a_handover() -> None:
-    after = restarted(up("hub", "ghcr"), "hub", "ghcr")
+def test_a_failover_after_a_restart_starts_a_handover() -> None:
+    after = restart(up("hub", "ghcr"), "hub", "ghcr")
     after.backends.answer("hub", BAD)
     after.backends.answer("ghcr", GOOD)
     assert after.routing == RoutingState(("ghcr",), ("ghcr",), handover=True)
 
 
-def test_a_restart_that_changes_nothing_begins_none() -> None:
-    after = restarted(up("hub", "ghcr"), "hub", "ghcr")
+def test_a_restart_that_changes_nothing_starts_no_handover() -> None:
+    after = restart(up("hub", "ghcr"), "hub", "ghcr")
     after.backends.answer("hub", GOOD)
     after.backends.answer("ghcr", GOOD)
     assert not after.routing.handover
 
 
-def test_a_restart_with_other_settings_begins_one() -> None:
-    after = restarted(up("hub", "ghcr"), "ghcr", "hub")
+def test_a_restart_with_another_order_of_backends_starts_a_handover() -> None:
+    after = restart(up("hub", "ghcr"), "ghcr", "hub")
     after.backends.answer("hub", GOOD)
     after.backends.answer("ghcr", GOOD)
-    assert after.active == "hub", "the first one has just been found up"
+    assert after.active == "hub", "failback_after has not passed"
     after.advance(60)
     assert after.routing == RoutingState(("ghcr",), ("ghcr",), handover=True)
 
 
-def test_a_state_that_cannot_be_read_any_more_begins_one() -> None:
+def test_an_unreadable_state_starts_a_handover() -> None:
     assert up("hub", "ghcr", kept=WatchState({}, {}, last_ping_target=FORGOTTEN)).routing.handover
 
 
-def test_a_reload_after_which_a_ping_leads_elsewhere_begins_one_although_the_same_backend_is_in_charge() -> None:
+def test_a_reload_that_changes_only_the_target_of_pings_starts_a_handover() -> None:
     watching = up("hub", "ghcr")
     watching.watch.reconfigure(evolve(watching.backends.plan("hub", "ghcr"), ping_target=lambda _: "here"))
     assert watching.routing.handover
@@ -79,12 +79,12 @@ def test_pins_and_drains_outlive_a_restart() -> None:
     before = up("hub", "ghcr")
     before.watch.pin("ghcr", None)
     before.watch.drain("hub", None)
-    after = restarted(before, "hub", "ghcr")
+    after = restart(before, "hub", "ghcr")
     assert after.active == "ghcr"
     assert after.watch.watch_state.overrides == before.watch.watch_state.overrides
 
 
-def test_the_end_of_a_handover_is_pushed_when_it_comes() -> None:
+def test_the_end_of_a_handover_is_pushed() -> None:
     watching = up("hub", "ghcr")
     watching.watch.drain("hub", None)
     watching.clock.advance(3599)
@@ -94,9 +94,9 @@ def test_the_end_of_a_handover_is_pushed_when_it_comes() -> None:
     assert not watching.changes[-1].routing.handover
 
 
-def test_a_handover_of_an_earlier_run_may_end_before_the_first_round_does() -> None:
-    kept = WatchState({}, {}, last_ping_target="hub", changed=-3599.0)
-    watching = Watching.begin("hub", "ghcr", kept=kept)
+def test_a_handover_of_an_earlier_run_may_end_during_the_first_round() -> None:
+    state = WatchState({}, {}, last_ping_target="hub", changed=-3599.0)
+    watching = Watching.begin("hub", "ghcr", kept=state)
     assert watching.routing.handover
     watching.clock.advance(1)
     assert not watching.watch.settled

@@ -1,4 +1,4 @@
-"""The ladder: what each answer of a registry means, over treq in memory."""
+"""The ladder: the result of a probe for each response of a registry, over treq in memory."""
 
 import json
 from typing import Any
@@ -38,18 +38,18 @@ DEEP = ProbeDepth(deep=True)
 
 
 class Registries(Resource):
-    """Answers by path; what is not in the table never answers. `asked` keeps the requests."""
+    """Registries that answer by path, and never for a path that is not in the table. `paths` records the requests."""
 
     isLeaf = True
 
     def __init__(self, table: dict[str, Answer]) -> None:
         Resource.__init__(self)
         self.table = table
-        self.asked: list[str] = []
+        self.paths: list[str] = []
         self.headers: list[dict[bytes, list[bytes]]] = []
 
     def render(self, request: Request) -> Any:
-        self.asked.append(request.uri.decode())
+        self.paths.append(request.uri.decode())
         self.headers.append({name: list(values) for name, values in request.requestHeaders.getAllRawHeaders()})
         if request.path.decode() not in self.table:
             return NOT_DONE_YET
@@ -61,19 +61,19 @@ class Registries(Resource):
 
 
 def climb(
-    table: dict[str, Answer], canary: Image | None = None, how: ProbeDepth = SHALLOW, **of: Any
+    table: dict[str, Answer], canary: Image | None = None, depth: ProbeDepth = SHALLOW, **fields: Any
 ) -> tuple[Result, Registries]:
-    registries, clock, found = Registries(table), Clock(), list[Result]()
+    registries, clock, results = Registries(table), Clock(), list[Result]()
     agent = RequestTraversalAgent(registries)
-    target = ProbeTarget(BoundedClient("http://registry.test", agent), canary, timeout=3.0, **of)
-    done = Deferred.fromCoroutine(probe(target, how, clock))
-    done.addCallback(found.append)
+    target = ProbeTarget(BoundedClient("http://registry.test", agent), canary, timeout=3.0, **fields)
+    work = Deferred.fromCoroutine(probe(target, depth, clock))
+    work.addCallback(results.append)
     for _ in range(10):
         agent.flush()
     clock.advance(3.0)
     agent.flush()
     assert clock.getDelayedCalls() == []
-    return found[0], registries
+    return results[0], registries
 
 
 def unauthorized(challenge: str = CHALLENGE) -> Answer:
@@ -89,8 +89,8 @@ TABLE: list[tuple[dict[str, Answer], Verdict, Step, str]] = [
     ({"/v2/": unauthorized('Basic realm="x"')}, GOOD, Step.PING, "requires basic authentication"),
     ({"/v2/": unauthorized(), "/token": TOKEN}, GOOD, Step.TOKEN, "token granted"),
     ({"/v2/": unauthorized(), "/token": (200, {}, b'{"access_token": "t"}')}, GOOD, Step.TOKEN, "token granted"),
-    ({"/v2/": unauthorized(), "/token": (403, {}, b"")}, GOOD, Step.TOKEN, "token server answered 403"),
-    ({"/v2/": unauthorized(), "/token": (401, {}, b"")}, GOOD, Step.TOKEN, "token server answered 401"),
+    ({"/v2/": unauthorized(), "/token": (403, {}, b"")}, GOOD, Step.TOKEN, "answered 403"),
+    ({"/v2/": unauthorized(), "/token": (401, {}, b"")}, GOOD, Step.TOKEN, "answered 401"),
     ({"/v2/": unauthorized(), "/token": (200, {}, b"{}")}, BAD, Step.TOKEN, "no token in the response"),
     ({"/v2/": unauthorized(), "/token": (200, {}, b"[" * 9999)}, BAD, Step.TOKEN, "no token in the response"),
     ({"/v2/": unauthorized(), "/token": (200, {}, b'{"token": 5}')}, BAD, Step.TOKEN, "no token in the response"),
@@ -127,7 +127,7 @@ def test_the_table_of_answers(table: dict[str, Answer], verdict: Verdict, step: 
 
 CANARY = Image("org/app")
 
-PROVEN = ProbeDepth(canary_seen=True)
+SEEN = ProbeDepth(canary_seen=True)
 
 MANIFESTS = "/v2/org/app/manifests/"
 
@@ -163,14 +163,14 @@ WHOLE: dict[str, Answer] = {
 }
 
 CANARY_TABLE: list[tuple[dict[str, Answer], ProbeDepth, Verdict, Step, str, str]] = [
-    # what is answered, how it is climbed: the verdict, the step, the reason, the drift
+    # responses, depth of the probe: verdict, step, reason, drift
     ({**GATE, LATEST: FOUND}, SHALLOW, GOOD, Step.MANIFEST, "manifest found", ""),
     ({"/v2/": (200, {}, b"{}"), LATEST: FOUND}, SHALLOW, GOOD, Step.MANIFEST, "manifest found", ""),
     ({**GATE, LATEST: (500, {}, b"")}, SHALLOW, BAD, Step.MANIFEST, "answered 500", ""),
-    ({**GATE, LATEST: (500, {}, b"")}, PROVEN, BAD, Step.MANIFEST, "answered 500", ""),
+    ({**GATE, LATEST: (500, {}, b"")}, SEEN, BAD, Step.MANIFEST, "answered 500", ""),
     (
         {**GATE, LATEST: (429, {"Retry-After": "9"}, b"")},
-        PROVEN,
+        SEEN,
         LIMITED,
         Step.MANIFEST,
         "rate-limited (429), retry in 9 s",
@@ -178,18 +178,18 @@ CANARY_TABLE: list[tuple[dict[str, Answer], ProbeDepth, Verdict, Step, str, str]
     ),
     ({**GATE}, SHALLOW, BAD, Step.MANIFEST, "timeout", ""),
     *(
-        ({**GATE, LATEST: (status, {}, b"")}, SHALLOW, GOOD, Step.MANIFEST, said, said)
+        ({**GATE, LATEST: (status, {}, b"")}, SHALLOW, GOOD, Step.MANIFEST, reason, reason)
         for status in (401, 403, 404, 400, 307)
-        for said in [f"answered {status} for the canary"]
+        for reason in [f"answered {status} for the canary"]
     ),
     *(
-        ({**GATE, LATEST: (status, {}, b"")}, PROVEN, BAD, Step.MANIFEST, said, "")
+        ({**GATE, LATEST: (status, {}, b"")}, SEEN, BAD, Step.MANIFEST, reason, "")
         for status in (401, 403, 400, 307)
-        for said in [f"answered {status} for the canary, which it served before"]
+        for reason in [f"answered {status} for the canary, which it served before"]
     ),
     (
         {**GATE, LATEST: (404, {}, b"")},
-        PROVEN,
+        SEEN,
         GOOD,
         Step.MANIFEST,
         "answered 404 for the canary",
@@ -205,15 +205,15 @@ CANARY_TABLE: list[tuple[dict[str, Answer], ProbeDepth, Verdict, Step, str, str]
     ),
     (
         {**GATE, "/token": (401, {}, b"")},
-        PROVEN,
+        SEEN,
         BAD,
         Step.TOKEN,
-        "token server answered 401 for the canary, which it served before",
+        "answered 401 for the canary, which it served before",
         "",
     ),
     (
         {**GATE, LATEST: (200, {"RateLimit-Limit": "100;w=21600", "RateLimit-Remaining": "0;w=21600"}, b"")},
-        PROVEN,
+        SEEN,
         LIMITED,
         Step.MANIFEST,
         "no pulls left",
@@ -240,7 +240,7 @@ CANARY_TABLE: list[tuple[dict[str, Answer], ProbeDepth, Verdict, Step, str, str]
     ({**WHOLE, "/v2/": unauthorized('Basic realm="x"')}, SHALLOW, GOOD, Step.MANIFEST, "manifest found", ""),
     (
         {**WHOLE, "/v2/": unauthorized('Basic realm="x"'), LATEST: (401, {}, b"")},
-        PROVEN,
+        SEEN,
         BAD,
         Step.MANIFEST,
         "answered 401 for the canary, which it served before",
@@ -258,14 +258,14 @@ CANARY_TABLE: list[tuple[dict[str, Answer], ProbeDepth, Verdict, Step, str, str]
     ({key: WHOLE[key] for key in WHOLE if key != "/blob"}, DEEP, BAD, Step.BLOB, "timeout", ""),
     *(
         (
-            {**WHOLE, f"{MANIFESTS}{lacking}": (404, {}, b"")},
+            {**WHOLE, f"{MANIFESTS}{missing}": (404, {}, b"")},
             DEEP,
             GOOD,
             Step.BLOB,
             "a manifest of the canary is missing",
             "a manifest of the canary is missing",
         )
-        for lacking in (INDEX, PLATFORM)
+        for missing in (INDEX, PLATFORM)
     ),
     ({**WHOLE, f"{MANIFESTS}{INDEX}": (500, {}, b"")}, DEEP, BAD, Step.BLOB, "answered 500", ""),
     (
@@ -287,31 +287,31 @@ CANARY_TABLE: list[tuple[dict[str, Answer], ProbeDepth, Verdict, Step, str, str]
 ]
 
 
-@pytest.mark.parametrize(("table", "how", "verdict", "step", "reason", "drift"), CANARY_TABLE)
+@pytest.mark.parametrize(("table", "depth", "verdict", "step", "reason", "drift"), CANARY_TABLE)
 def test_the_table_of_answers_for_the_canary(
-    table: dict[str, Answer], how: ProbeDepth, verdict: Verdict, step: Step, reason: str, drift: str
+    table: dict[str, Answer], depth: ProbeDepth, verdict: Verdict, step: Step, reason: str, drift: str
 ) -> None:
-    result, _ = climb(table, CANARY, how)
+    result, _ = climb(table, CANARY, depth)
     assert (result.verdict, result.step, result.reason) == (verdict, step, reason)
     assert (result.canary.drift if result.canary else "") == drift
-    assert result.deep == how.deep
+    assert result.deep == depth.deep
     if verdict is GOOD and not drift:
         assert result.canary == Canary(found=True, digest=INDEX)
 
 
-def test_an_account_of_the_facade_s_own_makes_the_address_s_quota_no_matter() -> None:
+def test_the_address_s_quota_does_not_matter_with_an_account() -> None:
     exhausted: Answer = (200, {"RateLimit-Remaining": "0;w=21600"}, b"")
     result, _ = climb({**GATE, LATEST: exhausted}, CANARY, has_account=True)
     assert result.verdict is GOOD
     assert result.quota == Quota(0, None, 21600)
 
 
-@pytest.mark.parametrize("said", ["", "many", "-1;w=5", "1;w=", "7;w=21600;x", "9" * 400])
-def test_a_quota_that_cannot_be_read_is_none(said: str) -> None:
-    assert climb({**GATE, LATEST: (200, {"RateLimit-Remaining": said}, b"")}, CANARY)[0].quota is None
+@pytest.mark.parametrize("reason", ["", "many", "-1;w=5", "1;w=", "7;w=21600;x", "9" * 400])
+def test_a_quota_that_cannot_be_read_is_none(reason: str) -> None:
+    assert climb({**GATE, LATEST: (200, {"RateLimit-Remaining": reason}, b"")}, CANARY)[0].quota is None
 
 
-def test_pulls_used_up_do_not_hide_a_dead_cdn() -> None:
+def test_an_exhausted_quota_does_not_hide_a_failing_cdn() -> None:
     exhausted: Answer = (200, {**FOUND[1], "RateLimit-Remaining": "0;w=21600"}, b"")
     result, _ = climb({**WHOLE, LATEST: exhausted, "/blob": (503, {}, b"")}, CANARY, DEEP)
     assert (result.verdict, result.step) == (BAD, Step.BLOB)
@@ -320,7 +320,7 @@ def test_pulls_used_up_do_not_hide_a_dead_cdn() -> None:
 def test_the_token_goes_to_the_registry_and_not_to_its_cdn() -> None:
     _, registries = climb(WHOLE, CANARY, DEEP)
     sent = {
-        path: headers.get(b"Authorization") for path, headers in zip(registries.asked, registries.headers, strict=True)
+        path: headers.get(b"Authorization") for path, headers in zip(registries.paths, registries.headers, strict=True)
     }
     assert sent[LATEST] == sent[BLOB] == [b"Bearer t"]
     assert sent["/blob?sig=1"] is None
@@ -333,22 +333,22 @@ def test_a_location_on_the_registry_s_own_host_is_followed_with_the_token() -> N
     assert registries.headers[-1][b"Authorization"] == [b"Bearer t"]
 
 
-def test_the_manifest_that_names_the_blob_is_read_again_only_when_its_digest_has_changed() -> None:
+def test_the_manifest_is_fetched_again_only_if_its_digest_has_changed() -> None:
     canary_blob = CanaryBlob()
     _, first = climb(WHOLE, CANARY, DEEP, canary_blob=canary_blob)
     _, second = climb(WHOLE, CANARY, DEEP, canary_blob=canary_blob)
-    assert first.asked[3:5] == [f"{MANIFESTS}{INDEX}", f"{MANIFESTS}{PLATFORM}"]
-    assert second.asked == [first.asked[0], first.asked[1], LATEST, BLOB, "/blob?sig=1"]
+    assert first.paths[3:5] == [f"{MANIFESTS}{INDEX}", f"{MANIFESTS}{PLATFORM}"]
+    assert second.paths == [first.paths[0], first.paths[1], LATEST, BLOB, "/blob?sig=1"]
     changed = {**WHOLE, LATEST: (200, {"Docker-Content-Digest": PLATFORM}, b"")}
     _, third = climb(changed, CANARY, DEEP, canary_blob=canary_blob)
-    assert f"{MANIFESTS}{PLATFORM}" in third.asked
+    assert f"{MANIFESTS}{PLATFORM}" in third.paths
 
 
-def test_a_registry_that_does_not_say_a_digest_is_asked_for_the_manifest_itself() -> None:
+def test_without_a_digest_in_the_response_the_manifest_is_fetched() -> None:
     table = {**WHOLE, LATEST: (200, {}, INDEX_BODY)}
     result, registries = climb(table, CANARY, DEEP)
     assert result.canary == Canary(found=True, digest=INDEX)
-    assert registries.asked.count(LATEST) == 2
+    assert registries.paths.count(LATEST) == 2
 
 
 def test_a_manifest_without_a_blob_is_drift() -> None:
@@ -358,7 +358,7 @@ def test_a_manifest_without_a_blob_is_drift() -> None:
     assert (result.verdict, result.reason) == (GOOD, "the canary's manifest lists no blob")
 
 
-def test_the_deep_step_has_a_time_out_of_its_own_and_both_are_of_the_probe() -> None:
+def test_the_blob_step_has_its_own_timeout() -> None:
     result, _ = climb({key: WHOLE[key] for key in WHOLE if key != "/blob"}, CANARY, DEEP)
     assert (result.reason, result.latency) == ("timeout", 3.0)
     assert result.requests == 7
@@ -371,21 +371,21 @@ def test_no_manifest_of_a_registry_breaks_a_probe(body: bytes) -> None:
     assert climb(table, CANARY, DEEP)[0].verdict in (GOOD, BAD)
 
 
-def test_a_retry_after_is_handed_on() -> None:
+def test_a_retry_after_is_part_of_the_result() -> None:
     assert climb({"/v2/": (503, {"Retry-After": "30"}, b"")})[0].retry_after == 30
     assert climb({"/v2/": (503, {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, b"")})[0].retry_after == 0
     assert climb({"/v2/": (503, {"Retry-After": "9" * 400}, b"")})[0].retry_after == 0
 
 
-def test_the_token_is_asked_for_the_canary_and_never_for_the_challenge_s_own_scope() -> None:
+def test_the_token_s_scope_is_the_canary_s_and_not_the_challenge_s() -> None:
     table = {"/v2/": unauthorized(), "/token": TOKEN}
     _, registries = climb(table, Image("org/app"))
-    assert registries.asked[:2] == ["/v2/", "/token?x=1&service=registry.test&scope=repository%3Aorg%2Fapp%3Apull"]
+    assert registries.paths[:2] == ["/v2/", "/token?x=1&service=registry.test&scope=repository%3Aorg%2Fapp%3Apull"]
     _, registries = climb(table)
-    assert registries.asked[1] == "/token?x=1&service=registry.test"
+    assert registries.paths[1] == "/token?x=1&service=registry.test"
 
 
-def test_a_probe_says_who_it_is_and_keeps_no_cookies() -> None:
+def test_a_probe_sends_its_user_agent_and_no_cookies() -> None:
     table: dict[str, Answer] = {
         "/v2/": (
             401,
@@ -400,6 +400,6 @@ def test_a_probe_says_who_it_is_and_keeps_no_cookies() -> None:
     assert all(b"Accept-Encoding" not in headers for headers in registries.headers)
 
 
-def test_a_compressed_body_is_not_inflated() -> None:
+def test_a_compressed_body_is_not_decompressed() -> None:
     result, _ = climb({"/v2/": unauthorized(), "/token": (200, {"Content-Encoding": "gzip"}, b"\x1f\x8b not a token")})
     assert (result.verdict, result.reason) == (BAD, "no token in the response")

@@ -8,20 +8,20 @@ from facaded.backends.fetcher import NotServed, Served
 from facaded.backends.registry import Listing
 from facaded.oci.requests import Referrers, Tags
 from facaded.policy.repositories import parse_rename
-from tests.backends.fetching import ask, backend, network
+from tests.backends.fetching import ask, backend, two_registries
 from tests.backends.memory import BLOB, INDEX
 
 
-def test_lists_are_under_the_facade_s_name_and_their_next_page_too() -> None:
-    made = network()
-    serving = made.serving({"hub": (parse_rename("org/*", "other/*"),)})
-    served = ask(made, serving, Tags("org/app", "n=1"))
+def test_lists_and_their_next_pages_have_the_facade_s_name() -> None:
+    network = two_registries()
+    fetcher = network.fetcher({"hub": (parse_rename("org/*", "other/*"),)})
+    served = ask(network, fetcher, Tags("org/app", "n=1"))
     assert isinstance(served, Served)
     assert isinstance(served.content, Listing)
     assert json.loads(served.content.body) == {"name": "org/app", "tags": ["b"]}
     assert served.content.next_query == "n=1&last=b"
-    assert made.fakes["hub"].count("GET", "/v2/other/app/tags/list?n=1") == 1
-    referrers = ask(made, serving, Referrers("org/app", BLOB, "artifactType=x"))
+    assert network.fakes["hub"].count("GET", "/v2/other/app/tags/list?n=1") == 1
+    referrers = ask(network, fetcher, Referrers("org/app", BLOB, "artifactType=x"))
     assert referrers == Served("hub", Listing(INDEX, b"{}", None, "artifactType"), {})
 
 
@@ -40,25 +40,25 @@ def test_lists_are_under_the_facade_s_name_and_their_next_page_too() -> None:
         ("", None),
     ],
 )
-def test_the_next_page_is_read_from_a_link_or_there_is_none(link: str, query: str | None) -> None:
-    made = network()
-    made.fakes["hub"].headers["Link"] = link
-    served = ask(made, made.serving(), Tags("org/app"))
+def test_the_next_page_comes_from_the_link_header(link: str, query: str | None) -> None:
+    network = two_registries()
+    network.fakes["hub"].headers["Link"] = link
+    served = ask(network, network.fetcher(), Tags("org/app"))
     assert isinstance(served, Served)
     assert isinstance(served.content, Listing)
     assert served.content.next_query == query
 
 
 def test_another_registry_s_empty_list_does_not_hide_a_signature() -> None:
-    """A client that gets 404 looks for the tag that the digest makes."""
-    made = network("no referrers")
-    assert isinstance(ask(made, made.serving(), Referrers("org/app", BLOB)), NotServed)
-    made = network("500")
-    assert backend(ask(made, made.serving(), Referrers("org/app", BLOB))) == "ghcr"
+    """A client that gets 404 tries the fallback tag."""
+    network = two_registries("no referrers")
+    assert isinstance(ask(network, network.fetcher(), Referrers("org/app", BLOB)), NotServed)
+    network = two_registries("500")
+    assert backend(ask(network, network.fetcher(), Referrers("org/app", BLOB))) == "ghcr"
 
 
-def test_a_list_is_an_object_with_200_or_a_failure() -> None:
-    made = network("login page")
-    served = ask(made, made.serving(), Referrers("org/app", BLOB))
+def test_a_redirect_in_response_to_a_list_request_is_a_failure() -> None:
+    network = two_registries("login page")
+    served = ask(network, network.fetcher(), Referrers("org/app", BLOB))
     assert isinstance(served, Served)
     assert served.failures == {"hub": "answered 307 to a list request"}

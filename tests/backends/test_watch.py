@@ -1,4 +1,4 @@
-"""The watch: first round, detection times, failback, the operator's word, news, and a plan that changes."""
+"""The watch: first round, detection times, failback, pins and drains, news, and new plans."""
 
 import pytest
 from attrs import evolve
@@ -14,10 +14,10 @@ from facaded.policy.watch_state import WatchState
 from tests.watching import BAD, GOOD, Watching, fail, up
 
 REQUESTS = {Step.PING: 1, Step.TOKEN: 2, Step.MANIFEST: 3, Step.BLOB: 5}
-"""How many requests a probe has made when it has climbed a step; the last one makes two, one of them to the CDN."""
+"""Requests of a probe up to each step; the last step sends two, one of them to the CDN."""
 
 
-def test_the_first_round_is_over_when_every_backend_has_answered() -> None:
+def test_the_first_round_ends_when_every_backend_has_a_result() -> None:
     watching = Watching.begin("hub", "ghcr")
     settled = watching.watch.when_settled()
     watching.backends.answer("hub", GOOD)
@@ -28,7 +28,7 @@ def test_the_first_round_is_over_when_every_backend_has_answered() -> None:
     assert watching.active == "hub"
 
 
-def test_one_bad_result_in_the_first_round_keeps_the_first_answer_away() -> None:
+def test_one_bad_result_in_the_first_round_is_enough_for_a_failover() -> None:
     watching = Watching.begin("hub", "ghcr")
     watching.backends.answer("hub", BAD)
     watching.backends.answer("ghcr", GOOD)
@@ -45,7 +45,7 @@ def test_a_backend_without_a_result_by_the_end_of_the_first_round_is_down_if_ano
     assert "no response within 3 s" in watching.watch.snapshot().explain()
 
 
-def test_without_any_result_the_first_one_is_asked() -> None:
+def test_without_any_result_the_first_backend_is_active() -> None:
     watching = Watching.begin("hub", "ghcr")
     watching.advance(FIRST_ROUND)
     assert watching.watch.settled
@@ -53,12 +53,12 @@ def test_without_any_result_the_first_one_is_asked() -> None:
     assert watching.watch.watch_state.healths["hub"].state is State.UNKNOWN
 
 
-def test_a_state_that_was_kept_is_gone_by_until_it_is_refuted() -> None:
-    kept = WatchState(
+def test_the_state_of_an_earlier_run_applies_until_probes_change_it() -> None:
+    state = WatchState(
         {"hub": Health(State.DOWN, -100), "ghcr": Health(State.UNKNOWN, -100)},
         {(("hub", "ghcr"), Purpose.REDIRECT): Active("ghcr", -100)},
     )
-    watching = up("hub", "ghcr", kept=kept)
+    watching = up("hub", "ghcr", kept=state)
     assert watching.active == "ghcr"
     watching.advance(1)
     watching.backends.answer("hub", GOOD)
@@ -68,12 +68,12 @@ def test_a_state_that_was_kept_is_gone_by_until_it_is_refuted() -> None:
     assert watching.active == "hub"
 
 
-def test_a_kept_charge_of_a_backend_that_is_gone_from_the_settings_is_forgotten() -> None:
-    kept = WatchState({"gone": Health(State.UP, -100)}, {(("hub", "ghcr"), Purpose.REDIRECT): Active("gone", -100)})
-    assert up("hub", "ghcr", kept=kept).active == "hub"
+def test_an_active_backend_of_an_earlier_run_that_was_removed_is_ignored() -> None:
+    state = WatchState({"quay": Health(State.UP, -100)}, {(("hub", "ghcr"), Purpose.REDIRECT): Active("quay", -100)})
+    assert up("hub", "ghcr", kept=state).active == "hub"
 
 
-def test_a_backend_that_fails_is_left_after_fall_results_and_said_so_in_one_line() -> None:
+def test_a_failover_comes_after_fall_bad_results_and_is_one_line_of_news() -> None:
     watching = up("hub", "ghcr")
     watching.news.clear()
     watching.advance(10)
@@ -85,7 +85,7 @@ def test_a_backend_that_fails_is_left_after_fall_results_and_said_so_in_one_line
     assert watching.news == ["hub down (GET /v2/: connection refused); ghcr is active"]
 
 
-def test_failback_comes_when_it_is_due_and_not_only_at_the_next_probe() -> None:
+def test_failback_does_not_wait_for_the_next_probe() -> None:
     watching = up("hub", "ghcr", failback_after=3)
     fail(watching, "hub")
     watching.advance(10)
@@ -101,48 +101,48 @@ def test_failback_comes_when_it_is_due_and_not_only_at_the_next_probe() -> None:
     assert watching.news[1:] == ["hub is active: it is the first and up"]
 
 
-def test_a_plan_that_keeps_a_backend_keeps_what_is_known_of_it() -> None:
+def test_a_backend_in_both_plans_keeps_its_state() -> None:
     watching = up("hub", "ghcr")
     fail(watching, "hub")
-    before = watching.watch.watch_state.healths["hub"]
-    asked = len(watching.backends.asked)
+    health = watching.watch.watch_state.healths["hub"]
+    before = len(watching.backends.asked)
     watching.watch.reconfigure(watching.backends.plan("hub", "ghcr", "quay"))
-    assert watching.watch.watch_state.healths["hub"] == before
-    assert watching.backends.asked[asked:] == ["quay"]
+    assert watching.watch.watch_state.healths["hub"] == health
+    assert watching.backends.asked[before:] == ["quay"]
     assert watching.active == "ghcr"
 
 
-def test_a_plan_with_another_place_for_a_backend_forgets_what_was_known_of_it() -> None:
+def test_a_backend_with_a_new_url_loses_its_state() -> None:
     watching = up("hub", "ghcr")
     fail(watching, "hub")
     watching.watch.reconfigure(watching.backends.plan("hub", "ghcr", urls={"hub": "elsewhere"}))
     assert watching.watch.watch_state.healths["hub"].state is State.UNKNOWN
     watching.backends.answer("hub", GOOD)
-    assert watching.active == "ghcr", "failback still takes its time"
+    assert watching.active == "ghcr", "failback still waits"
 
 
-def test_a_plan_with_other_times_begins_to_go_by_them_at_once() -> None:
+def test_new_intervals_apply_at_once() -> None:
     watching = up("hub", "ghcr")
     watching.advance(5)
-    asked = len(watching.backends.asked)
+    before = len(watching.backends.asked)
     plan = watching.backends.plan("hub", "ghcr")
     watching.watch.reconfigure(evolve(plan, settings=evolve(plan.settings, interval=2)))
-    assert watching.backends.asked[asked:] == ["hub", "ghcr"]
+    assert watching.backends.asked[before:] == ["hub", "ghcr"]
     assert watching.watch.watch_state.healths["hub"].state is State.UP
     for name in ("hub", "ghcr"):
         watching.backends.answer(name, GOOD)
     watching.advance(2)
-    assert len(watching.backends.asked) == asked + 4
+    assert len(watching.backends.asked) == before + 4
 
 
-def test_a_plan_without_the_one_in_charge_puts_another_in_charge_at_once() -> None:
+def test_a_plan_without_the_active_backend_activates_another_at_once() -> None:
     watching = up("hub", "ghcr")
     watching.watch.reconfigure(watching.backends.plan("ghcr"))
     assert watching.active == "ghcr"
     assert "hub" not in watching.watch.watch_state.healths
 
 
-def test_the_result_of_a_probe_that_the_plan_has_dropped_is_not_heard() -> None:
+def test_the_probe_of_a_removed_backend_is_cancelled() -> None:
     watching = up("hub", "ghcr")
     watching.advance(10)
     dropped = watching.backends.waiting["ghcr"]
@@ -151,7 +151,7 @@ def test_the_result_of_a_probe_that_the_plan_has_dropped_is_not_heard() -> None:
     assert set(watching.watch.watch_state.healths) == {"hub"}
 
 
-def test_a_stop_cancels_the_probes_and_lets_waiting_requests_go() -> None:
+def test_a_stop_cancels_the_probes_and_releases_waiting_requests() -> None:
     watching = Watching.begin("hub", "ghcr")
     settled = watching.watch.when_settled()
     watching.watch.stopService()
@@ -160,41 +160,41 @@ def test_a_stop_cancels_the_probes_and_lets_waiting_requests_go() -> None:
     assert watching.clock.getDelayedCalls() == []
 
 
-def test_a_limited_backend_keeps_the_redirects_and_loses_the_serving() -> None:
+def test_a_limited_backend_is_redirected_to_but_not_served_from() -> None:
     watching = up("hub", "ghcr")
     watching.advance(10)
     watching.backends.answer("hub", evolve(BAD, verdict=Verdict.LIMITED))
     assert watching.routing == RoutingState(("hub",), ("ghcr",))
 
 
-def test_a_failed_request_brings_the_next_probe_forward_and_takes_it_to_the_blob() -> None:
+def test_a_failed_request_makes_the_next_probe_early_and_deep() -> None:
     watching = up("hub", "ghcr")
     watching.advance(5)
-    asked = len(watching.backends.asked)
+    before = len(watching.backends.asked)
     watching.watch.probe_soon("hub")
     watching.watch.probe_soon("nowhere")
     watching.clock.advance(0)
-    assert watching.backends.asked[asked:] == ["hub"]
+    assert watching.backends.asked[before:] == ["hub"]
     assert watching.backends.climbs["hub"][-1].deep
     watching.backends.answer("hub", evolve(GOOD, deep=True))
     watching.advance(10)
     assert not watching.backends.climbs["hub"][-1].deep
 
 
-def test_a_backend_that_is_down_is_asked_when_it_has_said() -> None:
+def test_a_backend_that_is_down_is_not_probed_before_its_retry_after() -> None:
     watching = Watching.begin("hub", "ghcr")
     watching.backends.answer("hub", evolve(BAD, retry_after=60))
     watching.backends.answer("ghcr", GOOD)
     watching.advance(2)
-    asked = watching.backends.asked.count("hub")
+    before = watching.backends.asked.count("hub")
     watching.watch.probe_soon("hub")
     watching.advance(57)
-    assert watching.backends.asked.count("hub") == asked
+    assert watching.backends.asked.count("hub") == before
     watching.advance(2)
-    assert watching.backends.asked.count("hub") == asked + 1
+    assert watching.backends.asked.count("hub") == before + 1
 
 
-def test_a_backend_that_is_limited_still_has_the_redirects_and_so_is_looked_at_when_there_is_reason() -> None:
+def test_a_limited_backend_is_probed_early_because_it_is_redirected_to() -> None:
     watching = Watching.begin("hub", "ghcr")
     watching.backends.answer("hub", evolve(BAD, verdict=Verdict.LIMITED, retry_after=600))
     watching.backends.answer("ghcr", GOOD)
@@ -207,7 +207,7 @@ def test_a_backend_that_is_limited_still_has_the_redirects_and_so_is_looked_at_w
     assert watching.active == "ghcr"
 
 
-def test_what_is_known_of_a_backend_that_is_asked_in_another_way_is_kept_as_over_a_restart() -> None:
+def test_a_backend_that_is_probed_in_another_way_keeps_what_it_keeps_over_a_restart() -> None:
     watching = up("hub", "ghcr")
     watching.advance(10)
     watching.backends.answer("hub", evolve(GOOD, canary=Canary(True)))
@@ -216,15 +216,15 @@ def test_what_is_known_of_a_backend_that_is_asked_in_another_way_is_kept_as_over
     watching.advance(1)
     watching.backends.answer("hub", BAD)
     plan = watching.backends.plan("hub", "ghcr")
-    slower = {name: evolve(each, manner=("5 s",)) for name, each in plan.backends.items()}
+    slower = {name: evolve(backend, manner=("5 s",)) for name, backend in plan.backends.items()}
     watching.watch.reconfigure(evolve(plan, backends=slower))
     assert watching.active == "ghcr"
     health = watching.watch.watch_state.healths["hub"]
     assert (health.state, health.canary_seen) == (State.DOWN, True)
-    assert watching.backends.asked[-2:] == ["hub", "ghcr"], "and it is asked in the new way at once"
+    assert watching.backends.asked[-2:] == ["hub", "ghcr"], "both are probed at once"
 
 
-def test_a_route_that_is_new_goes_on_with_who_was_in_charge() -> None:
+def test_a_new_route_starts_with_the_active_backend_of_the_old_one() -> None:
     watching = up("hub", "ghcr")
     fail(watching, "hub")
     watching.advance(10)
@@ -237,14 +237,14 @@ def test_a_route_that_is_new_goes_on_with_who_was_in_charge() -> None:
     assert watching.active == "hub"
 
 
-def test_pulls_that_another_registry_grants_are_not_shown_of_a_new_one() -> None:
+def test_a_backend_with_a_new_url_loses_its_quotas() -> None:
     watching = up("hub", "ghcr")
     watching.watch.quotas.note("hub", "address", Quota(0))
     watching.watch.reconfigure(watching.backends.plan("hub", "ghcr", urls={"hub": "https://elsewhere.test"}))
     assert watching.watch.quotas.of("hub") == {}
 
 
-def test_a_limited_backend_that_is_up_for_a_moment_keeps_its_time_for_redirects() -> None:
+def test_a_limited_backend_does_not_restart_the_failback_time_of_redirects() -> None:
     watching = up("hub", "ghcr")
     fail(watching, "hub")
     watching.advance(10)
@@ -259,7 +259,7 @@ def test_a_limited_backend_that_is_up_for_a_moment_keeps_its_time_for_redirects(
     assert watching.routing.serving == ("ghcr",)
 
 
-def test_that_a_backend_has_had_the_canary_is_worth_keeping_though_no_news() -> None:
+def test_the_first_canary_of_a_backend_is_pushed_without_news() -> None:
     watching = up("hub", "ghcr")
     watching.advance(10)
     watching.backends.answer("hub", evolve(GOOD, canary=Canary(True)))
@@ -268,7 +268,7 @@ def test_that_a_backend_has_had_the_canary_is_worth_keeping_though_no_news() -> 
     assert watching.kept == 1
 
 
-def test_what_is_decided_by_a_hint_is_decided_by_probes_alone() -> None:
+def test_failed_requests_alone_do_not_change_a_state() -> None:
     watching = up("hub", "ghcr")
     for _ in range(100):
         watching.watch.probe_soon("hub")
@@ -276,25 +276,25 @@ def test_what_is_decided_by_a_hint_is_decided_by_probes_alone() -> None:
     assert watching.active == "hub"
 
 
-def test_a_clock_that_jumps_has_every_backend_probed_at_once() -> None:
+def test_a_clock_jump_probes_all_backends_at_once() -> None:
     watching = up("hub", "ghcr")
     watching.advance(2)
     watching.step = 29
     watching.advance(2)
-    asked = len(watching.backends.asked)
+    before = len(watching.backends.asked)
     watching.step = 3600
     watching.advance(1.1)
-    assert sorted(watching.backends.asked[asked:]) == ["ghcr", "hub"]
+    assert sorted(watching.backends.asked[before:]) == ["ghcr", "hub"]
     assert watching.news[-1] == "the clock jumped forward by 1 h: probing all backends"
     watching.backends.answer("hub", GOOD)
     watching.backends.answer("ghcr", GOOD)
     watching.step = 3500
     watching.advance(1.1)
-    assert sorted(watching.backends.asked[asked + 2 :]) == ["ghcr", "hub"]
+    assert sorted(watching.backends.asked[before + 2 :]) == ["ghcr", "hub"]
     assert watching.news[-1] == "the clock jumped back by 2 min: probing all backends"
 
 
-def test_a_pin_is_in_force_at_once_and_ends_by_itself() -> None:
+def test_a_pin_applies_at_once_and_expires() -> None:
     watching = up("hub", "ghcr")
     watching.advance(1)
     watching.news.clear()
@@ -309,7 +309,7 @@ def test_a_pin_is_in_force_at_once_and_ends_by_itself() -> None:
     assert watching.watch.watch_state.overrides == Overrides()
 
 
-def test_a_pin_stays_when_what_is_pinned_goes_down_and_serving_has_the_others() -> None:
+def test_a_pinned_backend_stays_active_when_it_goes_down() -> None:
     watching = up("hub", "ghcr")
     watching.watch.pin("hub", None)
     fail(watching, "hub")
@@ -317,7 +317,7 @@ def test_a_pin_stays_when_what_is_pinned_goes_down_and_serving_has_the_others() 
     assert watching.watch.snapshot().explain() == "hub is active: it is pinned, although it is down"
 
 
-def test_a_drained_backend_is_left_and_said_to_be_drained() -> None:
+def test_a_drained_backend_is_not_active() -> None:
     watching = up("hub", "ghcr")
     watching.watch.drain("hub", None)
     assert watching.routing == RoutingState(("ghcr",), ("ghcr",), handover=True, drained=frozenset({"hub"}))
@@ -335,7 +335,7 @@ def test_a_contradiction_changes_nothing() -> None:
     assert watching.watch.watch_state == before
 
 
-def test_a_reload_keeps_pins_and_drains_of_backends_that_there_still_are() -> None:
+def test_a_reload_keeps_the_pins_and_drains_of_backends_that_remain() -> None:
     watching = up("hub", "ghcr")
     watching.watch.pin("ghcr", None)
     watching.watch.drain("hub", 60)
@@ -347,7 +347,7 @@ def test_a_reload_keeps_pins_and_drains_of_backends_that_there_still_are() -> No
     assert "ghcr no longer pinned; quay is active" in watching.news
 
 
-def test_drift_is_said_when_it_comes_and_when_it_goes() -> None:
+def test_the_start_and_the_end_of_drift_are_news() -> None:
     watching = up("hub", "ghcr")
     watching.news.clear()
     watching.advance(10)
@@ -364,16 +364,16 @@ def test_drift_is_said_when_it_comes_and_when_it_goes() -> None:
     ]
 
 
-def test_the_pulls_that_are_left_are_known() -> None:
+def test_quotas_come_from_probes_and_from_served_requests() -> None:
     watching = up("hub", "ghcr")
     watching.advance(10)
     watching.backends.answer("hub", evolve(GOOD, quota=Quota(76, 100, 21600)))
     watching.watch.quotas.note("hub", "account", Quota(199, 200, 21600))
-    left = {asker: seen[0].remaining for asker, seen in watching.watch.quotas.of("hub").items()}
+    left = {owner: entry[0].remaining for owner, entry in watching.watch.quotas.of("hub").items()}
     assert left == {"address": 76, "account": 199}
 
 
-def test_a_change_is_pushed_as_one_value_with_all_that_follows_from_it() -> None:
+def test_a_change_is_pushed_as_one_value() -> None:
     watching = up("hub", "ghcr")
     fail(watching, "hub")
     route = ("hub", "ghcr")
@@ -390,7 +390,7 @@ def test_a_change_is_pushed_as_one_value_with_all_that_follows_from_it() -> None
     )
 
 
-def test_another_one_that_serves_is_pushed_though_it_is_no_news() -> None:
+def test_another_backend_for_serving_is_pushed_without_news() -> None:
     watching = up("hub", "ghcr", failback_after=3)
     watching.advance(10)
     watching.backends.answer("hub", evolve(BAD, verdict=Verdict.LIMITED))
@@ -398,25 +398,25 @@ def test_another_one_that_serves_is_pushed_though_it_is_no_news() -> None:
     watching.backends.answer("hub", GOOD)
     watching.advance(10)
     watching.backends.answer("hub", GOOD)
-    told = len(watching.news)
+    before = len(watching.news)
     watching.advance(3.1)
     assert watching.changes[-1].routing.serving == ("hub",)
-    assert [each.place[1] for each in watching.changes[-1].takeovers] == [Purpose.SERVE]
-    assert len(watching.news) == told
+    assert [takeover.place[1] for takeover in watching.changes[-1].takeovers] == [Purpose.SERVE]
+    assert len(watching.news) == before
 
 
-def fall_over(change: Change) -> None:
-    raise ValueError("fell over")
+def raise_error(change: Change) -> None:
+    raise ValueError("a bug")
 
 
-def test_a_subscriber_that_fails_keeps_no_other_from_hearing(no_errors_are_logged: list[LogEvent]) -> None:
+def test_an_error_in_a_subscriber_does_not_affect_the_others(no_errors_are_logged: list[LogEvent]) -> None:
     watching = Watching.begin("hub")
-    heard: list[Change] = []
-    watching.watch.subscribe(fall_over)
-    watching.watch.subscribe(heard.append)
+    changes: list[Change] = []
+    watching.watch.subscribe(raise_error)
+    watching.watch.subscribe(changes.append)
     watching.backends.answer("hub", GOOD)
-    assert heard == watching.changes != []
-    assert len(no_errors_are_logged) == len(heard)
+    assert changes == watching.changes != []
+    assert len(no_errors_are_logged) == len(changes)
     no_errors_are_logged.clear()
 
 
@@ -424,18 +424,16 @@ KINDS = [(Verdict.GOOD, Step.BLOB), (Verdict.LIMITED, Step.MANIFEST), *((Verdict
 
 
 @pytest.mark.parametrize(("verdict", "step"), KINDS)
-def test_with_the_defaults_no_backend_is_asked_more_than_22_requests_a_minute_well_limited_or_dead(
-    verdict: Verdict, step: Step
-) -> None:
-    watching, asked, minutes = Watching.begin("hub"), 0, 20
+def test_probes_send_at_most_22_requests_a_minute_with_the_defaults(verdict: Verdict, step: Step) -> None:
+    watching, requests, minutes = Watching.begin("hub"), 0, 20
     for _ in range(minutes * 600):
         if "hub" in watching.backends.waiting:
             deep = watching.backends.climbs["hub"][-1].deep
             climbed = Step.BLOB if deep else Step.MANIFEST
             fails = verdict is not Verdict.BAD or REQUESTS[step] <= REQUESTS[climbed]
-            found = Result(verdict if fails else Verdict.GOOD, step if fails else climbed, "", 0.0, deep=deep)
-            found = evolve(found, requests=REQUESTS[step if verdict is Verdict.BAD and fails else climbed])
-            asked += found.requests
-            watching.backends.answer("hub", found)
+            result = Result(verdict if fails else Verdict.GOOD, step if fails else climbed, "", 0.0, deep=deep)
+            result = evolve(result, requests=REQUESTS[step if verdict is Verdict.BAD and fails else climbed])
+            requests += result.requests
+            watching.backends.answer("hub", result)
         watching.clock.advance(0.1)
-    assert 5 < asked / minutes <= 22
+    assert 5 < requests / minutes <= 22

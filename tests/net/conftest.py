@@ -1,4 +1,4 @@
-"""What the tests of the resolver share."""
+"""Fixtures for the tests of the resolver."""
 
 from collections.abc import Iterator
 
@@ -6,17 +6,17 @@ import pytest
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
-from tests.net.lookups import System
+from tests.net.lookups import ScriptedResolver
 
 
 @pytest.fixture
-def system() -> System:
-    return System()
+def resolver() -> ScriptedResolver:
+    return ScriptedResolver()
 
 
 @pytest.fixture
 def log() -> Iterator[list[tuple[LogLevel, str]]]:
-    """What was logged."""
+    """The level and text of each log event."""
     lines: list[tuple[LogLevel, str]] = []
 
     @implementer(ILogObserver)

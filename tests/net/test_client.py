@@ -1,4 +1,4 @@
-"""Words for what goes wrong, trust roots, and real connections that hang."""
+"""Error descriptions, trusted roots, and real connections that hang."""
 
 import datetime
 import ipaddress
@@ -31,7 +31,7 @@ from facaded.policy.health import ProbeDepth, Step, Verdict
 
 
 @pytest.mark.parametrize(
-    ("problem", "said"),
+    ("problem", "description"),
     [
         (error.ConnectionRefusedError(), "connection refused"),
         (error.DNSLookupError("x"), "the name does not resolve"),
@@ -49,15 +49,15 @@ from facaded.policy.health import ProbeDepth, Step, Verdict
         (ValueError(), "ValueError"),
     ],
 )
-def test_what_went_wrong_is_said_in_a_few_plain_words(problem: Exception, said: str) -> None:
-    assert describe_error(problem) == said
+def test_an_error_is_described_in_a_few_words(problem: Exception, description: str) -> None:
+    assert describe_error(problem) == description
 
 
-def test_a_stranger_s_text_is_made_fit_for_a_log_line() -> None:
+def test_untrusted_text_is_shortened_for_the_log() -> None:
     assert len(printable("x" * 1000)) == TEXT_LENGTH
 
 
-def test_trust_roots_are_read_or_the_reason_is_raised(tmp_path: Path) -> None:
+def test_missing_or_invalid_roots_raise_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         trust_policy(tmp_path / "none.pem")
     empty = tmp_path / "empty.pem"
@@ -71,22 +71,22 @@ def test_trust_roots_are_read_or_the_reason_is_raised(tmp_path: Path) -> None:
 
 
 class Hanging(Protocol):
-    """A registry that says what it has to say and then nothing more, keeping the connection."""
+    """A registry that sends `response`, then nothing more, and keeps the connection open."""
 
-    def __init__(self, says: bytes, gone: Deferred[None]) -> None:
-        self.says = says
-        self.gone = gone
+    def __init__(self, response: bytes, closed: Deferred[None]) -> None:
+        self.response = response
+        self.closed = closed
 
     def dataReceived(self, data: bytes) -> None:
         assert self.transport is not None
-        self.transport.write(self.says)
+        self.transport.write(self.response)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.gone.callback(None)
+        self.closed.callback(None)
 
 
 @pytest.mark.parametrize(
-    "says",
+    "response",
     [
         b"",
         b"HTTP/1.1 200 OK\r\n",
@@ -95,9 +95,9 @@ class Hanging(Protocol):
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_a_registry_that_hangs_at_any_point_is_a_time_out_and_its_connection_is_closed(says: bytes) -> None:
-    gone: Deferred[None] = Deferred()
-    factory = Factory.forProtocol(lambda: Hanging(says, gone))
+async def test_a_registry_that_hangs_at_any_point_is_a_timeout_and_its_connection_is_closed(response: bytes) -> None:
+    closed: Deferred[None] = Deferred()
+    factory = Factory.forProtocol(lambda: Hanging(response, closed))
     port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(factory)
     probe = build_probe(
         installed(), f"http://127.0.0.1:{port.getHost().port}", None, None, timeout=0.3, has_account=False
@@ -105,15 +105,15 @@ async def test_a_registry_that_hangs_at_any_point_is_a_time_out_and_its_connecti
     result = await probe(ProbeDepth())
     assert (result.verdict, result.step, result.reason) == (Verdict.BAD, Step.PING, "timeout")
     assert 0.3 <= result.latency < 2
-    await gone.addTimeout(2, reactor)
+    await closed.addTimeout(2, reactor)
     await port.stopListening()
 
 
 class Flooding(Protocol):
-    """A registry whose answer's head has no end."""
+    """A registry that sends a response head without an end."""
 
-    def __init__(self, gone: Deferred[None]) -> None:
-        self.gone: Deferred[None] | None = gone
+    def __init__(self, closed: Deferred[None]) -> None:
+        self.closed: Deferred[None] | None = closed
         self.sent = 0
 
     def dataReceived(self, data: bytes) -> None:
@@ -123,24 +123,24 @@ class Flooding(Protocol):
 
     def _flood(self) -> None:
         assert self.transport is not None
-        if self.gone is not None:
+        if self.closed is not None:
             self.transport.write(b"X-Flood: aaaaaaaaaaaaaaaa\r\n" * 1000)
             self.sent += 1
             reactor.callLater(0.001, self._flood)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        gone, self.gone = self.gone, None
-        assert gone is not None
-        gone.callback(None)
+        closed, self.closed = self.closed, None
+        assert closed is not None
+        closed.callback(None)
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_head_without_an_end_is_cut_off() -> None:
-    gone: Deferred[None] = Deferred()
+async def test_a_response_head_without_an_end_is_aborted() -> None:
+    closed: Deferred[None] = Deferred()
     flooding: list[Flooding] = []
 
     def build() -> Flooding:
-        flooding.append(Flooding(gone))
+        flooding.append(Flooding(closed))
         return flooding[-1]
 
     port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(Factory.forProtocol(build))
@@ -148,8 +148,8 @@ async def test_a_head_without_an_end_is_cut_off() -> None:
         installed(), f"http://127.0.0.1:{port.getHost().port}", None, None, timeout=10, has_account=False
     )(ProbeDepth())
     assert result.verdict is Verdict.BAD
-    assert result.latency < 5, "cut off by its size and not by the time"
-    await gone.addTimeout(2, reactor)
+    assert result.latency < 5, "aborted by its size and not by the timeout"
+    await closed.addTimeout(2, reactor)
     await port.stopListening()
 
 
@@ -167,7 +167,7 @@ async def test_a_refused_connection_is_noticed_at_once() -> None:
 
 @pytest.fixture
 def secure(tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """A registry that speaks TLS with a certificate of its own; gives its URL and the file of that certificate."""
+    """A registry with TLS and a self-signed certificate: its URL and the certificate's file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "registry")])
     now = datetime.datetime.now(datetime.UTC)
@@ -188,7 +188,7 @@ def secure(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     formats = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     secret.write_bytes(key.private_bytes(serialization.Encoding.PEM, *formats))
 
-    class Handler(BaseHTTPRequestHandler):
+    class EmptyRegistry(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
             self.send_header("Content-Length", "2")
@@ -198,7 +198,7 @@ def secure(tmp_path: Path) -> Iterator[tuple[str, Path]]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), EmptyRegistry)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(chain, secret)
     server.socket = context.wrap_socket(server.socket, server_side=True)
@@ -216,15 +216,15 @@ async def test_a_backend_s_certificate_is_verified_against_its_own_roots_or_the_
     url, roots = secure
     trusted = await build_probe(installed(), url, roots, None, timeout=3, has_account=False)(ProbeDepth())
     assert (trusted.verdict, trusted.reason) == (Verdict.GOOD, "no authentication required")
-    stranger = await build_probe(installed(), url, None, None, timeout=3, has_account=False)(ProbeDepth())
-    assert stranger.verdict is Verdict.BAD
-    assert stranger.reason == "TLS: certificate verify failed"
+    untrusted = await build_probe(installed(), url, None, None, timeout=3, has_account=False)(ProbeDepth())
+    assert untrusted.verdict is Verdict.BAD
+    assert untrusted.reason == "TLS: certificate verify failed"
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_served_request_uses_tls_and_keeps_its_connection(secure: tuple[str, Path]) -> None:
+async def test_pooled_requests_use_tls(secure: tuple[str, Path]) -> None:
     url, roots = secure
     registry = pooled_client(installed(), url, roots)
     for _ in range(2):
-        answer = await registry.ask("GET", f"{url}/v2/", headers={}, limit=100)
-        assert (answer.status, answer.body) == (200, b"{}")
+        response = await registry.ask("GET", f"{url}/v2/", headers={}, limit=100)
+        assert (response.status, response.body) == (200, b"{}")

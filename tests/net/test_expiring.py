@@ -19,8 +19,8 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-def test_it_keeps_what_has_not_expired_within_its_capacity(steps: list[tuple[str, str, int, int]]) -> None:
-    kept: ExpiringMap[str, int] = ExpiringMap(CAPACITY, cost=lambda value: value)
+def test_it_matches_the_model(steps: list[tuple[str, str, int, int]]) -> None:
+    entries: ExpiringMap[str, int] = ExpiringMap(CAPACITY, cost=lambda value: value)
     model: dict[str, tuple[int, float]] = {}
     now = 0.0
     for step, key, value, seconds in steps:
@@ -29,37 +29,37 @@ def test_it_keeps_what_has_not_expired_within_its_capacity(steps: list[tuple[str
                 model.pop(key, None)
                 if value <= CAPACITY:
                     model[key] = value, now + seconds
-                while sum(each for each, _ in model.values()) > CAPACITY:
+                while sum(cost for cost, _ in model.values()) > CAPACITY:
                     del model[next(iter(model))]
-                kept.put(key, value, now + seconds)
+                entries.put(key, value, now + seconds)
             case "get":
                 entry = model.get(key)
                 live = entry is not None and entry[1] > now
-                assert kept.get(key, now) == (entry[0] if entry and live else None)
+                assert entries.get(key, now) == (entry[0] if entry and live else None)
                 if entry is not None:
                     del model[key]
                     if live:
                         model[key] = entry
             case "discard":
                 model.pop(key, None)
-                kept.discard(key)
+                entries.discard(key)
             case "wait":
                 now += seconds
-        assert len(kept) == len(model)
-        assert list(kept.items(now)) == [(k, v) for k, (v, until) in reversed(model.items()) if until > now]
+        assert len(entries) == len(model)
+        assert list(entries.items(now)) == [(k, v) for k, (v, until) in reversed(model.items()) if until > now]
 
 
-def test_a_value_that_is_replaced_expires_when_the_one_before_would_have() -> None:
-    kept: ExpiringMap[str, int] = ExpiringMap(1)
-    kept.put("a", 1, until=5.0)
-    kept.replace("a", 2)
-    assert kept.get("a", 4.9) == 2
-    assert kept.get("a", 5.0) is None
+def test_replace_does_not_change_when_an_entry_expires() -> None:
+    entries: ExpiringMap[str, int] = ExpiringMap(1)
+    entries.put("a", 1, until=5.0)
+    entries.replace("a", 2)
+    assert entries.get("a", 4.9) == 2
+    assert entries.get("a", 5.0) is None
     with pytest.raises(KeyError):
-        kept.replace("a", 3)
+        entries.replace("a", 3)
 
 
-def test_a_map_without_room_keeps_nothing() -> None:
-    kept: ExpiringMap[str, int] = ExpiringMap(0)
-    kept.put("a", 1, until=5.0)
-    assert kept.get("a", 0.0) is None
+def test_a_map_without_capacity_stores_nothing() -> None:
+    entries: ExpiringMap[str, int] = ExpiringMap(0)
+    entries.put("a", 1, until=5.0)
+    assert entries.get("a", 0.0) is None

@@ -1,4 +1,4 @@
-"""Documents with a version, as JSON and back."""
+"""Documents with a version: writing them as JSON, and reading them."""
 
 import json
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from facaded.net.json_documents import (
 
 
 @frozen
-class Part:
+class Section:
     purpose: str = field(metadata=key("for"))
     seconds: float | None
     reason: str | None = field(default=None, metadata=LEFT_OUT)
@@ -28,12 +28,12 @@ class Part:
 @frozen
 class Whole(Document):
     names: tuple[str, ...]
-    parts: Mapping[str, Part]
+    parts: Mapping[str, Section]
     count: int
     done: bool = False
 
 
-WHOLE = Whole(("a", "b"), {"x": Part("serve", 1.5), "y": Part("redirect", None, "so")}, 2)
+WHOLE = Whole(("a", "b"), {"x": Section("serve", 1.5), "y": Section("redirect", None, "so")}, 2)
 JSON = {
     "schema": 1,
     "names": ["a", "b"],
@@ -48,16 +48,16 @@ def test_a_document_is_written_with_its_version() -> None:
 
 
 @pytest.mark.parametrize("more", [{}, {"new": 5}, {"schema": SCHEMA}])
-def test_what_was_written_is_read_back_whatever_keys_there_are_besides(more: dict[str, object]) -> None:
+def test_a_document_is_read_back_and_unknown_keys_are_ignored(more: dict[str, object]) -> None:
     assert from_json(json.dumps(JSON | more).encode(), Whole) == WHOLE
 
 
-def test_a_document_without_a_version_is_of_the_first() -> None:
+def test_a_document_without_a_version_has_version_1() -> None:
     old = {key: value for key, value in JSON.items() if key != "schema"}
     assert from_json(json.dumps(old).encode(), Whole).schema == 1
 
 
-def test_a_whole_number_is_a_number_too() -> None:
+def test_a_whole_number_is_read_as_a_float() -> None:
     read = from_json(json.dumps(JSON | {"parts": {"x": {"for": "serve", "seconds": 2}}}).encode(), Whole)
     assert read.parts["x"].seconds == 2.0
 
@@ -80,24 +80,24 @@ def test_a_whole_number_is_a_number_too() -> None:
         ({"schema": "2"}, "'2' is not a whole number"),
     ],
 )
-def test_what_is_no_such_document_is_refused_in_a_few_words(change: dict[str, object], reason: str) -> None:
+def test_an_invalid_document_is_refused_with_the_reason(change: dict[str, object], reason: str) -> None:
     with pytest.raises(InvalidDocumentError, match=reason):
         from_json(json.dumps(JSON | change).encode(), Whole)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b"\xff", b"{" * 100_000, b'{"schema": NaN}'])
-def test_what_is_no_object_is_refused(body: bytes) -> None:
+def test_anything_but_an_object_is_refused(body: bytes) -> None:
     with pytest.raises(InvalidDocumentError, match="not a JSON object"):
         from_json(body, Whole)
 
 
 @pytest.mark.parametrize("rest", [{}, JSON])
-def test_a_newer_version_is_told_apart_whatever_else_is_in_it(rest: dict[str, object]) -> None:
+def test_a_newer_version_is_refused_whatever_its_keys(rest: dict[str, object]) -> None:
     with pytest.raises(NewerSchemaError, match="schema 2"):
         from_json(json.dumps({**rest, "schema": SCHEMA + 1}).encode(), Whole)
 
 
-def test_the_words_are_fit_for_a_terminal() -> None:
+def test_the_reason_is_safe_for_a_terminal() -> None:
     with pytest.raises(InvalidDocumentError) as raised:
         from_json(json.dumps(JSON | {"count": "\x1b[2J" + "x" * 1000}).encode(), Whole)
     assert "\x1b" not in str(raised.value)

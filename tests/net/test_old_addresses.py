@@ -1,117 +1,118 @@
-"""A name whose look-up fails or is late keeps its last addresses, for a time, and that is logged."""
+"""A name whose lookup fails or is slow keeps its last known addresses for a time, and this is logged."""
 
 import pytest
 from twisted.logger import LogLevel
 
 from facaded.net.resolver import CACHED_NAMES, LOOKUPS, PATIENCE, STALE_TIME
-from tests.net.lookups import ONE, TWO, System
+from tests.net.lookups import ONE, TWO, ScriptedResolver
 
 
 class TestOldAddresses:
-    @pytest.mark.parametrize("how", ["fails", "finds nothing"])
-    def test_they_are_told_at_once_when_a_look_up(self, system: System, how: str) -> None:
-        system.know("hub.test", ONE, TWO)
-        asker = system.ask("hub.test")
-        if how == "fails":
-            system.fail("hub.test")
+    @pytest.mark.parametrize("outcome", ["fails", "finds nothing"])
+    def test_they_are_used_when_a_lookup(self, resolver: ScriptedResolver, outcome: str) -> None:
+        resolver.learn("hub.test", ONE, TWO)
+        receiver = resolver.ask("hub.test")
+        if outcome == "fails":
+            resolver.fail("hub.test")
         else:
-            system.answer("hub.test")
-        assert asker.hosts == [ONE, TWO]
+            resolver.answer("hub.test")
+        assert receiver.hosts == [ONE, TWO]
 
-    def test_they_are_told_when_a_look_up_takes_long_and_what_it_finds_later_replaces_them(
-        self, system: System
-    ) -> None:
-        system.know("hub.test", ONE)
-        asker = system.ask("hub.test")
-        system.clock.advance(PATIENCE - 0.01)
-        assert asker.hosts is None
-        system.clock.advance(0.01)
-        assert asker.hosts == [ONE]
-        system.answer("hub.test", TWO)
-        later = system.ask("hub.test")
-        system.fail("hub.test")
+    def test_they_are_used_when_a_lookup_is_slow_until_it_ends(self, resolver: ScriptedResolver) -> None:
+        resolver.learn("hub.test", ONE)
+        receiver = resolver.ask("hub.test")
+        resolver.clock.advance(PATIENCE - 0.01)
+        assert receiver.hosts is None
+        resolver.clock.advance(0.01)
+        assert receiver.hosts == [ONE]
+        resolver.answer("hub.test", TWO)
+        later = resolver.ask("hub.test")
+        resolver.fail("hub.test")
         assert later.hosts == [TWO]
 
-    def test_who_asks_during_a_look_up_that_takes_long_is_told_them_at_once(self, system: System) -> None:
-        system.know("hub.test", ONE)
-        system.ask("hub.test")
-        system.clock.advance(PATIENCE)
-        assert system.ask("hub.test").hosts == [ONE]
-        assert system.asked == ["hub.test"] * 2
+    def test_a_caller_during_a_slow_lookup_gets_them_at_once(self, resolver: ScriptedResolver) -> None:
+        resolver.learn("hub.test", ONE)
+        resolver.ask("hub.test")
+        resolver.clock.advance(PATIENCE)
+        assert resolver.ask("hub.test").hosts == [ONE]
+        assert resolver.lookups == ["hub.test"] * 2
 
-    def test_a_look_up_that_waits_for_its_turn_takes_long_too(self, system: System) -> None:
-        system.know("hub.test", ONE)
+    def test_a_queued_lookup_can_be_slow_too(self, resolver: ScriptedResolver) -> None:
+        resolver.learn("hub.test", ONE)
         for number in range(LOOKUPS):
-            system.ask(f"{number}.test")
-        asker = system.ask("hub.test")
-        system.clock.advance(PATIENCE)
-        assert asker.hosts == [ONE]
-        system.answer("0.test")
-        system.answer("hub.test", TWO)
-        later = system.ask("hub.test")
-        system.clock.advance(PATIENCE)
+            resolver.ask(f"{number}.test")
+        receiver = resolver.ask("hub.test")
+        resolver.clock.advance(PATIENCE)
+        assert receiver.hosts == [ONE]
+        resolver.answer("0.test")
+        resolver.answer("hub.test", TWO)
+        later = resolver.ask("hub.test")
+        resolver.clock.advance(PATIENCE)
         assert later.hosts == [TWO]
 
-    def test_without_any_an_asker_waits_for_the_end(self, system: System) -> None:
-        asker = system.ask("hub.test")
-        system.clock.advance(60)
-        assert asker.hosts is None
-        system.answer("hub.test", ONE)
-        assert asker.hosts == [ONE]
+    def test_without_any_a_caller_waits_for_the_lookup(self, resolver: ScriptedResolver) -> None:
+        receiver = resolver.ask("hub.test")
+        resolver.clock.advance(60)
+        assert receiver.hosts is None
+        resolver.answer("hub.test", ONE)
+        assert receiver.hosts == [ONE]
 
     @pytest.mark.parametrize(("age", "hosts"), [(STALE_TIME - 1, [ONE]), (STALE_TIME, [])])
-    def test_they_are_good_for_an_hour_from_when_they_were_got(
-        self, system: System, age: float, hosts: list[str]
+    def test_they_expire_an_hour_after_their_lookup(
+        self, resolver: ScriptedResolver, age: float, hosts: list[str]
     ) -> None:
-        system.know("hub.test", ONE)
-        system.clock.advance(age / 2)
-        system.ask("hub.test")
-        system.fail("hub.test")
-        system.clock.advance(age / 2)
-        asker = system.ask("hub.test")
-        system.fail("hub.test")
-        assert asker.hosts == hosts
+        resolver.learn("hub.test", ONE)
+        resolver.clock.advance(age / 2)
+        resolver.ask("hub.test")
+        resolver.fail("hub.test")
+        resolver.clock.advance(age / 2)
+        receiver = resolver.ask("hub.test")
+        resolver.fail("hub.test")
+        assert receiver.hosts == hosts
 
-    def test_when_the_hour_ends_during_a_look_up_the_asker_waits_for_its_end(self, system: System) -> None:
-        system.know("hub.test", ONE)
-        system.clock.advance(STALE_TIME - PATIENCE / 2)
-        asker = system.ask("hub.test")
-        system.clock.advance(PATIENCE)
-        late = system.ask("hub.test")
-        assert (asker.hosts, late.hosts) == (None, None)
-        system.answer("hub.test", TWO)
-        assert (asker.hosts, late.hosts) == ([TWO], [TWO])
+    def test_if_they_expire_during_a_lookup_the_caller_waits_for_it(self, resolver: ScriptedResolver) -> None:
+        resolver.learn("hub.test", ONE)
+        resolver.clock.advance(STALE_TIME - PATIENCE / 2)
+        receiver = resolver.ask("hub.test")
+        resolver.clock.advance(PATIENCE)
+        late = resolver.ask("hub.test")
+        assert (receiver.hosts, late.hosts) == (None, None)
+        resolver.answer("hub.test", TWO)
+        assert (receiver.hosts, late.hosts) == ([TWO], [TWO])
 
-    def test_those_that_were_got_first_go_first(self, system: System) -> None:
-        system.know("first.test")
-        system.know("second.test")
-        system.know("first.test")
+    def test_the_oldest_are_evicted_first(self, resolver: ScriptedResolver) -> None:
+        resolver.learn("first.test")
+        resolver.learn("second.test")
+        resolver.learn("first.test")
         for number in range(CACHED_NAMES - 1):
-            system.know(f"{number}.test")
-        asked = {name: system.ask(name) for name in ("first.test", "second.test")}
-        for name in asked:
-            system.fail(name)
-        assert {name: asker.hosts for name, asker in asked.items()} == {"first.test": [ONE], "second.test": []}
+            resolver.learn(f"{number}.test")
+        receivers = {name: resolver.ask(name) for name in ("first.test", "second.test")}
+        for name in receivers:
+            resolver.fail(name)
+        assert {name: receiver.hosts for name, receiver in receivers.items()} == {
+            "first.test": [ONE],
+            "second.test": [],
+        }
 
-    def test_no_timer_is_left(self, system: System) -> None:
-        system.know("hub.test")
-        system.ask("hub.test")
-        system.answer("hub.test", ONE)
+    def test_no_timer_remains(self, resolver: ScriptedResolver) -> None:
+        resolver.learn("hub.test")
+        resolver.ask("hub.test")
+        resolver.answer("hub.test", ONE)
         for number in range(LOOKUPS):
-            system.ask(f"{number}.test")
-        system.ask("hub.test").cancel()
-        assert system.clock.getDelayedCalls() == []
+            resolver.ask(f"{number}.test")
+        resolver.ask("hub.test").cancel()
+        assert resolver.clock.getDelayedCalls() == []
 
 
-class TestWhatIsSaid:
-    def test_one_line_when_old_addresses_begin_to_be_used_and_one_when_they_end(
-        self, system: System, log: list[tuple[LogLevel, str]]
+class TestLog:
+    def test_the_start_and_the_end_of_their_use_are_logged(
+        self, resolver: ScriptedResolver, log: list[tuple[LogLevel, str]]
     ) -> None:
-        system.know("hub.test")
-        system.clock.advance(5)
+        resolver.learn("hub.test")
+        resolver.clock.advance(5)
         for _ in range(3):
-            system.ask("hub.test")
-            system.fail("hub.test")
+            resolver.ask("hub.test")
+            resolver.fail("hub.test")
         assert log == [
             (
                 LogLevel.warn,
@@ -119,40 +120,40 @@ class TestWhatIsSaid:
                 "using its last addresses for up to 60 min",
             )
         ]
-        assert system.names.stale() == {"hub.test": 5}
-        system.know("hub.test")
-        system.know("hub.test")
+        assert resolver.resolver.stale() == {"hub.test": 5}
+        resolver.learn("hub.test")
+        resolver.learn("hub.test")
         assert log[1:] == [(LogLevel.info, "hub.test resolves again")]
-        assert system.names.stale() == {}
+        assert resolver.resolver.stale() == {}
 
-    def test_look_ups_that_are_late_each_time_are_not_said_each_time(
-        self, system: System, log: list[tuple[LogLevel, str]]
+    def test_lookups_that_are_always_slow_are_logged_once(
+        self, resolver: ScriptedResolver, log: list[tuple[LogLevel, str]]
     ) -> None:
-        system.know("hub.test")
+        resolver.learn("hub.test")
         for _ in range(3):
-            system.ask("hub.test")
-            system.clock.advance(PATIENCE)
-            system.answer("hub.test", ONE)
+            resolver.ask("hub.test")
+            resolver.clock.advance(PATIENCE)
+            resolver.answer("hub.test", ONE)
         assert [text for _, text in log] == [
             "hub.test does not resolve (the lookup takes over 1 s): using its last addresses for up to 60 min"
         ]
-        assert system.names.stale() == {"hub.test": PATIENCE}
+        assert resolver.resolver.stale() == {"hub.test": PATIENCE}
 
-    def test_a_look_up_that_fails_when_nobody_waits_any_more_says_nothing(
-        self, system: System, log: list[tuple[LogLevel, str]]
+    def test_a_lookup_that_fails_without_callers_is_not_logged(
+        self, resolver: ScriptedResolver, log: list[tuple[LogLevel, str]]
     ) -> None:
-        system.know("hub.test")
-        system.ask("hub.test").cancel()
-        system.fail("hub.test")
+        resolver.learn("hub.test")
+        resolver.ask("hub.test").cancel()
+        resolver.fail("hub.test")
         assert log == []
-        assert system.names.stale() == {}
+        assert resolver.resolver.stale() == {}
 
-    def test_a_name_without_addresses_that_may_be_used_is_not_among_those_with_old_ones(self, system: System) -> None:
-        system.ask("new.test")
-        system.fail("new.test")
-        system.know("hub.test")
-        system.ask("hub.test")
-        system.fail("hub.test")
-        assert set(system.names.stale()) == {"hub.test"}
-        system.clock.advance(STALE_TIME)
-        assert system.names.stale() == {}
+    def test_names_without_usable_addresses_are_not_stale(self, resolver: ScriptedResolver) -> None:
+        resolver.ask("new.test")
+        resolver.fail("new.test")
+        resolver.learn("hub.test")
+        resolver.ask("hub.test")
+        resolver.fail("hub.test")
+        assert set(resolver.resolver.stale()) == {"hub.test"}
+        resolver.clock.advance(STALE_TIME)
+        assert resolver.resolver.stale() == {}

@@ -1,4 +1,4 @@
-"""A public registry leads nobody into a private network; a private one may."""
+"""A public registry may not refer to a private network; a private one may."""
 
 import pytest
 from attrs import define, field
@@ -13,7 +13,7 @@ from facaded.backends.manifests import Accept
 from facaded.net.addresses import is_public
 from facaded.net.private_addresses import Boundary, CheckedEndpoint, PrivateAddressError
 from facaded.oci.requests import Blob
-from tests.backends.fetching import backend, network
+from tests.backends.fetching import backend, two_registries
 from tests.backends.memory import BLOB
 from tests.web.raw import Transport
 
@@ -44,16 +44,17 @@ def test_which_addresses_are_public(address: str, public: bool) -> None:
     assert is_public(address) == public
 
 
-def reach(own: str, **names: str) -> Boundary:
-    made = Boundary("hub.test", lambda host: succeed([names[host.partition(".")[0]]]))
-    made.check("hub.test", own)
-    return made
+def make_boundary(own: str, **names: str) -> Boundary:
+    """Return the boundary of hub.test, which has the address `own`; `names` are the addresses of other hosts."""
+    boundary = Boundary("hub.test", lambda host: succeed([names[host.partition(".")[0]]]))
+    boundary.check("hub.test", own)
+    return boundary
 
 
 @implementer(IStreamClientEndpoint)
 @define
 class Endpoint:
-    """Connects to one address."""
+    """An endpoint that connects to one address, in memory."""
 
     address: str
     transports: list[Transport] = field(factory=list)
@@ -65,8 +66,8 @@ class Endpoint:
         return succeed(protocol)
 
 
-def test_a_connection_is_checked_by_the_address_it_was_made_to() -> None:
-    public, endpoint = reach(PUBLIC), Endpoint(PRIVATE)
+def test_a_connection_to_a_private_address_is_aborted() -> None:
+    public, endpoint = make_boundary(PUBLIC), Endpoint(PRIVATE)
     failures: list[object] = []
     CheckedEndpoint(endpoint, "auth.test", public).connect(Factory()).addBoth(failures.append)
     assert [str(getattr(failure, "value", "")) for failure in failures] == [
@@ -77,14 +78,14 @@ def test_a_connection_is_checked_by_the_address_it_was_made_to() -> None:
 
 
 @pytest.mark.parametrize(("own", "other"), [(PUBLIC, PUBLIC), (PRIVATE, PRIVATE), (PRIVATE, PUBLIC)])
-def test_what_a_private_backend_names_and_what_is_public_is_connected_to(own: str, other: str) -> None:
+def test_other_connections_are_allowed(own: str, other: str) -> None:
     connected: list[object] = []
-    CheckedEndpoint(Endpoint(other), "auth.test", reach(own)).connect(Factory()).addCallback(connected.append)
+    CheckedEndpoint(Endpoint(other), "auth.test", make_boundary(own)).connect(Factory()).addCallback(connected.append)
     assert len(connected) == 1
 
 
 async def checks(own: str, host: str, **names: str) -> None:
-    await reach(own, **names).check_name(host)
+    await make_boundary(own, **names).check_name(host)
 
 
 @pytest.mark.parametrize(
@@ -99,20 +100,22 @@ async def checks(own: str, host: str, **names: str) -> None:
         (PRIVATE, "127.0.0.1", False),
     ],
 )
-def test_a_client_is_not_sent_to_an_inward_address_by_a_public_backend(own: str, host: str, refused: bool) -> None:
+def test_a_public_backend_must_not_redirect_a_client_to_a_private_address(own: str, host: str, refused: bool) -> None:
     outcome: list[object] = []
     Deferred.fromCoroutine(checks(own, host, cdn=PRIVATE)).addBoth(outcome.append)
-    assert [type(getattr(each, "value", None)) for each in outcome] == [PrivateAddressError if refused else type(None)]
+    assert [type(getattr(result, "value", None)) for result in outcome] == [
+        PrivateAddressError if refused else type(None)
+    ]
 
 
-def test_a_blob_at_an_inward_address_comes_from_the_next_backend() -> None:
-    made = network()
+def test_a_blob_at_a_private_address_is_fetched_from_the_next_backend() -> None:
+    network = two_registries()
     for name, cdn in (("hub", PRIVATE), ("ghcr", PUBLIC)):
-        made.boundaries[name] = Boundary(f"{name}.test", lambda _, cdn=cdn: succeed([cdn]))  # type: ignore[misc]
-        made.boundaries[name].check(f"{name}.test", PUBLIC)
-    serving = made.serving()
-    served = made.finish(
-        Deferred.fromCoroutine(serving.serve(Blob("org/app", BLOB), ("hub", "ghcr"), ReadOptions(Accept.read(()))))
+        network.boundaries[name] = Boundary(f"{name}.test", lambda _, cdn=cdn: succeed([cdn]))  # type: ignore[misc]
+        network.boundaries[name].check(f"{name}.test", PUBLIC)
+    fetcher = network.fetcher()
+    served = network.run(
+        Deferred.fromCoroutine(fetcher.serve(Blob("org/app", BLOB), ("hub", "ghcr"), ReadOptions(Accept.read(()))))
     )
     assert backend(served) == "ghcr"
     assert isinstance(served, Served)

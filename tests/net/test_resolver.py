@@ -1,4 +1,4 @@
-"""Names are looked up once for all who ask, without end for nobody, and a failing look-up has the last addresses."""
+"""The resolver: shared lookups, cancelling, and names that are not valid."""
 
 import socket
 
@@ -13,41 +13,41 @@ from zope.interface.verify import verifyObject
 
 from facaded.net.private_addresses import lookup
 from facaded.net.resolver import ADDRESSES, LOOKUPS
-from tests.net.lookups import ONE, SIX, TWO, Asker, System, found
+from tests.net.lookups import ONE, SIX, TWO, RecordingReceiver, ScriptedResolver, address_info
 
 
-def test_it_is_a_resolver_as_twisted_wants_one(system: System) -> None:
-    verifyObject(IHostnameResolver, system.names)
-    verifyObject(IHostResolution, system.ask("hub.test").resolution)
+def test_it_implements_twisted_s_interfaces(resolver: ScriptedResolver) -> None:
+    verifyObject(IHostnameResolver, resolver.resolver)
+    verifyObject(IHostResolution, resolver.ask("hub.test").resolution)
 
 
-class TestAnAnswer:
-    def test_it_is_told_in_the_order_of_the_interface_with_port_and_transport(self, system: System) -> None:
-        asker = system.ask("hub.test", portNumber=443, transportSemantics="UDP")
-        assert asker.told == []
-        assert asker.resolution is not None
-        assert asker.resolution.name == "hub.test"
-        system.answer("hub.test", found("fe80::1", 3), ONE)
-        assert asker.told == [
+class TestResult:
+    def test_addresses_have_the_port_and_transport_of_the_request(self, resolver: ScriptedResolver) -> None:
+        receiver = resolver.ask("hub.test", portNumber=443, transportSemantics="UDP")
+        assert receiver.events == []
+        assert receiver.resolution is not None
+        assert receiver.resolution.name == "hub.test"
+        resolver.answer("hub.test", address_info("fe80::1", 3), ONE)
+        assert receiver.events == [
             IPv6Address("UDP", "fe80::1", 443, 0, 3),
             IPv4Address("UDP", ONE, 443),
             "complete",
         ]
 
-    def test_an_address_is_told_once_in_the_systems_order(self, system: System) -> None:
-        asker = system.ask("hub.test")
-        system.answer("hub.test", TWO, SIX, TWO, ONE, SIX)
-        assert asker.hosts == [TWO, SIX, ONE]
+    def test_addresses_are_unique_and_in_the_system_s_order(self, resolver: ScriptedResolver) -> None:
+        receiver = resolver.ask("hub.test")
+        resolver.answer("hub.test", TWO, SIX, TWO, ONE, SIX)
+        assert receiver.hosts == [TWO, SIX, ONE]
 
-    def test_not_more_than_a_few_addresses_are_told(self, system: System) -> None:
-        asker = system.ask("hub.test")
-        system.answer("hub.test", *(f"192.0.2.{number}" for number in range(200)))
-        assert asker.hosts == [f"192.0.2.{number}" for number in range(ADDRESSES)]
+    def test_the_number_of_addresses_is_limited(self, resolver: ScriptedResolver) -> None:
+        receiver = resolver.ask("hub.test")
+        resolver.answer("hub.test", *(f"192.0.2.{number}" for number in range(200)))
+        assert receiver.hosts == [f"192.0.2.{number}" for number in range(ADDRESSES)]
 
-    def test_an_address_of_another_family_is_passed_over(self, system: System) -> None:
-        asker = system.ask("hub.test")
-        system.answer("hub.test", (socket.AF_UNIX, socket.SOCK_STREAM, 0, "", (1, b"")), ONE)
-        assert asker.hosts == [ONE]
+    def test_an_address_of_another_family_is_ignored(self, resolver: ScriptedResolver) -> None:
+        receiver = resolver.ask("hub.test")
+        resolver.answer("hub.test", (socket.AF_UNIX, socket.SOCK_STREAM, 0, "", (1, b"")), ONE)
+        assert receiver.hosts == [ONE]
 
     @pytest.mark.parametrize(
         ("kinds", "hosts"),
@@ -59,128 +59,126 @@ class TestAnAnswer:
             ([], []),
         ],
     )
-    def test_one_look_up_serves_askers_of_every_family(
-        self, system: System, kinds: list[type[IAddress]] | None, hosts: list[str]
+    def test_one_lookup_serves_callers_of_every_family(
+        self, resolver: ScriptedResolver, kinds: list[type[IAddress]] | None, hosts: list[str]
     ) -> None:
-        both, asker = system.ask("hub.test"), system.ask("hub.test", addressTypes=kinds)
-        system.answer("hub.test", SIX, ONE)
+        both, receiver = resolver.ask("hub.test"), resolver.ask("hub.test", addressTypes=kinds)
+        resolver.answer("hub.test", SIX, ONE)
         assert both.hosts == [SIX, ONE]
-        assert asker.hosts == hosts
+        assert receiver.hosts == hosts
 
     @pytest.mark.parametrize(
         "error", [None, OSError(5, "Input/output error"), UnicodeError("label too long"), ValueError(), MemoryError()]
     )
-    def test_a_look_up_that_fails_is_a_name_that_does_not_resolve(
-        self, system: System, error: Exception | None
-    ) -> None:
-        asker = system.ask("hub.test")
-        system.fail("hub.test", error)
-        assert asker.hosts == []
+    def test_a_failed_lookup_has_no_addresses(self, resolver: ScriptedResolver, error: Exception | None) -> None:
+        receiver = resolver.ask("hub.test")
+        resolver.fail("hub.test", error)
+        assert receiver.hosts == []
 
-    def test_a_thread_that_cannot_be_started_is_a_look_up_that_fails(self, system: System) -> None:
-        system.know("hub.test")
-        system.threads = False
-        assert system.ask("hub.test").hosts == [ONE]
-        assert system.ask("cdn.test").hosts == []
-        system.threads = True
-        assert system.ask("cdn.test").hosts is None
+    def test_a_thread_that_cannot_be_started_is_a_failed_lookup(self, resolver: ScriptedResolver) -> None:
+        resolver.learn("hub.test")
+        resolver.threads = False
+        assert resolver.ask("hub.test").hosts == [ONE]
+        assert resolver.ask("cdn.test").hosts == []
+        resolver.threads = True
+        assert resolver.ask("cdn.test").hosts is None
 
 
 class TestSharing:
-    def test_all_who_ask_meanwhile_share_one_look_up(self, system: System) -> None:
-        askers = [system.ask("hub.test") for _ in range(3)]
-        system.answer("hub.test", ONE)
-        assert [asker.hosts for asker in askers] == [[ONE]] * 3
-        assert system.asked == ["hub.test"]
+    def test_concurrent_callers_share_one_lookup(self, resolver: ScriptedResolver) -> None:
+        receivers = [resolver.ask("hub.test") for _ in range(3)]
+        resolver.answer("hub.test", ONE)
+        assert [receiver.hosts for receiver in receivers] == [[ONE]] * 3
+        assert resolver.lookups == ["hub.test"]
 
-    def test_who_asks_afterwards_has_a_look_up_of_its_own(self, system: System) -> None:
-        system.know("hub.test", ONE)
-        asker = system.ask("hub.test")
-        assert asker.hosts is None
-        system.answer("hub.test", TWO)
-        assert asker.hosts == [TWO]
+    def test_a_later_caller_starts_a_new_lookup(self, resolver: ScriptedResolver) -> None:
+        resolver.learn("hub.test", ONE)
+        receiver = resolver.ask("hub.test")
+        assert receiver.hosts is None
+        resolver.answer("hub.test", TWO)
+        assert receiver.hosts == [TWO]
 
-    def test_a_name_is_the_same_in_capital_letters(self, system: System) -> None:
-        system.ask("Hub.Test")
-        system.ask("hub.test")
-        assert system.asked == ["hub.test"]
+    def test_names_are_compared_without_case(self, resolver: ScriptedResolver) -> None:
+        resolver.ask("Hub.Test")
+        resolver.ask("hub.test")
+        assert resolver.lookups == ["hub.test"]
 
-    def test_one_that_asks_again_when_it_is_told_begins_a_new_look_up(self, system: System) -> None:
-        again = Asker()
-        system.ask("hub.test", Asker({"complete": lambda: system.ask("hub.test", again)}))
-        system.answer("hub.test", ONE)
+    def test_a_caller_may_start_a_new_lookup_when_one_completes(self, resolver: ScriptedResolver) -> None:
+        again = RecordingReceiver()
+        resolver.ask("hub.test", RecordingReceiver({"complete": lambda: resolver.ask("hub.test", again)}))
+        resolver.answer("hub.test", ONE)
         assert again.hosts is None
-        system.answer("hub.test", TWO)
+        resolver.answer("hub.test", TWO)
         assert again.hosts == [TWO]
 
-    def test_one_that_fails_when_it_is_told_leaves_the_others_alone(
-        self, system: System, no_errors_are_logged: list[LogEvent]
+    def test_an_error_in_a_receiver_does_not_affect_the_others(
+        self, resolver: ScriptedResolver, no_errors_are_logged: list[LogEvent]
     ) -> None:
         def fail() -> None:
-            raise KeyError("its own fault")
+            raise KeyError("a bug")
 
-        system.ask("hub.test", Asker({"complete": fail}))
-        asker = system.ask("hub.test")
-        system.answer("hub.test", ONE)
-        assert asker.hosts == [ONE]
+        resolver.ask("hub.test", RecordingReceiver({"complete": fail}))
+        receiver = resolver.ask("hub.test")
+        resolver.answer("hub.test", ONE)
+        assert receiver.hosts == [ONE]
         assert len(no_errors_are_logged) == 1
         no_errors_are_logged.clear()
 
 
 class TestCancelling:
-    def test_who_cancels_is_told_nothing_more_and_the_others_are(self, system: System) -> None:
-        gone, asker = system.ask("hub.test"), system.ask("hub.test")
-        gone.cancel()
-        gone.cancel()
-        system.answer("hub.test", ONE)
-        assert gone.told == []
-        assert asker.hosts == [ONE]
+    def test_a_cancelled_caller_gets_nothing_and_the_others_do(self, resolver: ScriptedResolver) -> None:
+        cancelled, receiver = resolver.ask("hub.test"), resolver.ask("hub.test")
+        cancelled.cancel()
+        cancelled.cancel()
+        resolver.answer("hub.test", ONE)
+        assert cancelled.events == []
+        assert receiver.hosts == [ONE]
 
     @pytest.mark.parametrize("name", ["hub.test", ONE, "..."])
-    def test_it_may_be_done_when_the_look_up_begins(self, system: System, name: str) -> None:
-        asker = Asker()
-        asker.on["began"] = asker.cancel
-        system.ask(name, asker)
-        assert asker.told == []
-        assert system.asked == []
+    def test_at_the_start_of_the_lookup(self, resolver: ScriptedResolver, name: str) -> None:
+        receiver = RecordingReceiver()
+        receiver.on["began"] = receiver.cancel
+        resolver.ask(name, receiver)
+        assert receiver.events == []
+        assert resolver.lookups == []
 
-    def test_it_may_be_done_between_two_addresses(self, system: System) -> None:
-        asker = Asker()
-        asker.on["address"] = asker.cancel
-        system.ask("hub.test", asker)
-        system.answer("hub.test", ONE, TWO)
-        assert asker.told == [IPv4Address("TCP", ONE, 0)]
+    def test_between_two_addresses(self, resolver: ScriptedResolver) -> None:
+        receiver = RecordingReceiver()
+        receiver.on["address"] = receiver.cancel
+        resolver.ask("hub.test", receiver)
+        resolver.answer("hub.test", ONE, TWO)
+        assert receiver.events == [IPv4Address("TCP", ONE, 0)]
 
-    def test_it_may_be_done_by_another_who_is_told(self, system: System) -> None:
-        gone = Asker()
-        system.ask("hub.test", Asker({"complete": gone.cancel}))
-        system.ask("hub.test", gone)
-        system.answer("hub.test", ONE)
-        assert gone.told == []
+    def test_by_another_receiver(self, resolver: ScriptedResolver) -> None:
+        cancelled = RecordingReceiver()
+        resolver.ask("hub.test", RecordingReceiver({"complete": cancelled.cancel}))
+        resolver.ask("hub.test", cancelled)
+        resolver.answer("hub.test", ONE)
+        assert cancelled.events == []
 
-    def test_after_the_end_it_does_nothing(self, system: System) -> None:
-        asker = system.ask("hub.test")
-        system.answer("hub.test", ONE)
-        other = system.ask("hub.test")
-        asker.cancel()
-        system.answer("hub.test", TWO)
-        assert (asker.hosts, other.hosts) == ([ONE], [TWO])
+    def test_after_the_end_has_no_effect(self, resolver: ScriptedResolver) -> None:
+        receiver = resolver.ask("hub.test")
+        resolver.answer("hub.test", ONE)
+        other = resolver.ask("hub.test")
+        receiver.cancel()
+        resolver.answer("hub.test", TWO)
+        assert (receiver.hosts, other.hosts) == ([ONE], [TWO])
 
-    def test_what_a_look_up_finds_for_nobody_is_kept(self, system: System) -> None:
-        system.ask("hub.test").cancel()
-        system.answer("hub.test", ONE)
-        asker = system.ask("hub.test")
-        system.fail("hub.test")
-        assert asker.hosts == [ONE]
+    def test_the_result_of_a_lookup_without_callers_is_cached(self, resolver: ScriptedResolver) -> None:
+        resolver.ask("hub.test").cancel()
+        resolver.answer("hub.test", ONE)
+        receiver = resolver.ask("hub.test")
+        resolver.fail("hub.test")
+        assert receiver.hosts == [ONE]
 
-    def test_a_name_that_nobody_waits_for_any_more_is_not_looked_up(self, system: System) -> None:
+    def test_a_queued_lookup_without_callers_is_dropped(self, resolver: ScriptedResolver) -> None:
         for number in range(LOOKUPS):
-            system.ask(f"{number}.test")
-        system.ask("hub.test").cancel()
-        system.answer("0.test", ONE)
-        assert "hub.test" not in system.asked
-        system.ask("hub.test")
-        assert "hub.test" in system.asked
+            resolver.ask(f"{number}.test")
+        resolver.ask("hub.test").cancel()
+        resolver.answer("0.test", ONE)
+        assert "hub.test" not in resolver.lookups
+        resolver.ask("hub.test")
+        assert "hub.test" in resolver.lookups
 
 
 class TestNames:
@@ -194,9 +192,9 @@ class TestNames:
             ("fe80::1%lo", IPv6Address("TCP", "fe80::1", 443, 0, socket.if_nametoindex("lo"))),
         ],
     )
-    def test_an_address_needs_no_look_up(self, system: System, literal: str, address: object) -> None:
-        assert system.ask(literal, portNumber=443).told == [address, "complete"]
-        assert system.asked == []
+    def test_an_address_needs_no_lookup(self, resolver: ScriptedResolver, literal: str, address: object) -> None:
+        assert resolver.ask(literal, portNumber=443).events == [address, "complete"]
+        assert resolver.lookups == []
 
     @pytest.mark.parametrize(
         "name",
@@ -220,12 +218,12 @@ class TestNames:
             "fe80::1%lo\0",
         ],
     )
-    def test_what_is_no_name_does_not_resolve(self, system: System, name: str) -> None:
-        assert system.ask(name).hosts == []
-        assert system.asked == []
+    def test_an_invalid_name_does_not_resolve(self, resolver: ScriptedResolver, name: str) -> None:
+        assert resolver.ask(name).hosts == []
+        assert resolver.lookups == []
 
     @pytest.mark.parametrize(
-        ("name", "asked"),
+        ("name", "encoded"),
         [
             ("bücher.test", "xn--bcher-kva.test"),
             ("straße.test", "xn--strae-oqa.test"),
@@ -234,27 +232,27 @@ class TestNames:
             ("127.1", "127.1"),
         ],
     )
-    def test_a_name_is_asked_for_in_ascii(self, system: System, name: str, asked: str) -> None:
-        asker = system.ask(name)
-        assert system.asked == [asked]
-        system.answer(asked, ONE)
-        assert asker.hosts == [ONE]
+    def test_a_name_is_looked_up_in_ascii(self, resolver: ScriptedResolver, name: str, encoded: str) -> None:
+        receiver = resolver.ask(name)
+        assert resolver.lookups == [encoded]
+        resolver.answer(encoded, ONE)
+        assert receiver.hosts == [ONE]
 
     @given(st.text() | st.text("ab.-\0ß。\u0661 1:%"))
-    def test_any_text_ends_well(self, name: str) -> None:
-        system = System()
-        asker = system.ask(name)
-        for asked in list(system.waiting):
-            asked.encode("idna")
-            system.fail(asked)
-        assert asker.complete
+    def test_any_text_ends(self, name: str) -> None:
+        resolver = ScriptedResolver()
+        receiver = resolver.ask(name)
+        for encoded in list(resolver.waiting):
+            encoded.encode("idna")
+            resolver.fail(encoded)
+        assert receiver.complete
 
 
-def test_the_check_of_inward_addresses_asks_the_resolver_that_is_installed(system: System) -> None:
+def test_the_check_of_private_addresses_uses_the_installed_resolver(resolver: ScriptedResolver) -> None:
     reactor = MemoryReactorClock()
-    reactor.installNameResolver(system.names)
+    reactor.installNameResolver(resolver.resolver)
     addresses: list[object] = []
-    asked = lookup(reactor)("cdn.test")
-    asked.addCallback(addresses.append)  # type: ignore[attr-defined]  # a Deferred
-    system.answer("cdn.test", ONE, SIX)
+    encoded = lookup(reactor)("cdn.test")
+    encoded.addCallback(addresses.append)  # type: ignore[attr-defined]  # a Deferred
+    resolver.answer("cdn.test", ONE, SIX)
     assert addresses == [[ONE, SIX]]

@@ -1,4 +1,4 @@
-"""Work that is shared, and work that is run_detached from whoever waits for it."""
+"""Shared work, and work whose caller always sees a cancellation."""
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
@@ -7,7 +7,7 @@ from facaded.net.single_flight import SingleFlight, run_detached
 
 
 class TroubleError(Exception):
-    """What the work makes of everything that goes wrong."""
+    """The error that the work raises in place of any other."""
 
 
 async def work(step: Deferred[int]) -> int:
@@ -18,15 +18,15 @@ async def work(step: Deferred[int]) -> int:
 
 
 def outcome(deferred: Deferred[int]) -> object:
-    found: list[object] = []
-    deferred.addCallbacks(found.append, lambda failure: found.append(failure.type))
-    return found[0] if found else None
+    results: list[object] = []
+    deferred.addCallbacks(results.append, lambda failure: results.append(failure.type))
+    return results[0] if results else None
 
 
-def test_who_asks_meanwhile_gets_the_same_result() -> None:
+def test_concurrent_callers_get_the_same_result() -> None:
     flights: SingleFlight[str, int] = SingleFlight()
     step: Deferred[int] = Deferred()
-    first, second = flights.get("a", lambda: work(step)), flights.get("a", lambda: pytest.fail("asked twice"))
+    first, second = flights.get("a", lambda: work(step)), flights.get("a", lambda: pytest.fail("started twice"))
     step.callback(5)
     assert (outcome(first), outcome(second)) == (5, 5)
     again: Deferred[int] = Deferred()
@@ -34,7 +34,7 @@ def test_who_asks_meanwhile_gets_the_same_result() -> None:
     again.callback(6)
 
 
-def test_one_who_leaves_does_not_end_the_work_of_others() -> None:
+def test_work_is_cancelled_only_with_its_last_caller() -> None:
     flights: SingleFlight[str, int] = SingleFlight()
     ended: list[str] = []
     step: Deferred[int] = Deferred(lambda _: ended.append("cancelled"))
@@ -47,19 +47,19 @@ def test_one_who_leaves_does_not_end_the_work_of_others() -> None:
     assert outcome(second) is CancelledError
 
 
-def test_detached_work_gives_its_result_or_its_error() -> None:
+def test_detached_work_returns_its_result_or_its_error() -> None:
     good: Deferred[int] = Deferred()
     bad: Deferred[int] = Deferred()
-    waiting = run_detached(work(good)), run_detached(work(bad))
+    results = run_detached(work(good)), run_detached(work(bad))
     good.callback(5)
     bad.errback(ValueError())
-    assert [outcome(each) for each in waiting] == [5, TroubleError]
+    assert [outcome(result) for result in results] == [5, TroubleError]
 
 
-def test_who_leaves_detached_work_ends_it_and_sees_that_it_was_cancelled() -> None:
+def test_cancelling_detached_work_cancels_it_with_a_cancelled_error() -> None:
     ended: list[str] = []
     step: Deferred[int] = Deferred(lambda _: ended.append("cancelled"))
-    waiting = run_detached(work(step))
-    waiting.cancel()
+    result = run_detached(work(step))
+    result.cancel()
     assert ended == ["cancelled"]
-    assert outcome(waiting) is CancelledError
+    assert outcome(result) is CancelledError

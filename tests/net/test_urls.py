@@ -1,4 +1,4 @@
-"""The one check that decides which URLs of strangers are used."""
+"""The check that decides which untrusted URLs are used."""
 
 import pytest
 from hypothesis import given
@@ -28,14 +28,14 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("url", "why"), REFUSED)
-def test_what_is_refused_and_why(url: str, why: str) -> None:
-    with pytest.raises(UrlError, match=f"^{why}$"):
+@pytest.mark.parametrize(("url", "reason"), REFUSED)
+def test_an_unsafe_url_is_refused_with_the_reason(url: str, reason: str) -> None:
+    with pytest.raises(UrlError, match=f"^{reason}$"):
         check(url, secure=True)
 
 
 @pytest.mark.parametrize("url", ["https://host", "https://host:8443/a?b=c#d", "https://[::1]:5000/", "HTTPS://Host/"])
-def test_what_is_used(url: str) -> None:
+def test_a_safe_url_is_accepted(url: str) -> None:
     assert check(url, secure=True).scheme == "https"
 
 
@@ -52,18 +52,18 @@ def test_plain_http_may_be_allowed() -> None:
         ("https://cdn/b?sig=%2F+", "https://cdn/b?sig=%2F+"),
     ],
 )
-def test_a_location_is_made_absolute_and_otherwise_left_alone(location: str, url: str) -> None:
+def test_a_location_is_made_absolute_and_otherwise_unchanged(location: str, url: str) -> None:
     assert resolve("https://host/a/", location, secure=True) == url
 
 
 @pytest.mark.parametrize("location", ["", "http://cdn/", "https://[x", "javascript:x"])
-def test_a_location_that_leads_nowhere_is_refused(location: str) -> None:
+def test_an_unsafe_location_is_refused(location: str) -> None:
     with pytest.raises(UrlError):
         resolve("https://host/a/", location, secure=True)
 
 
 @given(st.text())
-def test_no_text_makes_it_raise_anything_else(text: str) -> None:
+def test_any_text_is_accepted_or_raises_url_error(text: str) -> None:
     for url in (text, f"https://{text}"):
         try:
             parts = check(url, secure=True)

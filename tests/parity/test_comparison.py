@@ -43,10 +43,10 @@ def compare(
     renames = {name: rules.backends[name].renames for name in made.fakes} if rules else None
     backends = {name: BackendRules(f"https://{name}.test") for name in made.fakes}
     rules = rules or Rules(repositories=(parse("org/*"),), backends=backends)
-    comparison = Comparison(made.sources(ManifestCache(0, 0, made.clock.seconds), renames), rules, made.clock)
+    comparison = Comparison(made.registries(ManifestCache(0, 0, made.clock.seconds), renames), rules, made.clock)
     counted: list[Any] = [] if steps is None else steps
     work = comparison.compare(images or (LATEST,), lambda *step: counted.append(step))
-    return made.finish(Deferred.fromCoroutine(work), seconds)
+    return made.run(Deferred.fromCoroutine(work), seconds)
 
 
 def only(report: Report) -> Row:
@@ -257,7 +257,7 @@ def test_one_that_hangs_is_asked_no_more_after_some_patience() -> None:
     assert len(report.rows) == 41
     assert all(row.verdict is Finding.FAILING for row in report.rows)
     assert told(report.rows[-1]) == "failing: timeout; asked no more"
-    assert len(made.fakes["ghcr"].asked) <= FAILURES + 4
+    assert len(made.fakes["ghcr"].requests) <= FAILURES + 4
     assert made.clock.seconds() < 15
 
 
@@ -295,7 +295,7 @@ def test_images_are_compared_over_the_backends_of_their_route() -> None:
     report = compare(made, LATEST, Subject("org/one", "latest"), rules=rules)
     assert tuple(only(report).sides) == report.backends == ("ghcr", "third")
     assert report.notes == ("org/one comes from hub alone: nothing to compare",)
-    assert made.fakes["hub"].asked == []
+    assert made.fakes["hub"].requests == []
 
 
 def renaming(made: Network, theirs: str) -> Rules:
@@ -317,7 +317,7 @@ def test_a_backend_where_the_name_cannot_be_is_not_asked() -> None:
     row = only(compare(made, rules=renaming(made, "x" * 253 + "/*")))
     assert row.sides["ghcr"] == Side(Finding.NOT_ASKED, "it has no such name there")
     assert row.verdict is Finding.NOT_ASKED
-    assert made.fakes["ghcr"].asked == []
+    assert made.fakes["ghcr"].requests == []
 
 
 def test_pages_that_lead_in_a_circle_are_a_failure() -> None:
@@ -394,7 +394,7 @@ class Odd(Fake):
     def answer(self, request: Any, host: str) -> Any:
         for part, (status, headers, body) in self.odd.items():
             if part in request.uri.decode():
-                return self._say(request, status, headers, body)
+                return self._respond(request, status, headers, body)
         return super().answer(request, host)
 
 

@@ -19,7 +19,7 @@ def log_lines(request: bytes) -> list[str]:
     for name in ("main", "second"):
         watching.backends.answer(name, GOOD)
     lines: list[str] = []
-    facade = Facade(watching.watch, RULES, Network().serving())
+    facade = Facade(watching.watch, RULES, Network().fetcher())
     site = BoundedSite(facade, Clock(), [lambda answered: lines.append(format_line(answered))])
     connection = Connection(site)
     connection.send(request)

@@ -46,7 +46,7 @@ class Client:
         if settled:
             self.watching.backends.answer("main", GOOD)
             self.watching.backends.answer("second", GOOD)
-        self.resource = Facade(self.watching.watch, rules, self.network.serving())
+        self.resource = Facade(self.watching.watch, rules, self.network.fetcher())
         self.answered: list[AnsweredRequest] = []
         self.pulls = Pulls(self.watching.clock.seconds, self.watching.watch.probe_soon)
         self.site = BoundedSite(self.resource, Clock(), [self.answered.append, self.pulls.follow])
