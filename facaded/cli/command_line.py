@@ -22,13 +22,18 @@ from facaded.net.json_documents import Document
 from facaded.oci.clients import USER_AGENTS
 from facaded.policy import overrides
 
+VERSION_LINE = f"facaded {__version__}"
+
+WITHOUT_COMMAND = ("-h", "--help", "--version")
+"""Options that stand in the place of a command. Every other option belongs to `serve`."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    if not given or (given[0].startswith("-") and given[0] not in ("-h", "--help")):
-        given = ["serve", *given]
-    options = _parser().parse_args(given)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if not words or (words[0].startswith("-") and words[0] not in WITHOUT_COMMAND):
+        words = ["serve", *words]
+    options = _parser().parse_args(words)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         return command(options)
@@ -56,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Answers for a container registry, and sends each pull on to the registry that holds the image.",
         epilog="Without a command: serve. Exit status: 0 good, 1 the answer is bad news, 2 usage or settings.",
     )
+    parser.add_argument("--version", action="version", version=VERSION_LINE, help="print the version and exit")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     def add(
@@ -137,5 +143,5 @@ def _print_version(options: argparse.Namespace) -> int:
     if options.json:
         print_json(Version(__version__))
     else:
-        print(f"facaded {__version__}")
+        print(VERSION_LINE)
     return GOOD
