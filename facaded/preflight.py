@@ -12,7 +12,7 @@ from facaded.admin.control_client import ControlError, NewerDaemonError
 from facaded.admin.status import Status
 from facaded.config.listen_addresses import families
 from facaded.config.sections import Config
-from facaded.listeners import why_no_listener
+from facaded.listeners import ListenFailure
 from facaded.net.private_addresses import lookup
 from facaded.net.reactor import IFacadedReactor, INetworkReactor
 from facaded.tls.certificate_files import read
@@ -87,6 +87,6 @@ async def _refused(endpoint: str, reactor: IFacadedReactor) -> str:
     try:
         port = await serverFromString(reactor, endpoint).listen(Factory())
     except (CannotListenError, OSError, OverflowError) as error:
-        return why_no_listener(error)
+        return ListenFailure.of(error).sentence
     await port.stopListening()
     return ""

@@ -11,6 +11,7 @@ from twisted.python import usage
 from facaded import service
 from facaded.config.loading import Loaded, load
 from facaded.config.settings_error import SettingsError
+from facaded.exit_status import USAGE
 from facaded.listeners import StartError
 from facaded.net.reactor import installed
 
@@ -27,9 +28,9 @@ class Options(usage.Options):
 
 
 def makeService(options: usage.Options) -> MultiService:
-    """Called by twistd.
+    """Return the daemon for twistd.
 
-    Settings that cannot be used end the process with exit status 2 and a sentence for each problem.
+    Settings that cannot be used end the process with exit status 2 and a line for each problem.
     """
     reactor = installed()
 
@@ -42,17 +43,14 @@ def makeService(options: usage.Options) -> MultiService:
     try:
         daemon = service.makeService(read(), reactor, read, os.environ)
     except SettingsError as error:
-        _end(*error.problems)
+        _end(USAGE, *error.problems)
     except StartError as error:
-        _end(str(error))
+        _end(error.exit_status, str(error))
     return _UnderTwistd(daemon)
 
 
 class _UnderTwistd(MultiService):
-    """Ends twistd with a sentence and exit status 2 where the daemon cannot start.
-
-    twistd itself would show a traceback.
-    """
+    """Ends twistd with a sentence and an exit status if the daemon cannot start: twistd would print a traceback."""
 
     def __init__(self, daemon: MultiService) -> None:
         MultiService.__init__(self)
@@ -62,10 +60,10 @@ class _UnderTwistd(MultiService):
         try:
             MultiService.privilegedStartService(self)
         except StartError as error:
-            _end(str(error))
+            _end(error.exit_status, str(error))
 
 
-def _end(*sentences: str) -> NoReturn:
+def _end(exit_status: int, *sentences: str) -> NoReturn:
     for sentence in sentences:
         sys.stderr.write(f"facaded: {sentence}\n")
-    sys.exit(2)
+    sys.exit(exit_status)

@@ -1,4 +1,4 @@
-"""The command line. Exit status: 0 good, 1 the answer is bad news, 2 usage or settings."""
+"""The command line: the parser, and `main`, which runs one command and returns its exit status."""
 
 import argparse
 import sys
@@ -14,13 +14,19 @@ from facaded.cli import daemon_commands
 from facaded.cli.check_command import check
 from facaded.cli.parity_command import compare
 from facaded.cli.serve_command import serve
-from facaded.cli.terminal import BAD_NEWS, GOOD, USAGE, complain, print_json
+from facaded.cli.terminal import complain, print_json
 from facaded.config import paths, values
 from facaded.config.settings_error import SettingsError
+from facaded.exit_status import BAD_NEWS, GOOD, USAGE
 from facaded.listeners import StartError
 from facaded.net.json_documents import Document
 from facaded.oci.clients import USER_AGENTS
 from facaded.policy import overrides
+
+EPILOG = (
+    "Without a command: serve. Exit status: 0 good, 1 the answer is bad news, 2 the command line or the settings "
+    "cannot be used, 3 an address to listen on is in use."
+)
 
 VERSION_LINE = f"facaded {__version__}"
 
@@ -40,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         return _fail(USAGE, *error.problems)
     except StartError as error:
-        return _fail(USAGE, str(error))
+        return _fail(error.exit_status, str(error))
     except CommandRefusedError as error:
         return _fail(USAGE, *error.problems)
     except ControlError as error:
@@ -59,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="facaded",
         description="Answers for a container registry, and sends each pull on to the registry that holds the image.",
-        epilog="Without a command: serve. Exit status: 0 good, 1 the answer is bad news, 2 usage or settings.",
+        epilog=EPILOG,
     )
     parser.add_argument("--version", action="version", version=VERSION_LINE, help="print the version and exit")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)

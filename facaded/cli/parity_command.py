@@ -11,8 +11,9 @@ from facaded.admin.control_client import ControlError
 from facaded.admin.protocol import RecentImages
 from facaded.backends.manifests import ManifestCache
 from facaded.cli.options import find_socket, load
-from facaded.cli.terminal import BAD_NEWS, GOOD, USAGE, complain, print_json, run
+from facaded.cli.terminal import complain, print_json, run
 from facaded.config.sections import Config
+from facaded.exit_status import BAD_NEWS, GOOD, USAGE
 from facaded.net.reactor import IFacadedReactor
 from facaded.parity import report_document, report_table, subjects
 from facaded.parity.comparison import Comparison

@@ -16,7 +16,7 @@ from twisted.logger import (
 )
 
 from facaded.cli.options import load
-from facaded.cli.terminal import GOOD
+from facaded.exit_status import GOOD
 from facaded.net.reactor import installed
 from facaded.service import makeService, prepare
 

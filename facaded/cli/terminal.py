@@ -1,4 +1,4 @@
-"""What the commands share: exit statuses, what they print, and one run of the reactor."""
+"""What the commands share: printing, and one run of the reactor."""
 
 import json
 import sys
@@ -12,9 +12,6 @@ from facaded.admin.control_client import ControlError
 from facaded.net.json_documents import to_json
 from facaded.net.reactor import IFacadedReactor, installed
 from facaded.service import prepare
-
-GOOD, BAD_NEWS, USAGE = 0, 1, 2
-"""Exit statuses: the answer is good, the answer is bad news, the command line or the settings cannot be used."""
 
 T = TypeVar("T")
 

@@ -151,7 +151,7 @@ def test_check_reads_the_certificates_and_looks_around_when_it_probes(
     assert said.returncode == 0
     warnings = [line for line in said.stdout.splitlines() if line.startswith("warning")]
     assert [warning.split(": ")[1] for warning in warnings] == ["backend", "listen.https"]
-    assert "something else listens there" in warnings[1]
+    assert "another program listens there" in warnings[1]
     daemon.start()
     assert "listen." not in daemon.run("check", "--probe").stdout, "its own ports are no reason to warn"
 

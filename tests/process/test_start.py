@@ -105,22 +105,28 @@ class TestStarting:
         assert daemon.stop() in (0, -signal.SIGTERM), "twistd ends by the signal that it was sent"
         assert daemon.log.count("stopped") == 1
 
-    def ends(self, daemon: Daemon, sentence: str) -> None:
+    def ends(self, daemon: Daemon, sentence: str, exit_status: int = 2) -> None:
         daemon.spawn()
         assert daemon.process is not None
-        assert daemon.process.wait(15) == 2
+        assert daemon.process.wait(15) == exit_status
         daemon.process = None
         assert daemon.log.count(sentence) == 1
         assert "Traceback" not in daemon.log
 
-    def test_a_port_in_use_ends_it_with_a_sentence(self, daemon: Daemon, arguments: list[str]) -> None:
+    def test_a_port_in_use_ends_it_with_a_sentence_and_3(self, daemon: Daemon, arguments: list[str]) -> None:
         daemon.arguments = arguments
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", daemon.port))
             taken.listen()
-            self.ends(
-                daemon, f"facaded: listen.http: tcp:{daemon.port}:interface=127.0.0.1: something else listens there"
-            )
+            address = f"tcp:{daemon.port}:interface=127.0.0.1"
+            self.ends(daemon, f"facaded: listen.http: {address}: another program listens there", 3)
+
+    def test_an_address_that_the_machine_does_not_have_ends_it_likewise(
+        self, daemon: Daemon, arguments: list[str]
+    ) -> None:
+        daemon.arguments = arguments
+        daemon.host = "192.0.2.1"
+        self.ends(daemon, "this machine has no such address: choose one that it has", 3)
 
     def test_a_bad_file_ends_it_with_a_sentence_for_each_problem(self, daemon: Daemon, arguments: list[str]) -> None:
         daemon.arguments = arguments
@@ -131,7 +137,7 @@ class TestStarting:
     def test_a_socket_that_cannot_be_made_ends_it_with_a_sentence(self, daemon: Daemon, arguments: list[str]) -> None:
         daemon.arguments = arguments
         (daemon.directory / "control.sock").mkdir()
-        self.ends(daemon, f"facaded: listen.control: unix:{daemon.directory}/control.sock")
+        self.ends(daemon, f"{daemon.directory}/control.sock exists and is not a socket: remove it")
 
     def test_a_state_directory_that_cannot_be_made_ends_it_with_a_sentence(
         self, daemon: Daemon, arguments: list[str]
@@ -146,7 +152,7 @@ class TestStarting:
         daemon.start()
         other = Daemon(tmp_path, daemon.settings, arguments=arguments)
         (tmp_path / "log").rename(tmp_path / "log.first")
-        self.ends(other, "another facaded is running there")
+        self.ends(other, "another facaded uses this socket", 3)
         assert daemon.backend == "main"
 
 
