@@ -5,8 +5,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from twisted.logger import Logger
-
 from facaded.admin.commands import Commands
 from facaded.admin.reporter import Reporter
 from facaded.admin.site import Admin
@@ -21,6 +19,7 @@ from facaded.config.loading import Loaded
 from facaded.config.paths import state_directory
 from facaded.config.sections import Backend, Config
 from facaded.config.settings_error import SettingsError
+from facaded.listeners import endpoints
 from facaded.net.connections import pooled_client
 from facaded.net.reactor import IFacadedReactor
 from facaded.policy.decision import Mode, RoutingState, Rules, ping_leads_to
@@ -34,8 +33,6 @@ from facaded.tls.challenges import Challenges
 from facaded.tls.plain import PlainPort
 from facaded.tls.termination import Termination
 from facaded.web.facade import Facade
-
-_log = Logger()
 
 
 def no_quota(backend: str, asker: str, quota: Quota) -> None:
@@ -128,7 +125,7 @@ def termination(
 
 
 def prepare_listeners(opened: Config) -> Prepare:
-    """Listeners stay as they were `opened`: settings that cannot do with those are refused."""
+    """Refuse settings that cannot go with the listeners of `opened`, which stay open."""
 
     def prepare(loaded: Loaded) -> Swap:
         config = loaded.config
@@ -138,10 +135,20 @@ def prepare_listeners(opened: Config) -> Prepare:
         if config.rules.private and not config.redirects_http and config.listen.http != opened.listen.http:
             why = 'listen.http: it has changed, and auth = "client" forbids the listener that is open: restart instead'
             raise SettingsError([f"{loaded.source}: {why}"])
-        changed = config.listen != opened.listen
-        return _warn_of_listeners if changed else _nothing
+        return _nothing
 
     return prepare
+
+
+def changed_listeners(opened: Config, environ: Mapping[str, str]) -> Callable[[Loaded], tuple[str, ...]]:
+    """Return a function that returns a sentence for each key of [listen] with other endpoints than in `opened`."""
+
+    def changed(loaded: Loaded) -> tuple[str, ...]:
+        differences = {*endpoints(opened, environ)} ^ {*endpoints(loaded.config, environ)}
+        keys = sorted({key for key, _ in differences})
+        return tuple(f"{key} changed: listeners change only at a restart; restart facaded" for key in keys)
+
+    return changed
 
 
 def prepare_backends(
@@ -199,7 +206,3 @@ def prepare_tls(tls: Termination | None) -> Prepare:
 
 def _nothing() -> None:
     """Nothing to swap."""
-
-
-def _warn_of_listeners() -> None:
-    _log.warn("listen: changed in the settings; listeners change only at a restart")

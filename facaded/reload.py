@@ -13,6 +13,7 @@ from twisted.application.service import Service
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
 
+from facaded.admin.commands import ReloadResult
 from facaded.config.loading import Loaded
 from facaded.config.settings_error import SettingsError
 
@@ -26,46 +27,54 @@ Prepare: TypeAlias = Callable[[Loaded], Swap]
 class Reloader:
     """Reads the settings again with `reread`, and has every part go by them.
 
-    `loaded` are the settings in force. `begun` and `ended` are called before and after each reload, whatever comes of
-    it.
+    `loaded` are the settings in force. `begun` and `ended` are called before and after each reload, whatever its
+    result. `needs_restart` returns a sentence for each difference from the settings at the start that only a restart
+    applies.
     """
 
     _log = Logger()
 
     def __init__(
-        self, loaded: Loaded, reread: Callable[[], Loaded], begun: Callable[[], None], ended: Callable[[], None]
+        self,
+        loaded: Loaded,
+        reread: Callable[[], Loaded],
+        begun: Callable[[], None],
+        ended: Callable[[], None],
+        needs_restart: Callable[[Loaded], tuple[str, ...]],
     ) -> None:
         self.loaded = loaded
         self._reread = reread
         self._begun = begun
         self._ended = ended
+        self._needs_restart = needs_restart
         self._parts: list[Prepare] = []
 
     def add(self, prepare: Prepare) -> None:
         """Have one more part go by new settings. Parts are swapped in the order in which they are added."""
         self._parts.append(prepare)
 
-    def reload(self) -> tuple[str, ...]:
-        """Read the settings again, and go by them if they are good.
-
-        Returns the problems if they are not; then nothing has changed.
-        """
+    def reload(self) -> ReloadResult:
+        """Read the settings again, and apply them if they can be used; log the result, and return it."""
         self._begun()
         try:
             self._adopt(self._reread())
         except SettingsError as error:
             for problem in error.problems:
                 self._log.error("not reloaded: {problem}", problem=problem)
-            return error.problems
+            return ReloadResult(error.problems)
         finally:
             self._ended()
         self._log.info("reloaded, settings: {source}", source=self.loaded.source)
-        self.warn()
-        return ()
+        warnings = self._needs_restart(self.loaded)
+        self._warn(*warnings, *self.loaded.warnings)
+        return ReloadResult(warnings=warnings)
 
     def warn(self) -> None:
-        """Log what a person should know of the settings in force."""
-        for warning in self.loaded.warnings:
+        """Log the warnings about the settings in force."""
+        self._warn(*self.loaded.warnings)
+
+    def _warn(self, *warnings: str) -> None:
+        for warning in warnings:
             self._log.warn("{warning}", warning=warning)
 
     def _adopt(self, loaded: Loaded) -> None:

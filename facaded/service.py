@@ -57,7 +57,8 @@ def makeService(
         return Clocks(time.time(), reactor.seconds())
 
     supervision = Supervision(Notifier(environ), watch, clocks)
-    reloader = Reloader(loaded, reread, supervision.reloading, supervision.reloaded)
+    needs_restart = parts.changed_listeners(config, environ)
+    reloader = Reloader(loaded, reread, supervision.reloading, supervision.reloaded, needs_restart)
     admin = Admin(config.listen.admin_hosts, supervision.why_not_ready)
     certificates, renewer = (tls.certificates, tls.acme) if tls else (None, None)
     reporter = Reporter(parts.in_force(loaded), watch, resolver_of(reactor), certificates, clocks)

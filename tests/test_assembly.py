@@ -12,11 +12,14 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogEvent
 from twisted.python.threadpool import ThreadPool
 
+from facaded.admin.commands import ReloadResult
 from facaded.backends.watch import Watch
 from facaded.config.loading import Loaded, load
+from facaded.config.sections import Config, StateSettings
 from facaded.config.settings_error import SettingsError
 from facaded.listeners import Listeners, StartError
 from facaded.net.resolver import Resolver
+from facaded.parts import changed_listeners
 from facaded.reload import Reloader, Swap
 from facaded.service import Daemon, makeService
 from facaded.state import StateStore
@@ -176,17 +179,52 @@ def test_a_part_that_cannot_be_prepared_leaves_all_as_they_were(
     parts = [Settings() for _ in range(3)]
     told: list[str] = []
     again = evolve(before, source="after")
-    reloader = Reloader(before, lambda: again, lambda: told.append("begun"), lambda: told.append("ended"))
+    reloader = Reloader(
+        before,
+        lambda: again,
+        lambda: told.append("begun"),
+        lambda: told.append("ended"),
+        lambda settings: (f"{settings.source} needs a restart",),
+    )
     for part in parts:
         reloader.add(part.prepare)
     parts[refusing].refuses = True
-    assert reloader.reload() == ("after: state.directory: it cannot be written",)
+    assert reloader.reload() == ReloadResult(("after: state.directory: it cannot be written",))
     assert [part.current for part in parts] == ["before"] * 3
     assert reloader.loaded is before
     assert told == ["begun", "ended"]
     assert len(no_errors_are_logged) == 1
     no_errors_are_logged.clear()
     parts[refusing].refuses = False
-    assert reloader.reload() == ()
+    assert reloader.reload() == ReloadResult(warnings=("after needs a restart",))
     assert [part.current for part in parts] == ["after"] * 3
     assert reloader.loaded is again
+
+
+@pytest.mark.parametrize(
+    ("setting", "new", "keys"),
+    [
+        ("tcp:18080", "tcp:18081", ["listen.http"]),
+        ("tcp:19180", "tcp:19181", ["listen.admin"]),
+        ("/control.sock", "/other.sock", ["listen.control"]),
+        ("[state]", 'admin_hosts = ["monitor.test"]\n[state]', []),
+        ('name = "main"', 'name = "other"', []),
+    ],
+)
+def test_a_listener_that_the_new_settings_change_needs_a_restart(
+    tmp_path: Path, setting: str, new: str, keys: list[str]
+) -> None:
+    opened = loaded(tmp_path)
+    path = tmp_path / "facaded.toml"
+    path.write_text(path.read_text().replace(setting, new))
+    changed = changed_listeners(opened.config, {})
+    assert changed(load(path, None, {}, MemoryReactorClock())) == tuple(
+        f"{key} changed: listeners change only at a restart; restart facaded" for key in keys
+    )
+
+
+def test_a_control_socket_in_another_state_directory_needs_a_restart_too(tmp_path: Path) -> None:
+    opened = evolve(Config(), state=StateSettings(tmp_path / "one"))
+    settings = Loaded(evolve(opened, state=StateSettings(tmp_path / "two")), "after")
+    (warning,) = changed_listeners(opened, {})(settings)
+    assert warning.startswith("listen.control changed")

@@ -10,7 +10,7 @@ from facaded.admin.control_client import NoDaemonError
 from facaded.admin.protocol import Overridden, Reloaded, RenewalBegun
 from facaded.admin.status import Status
 from facaded.cli.options import find_socket, load
-from facaded.cli.terminal import print_json, print_warnings, run
+from facaded.cli.terminal import complain, print_json, print_warnings, run
 from facaded.exit_status import BAD_NEWS, GOOD
 from facaded.explain import explanation_text
 from facaded.explain.explanation import Explanation, explain_pull
@@ -69,8 +69,10 @@ def renew(options: argparse.Namespace) -> int:
 
 def reload(options: argparse.Namespace) -> int:
     """Make the daemon read its settings again."""
-    _ask(options, "POST", "/reload", Reloaded)
-    return GOOD
+    reloaded = _ask(options, "POST", "/reload", Reloaded)
+    for warning in reloaded.warnings:
+        complain(warning)
+    return BAD_NEWS if reloaded.warnings else GOOD
 
 
 def _explain_alone(options: argparse.Namespace) -> Explanation:

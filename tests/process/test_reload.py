@@ -31,14 +31,19 @@ def test_a_reload_changes_the_settings_and_a_bad_one_changes_nothing(daemon: Dae
 
 
 def test_a_reload_says_that_listeners_stay_as_they_are(daemon: Daemon) -> None:
+    sentence = "listen.http changed: listeners change only at a restart; restart facaded"
     daemon.start()
-    port = daemon.port
+    good, port = daemon.settings, daemon.port
     daemon.port = 1
-    daemon.write_settings()
-    assert daemon.run("reload").returncode == 0
+    daemon.write_settings(good.replace('"org/*"', '"new/*"'))
+    reloaded = daemon.run("reload")
+    assert (reloaded.returncode, reloaded.stderr) == (1, f"facaded: {sentence}\n")
+    assert daemon.log.count(sentence) == 1
+    assert daemon.process is not None
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.wait_until(lambda: daemon.log.count(sentence) == 2, "said after SIGHUP too")
     daemon.port = port
-    assert "listeners change only at a restart" in daemon.log
-    assert daemon.backend == "main"
+    assert daemon.get("/v2/new/app/tags/list")[0] == 307, "everything else is in force"
 
 
 def test_a_hangup_before_it_is_ready_is_a_reload_too(daemon: Daemon, main: Registry, second: Registry) -> None:
