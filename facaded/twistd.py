@@ -20,7 +20,7 @@ class Options(usage.Options):
     """The options after `facaded` on twistd's command line."""
 
     synopsis = "[options]"
-    longdesc = "Answers for a container registry, and sends each pull on to the registry that holds the image."
+    longdesc = "A container registry facade: it leads every pull to a registry that works and has the image."
     optParameters = [  # noqa: RUF012
         ["config", None, None, "The settings file"],
         ["org", None, None, "Without a file: the organisation whose repositories are answered for"],

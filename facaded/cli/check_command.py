@@ -11,7 +11,7 @@ from twisted.internet.defer import gatherResults
 from facaded import preflight
 from facaded.admin.status import ProbeStatus, probe_status
 from facaded.cli.options import load, may_exist
-from facaded.cli.terminal import print_json, print_warnings, run
+from facaded.cli.terminal import print_json, print_warnings, run, show
 from facaded.config.loading import Loaded
 from facaded.config.paths import control_socket
 from facaded.exit_status import BAD_NEWS, GOOD
@@ -42,10 +42,10 @@ def check(options: argparse.Namespace) -> int:
         probes = {name: probe_status(each) for name, each in results.items()}
         print_json(Checked(loaded.source, warnings, probes))
     else:
-        print(f"{loaded.source}: can be used")
+        show(f"{loaded.source}: can be used")
         print_warnings(*warnings)
         for name, each in results.items():
-            print(f"{name}: {each.verdict.value}: {each.step.value}: {each.reason} ({each.latency * 1000:.0f} ms)")
+            show(f"{name}: {each.verdict.value}: {each.step.value}: {each.reason} ({each.latency * 1000:.0f} ms)")
     return BAD_NEWS if any(each.verdict is not Verdict.GOOD for each in results.values()) else GOOD
 
 

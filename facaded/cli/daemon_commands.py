@@ -10,7 +10,7 @@ from facaded.admin.control_client import NoDaemonError
 from facaded.admin.protocol import Overridden, Reloaded, RenewalBegun
 from facaded.admin.status import Status
 from facaded.cli.options import find_socket, load
-from facaded.cli.terminal import complain, print_json, print_warnings, run
+from facaded.cli.terminal import complain, print_json, print_warnings, run, show
 from facaded.exit_status import BAD_NEWS, GOOD
 from facaded.explain import explanation_text
 from facaded.explain.explanation import Explanation, explain_pull
@@ -26,7 +26,7 @@ def show_status(options: argparse.Namespace) -> int:
     if options.json:
         print_json(found)
     else:
-        print(status_text.text(found))
+        show(status_text.text(found))
     return BAD_NEWS if found.is_bad_news else GOOD
 
 
@@ -40,7 +40,7 @@ def explain(options: argparse.Namespace) -> int:
     if options.json:
         print_json(found)
     else:
-        print(explanation_text.text(found))
+        show(explanation_text.text(found))
     return BAD_NEWS if found.refused else GOOD
 
 
@@ -51,7 +51,7 @@ def override(options: argparse.Namespace) -> int:
     if options.json:
         print_json(done)
         return GOOD
-    print(done.why)
+    show(done.why)
     print_warnings(*done.warnings)
     return GOOD
 
@@ -63,7 +63,7 @@ def renew(options: argparse.Namespace) -> int:
         print_json(begun)
         return GOOD
     print_warnings(*begun.warnings)
-    print(f"renewal begun: {'; '.join(begun.certificates)}; `facaded status` shows what comes of it")
+    show(f"renewal begun: {'; '.join(begun.certificates)}; `facaded status` shows what comes of it")
     return GOOD
 
 

@@ -11,7 +11,7 @@ from facaded.admin.control_client import ControlError
 from facaded.admin.protocol import RecentImages
 from facaded.backends.manifests import ManifestCache
 from facaded.cli.options import find_socket, load
-from facaded.cli.terminal import complain, print_json, run
+from facaded.cli.terminal import complain, print_json, run, show
 from facaded.config.sections import Config
 from facaded.exit_status import BAD_NEWS, GOOD, USAGE
 from facaded.net.reactor import IFacadedReactor
@@ -47,7 +47,7 @@ def compare(options: argparse.Namespace) -> int:
     if options.json:
         print_json(report_document.document(report))
     else:
-        print(report_table.table(report, shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
+        show(report_table.table(report, shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
     return BAD_NEWS if report.is_bad_news else GOOD
 
 

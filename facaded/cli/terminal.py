@@ -1,9 +1,16 @@
-"""What the commands share: printing, and one run of the reactor."""
+"""What the commands share: printing, and one run of the reactor.
 
+Nothing that cannot be written ends in a traceback. A command learns from OutputError that nobody can read its answer;
+a problem that cannot be printed is still in the exit status.
+"""
+
+import contextlib
 import json
+import os
 import sys
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, TextIO, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -16,36 +23,78 @@ from facaded.service import prepare
 T = TypeVar("T")
 
 
+class OutputError(Exception):
+    """Standard output cannot be written. The text is a sentence for the person who ran the command."""
+
+
+class ClosedPipeError(OutputError):
+    """Whoever read standard output has stopped reading, as `head` does. That is no problem to speak of."""
+
+
+def open_missing_streams() -> None:
+    """Discard what is printed by a process that was started without standard output or standard error."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  # open as long as the process
+
+
+def show(text: str) -> None:
+    """Print an answer for a person. Raises OutputError."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        _discard(sys.stdout)
+        raise ClosedPipeError("standard output is closed") from None
+    except OSError as error:
+        _discard(sys.stdout)
+        raise OutputError(f"standard output cannot be written ({error.strerror}): send it elsewhere") from None
+
+
+def flush_problems() -> None:
+    """Write what is buffered on standard error, or discard it: the interpreter would change the exit status."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        _discard(sys.stderr)
+
+
 def complain(sentence: str) -> None:
     """Print a problem."""
-    print(f"facaded: {sentence}", file=sys.stderr)
+    with contextlib.suppress(OSError):
+        print(f"facaded: {sentence}", file=sys.stderr)
 
 
 def print_json(document: object) -> None:
-    """Print a document for a program."""
-    print(json.dumps(to_json(document), indent=2))
+    """Print an answer for a program. Raises OutputError."""
+    show(json.dumps(to_json(document), indent=2))
 
 
 def print_warnings(*warnings: str) -> None:
-    """Print what a person should know although the command has worked."""
+    """Print what a person should know although the command has worked. Raises OutputError."""
     for warning in warnings:
-        print(f"warning: {warning}")
+        show(f"warning: {warning}")
 
 
 def run(work: Callable[[IFacadedReactor], Coroutine[Deferred[Any], Any, T]]) -> T:
     """Run a coroutine on the reactor, and return its result or raise its error. A process can do this once."""
     reactor = installed()
-    outcome: list[T | Failure] = []
+    results: list[T | Failure] = []
     prepare(reactor)
 
     def begin() -> None:
-        Deferred.fromCoroutine(work(reactor)).addBoth(outcome.append).addBoth(lambda _: reactor.stop())
+        Deferred.fromCoroutine(work(reactor)).addBoth(results.append).addBoth(lambda _: reactor.stop())
 
     reactor.callWhenRunning(begin)
     reactor.run()
-    if not outcome:
+    if not results:
         raise ControlError("interrupted")
-    result = outcome[0]
+    result = results[0]
     if isinstance(result, Failure):
         result.raiseException()
     return result
+
+
+def _discard(stream: TextIO) -> None:
+    """Discard what a stream still buffers: the interpreter flushes it at its end, and would report the error again."""
+    with Path(os.devnull).open("w") as null:
+        os.dup2(null.fileno(), stream.fileno())
