@@ -266,6 +266,10 @@ class Daemon:
             check=False,
         )
 
+    def check(self, *arguments: str) -> str:
+        """Run `facaded check`, and return its output with the wrapped lines joined."""
+        return " ".join(self.run("check", *arguments).stdout.split())
+
     def status(self) -> dict[str, Any]:
         document: dict[str, Any] = json.loads(self.run("status", "--json").stdout)
         return document

@@ -1,6 +1,8 @@
 """The commands, with and without a running daemon; and the admin listener."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -77,15 +79,21 @@ def test_a_socket_that_is_not_permitted_is_explained(needs: Callable[..., None],
 
 def test_check_says_what_the_settings_mean_and_probes_on_request(daemon: Daemon, main: Registry) -> None:
     daemon.write_settings(daemon.settings.replace("fall = 2", 'fall = 2\ncanary = "org/app"'))
-    assert daemon.run("check").stdout == f"{daemon.config}: can be used\n"
+    lines = daemon.run("check").stdout.splitlines()
+    assert lines[0] == f"{daemon.config}: the settings can be used"
+    assert "Order         main, then second" in lines
+    assert f"Control       {daemon.directory}/control.sock" in lines
     assert main.asked == []
     shown = daemon.run("check", "--probe")
     assert shown.returncode == 0
-    assert shown.stdout.splitlines()[1].startswith("main: good: blob: blob found (")
+    assert re.search(r"^main: OK, all steps passed \(\d+ ms\)$", shown.stdout, re.MULTILINE)
     main.stop()
     shown = daemon.run("check", "--probe")
     assert shown.returncode == 1
-    assert "main: bad: GET /v2/: connection refused" in shown.stdout
+    assert "main: FAILED at GET /v2/: connection refused (" in shown.stdout
+    document = json.loads(daemon.run("check", "--probe", "--json").stdout)
+    assert document["meaning"]["routes"] == [{"repositories": [], "backends": ["main", "second"]}]
+    assert document["probes"]["main"]["reason"] == "connection refused"
     daemon.write_settings("bogus = 1")
     shown = daemon.run("check")
     assert (shown.returncode, shown.stdout) == (2, "")

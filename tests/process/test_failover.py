@@ -84,7 +84,7 @@ def test_with_an_empty_list_nothing_is_ever_sent_to_the_second(
     assert second.asked == []
     why = "repositories: empty, so there is no failover: every request goes to main and none to second"
     assert why in daemon.log
-    assert why in daemon.run("check").stdout
+    assert why in daemon.check()
     assert why in daemon.run("status").stdout
     assert daemon.run("status").stdout.splitlines()[2].split()[:3] == ["second", "not", "used"]
 

@@ -143,17 +143,17 @@ def test_check_reads_the_certificates_and_looks_around_when_it_probes(
     daemon.settings = daemon.settings.replace(f'"{NAME}"', '"localhost", "127.0.0.1"')
     daemon.write_settings()
     missing = f"warning: tls.certificate[0]: {tmp_path}/live/fullchain.pem cannot be read (No such file or directory)"
-    assert missing in daemon.run("check").stdout
+    assert missing in daemon.check()
     authority.write(tmp_path / "live", NAME)
-    assert "tls" not in daemon.run("check").stdout
+    assert "warning: tls" not in daemon.check()
     with socket.create_server((daemon.host, daemon.https)):
         said = daemon.run("check", "--probe")
     assert said.returncode == 0
     warnings = [line for line in said.stdout.splitlines() if line.startswith("warning")]
     assert [warning.split(": ")[1] for warning in warnings] == ["backend", "listen.https"]
-    assert "another program listens there" in warnings[1]
+    assert "another program listens there" in " ".join(said.stdout.split())
     daemon.start()
-    assert "listen." not in daemon.run("check", "--probe").stdout, "its own ports are no reason to warn"
+    assert "listen." not in daemon.check("--probe"), "its own ports are no reason to warn"
 
 
 class Load:

@@ -101,5 +101,5 @@ class TestDaemon:
             timeout=WAIT,
             check=False,
         )
-        assert "main: bad: GET /v2/: the name does not resolve" in checked.stdout
+        assert "main: FAILED at GET /v2/: the name does not resolve" in checked.stdout
         assert time.monotonic() - begun < 5, "the probe's time-out of 2 s, and the start of Python"
