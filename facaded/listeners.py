@@ -1,4 +1,4 @@
-"""The listeners: endpoints of the settings, opened together, and closed without losing a request."""
+"""The listeners: the endpoints of the settings, opened all or none, and closed without losing a request."""
 
 import errno
 import os
@@ -21,7 +21,7 @@ from facaded.net.reactor import IFacadedReactor
 from facaded.web.server import BoundedSite
 
 IN_FLIGHT = 5.0
-"""Seconds that requests in flight are given at a stop."""
+"""Seconds that requests in flight have to finish after a stop."""
 
 _REMEDIES = {
     errno.EADDRINUSE: "another program listens there: stop it, or choose another address",
@@ -31,13 +31,13 @@ _REMEDIES = {
 }
 
 _TEMPORARY = (errno.EADDRINUSE, errno.EADDRNOTAVAIL)
-"""Errors that end without a change of the settings: when another program stops, or when the network is up."""
+"""Errors that may go away without new settings: when another program stops, or when the network is up."""
 
 _LOCKED = "Cannot acquire lock"
 """How Twisted says that another process has the lock of a Unix socket."""
 
 ListenError: TypeAlias = CannotListenError | OSError | OverflowError
-"""What Twisted raises where it cannot listen."""
+"""The errors of an endpoint that cannot be opened."""
 
 
 class StartError(Exception):
@@ -84,31 +84,31 @@ def _blocked_path(error: ListenError) -> Path | None:
 
 @frozen
 class Listener:
-    """What answers on one key of [listen]: its site, and the factory of its connections, TLS included."""
+    """The site that answers on one key of [listen], and the factory of its connections, including TLS."""
 
     site: BoundedSite
     factory: IProtocolFactory
 
 
 class Listeners(Service):
-    """Opens an endpoint for each of `endpoints`, which are pairs of a key and a Twisted endpoint string."""
+    """Opens `endpoints`, which are pairs of a key of [listen] and a Twisted endpoint string."""
 
     def __init__(
         self, reactor: IFacadedReactor, listeners: Mapping[str, Listener], endpoints: Sequence[tuple[str, str]]
     ) -> None:
-        self._sites = [each.site for each in listeners.values()]
-        self._open: list[tuple[str, Service]] = [
+        self._sites = [listener.site for listener in listeners.values()]
+        self._services: list[tuple[str, Service]] = [
             (f"{key}: {endpoint}", strports.service(endpoint, listeners[key].factory, reactor))
             for key, endpoint in endpoints
         ]
 
     def privilegedStartService(self) -> None:
-        """Listen. Raises StartError if one endpoint cannot be opened, with none left open."""
-        for index, (name, service) in enumerate(self._open):
+        """Listen on every endpoint. Raises StartError if one of them cannot be opened; then none is open."""
+        for index, (name, service) in enumerate(self._services):
             try:
                 service.privilegedStartService()
             except (CannotListenError, OSError, OverflowError) as error:
-                for _, opened in self._open[:index]:
+                for _, opened in self._services[:index]:
                     opened.stopService()
                 failure = ListenFailure.of(error)
                 status = ADDRESS_UNAVAILABLE if failure.is_temporary else USAGE
@@ -116,27 +116,31 @@ class Listeners(Service):
 
     def startService(self) -> None:
         Service.startService(self)
-        for _, service in self._open:
+        for _, service in self._services:
             service.startService()
 
     def stopService(self) -> Deferred[None]:
-        """Take no new connections, then end those that there are; those in flight have `IN_FLIGHT` seconds."""
+        """Accept no more connections, then close the open ones; requests in flight have `IN_FLIGHT` seconds."""
         Service.stopService(self)
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        await DeferredList([maybeDeferred(service.stopService) for _, service in self._open])
+        await DeferredList([maybeDeferred(service.stopService) for _, service in self._services])
         await DeferredList([site.drain(IN_FLIGHT) for site in self._sites])
 
 
 def endpoints(config: Config, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Every endpoint of these settings that the daemon listens on, with the key that names it."""
-    listen, https = config.listen, config.listen.https if config.tls is not None else ()
-    keys: dict[str, tuple[Address, ...]] = {
-        "listen.http": listen.http,
-        "listen.https": https,
-        "listen.admin": listen.admin,
-    }
-    for key, addresses in keys.items():
-        yield from ((key, endpoint) for address in addresses for endpoint in address.endpoints(families()))
+    """Yield every endpoint that the daemon listens on with these settings, after the key that it is from."""
+    for key, address in addresses(config):
+        yield from ((key, endpoint) for endpoint in address.endpoints(families()))
     yield "listen.control", control_endpoint(config, environ)
+
+
+def addresses(config: Config) -> Iterator[tuple[str, Address]]:
+    """Yield every address that the daemon listens on with these settings, after its key; not the control socket."""
+    keys = {
+        "listen.http": config.listen.http,
+        "listen.https": config.listen.https if config.tls is not None else (),
+        "listen.admin": config.listen.admin,
+    }
+    yield from ((key, address) for key, listed in keys.items() for address in listed)

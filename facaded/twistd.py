@@ -1,4 +1,4 @@
-"""facaded as a twistd plugin: `twistd -n --pidfile= facaded --config F` does what `facaded serve --config F` does."""
+"""The twistd plugin: `twistd -n --pidfile= facaded --config FILE` does the same as `facaded serve --config FILE`."""
 
 import os
 import sys
@@ -22,8 +22,8 @@ class Options(usage.Options):
     synopsis = "[options]"
     longdesc = "A container registry facade: it leads every pull to a registry that works and has the image."
     optParameters = [  # noqa: RUF012
-        ["config", None, None, "The settings file"],
-        ["org", None, None, "Without a file: the organisation whose repositories are answered for"],
+        ["config", None, None, "The settings file."],
+        ["org", None, None, "Without a file: answer for the repositories of this organisation."],
     ]
 
 
@@ -34,14 +34,14 @@ def makeService(options: usage.Options) -> MultiService:
     """
     reactor = installed()
 
-    def read() -> Loaded:
-        given: dict[str, Any] = options
-        path = Path(given["config"]) if given["config"] else None
-        return load(path, given["org"], os.environ, reactor)
+    def reread() -> Loaded:
+        values: dict[str, Any] = options
+        path = Path(values["config"]) if values["config"] else None
+        return load(path, values["org"], os.environ, reactor)
 
     service.prepare(reactor)
     try:
-        daemon = service.makeService(read(), reactor, read, os.environ)
+        daemon = service.makeService(reread(), reactor, reread, os.environ)
     except SettingsError as error:
         _end(USAGE, *error.problems)
     except StartError as error:

@@ -177,13 +177,13 @@ def test_a_part_that_cannot_be_prepared_leaves_all_as_they_were(
 ) -> None:
     before = loaded(tmp_path)
     parts = [Settings() for _ in range(3)]
-    told: list[str] = []
+    calls: list[str] = []
     again = evolve(before, source="after")
     reloader = Reloader(
         before,
         lambda: again,
-        lambda: told.append("begun"),
-        lambda: told.append("ended"),
+        lambda: calls.append("begin"),
+        lambda: calls.append("end"),
         lambda settings: (f"{settings.source} needs a restart",),
     )
     for part in parts:
@@ -192,7 +192,7 @@ def test_a_part_that_cannot_be_prepared_leaves_all_as_they_were(
     assert reloader.reload() == ReloadResult(("after: state.directory: it cannot be written",))
     assert [part.current for part in parts] == ["before"] * 3
     assert reloader.loaded is before
-    assert told == ["begun", "ended"]
+    assert calls == ["begin", "end"]
     assert len(no_errors_are_logged) == 1
     no_errors_are_logged.clear()
     parts[refusing].refuses = False

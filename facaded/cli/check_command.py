@@ -20,7 +20,7 @@ from facaded.config.paths import control_socket
 from facaded.exit_status import BAD_NEWS, GOOD
 from facaded.net.json_documents import Document
 from facaded.net.reactor import IFacadedReactor
-from facaded.parts import probe
+from facaded.parts import make_probe
 from facaded.policy.health import ProbeDepth, Result, Verdict
 
 
@@ -70,6 +70,6 @@ async def _try_all(loaded: Loaded, reactor: IFacadedReactor) -> tuple[dict[str, 
 
 async def _probe_all(loaded: Loaded, reactor: IFacadedReactor) -> dict[str, Result]:
     backends = loaded.config.backends
-    probes = [probe(reactor, loaded.config, backend)(ProbeDepth(deep=True)) for backend in backends]
+    probes = [make_probe(reactor, loaded.config, backend)(ProbeDepth(deep=True)) for backend in backends]
     results = await gatherResults(probes)
     return {backend.name: result for backend, result in zip(backends, results, strict=True)}

@@ -20,7 +20,7 @@ from facaded.parity.comparison import Comparison
 from facaded.parity.findings import Report
 from facaded.parity.progress_line import ProgressLine
 from facaded.parity.subjects import Subject
-from facaded.parts import registries
+from facaded.parts import make_registries
 
 NOTHING_NAMED = (
     "no image to compare: name one, as in facaded parity org/app:latest; without a name those are compared "
@@ -65,7 +65,7 @@ async def _compare(
     images, notes = (named, ()) if named else await _usual(options, settings, reactor)
     if not images:
         return None
-    backends = registries(reactor, settings, ManifestCache(0, 0.0, reactor.seconds))
+    backends = make_registries(reactor, settings, ManifestCache(0, 0.0, reactor.seconds))
     report = await Comparison(backends, rules, reactor).compare(images, progress)
     return evolve(report, notes=(*notes, *report.notes))
 

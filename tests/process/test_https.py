@@ -109,7 +109,7 @@ def test_tls_cannot_be_taken_out_by_a_reload(daemon: Daemon, authority: Authorit
     daemon.write_settings(good[: good.index("[tls]")] + good[good.index("[[backend]]") :])
     refused = daemon.run("reload")
     assert refused.returncode == 2
-    assert "tls: it has been added or taken out, and listeners change only at a restart" in refused.stderr
+    assert "tls: it was added or removed, and listeners change only at a restart" in refused.stderr
     ask(daemon, "/v2/", trusting(authority))
     daemon.write_settings(good.replace("public_port = 8443", "redirect_http = false"))
     assert daemon.run("reload").returncode == 0

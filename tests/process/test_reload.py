@@ -66,7 +66,7 @@ def test_a_reload_to_clients_credentials_is_refused_while_another_listener_is_op
     refused = daemon.run("reload")
     daemon.port = port
     assert refused.returncode == 2
-    assert 'auth = "client" forbids the listener that is open' in refused.stderr
+    assert 'auth = "client" forbids the open listener' in refused.stderr
     assert daemon.backend == "main", "a redirect, as before"
     daemon.write_settings(private)
     assert daemon.run("reload").returncode == 0
