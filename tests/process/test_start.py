@@ -144,7 +144,7 @@ class TestStarting:
     ) -> None:
         daemon.arguments = arguments
         (daemon.directory / "state").write_text("a file")
-        self.ends(daemon, f"facaded: state.directory: {daemon.directory}/state cannot be made")
+        self.ends(daemon, f"facaded: state.directory: {daemon.directory}/state cannot be created")
 
     def test_a_second_one_on_the_same_socket_ends_with_a_sentence(
         self, daemon: Daemon, arguments: list[str], tmp_path: Path
