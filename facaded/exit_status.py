@@ -5,16 +5,16 @@ themselves.
 """
 
 GOOD = 0
-"""The command worked, and its answer is good."""
+"""The command worked, and its answer is no bad news."""
 
 BAD_NEWS = 1
-"""The answer is bad news, such as a backend that is down, or there is none."""
+"""The answer is bad news, such as a backend that is down, or there is no answer."""
 
 USAGE = 2
 """The command line or the settings cannot be used."""
 
 ADDRESS_UNAVAILABLE = 3
-"""An address to listen on is in use or does not exist on this machine: it may be free or there later."""
+"""An address to listen on is in use, or does not exist on this machine: a later start may work."""
 
 CLOSED_PIPE = 141
-"""Whoever read the output has stopped reading. A shell reports the same status after SIGPIPE: 128 + 13."""
+"""The reader of standard output has closed it. A shell reports the same status after SIGPIPE: 128 + 13."""

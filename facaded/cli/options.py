@@ -1,4 +1,4 @@
-"""What the options that most commands share stand for: the settings, and the running daemon's socket."""
+"""The settings and the control socket that the options --config and --org lead to."""
 
 import argparse
 import os

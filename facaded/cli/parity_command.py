@@ -1,4 +1,4 @@
-"""`facaded parity`: compare what the backends have of an image."""
+"""`facaded parity`: compare images between the backends."""
 
 import argparse
 import shutil
@@ -22,14 +22,14 @@ from facaded.parity.progress_line import ProgressLine
 from facaded.parity.subjects import Subject
 from facaded.parts import make_registries
 
-NOTHING_NAMED = (
-    "no image to compare: name one, as in facaded parity org/app:latest; without a name those are compared "
-    "that were pulled recently through the running daemon, and health.canary"
+NO_IMAGES = (
+    "no image to compare: name one, as in facaded parity org/app:latest, or set health.canary; without a name, the "
+    "canary and recent pulls through the running daemon are compared"
 )
 
 
 def compare(options: argparse.Namespace) -> int:
-    """Compare the images that are named, or the usual ones."""
+    """Compare the images of the command line, or the default ones."""
     settings = load(options).config
     try:
         named = [subjects.read(text, settings.rules) for text in options.images]
@@ -42,7 +42,7 @@ def compare(options: argparse.Namespace) -> int:
     finally:
         progress.wipe()
     if report is None:
-        complain(NOTHING_NAMED)
+        complain(NO_IMAGES)
         return USAGE
     if options.json:
         print_json(report_document.document(report))
@@ -58,11 +58,11 @@ async def _compare(
     progress: ProgressLine,
     reactor: IFacadedReactor,
 ) -> Report | None:
-    """Compare images. Returns None if none is named, and there are no usual ones either."""
+    """Compare images, and return the report; None if no image is named and there are no default ones."""
     rules = settings.rules
-    if why := subjects.incomparable(rules):
-        return Report(tuple(rules.backends), notes=(why,))
-    images, notes = (named, ()) if named else await _usual(options, settings, reactor)
+    if reason := subjects.incomparable(rules):
+        return Report(tuple(rules.backends), notes=(reason,))
+    images, notes = (named, ()) if named else await _default_images(options, settings, reactor)
     if not images:
         return None
     backends = make_registries(reactor, settings, ManifestCache(0, 0.0, reactor.seconds))
@@ -70,13 +70,13 @@ async def _compare(
     return evolve(report, notes=(*notes, *report.notes))
 
 
-async def _usual(
+async def _default_images(
     options: argparse.Namespace, settings: Config, reactor: IFacadedReactor
 ) -> tuple[list[Subject], tuple[str, ...]]:
-    """Return the canary and the images that were pulled recently, and what to note if the daemon cannot be asked."""
+    """Return the canary and recently pulled images, and a note if the daemon does not answer."""
     canary, rules = settings.health.canary, settings.rules
     try:
         pulls = await control_client.ask(reactor, find_socket(options), "GET", "/recent-pulls", RecentImages)
     except ControlError as error:
-        return subjects.usual(canary, (), rules), (f"{error}: what was pulled recently is not known",)
+        return subjects.usual(canary, (), rules), (f"recent pulls are unknown: {error}",)
     return subjects.usual(canary, pulls.images, rules), ()

@@ -1,7 +1,7 @@
 """What the commands share: printing, and one run of the reactor.
 
-Nothing that cannot be written ends in a traceback. A command learns from OutputError that nobody can read its answer;
-a problem that cannot be printed is still in the exit status.
+Output that cannot be written never causes a traceback. An answer that cannot be printed raises OutputError; a problem
+that cannot be printed still sets the exit status.
 """
 
 import contextlib
@@ -28,11 +28,11 @@ class OutputError(Exception):
 
 
 class ClosedPipeError(OutputError):
-    """Whoever read standard output has stopped reading, as `head` does. That is no problem to speak of."""
+    """The reader of standard output has closed it, as `head` does. This is reported only by the exit status."""
 
 
 def open_missing_streams() -> None:
-    """Discard what is printed by a process that was started without standard output or standard error."""
+    """Open /dev/null for standard output and standard error if the process was started without them."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  # open as long as the process
@@ -51,7 +51,7 @@ def show(text: str) -> None:
 
 
 def flush_problems() -> None:
-    """Write what is buffered on standard error, or discard it: the interpreter would change the exit status."""
+    """Flush standard error, or discard its buffer: the interpreter would fail at its end, with another exit status."""
     try:
         sys.stderr.flush()
     except OSError:
@@ -59,7 +59,7 @@ def flush_problems() -> None:
 
 
 def complain(sentence: str) -> None:
-    """Print a problem."""
+    """Print a problem on standard error."""
     with contextlib.suppress(OSError):
         print(f"facaded: {sentence}", file=sys.stderr)
 
@@ -70,7 +70,7 @@ def print_json(document: object) -> None:
 
 
 def print_warnings(*warnings: str) -> None:
-    """Print what a person should know although the command has worked. Raises OutputError."""
+    """Print warnings of a command that worked. Raises OutputError."""
     for warning in warnings:
         show(f"warning: {warning}")
 
@@ -95,6 +95,6 @@ def run(work: Callable[[IFacadedReactor], Coroutine[Deferred[Any], Any, T]]) -> 
 
 
 def _discard(stream: TextIO) -> None:
-    """Discard what a stream still buffers: the interpreter flushes it at its end, and would report the error again."""
+    """Point a stream at /dev/null: the interpreter flushes it at its end, and would report the error again."""
     with Path(os.devnull).open("w") as null:
         os.dup2(null.fileno(), stream.fileno())

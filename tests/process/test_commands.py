@@ -152,7 +152,7 @@ def test_a_pull_is_explained_with_and_without_a_daemon(daemon: Daemon, main: Reg
     alone = daemon.run("explain", "org/app", "--client", "podman")
     assert alone.returncode == 0
     assert "served from main, else second" in alone.stdout
-    assert alone.stdout.endswith("no daemon is running: this is as if every backend were up\n")
+    assert alone.stdout.endswith("no daemon is running: this assumes that every backend is up\n")
     daemon.start()
     daemon.run("pin", "second")
     known = daemon.run("explain", "org/app", "--client", "podman")

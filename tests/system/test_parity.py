@@ -175,7 +175,7 @@ def test_without_a_daemon_the_canary_alone_is_compared(pair: Pair, daemon: Daemo
     shown = daemon.run("parity", "--json")
     assert (shown.returncode, found(shown)) == (0, {"latest": "same"})
     (note,) = json.loads(shown.stdout)["notes"]
-    assert note.startswith("not running: ")
+    assert note.startswith("recent pulls are unknown: not running: ")
 
 
 def test_without_a_daemon_and_a_canary_an_image_must_be_named(daemon: Daemon) -> None:
