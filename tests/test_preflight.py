@@ -24,7 +24,9 @@ class Reactor(MemoryReactorClock):
 
     def __init__(self) -> None:
         super().__init__()
-        self.installNameResolver(Resolver(self, lambda work, *given: work(*given), self._addresses, self._start))
+        self.installNameResolver(
+            Resolver(self, lambda work, *arguments: work(*arguments), self._addresses, self._start)
+        )
 
     def _addresses(self, name: str, *_: Any, **__: Any) -> list[Any]:
         if name != "known.test":

@@ -47,7 +47,7 @@ def _repositories(summary: SettingsSummary) -> str:
 
 def _backend(backend: BackendSummary) -> str:
     facts = [f"{backend.name} at {backend.url}"]
-    facts += [f"{ours} is {theirs} there" for ours, theirs in backend.renames.items()]
+    facts += [f"{facade_name} is {backend_name} there" for facade_name, backend_name in backend.renames.items()]
     if backend.canary:
         facts.append(f"canary {backend.canary}")
     if backend.account:

@@ -59,7 +59,7 @@ def test_a_closed_pipe_ends_it_quietly(words: tuple[str, ...], buffered: bool) -
 
 
 @pytest.mark.parametrize("words", [("bogus",), ("check", "--config", "/nonexistent")], ids=" ".join)
-def test_standard_error_that_cannot_be_written_changes_no_exit_status(words: tuple[str, ...]) -> None:
+def test_unwritable_standard_error_does_not_change_the_exit_status(words: tuple[str, ...]) -> None:
     with open("/dev/full", "w") as full:
         assert run(*words, stderr=full).returncode == 2
     writing = closed_pipe()
@@ -67,13 +67,13 @@ def test_standard_error_that_cannot_be_written_changes_no_exit_status(words: tup
     os.close(writing)
 
 
-def test_without_any_standard_streams_it_ends_as_usual() -> None:
+def test_without_standard_streams_it_ends_with_the_usual_status() -> None:
     for words, status in ((("version",), 0), (("bogus",), 2)):
         command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-m", "facaded", *words]
         assert subprocess.run(command, timeout=WAIT, check=False).returncode == status
 
 
-def test_the_answers_of_a_daemon_are_printed_likewise(daemon: Daemon) -> None:
+def test_commands_that_ask_a_daemon_end_in_the_same_way(daemon: Daemon) -> None:
     daemon.start()
     for words in (("status",), ("explain", "org/app"), ("pin", "main"), ("status", "--json")):
         command, *more = words
@@ -86,7 +86,7 @@ def test_the_answers_of_a_daemon_are_printed_likewise(daemon: Daemon) -> None:
         assert (ended.returncode, ended.stderr) == (141, ""), words
 
 
-def test_a_daemon_whose_log_cannot_be_written_goes_on(daemon: Daemon) -> None:
+def test_a_daemon_that_cannot_write_its_log_keeps_running(daemon: Daemon) -> None:
     daemon.arguments = ["sh", "-c", 'exec "$0" "$@" 2>/dev/full', *daemon.arguments]
     daemon.start()
     assert daemon.backend == "main"

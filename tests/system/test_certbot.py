@@ -16,7 +16,7 @@ from attrs import define
 from cryptography import x509
 
 from tests.process.daemon import Daemon, Registry, free_port, running
-from tests.process.handshakes import NAME, ask, shown
+from tests.process.handshakes import NAME, ask, served_certificate
 from tests.system.pebble import Pebble
 from tests.system.test_acme import STRICT
 from tests.system.test_deploy_hook import GROUP, HOOK, USER, run_by_another
@@ -86,7 +86,7 @@ def directory() -> Iterator[Path]:
 
 
 def serial(daemon: Daemon) -> int:
-    return x509.load_der_x509_certificate(shown(daemon)).serial_number
+    return x509.load_der_x509_certificate(served_certificate(daemon)).serial_number
 
 
 def test_what_certbot_gets_and_renews_through_a_daemon_that_is_not_root_is_in_service_within_2_s(

@@ -15,7 +15,7 @@ from attrs import define
 from cryptography import x509
 
 from tests.process.daemon import Daemon, Registry, free_port, running
-from tests.process.handshakes import NAME, ask, connected, shown
+from tests.process.handshakes import NAME, ask, connect, served_certificate
 from tests.system.pebble import EAB, Pebble
 from tests.system.test_acme import STRICT
 from tests.tls.authority import trusting
@@ -70,7 +70,7 @@ def verifying(root: bytes, version: str = "") -> ssl.SSLContext:
 
 def serial(daemon: Daemon) -> int:
     """That of the certificate in service."""
-    return x509.load_der_x509_certificate(shown(daemon)).serial_number
+    return x509.load_der_x509_certificate(served_certificate(daemon)).serial_number
 
 
 def secrets_of(daemon: Daemon) -> set[str]:
@@ -203,7 +203,7 @@ def test_renew_brings_another_certificate_and_keeps_connections_and_a_killed_dae
 ) -> None:
     lab.starts()
     first = serial(lab.daemon)
-    with connected(lab.daemon, verifying(lab.ca.root())) as kept:
+    with connect(lab.daemon, verifying(lab.ca.root())) as kept:
         took = lab.renews()
         kept.sendall(f"GET /v2/ HTTP/1.1\r\nHost: {NAME}\r\n\r\n".encode())
         assert kept.recv(100).startswith(b"HTTP/1.1 ")

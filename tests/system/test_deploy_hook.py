@@ -16,7 +16,7 @@ from attrs import define
 
 from facaded.tls.certificate_files import CertificateFiles
 from tests.process.daemon import Daemon, Registry, running
-from tests.process.handshakes import NAME, ask, shown
+from tests.process.handshakes import NAME, ask, served_certificate
 from tests.tls.authority import Authority, put, trusting
 
 INSTALLED = "/opt/facaded/bin/python"
@@ -131,9 +131,13 @@ def test_a_daemon_that_is_not_root_has_the_renewed_certificate_in_service(
         with pytest.raises(ssl.SSLCertVerificationError):
             ask(daemon, "/v2/", trusting(certbot.authority))
         for _ in range(2):
-            before = shown(daemon)
+            before = served_certificate(daemon)
             assert certbot.renew(GROUP).returncode == 0
-            daemon.wait_until(lambda before=before: shown(daemon) != before, "the new certificate is in service", 3)  # type: ignore[misc]
+            daemon.wait_until(
+                lambda before=before: served_certificate(daemon) != before,  # type: ignore[misc]
+                "the new certificate is in service",
+                3,
+            )
             ask(daemon, "/v2/", trusting(certbot.authority))
         (directory / "tls" / NAME / "privkey.pem").chmod(0o600)
         os.utime(directory / "tls" / NAME / "privkey.pem")
