@@ -1,7 +1,4 @@
-"""A container registry facade:
-
-redirects, health checks and failover in front of the registries that hold the images.
-"""
+"""A container registry facade: redirects, health checks and failover in front of container registries."""
 
 from importlib.metadata import version
 

@@ -1,4 +1,4 @@
-"""`python -m facaded` is `facaded`."""
+"""Runs `facaded` for `python -m facaded`."""
 
 import sys
 

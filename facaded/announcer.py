@@ -1,4 +1,4 @@
-"""What the daemon says of itself in the log: how it starts, what changes, that it has stopped."""
+"""The daemon's own log lines: its start, changes of the backends' state, and its end."""
 
 from twisted.application.service import Service
 from twisted.logger import Logger
@@ -10,30 +10,30 @@ from facaded.reload import Reloader
 
 
 class Announcer(Service):
-    """Logs how the daemon starts, what changes while it runs, and that it has stopped."""
+    """Logs the start with the settings in force, every change that is news, and the end."""
 
     _log = Logger()
 
     def __init__(self, reloader: Reloader, watch: Watch) -> None:
         self._reloader = reloader
         self._watch = watch
-        watch.subscribe(self._changed)
+        watch.subscribe(self._log_change)
 
     def startService(self) -> None:
         Service.startService(self)
         source = self._reloader.loaded.source
         self._log.info("facaded {version}, settings: {source}", version=__version__, source=source)
         self._reloader.warn()
-        self._watch.when_settled().addCallback(self._settled)
+        self._watch.when_settled().addCallback(self._log_active)
 
     def stopService(self) -> None:
         Service.stopService(self)
         self._log.info("stopped")
 
-    def _settled(self, _: None) -> None:
+    def _log_active(self, _: None) -> None:
         if self.running:
             self._log.info("{why}", why=self._watch.snapshot().explain())
 
-    def _changed(self, change: Change) -> None:
+    def _log_change(self, change: Change) -> None:
         if change.news:
             self._log.info("{news}", news=change.news)

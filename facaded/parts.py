@@ -1,11 +1,9 @@
-"""The parts of the daemon as they follow from settings: for its start, for a reload, for commands without a daemon."""
+"""Makes the parts of the daemon from settings: at the start, for a reload, and for commands without a daemon."""
 
 import hashlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-
-from twisted.logger import Logger
 
 from facaded.admin.commands import Commands
 from facaded.admin.reporter import Reporter
@@ -21,6 +19,7 @@ from facaded.config.loading import Loaded
 from facaded.config.paths import state_directory
 from facaded.config.sections import Backend, Config
 from facaded.config.settings_error import SettingsError
+from facaded.listeners import endpoints
 from facaded.net.connections import pooled_client
 from facaded.net.reactor import IFacadedReactor
 from facaded.policy.decision import Mode, RoutingState, Rules, ping_leads_to
@@ -35,28 +34,27 @@ from facaded.tls.plain import PlainPort
 from facaded.tls.termination import Termination
 from facaded.web.facade import Facade
 
-_log = Logger()
+
+def ignore_quota(backend: str, asker: str, quota: Quota) -> None:
+    """Do nothing with the number of pulls that are left."""
 
 
-def no_quota(backend: str, asker: str, quota: Quota) -> None:
-    """Nobody wants to know how many pulls are left."""
-
-
-def probe(reactor: IFacadedReactor, config: Config, backend: Backend) -> Probe:
-    """What makes one probe of a backend. Raises as `connections.trust_policy` does."""
+def make_probe(reactor: IFacadedReactor, config: Config, backend: Backend) -> Probe:
+    """Return the function that probes a backend once. Raises as `connections.trust_policy` does."""
     timeout, has_account = config.health.timeout, backend.credentials is not None
     return build_probe(reactor, backend.url, backend.ca_file, config.canary(backend), timeout, has_account)
 
 
-def registries(
+def make_registries(
     reactor: IFacadedReactor,
     config: Config,
     cache: ManifestCache,
-    note_quota: Callable[[str, str, Quota], None] = no_quota,
+    note_quota: Callable[[str, str, Quota], None] = ignore_quota,
 ) -> dict[str, Registry]:
-    """Every backend, by its name, as it is asked for what is served.
+    """Return the client of every backend by the backend's name.
 
-    `note_quota` is called with that name, and as `AuthorizedClient` has it. Raises as `connections.trust_policy` does.
+    `note_quota` is called with that name and the arguments of `AuthorizedClient`. Raises as `connections.trust_policy`
+    does.
     """
 
     def registry(backend: Backend) -> Registry:
@@ -68,41 +66,41 @@ def registries(
     return {backend.name: registry(backend) for backend in config.backends}
 
 
-def fetcher(reactor: IFacadedReactor, config: Config, watch: Watch) -> Fetcher:
-    """What asks the backends for what is served. It knows nothing of what one before it served."""
+def make_fetcher(reactor: IFacadedReactor, config: Config, watch: Watch) -> Fetcher:
+    """Return what fetches from the backends to serve clients, with an empty manifest cache."""
     cache = ManifestCache(config.cache.manifests, config.cache.tag_ttl, reactor.seconds)
-    return Fetcher(registries(reactor, config, cache, watch.quotas.note), reactor, watch.probe_soon)
+    return Fetcher(make_registries(reactor, config, cache, watch.quotas.note), reactor, watch.probe_soon)
 
 
-def plan(reactor: IFacadedReactor, config: Config, rules: Rules) -> Plan:
-    """What to watch, and by which rules. Raises as `connections.trust_policy` does, or OSError."""
+def make_plan(reactor: IFacadedReactor, config: Config, rules: Rules) -> Plan:
+    """Return which backends to watch and how. Raises as `connections.trust_policy` does, or OSError."""
     routes = tuple(route.backends for route in rules.routes)
     used = {name for route in routes for name in route}
     watched: dict[str, Watched] = {
-        each.name: _watched(reactor, config, each) for each in config.backends if each.name in used
+        backend.name: _watch_entry(reactor, config, backend) for backend in config.backends if backend.name in used
     }
 
     def ping_target(redirecting: tuple[str, ...]) -> str:
         return ping_leads_to(rules, RoutingState(redirecting, redirecting))
 
-    handover = config.health.handover if rules.mode is Mode.AUTO else 0.0  # the others answer all in one way
+    handover = config.health.handover if rules.mode is Mode.AUTO else 0.0  # other modes always answer in the same way
     return Plan(watched, routes, config.health, handover, ping_target)
 
 
-def _watched(reactor: IFacadedReactor, config: Config, backend: Backend) -> Watched:
+def _watch_entry(reactor: IFacadedReactor, config: Config, backend: Backend) -> Watched:
     roots = backend.ca_file.read_bytes() if backend.ca_file else b""
     manner = (hashlib.sha256(roots).digest(), config.health.timeout, backend.credentials is not None)
     canary = str(config.own_canary(backend) or "")
-    return Watched((backend.url, config.canary(backend)), probe(reactor, config, backend), canary, manner)
+    return Watched((backend.url, config.canary(backend)), make_probe(reactor, config, backend), canary, manner)
 
 
-def identities(config: Config) -> dict[str, Identity]:
-    """What makes each backend the one that a state was kept of."""
-    return {each.name: Identity(each.url, str(config.canary(each) or "")) for each in config.backends}
+def make_identities(config: Config) -> dict[str, Identity]:
+    """Return the identity of every backend, by which its state in the state file is recognised."""
+    return {backend.name: Identity(backend.url, str(config.canary(backend) or "")) for backend in config.backends}
 
 
-def plain_rules(config: Config) -> plain.PlainPortSettings:
-    """What the plain port does."""
+def make_plain_port_settings(config: Config) -> plain.PlainPortSettings:
+    """Return the settings of the plain port."""
     if config.tls is None:
         return plain.PlainPortSettings()
     return plain.PlainPortSettings(
@@ -110,54 +108,64 @@ def plain_rules(config: Config) -> plain.PlainPortSettings:
     )
 
 
-def in_force(loaded: Loaded) -> InForce:
-    """What the status says of these settings."""
+def make_in_force(loaded: Loaded) -> InForce:
+    """Return what the status document says about these settings."""
     return InForce(loaded.config.rules, loaded.source, loaded.warnings)
 
 
-def termination(
+def make_termination(
     reactor: IFacadedReactor, config: Config, challenges: Challenges, directory: Path
 ) -> Termination | None:
-    """What ends TLS, None if it is not spoken. What ACME obtains is kept below `directory`. Raises StoreError."""
+    """Return what ends TLS; None without [tls]. ACME stores its certificates below `directory`. Raises StoreError."""
     if config.tls is None:
         return None
     return Termination(reactor, challenges, config.tls.certificates, config.hosts, config.acme, directory / "acme")
 
 
-# How each part is prepared for new settings: see `reload`.
+# Preparation of each part for new settings: see `reload`
 
 
 def prepare_listeners(opened: Config) -> Prepare:
-    """Listeners stay as they were `opened`: settings that cannot do with those are refused."""
+    """Refuse settings that do not fit the listeners of `opened`, which stay open."""
 
     def prepare(loaded: Loaded) -> Swap:
         config = loaded.config
         if (config.tls is None) != (opened.tls is None):
-            why = "tls: it has been added or taken out, and listeners change only at a restart: restart instead"
-            raise SettingsError([f"{loaded.source}: {why}"])
+            sentence = "tls: it was added or removed, and listeners change only at a restart: restart facaded"
+            raise SettingsError([f"{loaded.source}: {sentence}"])
         if config.rules.private and not config.redirects_http and config.listen.http != opened.listen.http:
-            why = 'listen.http: it has changed, and auth = "client" forbids the listener that is open: restart instead'
-            raise SettingsError([f"{loaded.source}: {why}"])
-        changed = config.listen != opened.listen
-        return _warn_of_listeners if changed else _nothing
+            sentence = 'listen.http: it changed, and auth = "client" forbids the open listener: restart facaded'
+            raise SettingsError([f"{loaded.source}: {sentence}"])
+        return _swap_nothing
 
     return prepare
+
+
+def changed_listeners(opened: Config, environ: Mapping[str, str]) -> Callable[[Loaded], tuple[str, ...]]:
+    """Return a function that returns a sentence for each key of [listen] with other endpoints than in `opened`."""
+
+    def changed(loaded: Loaded) -> tuple[str, ...]:
+        differences = {*endpoints(opened, environ)} ^ {*endpoints(loaded.config, environ)}
+        keys = sorted({key for key, _ in differences})
+        return tuple(f"{key} changed: listeners change only at a restart; restart facaded" for key in keys)
+
+    return changed
 
 
 def prepare_backends(
     reactor: IFacadedReactor, environ: Mapping[str, str], state: StateStore, watch: Watch, facade: Facade
 ) -> Prepare:
-    """The backends are watched and asked by the new settings, and their state is kept."""
+    """Watch the backends of the new settings and fetch from them; keep the state of those that stay."""
 
     def prepare(loaded: Loaded) -> Swap:
         config, rules = loaded.config, loaded.config.rules
-        new_plan, new_fetcher = plan(reactor, config, rules), fetcher(reactor, config, watch)
-        directory, known = state_directory(config, environ), identities(config)
+        new_plan, new_fetcher = make_plan(reactor, config, rules), make_fetcher(reactor, config, watch)
+        directory, identities = state_directory(config, environ), make_identities(config)
 
         def swap() -> None:
-            state.reconfigure(directory, known)
+            state.reconfigure(directory, identities)
             facade.reconfigure(rules, new_fetcher)
-            watch.reconfigure(new_plan)  # pushes which backend is active to the facade, and what to write to the state
+            watch.reconfigure(new_plan)  # pushes the active backend to the facade, and the state to the store
 
         return swap
 
@@ -165,16 +173,20 @@ def prepare_backends(
 
 
 def prepare_edges(plain_port: PlainPort, admin: Admin, reporter: Reporter, commands: Commands) -> Prepare:
-    """The plain port, the admin listener and the control socket answer by the new settings."""
+    """Answer on the plain port, the admin listener and the control socket by the new settings."""
 
     def prepare(loaded: Loaded) -> Swap:
-        rules, port, hosts = loaded.config.rules, plain_rules(loaded.config), loaded.config.listen.admin_hosts
-        shown = in_force(loaded)
+        rules, port, hosts = (
+            loaded.config.rules,
+            make_plain_port_settings(loaded.config),
+            loaded.config.listen.admin_hosts,
+        )
+        in_force = make_in_force(loaded)
 
         def swap() -> None:
             plain_port.reconfigure(port)
             admin.reconfigure(hosts)
-            reporter.reconfigure(shown)
+            reporter.reconfigure(in_force)
             commands.reconfigure(rules)
 
         return swap
@@ -183,12 +195,12 @@ def prepare_edges(plain_port: PlainPort, admin: Admin, reporter: Reporter, comma
 
 
 def prepare_tls(tls: Termination | None) -> Prepare:
-    """Certificates are read and ordered by the new settings."""
+    """Read and order certificates by the new settings."""
 
     def prepare(loaded: Loaded) -> Swap:
         config = loaded.config
         if tls is None or config.tls is None:
-            return _nothing
+            return _swap_nothing
         try:
             return tls.prepare(config.tls.certificates, config.hosts, config.acme)
         except StoreError as error:
@@ -197,9 +209,5 @@ def prepare_tls(tls: Termination | None) -> Prepare:
     return prepare
 
 
-def _nothing() -> None:
-    """Nothing to swap."""
-
-
-def _warn_of_listeners() -> None:
-    _log.warn("listen: changed in the settings; listeners change only at a restart")
+def _swap_nothing() -> None:
+    """Do nothing: nothing was prepared."""

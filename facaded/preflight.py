@@ -1,4 +1,4 @@
-"""What a person should know of the machine and the network before the daemon starts: for `facaded check`."""
+"""Checks of the machine and the network before the daemon starts, for `facaded check`. Each returns warnings."""
 
 from pathlib import Path
 
@@ -12,47 +12,47 @@ from facaded.admin.control_client import ControlError, NewerDaemonError
 from facaded.admin.status import Status
 from facaded.config.listen_addresses import families
 from facaded.config.sections import Config
-from facaded.listeners import why_no_listener
+from facaded.listeners import ListenFailure, addresses
 from facaded.net.private_addresses import lookup
 from facaded.net.reactor import IFacadedReactor, INetworkReactor
 from facaded.tls.certificate_files import read
 from facaded.tls.server_certificate import UnusableError, check_time
 
-NAMES_TIME = 5.0
-"""Seconds for all names together: a resolver that works needs a part of one."""
+LOOKUP_TIMEOUT = 5.0
+"""Seconds for looking up all names together: a working resolver needs less than one."""
 
 NAMES = 50
-"""Names that are looked up: so many can be asked at once."""
+"""The most names that are looked up: all at once."""
 
-PORTS = ("tcp", "tcp6", "haproxy")
-"""Kinds of endpoints that can be tried without a trace."""
+PORT_KINDS = ("tcp", "tcp6", "haproxy")
+"""Kinds of endpoints that can be opened and closed again without leaving a trace."""
 
 
 def unusable_certificates(config: Config, now: float) -> tuple[str, ...]:
-    """A sentence for each pair of files that the daemon could not use; `now` in seconds since the epoch."""
-    found = []
+    """Warn about each certificate file that the daemon could not use; `now` in seconds since the epoch."""
+    warnings = []
     for index, files in enumerate(config.tls.certificates if config.tls else ()):
         try:
             check_time(read(files), now)
         except UnusableError as error:
-            found.append(f"tls.certificate[{index}]: {error}")
-    return tuple(found)
+            warnings.append(f"tls.certificate[{index}]: {error}")
+    return tuple(warnings)
 
 
 async def unknown_names(config: Config, reactor: INetworkReactor) -> tuple[str, ...]:
-    """A sentence for each of our names that leads nowhere."""
-    ordered = (name for names in config.certificate_names for name in names)
-    names = list(dict.fromkeys((*config.hosts, *ordered)))[:NAMES]
-    found = await gatherResults([_addresses(name, reactor) for name in names])
+    """Warn about each of the facade's names that does not resolve."""
+    certificate_names = (name for names in config.certificate_names for name in names)
+    names = list(dict.fromkeys((*config.hosts, *certificate_names)))[:NAMES]
+    results = await gatherResults([_look_up(name, reactor) for name in names])
     return tuple(
-        f"hosts: {name} has no address that this machine can find: clients need an A or AAAA record that leads here"
-        for name, addresses in zip(names, found, strict=True)
-        if not addresses
+        f"hosts: {name} does not resolve on this machine: clients need an A or AAAA record that leads here"
+        for name, result in zip(names, results, strict=True)
+        if not result
     )
 
 
 async def unbindable_ports(config: Config, socket: Path | None, reactor: IFacadedReactor) -> tuple[str, ...]:
-    """A sentence for each listener that could not be opened; none if the daemon that has them answers at `socket`."""
+    """Warn about each listener that cannot be opened; not if a daemon, which has them open, answers at `socket`."""
     if socket is not None:
         try:
             await control_client.ask(reactor, socket, "GET", "/status", Status)
@@ -62,31 +62,28 @@ async def unbindable_ports(config: Config, socket: Path | None, reactor: IFacade
             pass
         else:
             return ()
-    listen = config.listen
-    listed = [("listen.http", address) for address in listen.http]
-    listed += [("listen.https", address) for address in listen.https if config.tls]
-    listed += [("listen.admin", address) for address in listen.admin]
-    found = []
-    for key, address in listed:
-        endpoints = [each for each in address.endpoints(families()) if each.partition(":")[0] in PORTS]
-        found += [f"{key}: {address.text}: {why}" for each in endpoints if (why := await _refused(each, reactor))]
-    return tuple(found)
+    warnings = []
+    for key, address in addresses(config):
+        endpoints = [text for text in address.endpoints(families()) if text.partition(":")[0] in PORT_KINDS]
+        reasons = [await _why_unbindable(endpoint, reactor) for endpoint in endpoints]
+        warnings += [f"{key}: {address.text}: {reason}" for reason in reasons if reason]
+    return tuple(warnings)
 
 
-def _addresses(name: str, reactor: INetworkReactor) -> Deferred[list[str]]:
-    """The addresses of a name; none if they are not found in time."""
+def _look_up(name: str, reactor: INetworkReactor) -> Deferred[list[str]]:
+    """Return the addresses of a name; none if the lookup fails or takes too long."""
 
-    async def found() -> list[str]:
+    async def look_up() -> list[str]:
         return await lookup(reactor)(name)
 
-    return Deferred.fromCoroutine(found()).addTimeout(NAMES_TIME, reactor).addErrback(lambda _: [])
+    return Deferred.fromCoroutine(look_up()).addTimeout(LOOKUP_TIMEOUT, reactor).addErrback(lambda _: [])
 
 
-async def _refused(endpoint: str, reactor: IFacadedReactor) -> str:
-    """Why it cannot be listened on; empty if it can."""
+async def _why_unbindable(endpoint: str, reactor: IFacadedReactor) -> str:
+    """Return why an endpoint cannot be opened; empty if it can."""
     try:
         port = await serverFromString(reactor, endpoint).listen(Factory())
     except (CannotListenError, OSError, OverflowError) as error:
-        return why_no_listener(error)
+        return ListenFailure.of(error).sentence
     await port.stopListening()
     return ""

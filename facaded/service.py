@@ -1,4 +1,4 @@
-"""The daemon: its parts as child services of one, started in order and stopped in the reverse order."""
+"""The daemon: its parts as child services, started in order and stopped in reverse order."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -36,7 +36,7 @@ from facaded.web.server import BoundedSite, SecureSite
 
 
 def prepare(reactor: IFacadedReactor) -> None:
-    """Make a reactor fit for facaded. Call it once, before anything is scheduled or looked up."""
+    """Give the reactor monotonic time and facaded's resolver. Call it once, before anything is scheduled."""
     use_monotonic_time(reactor)
     install(reactor)
 
@@ -44,10 +44,10 @@ def prepare(reactor: IFacadedReactor) -> None:
 def makeService(
     loaded: Loaded, reactor: IFacadedReactor, reread: Callable[[], Loaded], environ: Mapping[str, str]
 ) -> MultiService:
-    """Put the daemon together from its settings.
+    """Assemble the daemon from its settings.
 
-    `reread` reads them again, for a reload. Nothing is listened on before `privilegedStartService`, which raises
-    StartError if it must. This raises StartError too, if there is no place for what must outlive the daemon.
+    `reread` reads the settings again, for a reload. `privilegedStartService` opens the listeners. Both this function
+    and that method raise StartError if the daemon cannot start.
     """
     config, rules = loaded.config, loaded.config.rules
     core = _core(config, reactor, environ)
@@ -57,10 +57,11 @@ def makeService(
         return Clocks(time.time(), reactor.seconds())
 
     supervision = Supervision(Notifier(environ), watch, clocks)
-    reloader = Reloader(loaded, reread, supervision.reloading, supervision.reloaded)
+    needs_restart = parts.changed_listeners(config, environ)
+    reloader = Reloader(loaded, reread, supervision.reloading, supervision.reloaded, needs_restart)
     admin = Admin(config.listen.admin_hosts, supervision.why_not_ready)
     certificates, renewer = (tls.certificates, tls.acme) if tls else (None, None)
-    reporter = Reporter(parts.in_force(loaded), watch, resolver_of(reactor), certificates, clocks)
+    reporter = Reporter(parts.make_in_force(loaded), watch, resolver_of(reactor), certificates, clocks)
     commands = Commands(rules, watch, reporter, reloader, core.state, core.pulls.recent, renewer)
     reloader.add(parts.prepare_listeners(config))
     reloader.add(parts.prepare_backends(reactor, environ, core.state, watch, core.facade))
@@ -80,7 +81,7 @@ def makeService(
 
 @frozen
 class _Core:
-    """What answers clients, and what that needs to know. `tls` is None where TLS is not spoken."""
+    """The parts that answer clients, and the state and health that they depend on. `tls` is None without [tls]."""
 
     state: StateStore
     tls: Termination | None
@@ -91,23 +92,23 @@ class _Core:
 
 
 def _core(config: Config, reactor: IFacadedReactor, environ: Mapping[str, str]) -> _Core:
-    """Raises StartError."""
+    """Assemble the parts that answer clients. Raises StartError if the state directory cannot be used."""
     rules, directory, challenges = config.rules, state_directory(config, environ), Challenges()
-    state = StateStore(reactor, time.time, directory, parts.identities(config))
+    state = StateStore(reactor, time.time, directory, parts.make_identities(config))
     try:
-        kept = state.read()
-        tls = parts.termination(reactor, config, challenges, directory)
+        watch_state = state.read()
+        tls = parts.make_termination(reactor, config, challenges, directory)
     except (StateError, StoreError) as error:
         raise StartError(str(error)) from None
-    watch = Watch(reactor, time.time, SystemRandom(), parts.plan(reactor, config, rules), kept)
+    watch = Watch(reactor, time.time, SystemRandom(), parts.make_plan(reactor, config, rules), watch_state)
     state.follow(watch)
-    facade = Facade(watch, rules, parts.fetcher(reactor, config, watch))
-    plain = PlainPort(challenges, parts.plain_rules(config), facade)
+    facade = Facade(watch, rules, parts.make_fetcher(reactor, config, watch))
+    plain = PlainPort(challenges, parts.make_plain_port_settings(config), facade)
     return _Core(state, tls, watch, facade, plain, Pulls(reactor.seconds, watch.probe_soon))
 
 
 def _listeners(core: _Core, admin: Admin, commands: Commands, reactor: IFacadedReactor) -> dict[str, Listener]:
-    """What answers on each key of [listen]."""
+    """Return the listener of each key of [listen]."""
     subscribers = (accesslog.write, core.pulls.follow)
     sites = {
         "listen.http": BoundedSite(core.plain, reactor, subscribers),
@@ -122,7 +123,7 @@ def _listeners(core: _Core, admin: Admin, commands: Commands, reactor: IFacadedR
 
 
 class Daemon(MultiService):
-    """All parts. Unlike its base class it stops them one after the other, the last one that was started first."""
+    """All parts. Unlike its base class, it stops them one after the other, in reverse order."""
 
     _log = Logger()
 
@@ -137,5 +138,5 @@ class Daemon(MultiService):
 
     async def _stop(self) -> None:
         for child in reversed(list(self)):
-            with self._log.failureHandler("a part of the daemon did not stop as it should"):
+            with self._log.failureHandler("a part of the daemon did not stop cleanly"):
                 await maybeDeferred(child.stopService)

@@ -1,7 +1,6 @@
-"""The state file: what must outlive the daemon, so that a restart in the middle of an outage is not the end of what
-was known.
+"""The state file: the backends' health, the active backends and the overrides, for a restart during an outage.
 
-Times are written by the wall clock, for a person and for the next boot, and kept as monotonic seconds in the daemon.
+Its times are seconds since the epoch, because they must survive a reboot; the daemon uses monotonic seconds.
 """
 
 import json
@@ -27,47 +26,50 @@ FILE = "state.json"
 VERSION = 2
 
 FILE_SIZE = 1 << 20
-"""Bytes of a state file that are read: a whole one has a few kilobytes."""
+"""The most bytes that are read: a state file has a few kilobytes."""
 
 LATEST = 253402300799.0
-"""Seconds since the epoch at the end of the year 9999: no later time can be shown."""
+"""The end of the year 9999 in seconds since the epoch: Python can show no later time."""
 
 
 class StateError(Exception):
-    """There is no place for the state. The text is one sentence that says why and what to do."""
+    """The state directory cannot be used. The text is one sentence with the reason and the remedy."""
 
 
 @frozen
 class Clocks:
-    """The time by both clocks at one moment: `wall` in seconds since the epoch, `monotonic` in the daemon's seconds."""
+    """The time by both clocks at one moment: `wall` in seconds since the epoch, and `monotonic` seconds."""
 
     wall: float
     monotonic: float
 
     def to_wall(self, monotonic: float) -> float:
-        """Never before the epoch, whatever the clock says: such a time could not be read back."""
+        """Convert a time for the file. It is never before the epoch: such a time could not be read back."""
         return max(self.wall + (monotonic - self.monotonic), 0.0)
 
     def to_monotonic(self, wall: float) -> float:
-        """A time that is said to lie in the future, by a clock that was wrong, is now."""
+        """Convert a time from the file. A future time, which a wrong clock wrote, becomes the present."""
         return self.monotonic + min(wall - self.wall, 0.0)
 
     def to_end(self, wall: float, since: float) -> float:
-        """A time that may lie in the future, but no further than it did when it was set, at `since` by the wall."""
+        """Convert the end of an override that began at `since`: it is no further away than it was then."""
         return self.monotonic + min(wall - self.wall, wall - since, LONGEST)
 
 
 @frozen
 class Identity:
-    """What makes a backend of the settings the one that a state was kept of: its URL, and which canary it was asked."""
+    """The URL and the canary of a backend: its state is only restored if the URL is the same."""
 
     url: str
     canary: str = ""
 
 
 @frozen
-class Kept:
-    """What a state file held: a watch_state to start from if there is one, and a sentence if something was wrong."""
+class SavedState:
+    """The content of a state file, if there is one, and a warning if something is wrong with it.
+
+    `writable` is False if the file must not be overwritten.
+    """
 
     watch_state: WatchState | None = None
     warning: str | None = None
@@ -75,10 +77,10 @@ class Kept:
 
 
 class StateStore(Service):
-    """Keeps the state file: read before there is a watch, then written after every change of it and at the stop.
+    """Reads the state file at the start, then writes it after every change of the watch and when it stops.
 
-    `clock` gives monotonic seconds, `wall` those since the epoch. `backends` are those of the settings. `kept` says
-    whether what is known now outlives a restart. Stop it after the watch: it writes the last watch_state.
+    `clock` has monotonic seconds, `wall` returns seconds since the epoch. `backends` are those of the settings. `kept`
+    says whether the latest state has been written. Stop the store after the watch: it writes the last state.
     """
 
     _log = Logger()
@@ -95,31 +97,31 @@ class StateStore(Service):
         self._watch: Watch | None = None
 
     def read(self) -> WatchState | None:
-        """Return what an earlier run knew, if it left anything. Raises StateError if there is no place for the state.
+        """Return the state of an earlier run, if there is one. Raises StateError if the directory cannot be created.
 
         A state file that can neither be read nor set aside is never overwritten.
         """
         try:
             files.make_directory(self._directory)
         except OSError as error:
-            why = f"{self._directory} cannot be made ({error.strerror})"
-            raise StateError(f"state.directory: {why}: name another") from None
-        kept = read(self._directory, self._backends, self._clocks())
-        if kept.warning:
-            self._log.warn("{warning}", warning=kept.warning)
-        self.kept = self._writable = kept.writable
-        return kept.watch_state
+            reason = f"{self._directory} cannot be created ({error.strerror})"
+            raise StateError(f"state.directory: {reason}: choose another directory") from None
+        saved = read(self._directory, self._backends, self._clocks())
+        if saved.warning:
+            self._log.warn("{warning}", warning=saved.warning)
+        self.kept = self._writable = saved.writable
+        return saved.watch_state
 
     def follow(self, watch: Watch) -> None:
-        """Write what this watch knows: after every change, after its first round, and at the stop."""
+        """Write the state of this watch after every change, after its first round of probes, and when it stops."""
         self._watch = watch
-        watch.subscribe(self._changed)
-        watch.when_settled().addCallback(lambda _: self._keep(watch.watch_state))
+        watch.subscribe(self._write_change)
+        watch.when_settled().addCallback(lambda _: self._write(watch.watch_state))
 
     def reconfigure(self, directory: Path, backends: Mapping[str, Identity]) -> None:
-        """Go on by other settings. Call it before the watch gets its new plan: that change is the first to be written.
+        """Use new settings. Call it before the watch gets its new plan, whose change is the first to be written.
 
-        Until then the watch_state may have backends that these settings do not have.
+        Until then the watch may have backends that these settings do not have.
         """
         self._directory = directory
         self._backends = backends
@@ -127,19 +129,19 @@ class StateStore(Service):
     def stopService(self) -> None:
         Service.stopService(self)
         if self._watch is not None:
-            self._keep(self._watch.watch_state)
+            self._write(self._watch.watch_state)
 
-    def _changed(self, change: Change) -> None:
-        self._keep(change.watch_state)
+    def _write_change(self, change: Change) -> None:
+        self._write(change.watch_state)
 
-    def _keep(self, watch_state: WatchState) -> None:
+    def _write(self, watch_state: WatchState) -> None:
         self.kept = False
         if not self._writable:
             return
         try:
             write(self._directory, watch_state, self._backends, self._clocks())
         except OSError as error:
-            self._log.warn("the state cannot be written ({why}); it is kept in memory", why=error.strerror)
+            self._log.warn("the state cannot be written ({reason}), so a restart loses it", reason=error.strerror)
         else:
             self.kept = True
 
@@ -147,30 +149,27 @@ class StateStore(Service):
         return Clocks(self._wall(), self._clock.seconds())
 
 
-def read(directory: Path, backends: Mapping[str, Identity], clocks: Clocks) -> Kept:
-    """Read the state of an earlier run, of those backends that still have the same URL. Never raises.
+def read(directory: Path, backends: Mapping[str, Identity], clocks: Clocks) -> SavedState:
+    """Read the state of an earlier run, for backends that still have the same URL. Never raises.
 
-    A file that cannot be understood is renamed, never overwritten; if that fails too, `writable` is false. Then it
-    is not known what clients were told, and they are dealt with as if it had been something else.
+    A file that cannot be read is renamed, never overwritten; if that fails too, `writable` is False. Where clients were
+    redirected to is then unknown, so pulls in progress are treated as if it had changed.
     """
     path = directory / FILE
     try:
         with path.open("rb") as file:
             data = file.read(FILE_SIZE + 1)
-        return Kept(_standing(json.loads(data), backends, clocks))
+        return SavedState(_watch_state(json.loads(data), backends, clocks))
     except FileNotFoundError:
-        return Kept()
+        return SavedState()
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-        return _set_aside(path, "does not hold a state that can be read")
+        return _set_aside(path, "is not a state file")
     except OSError as error:
         return _set_aside(path, f"cannot be read ({error.strerror})")
 
 
 def write(directory: Path, watch_state: WatchState, backends: Mapping[str, Identity], clocks: Clocks) -> None:
-    """Write the state whole: a reader sees the old file or the new one, whenever the machine stops.
-
-    Raises OSError if it cannot be written; then the old file is as it was.
-    """
+    """Write the state file atomically. Raises OSError; then the old file is unchanged."""
     files.make_directory(directory)
     content = json.dumps(_document(watch_state, backends, clocks), indent=1)
     files.replace(directory / FILE, f"{content}\n".encode())
@@ -181,114 +180,115 @@ def _document(watch_state: WatchState, backends: Mapping[str, Identity], clocks:
         "version": VERSION,
         "written": clocks.wall,
         "pinged": watch_state.last_ping_target,
-        "changed": _wall(watch_state.changed, clocks),
-        "pins": _overrides(watch_state.overrides.pins, clocks),
-        "drains": _overrides(watch_state.overrides.drains, clocks),
+        "changed": _to_wall(watch_state.changed, clocks),
+        "pins": _overrides_document(watch_state.overrides.pins, clocks),
+        "drains": _overrides_document(watch_state.overrides.drains, clocks),
         "charges": [
             {
                 "route": list(route),
                 "purpose": purpose.value,
-                "backend": each.backend,
-                "since": clocks.to_wall(each.since),
+                "backend": active.backend,
+                "since": clocks.to_wall(active.since),
             }
-            for (route, purpose), each in watch_state.active.items()
+            for (route, purpose), active in watch_state.active.items()
         ],
         "backends": {
-            name: {"url": backends[name].url, "canary": backends[name].canary, **_backend(each, clocks)}
-            for name, each in watch_state.healths.items()
+            name: {"url": backends[name].url, "canary": backends[name].canary, **_health_document(health, clocks)}
+            for name, health in watch_state.healths.items()
         },
     }
 
 
-def _overrides(overrides: Mapping[str, Override], clocks: Clocks) -> dict[str, Any]:
+def _overrides_document(overrides: Mapping[str, Override], clocks: Clocks) -> dict[str, Any]:
     return {
-        name: {"since": clocks.to_wall(each.since), "until": _wall(each.until, clocks)}
-        for name, each in overrides.items()
+        name: {"since": clocks.to_wall(override.since), "until": _to_wall(override.until, clocks)}
+        for name, override in overrides.items()
     }
 
 
-def _backend(each: Health, clocks: Clocks) -> dict[str, Any]:
+def _health_document(health: Health, clocks: Clocks) -> dict[str, Any]:
     return {
-        "state": each.state.value,
-        "since": clocks.to_wall(each.since),
-        "back": _wall(each.back_at, clocks),
-        "relapses": each.relapses,
-        "proven": each.canary_seen,
-        "hurdle": each.deepest_failed_step.value if each.deepest_failed_step else None,
-        "failed": _failed(each, clocks),
+        "state": health.state.value,
+        "since": clocks.to_wall(health.since),
+        "back": _to_wall(health.back_at, clocks),
+        "relapses": health.relapses,
+        "proven": health.canary_seen,
+        "hurdle": health.deepest_failed_step.value if health.deepest_failed_step else None,
+        "failed": _failure_document(health, clocks),
     }
 
 
-def _failed(each: Health, clocks: Clocks) -> dict[str, Any] | None:
-    if each.failed is None or each.failed_at is None:
+def _failure_document(health: Health, clocks: Clocks) -> dict[str, Any] | None:
+    if health.failed is None or health.failed_at is None:
         return None
     return {
-        "verdict": each.failed.verdict.value,
-        "step": each.failed.step.value,
-        "words": each.failed.reason,
-        "at": clocks.to_wall(each.failed_at),
+        "verdict": health.failed.verdict.value,
+        "step": health.failed.step.value,
+        "words": health.failed.reason,
+        "at": clocks.to_wall(health.failed_at),
     }
 
 
-def _standing(document: Any, backends: Mapping[str, Identity], clocks: Clocks) -> WatchState:
+def _watch_state(document: Any, backends: Mapping[str, Identity], clocks: Clocks) -> WatchState:
+    """Read a document. Raises ValueError, or what Python raises for a value of another type."""
     if document["version"] != VERSION:
         raise ValueError("another version")
     healths = {
-        name: _health(each, each["canary"] == backends[name].canary, clocks)
-        for name, each in document["backends"].items()
-        if name in backends and each["url"] == backends[name].url
+        name: _health(entry, entry["canary"] == backends[name].canary, clocks)
+        for name, entry in document["backends"].items()
+        if name in backends and entry["url"] == backends[name].url
     }
     active = {
-        (tuple(map(str, each["route"])), Purpose(each["purpose"])): Active(
-            each["backend"], _moment(each["since"], clocks)
+        (tuple(map(str, entry["route"])), Purpose(entry["purpose"])): Active(
+            entry["backend"], _to_monotonic(entry["since"], clocks)
         )
-        for each in document["charges"]
-        if each["backend"] in healths
+        for entry in document["charges"]
+        if entry["backend"] in healths
     }
-    pinged = document["pinged"]
-    if not isinstance(pinged, str | None):
-        raise TypeError("not a place")
-    overrides = Overrides(_kept_overrides(document["pins"], clocks), _kept_overrides(document["drains"], clocks))
+    ping_target = document["pinged"]
+    if not isinstance(ping_target, str | None):
+        raise TypeError("not a URL")
+    overrides = Overrides(_overrides(document["pins"], clocks), _overrides(document["drains"], clocks))
     if len(overrides.pins) > 1 or overrides.pins.keys() & overrides.drains.keys():
-        raise ValueError("a contradiction")
-    return WatchState(healths, active, overrides, pinged, _moment_or_none(document["changed"], clocks))
+        raise ValueError("overrides that contradict each other")
+    return WatchState(healths, active, overrides, ping_target, _to_monotonic_or_none(document["changed"], clocks))
 
 
-def _kept_overrides(kept: Any, clocks: Clocks) -> dict[str, Override]:
+def _overrides(entries: Any, clocks: Clocks) -> dict[str, Override]:
     return {
-        name: Override(_moment(each["since"], clocks), _end(each["until"], each["since"], clocks))
-        for name, each in kept.items()
+        name: Override(_to_monotonic(entry["since"], clocks), _end(entry["until"], entry["since"], clocks))
+        for name, entry in entries.items()
     }
 
 
-def _health(kept: Any, same_canary: bool, clocks: Clocks) -> Health:
-    relapses = kept["relapses"]
+def _health(entry: Any, same_canary: bool, clocks: Clocks) -> Health:
+    relapses = entry["relapses"]
     if type(relapses) is not int or not 0 <= relapses <= MOST_RELAPSES:
-        raise ValueError("not a count of relapses")
+        raise ValueError("not a number of relapses")
     health = Health(
-        State(kept["state"]),
-        _moment(kept["since"], clocks),
-        back_at=_moment_or_none(kept["back"], clocks),
+        State(entry["state"]),
+        _to_monotonic(entry["since"], clocks),
+        back_at=_to_monotonic_or_none(entry["back"], clocks),
         relapses=relapses,
-        canary_seen=bool(kept["proven"]) and same_canary,
-        deepest_failed_step=Step(kept["hurdle"]) if kept["hurdle"] else None,
+        canary_seen=bool(entry["proven"]) and same_canary,
+        deepest_failed_step=Step(entry["hurdle"]) if entry["hurdle"] else None,
     )
-    if (failed := kept["failed"]) is not None:
+    if (failed := entry["failed"]) is not None:
         result = Result(Verdict(failed["verdict"]), Step(failed["step"]), printable(str(failed["words"])), latency=0.0)
-        health = evolve(health, failed=result, failed_at=_moment(failed["at"], clocks))
+        health = evolve(health, failed=result, failed_at=_to_monotonic(failed["at"], clocks))
     return remembered(health)
 
 
-def _wall(monotonic: float | None, clocks: Clocks) -> float | None:
+def _to_wall(monotonic: float | None, clocks: Clocks) -> float | None:
     return None if monotonic is None else clocks.to_wall(monotonic)
 
 
-def _moment(wall: Any, clocks: Clocks) -> float:
+def _to_monotonic(wall: Any, clocks: Clocks) -> float:
     return clocks.to_monotonic(_time(wall))
 
 
-def _moment_or_none(wall: Any, clocks: Clocks) -> float | None:
-    return None if wall is None else _moment(wall, clocks)
+def _to_monotonic_or_none(wall: Any, clocks: Clocks) -> float | None:
+    return None if wall is None else _to_monotonic(wall, clocks)
 
 
 def _end(wall: Any, since: Any, clocks: Clocks) -> float | None:
@@ -301,11 +301,11 @@ def _time(wall: Any) -> float:
     return float(wall)
 
 
-def _set_aside(path: Path, why: str) -> Kept:
-    forgotten = WatchState({}, {}, last_ping_target=FORGOTTEN)
+def _set_aside(path: Path, problem: str) -> SavedState:
+    unknown = WatchState({}, {}, last_ping_target=FORGOTTEN)
     try:
         aside = files.set_aside(path, "unreadable")
     except OSError as error:
-        unkept = f"{path} {why}, and cannot be set aside ({error.strerror or error}): the state is not kept"
-        return Kept(forgotten, unkept, writable=False)
-    return Kept(forgotten, f"{path} {why}: set aside as {aside.name}, and the backends are probed anew")
+        remedy = f"it cannot be set aside ({error.strerror or error}), so the state is not saved: move it away"
+        return SavedState(unknown, f"{path} {problem}, and {remedy}", writable=False)
+    return SavedState(unknown, f"{path} {problem}: set aside as {aside.name}; all backends start as unknown")

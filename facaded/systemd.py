@@ -1,4 +1,4 @@
-"""What a service manager is told, by sd_notify(3): that facaded is ready, how it fares, that it reloads or stops."""
+"""Notifications to the service manager, by sd_notify(3): ready, status, reloading, stopping."""
 
 import socket
 import time
@@ -15,7 +15,7 @@ from facaded.state import Clocks
 
 
 class Notifier:
-    """Sends datagrams to the socket that NOTIFY_SOCKET in `environ` names; without one it does nothing."""
+    """Sends messages to the socket that NOTIFY_SOCKET in `environ` names; does nothing without that variable."""
 
     _log = Logger()
 
@@ -30,13 +30,13 @@ class Notifier:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as notify:
                 notify.sendto(message.encode(), self._address)
         except OSError as error:
-            self._log.warn("systemd cannot be notified ({why})", why=error.strerror)
+            self._log.warn("systemd cannot be notified ({reason})", reason=error.strerror)
 
 
 class Supervision(Service):
-    """Tells the service manager how the daemon fares, by `notify`. It is stopped before all else.
+    """Reports the daemon's state to the service manager with `notify`. It is stopped before every other part.
 
-    `clocks` gives the time by both clocks, for a status that a person reads.
+    `clocks` returns the time by both clocks, for times of day in the status line.
     """
 
     def __init__(self, notify: Callable[[str], None], watch: Watch, clocks: Callable[[], Clocks]) -> None:
@@ -44,7 +44,7 @@ class Supervision(Service):
         self._watch = watch
         self._clocks = clocks
         self._stopping = False
-        watch.subscribe(self._changed)
+        watch.subscribe(self._notify_change)
 
     def startService(self) -> None:
         Service.startService(self)
@@ -56,28 +56,28 @@ class Supervision(Service):
         self._notify("STOPPING=1")
 
     def why_not_ready(self) -> str | None:
-        """Why requests are not answered yet, or not any more; None if they are."""
+        """Return why the daemon is not ready for requests; None if it is."""
         if self._stopping:
             return "stopping"
-        return None if self._watch.settled else "waiting for the first answers of the backends"
+        return None if self._watch.settled else "waiting for the first probes"
 
     def reloading(self) -> None:
-        """The settings are about to be read again."""
+        """Report that a reload begins."""
         self._notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def reloaded(self) -> None:
-        """The daemon is ready, or ready again."""
+        """Report that the daemon is ready, at the start or after a reload."""
         if self._watch.settled and not self._stopping:
             self._notify(f"READY=1\nSTATUS={self._summary()}")
 
-    def _changed(self, _: Change) -> None:
+    def _notify_change(self, _: Change) -> None:
         self._notify(f"STATUS={self._summary()}")
 
     def _summary(self) -> str:
-        clocks, now = self._clocks(), self._watch.snapshot()
+        clocks, snapshot = self._clocks(), self._watch.snapshot()
 
-        def written(monotonic: float) -> str:
+        def time_of_day(monotonic: float) -> str:
             return datetime.fromtimestamp(clocks.to_wall(monotonic)).astimezone().strftime("%H:%M")
 
-        healths = now.watch_state.healths
-        return summarise(tuple(healths), healths, now.active, now.watch_state.overrides, written)
+        healths, overrides = snapshot.watch_state.healths, snapshot.watch_state.overrides
+        return summarise(tuple(healths), healths, snapshot.active, overrides, time_of_day)

@@ -1,4 +1,4 @@
-"""facaded as a twistd plugin: `twistd -n --pidfile= facaded --config F` does what `facaded serve --config F` does."""
+"""The twistd plugin: `twistd -n --pidfile= facaded --config FILE` does the same as `facaded serve --config FILE`."""
 
 import os
 import sys
@@ -11,6 +11,7 @@ from twisted.python import usage
 from facaded import service
 from facaded.config.loading import Loaded, load
 from facaded.config.settings_error import SettingsError
+from facaded.exit_status import USAGE
 from facaded.listeners import StartError
 from facaded.net.reactor import installed
 
@@ -19,40 +20,37 @@ class Options(usage.Options):
     """The options after `facaded` on twistd's command line."""
 
     synopsis = "[options]"
-    longdesc = "Answers for a container registry, and sends each pull on to the registry that holds the image."
+    longdesc = "A container registry facade: it leads every pull to a registry that works and has the image."
     optParameters = [  # noqa: RUF012
-        ["config", None, None, "The settings file"],
-        ["org", None, None, "Without a file: the organisation whose repositories are answered for"],
+        ["config", None, None, "The settings file."],
+        ["org", None, None, "Without a file: answer for the repositories of this organisation."],
     ]
 
 
 def makeService(options: usage.Options) -> MultiService:
-    """Called by twistd.
+    """Return the daemon for twistd.
 
-    Settings that cannot be used end the process with exit status 2 and a sentence for each problem.
+    Settings that cannot be used end the process with exit status 2 and a line for each problem.
     """
     reactor = installed()
 
-    def read() -> Loaded:
-        given: dict[str, Any] = options
-        path = Path(given["config"]) if given["config"] else None
-        return load(path, given["org"], os.environ, reactor)
+    def reread() -> Loaded:
+        values: dict[str, Any] = options
+        path = Path(values["config"]) if values["config"] else None
+        return load(path, values["org"], os.environ, reactor)
 
     service.prepare(reactor)
     try:
-        daemon = service.makeService(read(), reactor, read, os.environ)
+        daemon = service.makeService(reread(), reactor, reread, os.environ)
     except SettingsError as error:
-        _end(*error.problems)
+        _end(USAGE, *error.problems)
     except StartError as error:
-        _end(str(error))
+        _end(error.exit_status, str(error))
     return _UnderTwistd(daemon)
 
 
 class _UnderTwistd(MultiService):
-    """Ends twistd with a sentence and exit status 2 where the daemon cannot start.
-
-    twistd itself would show a traceback.
-    """
+    """Ends twistd with a sentence and an exit status if the daemon cannot start: twistd would print a traceback."""
 
     def __init__(self, daemon: MultiService) -> None:
         MultiService.__init__(self)
@@ -62,10 +60,10 @@ class _UnderTwistd(MultiService):
         try:
             MultiService.privilegedStartService(self)
         except StartError as error:
-            _end(str(error))
+            _end(error.exit_status, str(error))
 
 
-def _end(*sentences: str) -> NoReturn:
+def _end(exit_status: int, *sentences: str) -> NoReturn:
     for sentence in sentences:
         sys.stderr.write(f"facaded: {sentence}\n")
-    sys.exit(2)
+    sys.exit(exit_status)

@@ -1,4 +1,4 @@
-"""The daemon put together in memory: its parts start and stop in order, and a reload changes all or nothing."""
+"""The daemon assembled in memory: its parts start and stop in order, and a reload changes everything or nothing."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +12,14 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogEvent
 from twisted.python.threadpool import ThreadPool
 
+from facaded.admin.commands import ReloadResult
 from facaded.backends.watch import Watch
 from facaded.config.loading import Loaded, load
+from facaded.config.sections import Config, StateSettings
 from facaded.config.settings_error import SettingsError
 from facaded.listeners import Listeners, StartError
 from facaded.net.resolver import Resolver
+from facaded.parts import changed_listeners
 from facaded.reload import Reloader, Swap
 from facaded.service import Daemon, makeService
 from facaded.state import StateStore
@@ -46,11 +49,11 @@ key = "{directory}/key.pem"
 
 
 class Reactor(MemoryReactorClock):
-    """A reactor in memory that has threads, though nothing here starts one."""
+    """A reactor in memory with a thread pool that has no threads."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.installNameResolver(Resolver(self, lambda work, *given: work(*given)))
+        self.installNameResolver(Resolver(self, lambda work, *arguments: work(*arguments)))
 
     def getThreadPool(self) -> ThreadPool:
         return ThreadPool(0, 1)
@@ -58,7 +61,7 @@ class Reactor(MemoryReactorClock):
 
 @define
 class Part(Service):
-    """Notes when it is started and stopped; a stop may take its time."""
+    """Notes its start and its stop, which lasts until `ended`."""
 
     name: str
     notes: list[str]
@@ -82,7 +85,7 @@ def loaded(directory: Path, more: str = "") -> Loaded:
     return load(path, None, {}, MemoryReactorClock())
 
 
-def test_parts_start_in_order_and_stop_one_after_the_other_in_the_reverse_order() -> None:
+def test_parts_start_in_order_and_stop_one_after_the_other_in_reverse_order() -> None:
     notes: list[str] = []
     slow: Deferred[None] = Deferred()
     daemon = Daemon(*(Part(name, notes, slow if name == "b" else None) for name in "abc"))
@@ -91,7 +94,7 @@ def test_parts_start_in_order_and_stop_one_after_the_other_in_the_reverse_order(
     assert notes == ["a listens", "b listens", "c listens", "a starts", "b starts", "c starts"]
     notes.clear()
     stopped = daemon.stopService()
-    assert notes == ["c stops", "b stops"], "a is stopped when b has ended"
+    assert notes == ["c stops", "b stops"], "a is stopped after b"
     slow.callback(None)
     assert notes == ["c stops", "b stops", "a stops"]
     assert stopped.called
@@ -107,7 +110,7 @@ def test_a_part_that_fails_to_stop_is_logged_and_the_others_are_stopped(no_error
 
 
 @pytest.mark.parametrize("tls", ["", "tls"])
-def test_what_others_need_is_started_before_them_and_stopped_after_them(tmp_path: Path, tls: str) -> None:
+def test_a_part_starts_before_those_that_need_it(tmp_path: Path, tls: str) -> None:
     def never() -> Loaded:
         raise AssertionError("not reloaded")
 
@@ -152,7 +155,7 @@ def test_a_listener_that_cannot_be_opened_leaves_none_open(tmp_path: Path) -> No
 
 @define
 class Settings:
-    """A part that goes by settings, and can be told to refuse them."""
+    """A part that applies settings, or refuses them."""
 
     current: str = "before"
     refuses: bool = False
@@ -169,24 +172,59 @@ class Settings:
 
 
 @pytest.mark.parametrize("refusing", [0, 1, 2])
-def test_a_part_that_cannot_be_prepared_leaves_all_as_they_were(
+def test_a_part_that_cannot_be_prepared_leaves_all_parts_unchanged(
     tmp_path: Path, refusing: int, no_errors_are_logged: list[LogEvent]
 ) -> None:
     before = loaded(tmp_path)
     parts = [Settings() for _ in range(3)]
-    told: list[str] = []
-    again = evolve(before, source="after")
-    reloader = Reloader(before, lambda: again, lambda: told.append("begun"), lambda: told.append("ended"))
+    calls: list[str] = []
+    new = evolve(before, source="after")
+    reloader = Reloader(
+        before,
+        lambda: new,
+        lambda: calls.append("begin"),
+        lambda: calls.append("end"),
+        lambda settings: (f"{settings.source} needs a restart",),
+    )
     for part in parts:
         reloader.add(part.prepare)
     parts[refusing].refuses = True
-    assert reloader.reload() == ("after: state.directory: it cannot be written",)
+    assert reloader.reload() == ReloadResult(("after: state.directory: it cannot be written",))
     assert [part.current for part in parts] == ["before"] * 3
     assert reloader.loaded is before
-    assert told == ["begun", "ended"]
+    assert calls == ["begin", "end"]
     assert len(no_errors_are_logged) == 1
     no_errors_are_logged.clear()
     parts[refusing].refuses = False
-    assert reloader.reload() == ()
+    assert reloader.reload() == ReloadResult(warnings=("after needs a restart",))
     assert [part.current for part in parts] == ["after"] * 3
-    assert reloader.loaded is again
+    assert reloader.loaded is new
+
+
+@pytest.mark.parametrize(
+    ("setting", "new", "keys"),
+    [
+        ("tcp:18080", "tcp:18081", ["listen.http"]),
+        ("tcp:19180", "tcp:19181", ["listen.admin"]),
+        ("/control.sock", "/other.sock", ["listen.control"]),
+        ("[state]", 'admin_hosts = ["monitor.test"]\n[state]', []),
+        ('name = "main"', 'name = "other"', []),
+    ],
+)
+def test_a_listener_that_the_new_settings_change_needs_a_restart(
+    tmp_path: Path, setting: str, new: str, keys: list[str]
+) -> None:
+    opened = loaded(tmp_path)
+    path = tmp_path / "facaded.toml"
+    path.write_text(path.read_text().replace(setting, new))
+    changed = changed_listeners(opened.config, {})
+    assert changed(load(path, None, {}, MemoryReactorClock())) == tuple(
+        f"{key} changed: listeners change only at a restart; restart facaded" for key in keys
+    )
+
+
+def test_a_control_socket_in_another_state_directory_needs_a_restart_too(tmp_path: Path) -> None:
+    opened = evolve(Config(), state=StateSettings(tmp_path / "one"))
+    settings = Loaded(evolve(opened, state=StateSettings(tmp_path / "two")), "after")
+    (warning,) = changed_listeners(opened, {})(settings)
+    assert warning.startswith("listen.control changed")

@@ -1,4 +1,4 @@
-"""Files that are written whole and set aside."""
+"""Files that are replaced atomically and set aside."""
 
 import os
 from pathlib import Path
@@ -9,18 +9,18 @@ from facaded.files import SET_ASIDE, make_directory, replace, set_aside
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
-def test_a_file_and_its_directory_are_for_their_owner_alone(tmp_path: Path, umask: int) -> None:
+def test_only_the_owner_can_read_a_file_and_its_directory(tmp_path: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
-        make_directory(tmp_path / "made")
-        replace(tmp_path / "made" / "file", b"content")
+        make_directory(tmp_path / "new")
+        replace(tmp_path / "new" / "file", b"content")
     finally:
         os.umask(before)
-    assert (tmp_path / "made").stat().st_mode & 0o777 == 0o700
-    assert (tmp_path / "made" / "file").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "new" / "file").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_file_is_replaced_whole_and_nothing_else_is_left(tmp_path: Path) -> None:
+def test_a_file_is_replaced_and_nothing_else_is_left_behind(tmp_path: Path) -> None:
     (tmp_path / "file.new").write_bytes(b"left by a process that was killed")
     replace(tmp_path / "file", b"old")
     replace(tmp_path / "file", b"new")
@@ -55,7 +55,7 @@ def test_a_file_set_aside_keeps_its_content_under_a_name_of_its_own(tmp_path: Pa
 
 def test_files_set_aside_are_bounded(tmp_path: Path) -> None:
     def set_many_aside() -> None:
-        for _ in range(3 * SET_ASIDE):  # the name has the second in it, and the next may begin meanwhile
+        for _ in range(3 * SET_ASIDE):  # names contain the second, which may change meanwhile
             (tmp_path / "file").write_bytes(b"")
             set_aside(tmp_path / "file", "unreadable")
 

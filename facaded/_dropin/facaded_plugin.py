@@ -1,4 +1,4 @@
-"""The `facaded` subcommand of twistd. Installed as twisted/plugins/facaded_plugin.py."""
+"""The `facaded` subcommand of twistd, installed as twisted/plugins/facaded_plugin.py."""
 
 from twisted.application.service import ServiceMaker
 

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
+from attrs import frozen
+
 from facaded.admin.control import CommandRefusedError, CommandTable, Parameters
 from facaded.admin.protocol import Overridden, RecentImages, Reloaded, RenewalBegun
 from facaded.admin.status import Status
@@ -28,11 +30,19 @@ class Reports(Protocol):
         """Return the status document; `orders` adds the renewals of the certificates that ACME manages."""
 
 
-class Reloads(Protocol):
-    """What reads the settings again."""
+@frozen
+class ReloadResult:
+    """What a reload did: with `problems` it changed nothing; `warnings` name settings that only a restart applies."""
 
-    def reload(self) -> Sequence[str]:
-        """Go by new settings; return the problems, and change nothing, if they cannot be used."""
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class Reloads(Protocol):
+    """Reads the settings again."""
+
+    def reload(self) -> ReloadResult:
+        """Apply the new settings, or nothing if they cannot be used."""
 
 
 class Renews(Protocol):
@@ -118,9 +128,10 @@ class Commands:
 
     def reload(self, _: Parameters) -> Reloaded:
         """Read the settings again."""
-        if problems := self._reloader.reload():
-            raise CommandRefusedError(*(f"not reloaded: {problem}" for problem in problems))
-        return Reloaded()
+        result = self._reloader.reload()
+        if result.problems:
+            raise CommandRefusedError(*(f"not reloaded: {problem}" for problem in result.problems))
+        return Reloaded(result.warnings)
 
     def renew(self, _: Parameters) -> RenewalBegun:
         """Start to renew every certificate. Refused only if none can be renewed."""

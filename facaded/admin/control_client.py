@@ -1,10 +1,12 @@
 """The command line's end of the control socket. The daemon behind it may be of another version."""
 
+import errno
 from pathlib import Path
 from typing import TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IReactorUNIX, IStreamClientEndpoint
 from twisted.web.client import URI, Agent
 from twisted.web.iweb import IAgentEndpointFactory
@@ -12,7 +14,7 @@ from zope.interface import implementer
 
 from facaded.admin.control import CommandRefusedError
 from facaded.admin.protocol import Problems
-from facaded.net.client import BoundedClient, Response
+from facaded.net.client import BoundedClient, Response, describe_error
 from facaded.net.json_documents import Document, InvalidDocumentError, NewerSchemaError, from_json
 from facaded.net.reactor import IFacadedReactor
 
@@ -50,9 +52,21 @@ async def ask(reactor: IFacadedReactor, path: Path, method: str, resource: str, 
     try:
         answer = await asked.addTimeout(ANSWER_TIME, reactor)
     except Exception as error:
-        why = getattr(getattr(error, "osError", None), "strerror", "") or str(error) or type(error).__name__
-        raise ControlError(f"the daemon behind {path} does not answer ({why})") from error
+        raise explain_failure(error, path) from error
     return read_answer(answer, path, kind)
+
+
+def explain_failure(error: Exception, path: Path) -> ControlError:
+    """Return why the daemon behind the socket at `path` could not be asked, and the remedy."""
+    match error.osError if isinstance(error, ConnectError) else None:
+        case errno.ENOENT:
+            return NoDaemonError(f"not running: there is no control socket at {path}")
+        case errno.ECONNREFUSED:
+            return NoDaemonError(f"not running: {path} is left over from an earlier run")
+        case errno.EACCES:
+            remedy = f'use sudo, or set listen.control = "unix:{path}:mode=660"'
+            return ControlError(f"permission denied on {path}: {remedy}")
+    return ControlError(f"the daemon behind {path} does not answer ({describe_error(error)}): see its log")
 
 
 def read_answer(answer: Response, path: Path, kind: type[D]) -> D:

@@ -33,7 +33,9 @@ class RenewalBegun(Document):
 
 @frozen
 class Reloaded(Document):
-    """Answers `POST /reload`."""
+    """Answers `POST /reload`: the new settings are in force. `warnings` say which of them need a restart."""
+
+    warnings: tuple[str, ...] = ()
 
 
 @frozen

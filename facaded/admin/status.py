@@ -129,9 +129,11 @@ class Status(Document):
 
     @property
     def is_bad_news(self) -> bool:
-        """Whether a backend that may be active is down, or a certificate is missing or has expired."""
-        down = any(backend.state == State.DOWN.value for backend in self.backends)
-        return down or any(each.expired or each.until is None for each in self.certificates)
+        """Whether a backend in use is down, all of them are drained, or a certificate is missing or has expired."""
+        in_use = [backend for backend in self.backends if backend.state is not None]
+        down = any(backend.state == State.DOWN.value for backend in in_use)
+        all_drained = bool(in_use) and all(backend.drained for backend in in_use)
+        return down or all_drained or any(each.expired or each.until is None for each in self.certificates)
 
 
 @frozen

@@ -1,4 +1,4 @@
-"""The command line. Exit status: 0 good, 1 the answer is bad news, 2 usage or settings."""
+"""The command line: the parser, and `main`, which runs one command and returns its exit status."""
 
 import argparse
 import sys
@@ -10,37 +10,63 @@ from attrs import frozen
 from facaded import __version__
 from facaded.admin.control import CommandRefusedError
 from facaded.admin.control_client import ControlError
-from facaded.cli import daemon_commands
+from facaded.cli import daemon_commands, terminal
 from facaded.cli.check_command import check
 from facaded.cli.parity_command import compare
 from facaded.cli.serve_command import serve
-from facaded.cli.terminal import BAD_NEWS, GOOD, USAGE, complain, print_json
+from facaded.cli.terminal import ClosedPipeError, OutputError, complain, print_json, show
 from facaded.config import paths, values
 from facaded.config.settings_error import SettingsError
+from facaded.exit_status import BAD_NEWS, CLOSED_PIPE, GOOD, USAGE
 from facaded.listeners import StartError
 from facaded.net.json_documents import Document
 from facaded.oci.clients import USER_AGENTS
 from facaded.policy import overrides
 
+DESCRIPTION = "A container registry facade: it leads every pull to a registry that works and has the image."
+
+EPILOG = (
+    "Without a command: serve. Exit status: 0 good, 1 the answer is bad news, 2 the command line or the settings "
+    "cannot be used, 3 an address to listen on is in use."
+)
+
+HELP = ("-h", "--help")
+"""Options that stand in the place of a command, besides --version. Every other option belongs to `serve`."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit status."""
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    if not given or (given[0].startswith("-") and given[0] not in ("-h", "--help")):
-        given = ["serve", *given]
-    options = _parser().parse_args(given)
-    command: Callable[[argparse.Namespace], int] = options.command
+    """Run one command, and return its exit status when everything is printed."""
+    terminal.open_missing_streams()
     try:
+        status = _run(sys.argv[1:] if arguments is None else list(arguments))
+    except ClosedPipeError:
+        status = CLOSED_PIPE
+    except OutputError as error:
+        status = _fail(BAD_NEWS, str(error))
+    terminal.flush_problems()
+    return status
+
+
+def _run(words: list[str]) -> int:
+    if words[:1] == ["--version"]:
+        words = ["version", *words[1:]]
+    elif not words or (words[0].startswith("-") and words[0] not in HELP):
+        words = ["serve", *words]
+    try:
+        options = _parser().parse_args(words)
+        command: Callable[[argparse.Namespace], int] = options.command
         return command(options)
+    except SystemExit as ended:  # argparse printed the help, or what is wrong with the arguments
+        return int(ended.code or GOOD)
     except SettingsError as error:
         return _fail(USAGE, *error.problems)
     except StartError as error:
-        return _fail(USAGE, str(error))
+        return _fail(error.exit_status, str(error))
     except CommandRefusedError as error:
         return _fail(USAGE, *error.problems)
     except ControlError as error:
         return _fail(BAD_NEWS, str(error))
-    except KeyboardInterrupt:  # while no reactor runs, which takes it otherwise
+    except KeyboardInterrupt:  # while no reactor runs: a running one handles the signal
         return _fail(BAD_NEWS, "interrupted")
 
 
@@ -50,72 +76,82 @@ def _fail(status: int, *sentences: str) -> int:
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="facaded",
-        description="Answers for a container registry, and sends each pull on to the registry that holds the image.",
-        epilog="Without a command: serve. Exit status: 0 good, 1 the answer is bad news, 2 usage or settings.",
-    )
+class _Parser(argparse.ArgumentParser):
+    """Prints its help like any other answer: argparse would ignore that it cannot be written."""
+
+    def print_help(self, file: object = None) -> None:
+        show(self.format_help().rstrip("\n"))
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="facaded", description=DESCRIPTION, epilog=EPILOG)
+    parser.add_argument("--version", action="store_true", help="print the version, like the command version")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    def add(
-        name: str, command: Callable[[argparse.Namespace], int], summary: str, *parents: argparse.ArgumentParser
-    ) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=summary, description=summary, parents=parents)
-        added.set_defaults(command=command, name=name)
-        return added
+    def add(name: str, command: Callable[[argparse.Namespace], int], summary: str, *parents: _Parser) -> _Parser:
+        description = f"{summary[0].upper()}{summary[1:]}."
+        subparser = commands.add_parser(name, help=summary, description=description, parents=parents)
+        subparser.set_defaults(command=command, name=name)
+        return subparser
 
-    settings, machine, named, lasting = _settings_options(), _machine_options(), _backend_option(), _time_option()
-    ask = daemon_commands
-    add("serve", serve, "answer for the registry until stopped", settings)
-    checked = add("check", check, "say whether the settings can be used, and what they mean", settings, machine)
-    checked.add_argument(
-        "--probe", action="store_true", help="also ask every backend once, look up our names, try the ports"
-    )
-    add("status", ask.show_status, "show the running daemon's backends and which backend is active", settings, machine)
-    add("pin", ask.override, "make a backend the active one, whatever its health", settings, machine, named, lasting)
-    add("unpin", ask.override, "let health decide again which backend is active", settings, machine)
-    add("drain", ask.override, "take a backend out", settings, machine, named, lasting)
-    add("undrain", ask.override, "take a drained backend in again", settings, machine, named)
-    explained = add("explain", ask.explain, "say what each request of a pull is answered, and why", settings, machine)
-    explained.add_argument("image", metavar="IMAGE", help="as in docker pull")
-    clients = f"{', '.join(USER_AGENTS)}, or a User-Agent"
-    explained.add_argument("--client", metavar="NAME", default="docker", help=clients)
-    compared = add("parity", compare, "compare what the backends have of an image", settings, machine)
-    images = "org/app:tag, org/app@digest, or org/app for all its tags (else the canary, and what was pulled recently)"
-    compared.add_argument("images", nargs="*", metavar="IMAGE", help=images)
-    add("renew", ask.renew, "have the running daemon renew its certificates now", settings, machine)
-    add("reload", ask.reload, "have the running daemon read its settings again", settings)
-    add("version", _print_version, "print the version", machine)
+    ask, settings, json_option = daemon_commands, _settings_options(), _json_option()
+    add("serve", serve, "answer clients until stopped", settings)
+    probe_help = "also probe every backend, look up the facade's names, and try the ports"
+    check_parser = add("check", check, "check the settings and print what they mean", settings, json_option)
+    check_parser.add_argument("--probe", action="store_true", help=probe_help)
+    add("status", ask.show_status, "show the daemon's backends, and which one is active and why", settings, json_option)
+    backend, duration = _backend_option(), _time_option()
+    add("pin", ask.override, "make a backend active whatever its health", settings, json_option, backend, duration)
+    add("unpin", ask.override, "let health decide again which backend is active", settings, json_option)
+    add("drain", ask.override, "stop using a backend", settings, json_option, backend, duration)
+    add("undrain", ask.override, "use a drained backend again", settings, json_option, backend)
+    summary = "show how each request of a pull is answered, and why"
+    add("explain", ask.explain, summary, settings, json_option, _pull_options())
+    add("parity", compare, "compare images between the backends", settings, json_option, _images_option())
+    add("renew", ask.renew, "renew the daemon's certificates now", settings, json_option)
+    add("reload", ask.reload, "make the daemon read its settings again", settings)
+    add("version", _print_version, "print the version", json_option)
     return parser
 
 
-def _settings_options() -> argparse.ArgumentParser:
-    options = argparse.ArgumentParser(add_help=False)
-    options.add_argument(
-        "--config", type=Path, metavar="F", help=f"the settings file (else {paths.DEFAULT_FILE}, else defaults)"
-    )
-    options.add_argument(
-        "--org", metavar="NAME", help="without a file: the organisation whose repositories are answered for"
-    )
+def _pull_options() -> _Parser:
+    options = _Parser(add_help=False)
+    options.add_argument("image", metavar="IMAGE", help="the image, as in docker pull")
+    clients = f"the client: {', '.join(USER_AGENTS)}, or a User-Agent (default: docker)"
+    options.add_argument("--client", metavar="NAME", default="docker", help=clients)
     return options
 
 
-def _machine_options() -> argparse.ArgumentParser:
-    options = argparse.ArgumentParser(add_help=False)
-    options.add_argument("--json", action="store_true", help="JSON instead of text")
+def _images_option() -> _Parser:
+    options = _Parser(add_help=False)
+    images = "org/app:tag, org/app@digest, or org/app for all its tags (default: the canary, and recent pulls)"
+    options.add_argument("images", nargs="*", metavar="IMAGE", help=images)
     return options
 
 
-def _backend_option() -> argparse.ArgumentParser:
-    options = argparse.ArgumentParser(add_help=False)
-    options.add_argument("backend", metavar="BACKEND", help="its name in the settings")
+def _settings_options() -> _Parser:
+    options = _Parser(add_help=False)
+    file_help = f"the settings file (default: {paths.DEFAULT_FILE} if it exists, else built-in defaults)"
+    options.add_argument("--config", type=Path, metavar="FILE", help=file_help)
+    options.add_argument("--org", metavar="NAME", help="without a file: answer for the repositories of NAME")
     return options
 
 
-def _time_option() -> argparse.ArgumentParser:
-    options = argparse.ArgumentParser(add_help=False)
-    options.add_argument("--for", dest="seconds", type=_time, metavar="TIME", help='ends by itself, as in "2h"')
+def _json_option() -> _Parser:
+    options = _Parser(add_help=False)
+    options.add_argument("--json", action="store_true", help="print JSON instead of text")
+    return options
+
+
+def _backend_option() -> _Parser:
+    options = _Parser(add_help=False)
+    options.add_argument("backend", metavar="BACKEND", help="the backend's name in the settings")
+    return options
+
+
+def _time_option() -> _Parser:
+    options = _Parser(add_help=False)
+    options.add_argument("--for", dest="seconds", type=_time, metavar="TIME", help='end it after TIME, as in "2h"')
     return options
 
 
@@ -137,5 +173,5 @@ def _print_version(options: argparse.Namespace) -> int:
     if options.json:
         print_json(Version(__version__))
     else:
-        print(f"facaded {__version__}")
+        show(f"facaded {__version__}")
     return GOOD

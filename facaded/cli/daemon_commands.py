@@ -1,4 +1,4 @@
-"""The commands that ask the running daemon, and how their answers are printed."""
+"""The commands that talk to the running daemon over its control socket."""
 
 import argparse
 from typing import TypeVar
@@ -10,7 +10,8 @@ from facaded.admin.control_client import NoDaemonError
 from facaded.admin.protocol import Overridden, Reloaded, RenewalBegun
 from facaded.admin.status import Status
 from facaded.cli.options import find_socket, load
-from facaded.cli.terminal import BAD_NEWS, GOOD, print_json, print_warnings, run
+from facaded.cli.terminal import complain, print_json, print_warnings, run, show
+from facaded.exit_status import BAD_NEWS, GOOD
 from facaded.explain import explanation_text
 from facaded.explain.explanation import Explanation, explain_pull
 from facaded.net.json_documents import Document
@@ -20,64 +21,66 @@ D = TypeVar("D", bound=Document)
 
 
 def show_status(options: argparse.Namespace) -> int:
-    """Show the daemon's backends and which backend is active."""
-    found = _ask(options, "GET", "/status", Status)
+    """Show the daemon's backends, and which one is active."""
+    status = _ask(options, "GET", "/status", Status)
     if options.json:
-        print_json(found)
+        print_json(status)
     else:
-        print(status_text.text(found))
-    return BAD_NEWS if found.is_bad_news else GOOD
+        show(status_text.text(status))
+    return BAD_NEWS if status.is_bad_news else GOOD
 
 
 def explain(options: argparse.Namespace) -> int:
-    """Explain a pull: ask the daemon, or without one explain it as if every backend were up."""
+    """Explain a pull with the daemon's state; without a daemon, as if every backend were up."""
     try:
         query = _query(image=options.image, client=options.client)
-        found = _ask(options, "GET", f"/explain?{query}", Explanation)
+        explanation = _ask(options, "GET", f"/explain?{query}", Explanation)
     except NoDaemonError:
-        found = _explain_alone(options)
+        explanation = _explain_without_daemon(options)
     if options.json:
-        print_json(found)
+        print_json(explanation)
     else:
-        print(explanation_text.text(found))
-    return BAD_NEWS if found.refused else GOOD
+        show(explanation_text.text(explanation))
+    return BAD_NEWS if explanation.refused else GOOD
 
 
 def override(options: argparse.Namespace) -> int:
-    """Pin, unpin, drain or undrain, as the command's name says."""
+    """Pin, unpin, drain or undrain, whichever command was given."""
     query = _query(backend=getattr(options, "backend", None), seconds=getattr(options, "seconds", None))
-    done = _ask(options, "POST", f"/{options.name}?{query}", Overridden)
+    overridden = _ask(options, "POST", f"/{options.name}?{query}", Overridden)
     if options.json:
-        print_json(done)
+        print_json(overridden)
         return GOOD
-    print(done.why)
-    print_warnings(*done.warnings)
+    show(overridden.why)
+    print_warnings(*overridden.warnings)
     return GOOD
 
 
 def renew(options: argparse.Namespace) -> int:
-    """Begin to renew the daemon's certificates."""
-    begun = _ask(options, "POST", "/renew", RenewalBegun)
+    """Start to renew the daemon's certificates."""
+    renewal = _ask(options, "POST", "/renew", RenewalBegun)
     if options.json:
-        print_json(begun)
+        print_json(renewal)
         return GOOD
-    print_warnings(*begun.warnings)
-    print(f"renewal begun: {'; '.join(begun.certificates)}; `facaded status` shows what comes of it")
+    print_warnings(*renewal.warnings)
+    show(f"renewal started: {'; '.join(renewal.certificates)}; see `facaded status` for the result")
     return GOOD
 
 
 def reload(options: argparse.Namespace) -> int:
     """Make the daemon read its settings again."""
-    _ask(options, "POST", "/reload", Reloaded)
-    return GOOD
+    reloaded = _ask(options, "POST", "/reload", Reloaded)
+    for warning in reloaded.warnings:
+        complain(warning)
+    return BAD_NEWS if reloaded.warnings else GOOD
 
 
-def _explain_alone(options: argparse.Namespace) -> Explanation:
+def _explain_without_daemon(options: argparse.Namespace) -> Explanation:
     rules = load(options).config.rules
     first = tuple(route.backends[0] for route in rules.routes)
 
     def explain_active(*_: object) -> str:
-        return "no daemon is running: this is as if every backend were up"
+        return "no daemon is running: this assumes that every backend is up"
 
     try:
         return explain_pull(options.image, options.client, rules, RoutingState(first, first), explain_active)
@@ -86,11 +89,11 @@ def _explain_alone(options: argparse.Namespace) -> Explanation:
 
 
 def _ask(options: argparse.Namespace, method: str, resource: str, kind: type[D]) -> D:
-    """Ask the running daemon. Raises ControlError if none answers, and CommandRefusedError if it refuses."""
+    """Send a command to the running daemon, and return its answer. Raises ControlError or CommandRefusedError."""
     path = find_socket(options)
     return run(lambda reactor: control_client.ask(reactor, path, method, resource, kind))
 
 
-def _query(**given: object) -> str:
-    """Write a query of what is given; bytes on the command line that are not UTF-8 are sent as they are."""
-    return urlencode({key: value for key, value in given.items() if value is not None}, errors="surrogateescape")
+def _query(**parameters: object) -> str:
+    """Encode the parameters that are not None; bytes of the command line that are not UTF-8 are sent unchanged."""
+    return urlencode({key: value for key, value in parameters.items() if value is not None}, errors="surrogateescape")

@@ -1,4 +1,4 @@
-"""`facaded parity`: compare what the backends have of an image."""
+"""`facaded parity`: compare images between the backends."""
 
 import argparse
 import shutil
@@ -11,24 +11,25 @@ from facaded.admin.control_client import ControlError
 from facaded.admin.protocol import RecentImages
 from facaded.backends.manifests import ManifestCache
 from facaded.cli.options import find_socket, load
-from facaded.cli.terminal import BAD_NEWS, GOOD, USAGE, complain, print_json, run
+from facaded.cli.terminal import complain, print_json, run, show
 from facaded.config.sections import Config
+from facaded.exit_status import BAD_NEWS, GOOD, USAGE
 from facaded.net.reactor import IFacadedReactor
 from facaded.parity import report_document, report_table, subjects
 from facaded.parity.comparison import Comparison
 from facaded.parity.findings import Report
 from facaded.parity.progress_line import ProgressLine
 from facaded.parity.subjects import Subject
-from facaded.parts import registries
+from facaded.parts import make_registries
 
-NOTHING_NAMED = (
-    "no image to compare: name one, as in facaded parity org/app:latest; without a name those are compared "
-    "that were pulled recently through the running daemon, and health.canary"
+NO_IMAGES = (
+    "no image to compare: name one, as in facaded parity org/app:latest, or set health.canary; without a name, the "
+    "canary and recent pulls through the running daemon are compared"
 )
 
 
 def compare(options: argparse.Namespace) -> int:
-    """Compare the images that are named, or the usual ones."""
+    """Compare the images of the command line, or the default ones."""
     settings = load(options).config
     try:
         named = [subjects.read(text, settings.rules) for text in options.images]
@@ -41,12 +42,12 @@ def compare(options: argparse.Namespace) -> int:
     finally:
         progress.wipe()
     if report is None:
-        complain(NOTHING_NAMED)
+        complain(NO_IMAGES)
         return USAGE
     if options.json:
         print_json(report_document.document(report))
     else:
-        print(report_table.table(report, shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
+        show(report_table.table(report, shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
     return BAD_NEWS if report.is_bad_news else GOOD
 
 
@@ -57,25 +58,25 @@ async def _compare(
     progress: ProgressLine,
     reactor: IFacadedReactor,
 ) -> Report | None:
-    """Compare images. Returns None if none is named, and there are no usual ones either."""
+    """Compare images, and return the report; None if no image is named and there are no default ones."""
     rules = settings.rules
-    if why := subjects.incomparable(rules):
-        return Report(tuple(rules.backends), notes=(why,))
-    images, notes = (named, ()) if named else await _usual(options, settings, reactor)
+    if reason := subjects.incomparable(rules):
+        return Report(tuple(rules.backends), notes=(reason,))
+    images, notes = (named, ()) if named else await _default_images(options, settings, reactor)
     if not images:
         return None
-    backends = registries(reactor, settings, ManifestCache(0, 0.0, reactor.seconds))
+    backends = make_registries(reactor, settings, ManifestCache(0, 0.0, reactor.seconds))
     report = await Comparison(backends, rules, reactor).compare(images, progress)
     return evolve(report, notes=(*notes, *report.notes))
 
 
-async def _usual(
+async def _default_images(
     options: argparse.Namespace, settings: Config, reactor: IFacadedReactor
 ) -> tuple[list[Subject], tuple[str, ...]]:
-    """Return the canary and the images that were pulled recently, and what to note if the daemon cannot be asked."""
+    """Return the canary and recently pulled images, and a note if the daemon does not answer."""
     canary, rules = settings.health.canary, settings.rules
     try:
         pulls = await control_client.ask(reactor, find_socket(options), "GET", "/recent-pulls", RecentImages)
     except ControlError as error:
-        return subjects.usual(canary, (), rules), (f"{error}: what was pulled recently is not known",)
+        return subjects.usual(canary, (), rules), (f"recent pulls are unknown: {error}",)
     return subjects.usual(canary, pulls.images, rules), ()

@@ -16,16 +16,16 @@ from twisted.logger import (
 )
 
 from facaded.cli.options import load
-from facaded.cli.terminal import GOOD
+from facaded.exit_status import GOOD
 from facaded.net.reactor import installed
 from facaded.service import makeService, prepare
 
 _PRIORITIES = {LogLevel.critical: "<2>", LogLevel.error: "<3>", LogLevel.warn: "<4>", LogLevel.info: "<6>"}
-"""What journald takes for a line's priority: sd-daemon(3)."""
+"""The prefix by which the journal recognises a line's priority: sd-daemon(3)."""
 
 
 def serve(options: argparse.Namespace) -> int:
-    """Answer for the registry until stopped."""
+    """Run the daemon until it is stopped. Raises SettingsError or StartError."""
     reactor = installed()
     _begin_logging(sys.stderr)
     prepare(reactor)
@@ -38,18 +38,18 @@ def serve(options: argparse.Namespace) -> int:
 
 
 def _begin_logging(stream: TextIO) -> None:
-    """Log to `stream`.
+    """Log to `stream`: facaded's own messages from `info` on, those of its libraries from `warn` on.
 
-    What facaded says from `info` on, what its libraries say from `warn` on. The journal has its own clock.
+    Lines for the journal have a priority instead of a time: the journal adds the time.
     """
     levels = LogLevelFilterPredicate(defaultLogLevel=LogLevel.warn)
     levels.setLogLevelForNamespace("facaded", LogLevel.info)
-    dated = "JOURNAL_STREAM" not in os.environ
+    to_journal = "JOURNAL_STREAM" in os.environ
 
-    def formatted(event: LogEvent) -> str:
-        text = eventAsText(event, includeTimestamp=dated, includeSystem=False)
-        prefix = "" if dated else _PRIORITIES.get(event.get("log_level", LogLevel.info), "<6>")
+    def format_event(event: LogEvent) -> str:
+        text = eventAsText(event, includeTimestamp=not to_journal, includeSystem=False)
+        prefix = _PRIORITIES.get(event.get("log_level", LogLevel.info), "<6>") if to_journal else ""
         return "".join(f"{prefix}{line}\n" for line in text.splitlines())
 
-    observer = FilteringLogObserver(FileLogObserver(stream, formatted), [levels])
+    observer = FilteringLogObserver(FileLogObserver(stream, format_event), [levels])
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)

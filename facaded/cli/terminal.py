@@ -1,9 +1,16 @@
-"""What the commands share: exit statuses, what they print, and one run of the reactor."""
+"""What the commands share: printing, and one run of the reactor.
 
+Output that cannot be written never causes a traceback. An answer that cannot be printed raises OutputError; a problem
+that cannot be printed still sets the exit status.
+"""
+
+import contextlib
 import json
+import os
 import sys
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, TextIO, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -13,42 +20,81 @@ from facaded.net.json_documents import to_json
 from facaded.net.reactor import IFacadedReactor, installed
 from facaded.service import prepare
 
-GOOD, BAD_NEWS, USAGE = 0, 1, 2
-"""Exit statuses: the answer is good, the answer is bad news, the command line or the settings cannot be used."""
-
 T = TypeVar("T")
 
 
+class OutputError(Exception):
+    """Standard output cannot be written. The text is a sentence for the person who ran the command."""
+
+
+class ClosedPipeError(OutputError):
+    """The reader of standard output has closed it, as `head` does. This is reported only by the exit status."""
+
+
+def open_missing_streams() -> None:
+    """Open /dev/null for standard output and standard error if the process was started without them."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  # open as long as the process
+
+
+def show(text: str) -> None:
+    """Print an answer for a person. Raises OutputError."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        _discard(sys.stdout)
+        raise ClosedPipeError("standard output is closed") from None
+    except OSError as error:
+        _discard(sys.stdout)
+        raise OutputError(f"standard output cannot be written ({error.strerror}): send it elsewhere") from None
+
+
+def flush_problems() -> None:
+    """Flush standard error, or discard its buffer: the interpreter would fail at its end, with another exit status."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        _discard(sys.stderr)
+
+
 def complain(sentence: str) -> None:
-    """Print a problem."""
-    print(f"facaded: {sentence}", file=sys.stderr)
+    """Print a problem on standard error."""
+    with contextlib.suppress(OSError):
+        print(f"facaded: {sentence}", file=sys.stderr)
 
 
 def print_json(document: object) -> None:
-    """Print a document for a program."""
-    print(json.dumps(to_json(document), indent=2))
+    """Print an answer for a program. Raises OutputError."""
+    show(json.dumps(to_json(document), indent=2))
 
 
 def print_warnings(*warnings: str) -> None:
-    """Print what a person should know although the command has worked."""
+    """Print warnings of a command that worked. Raises OutputError."""
     for warning in warnings:
-        print(f"warning: {warning}")
+        show(f"warning: {warning}")
 
 
 def run(work: Callable[[IFacadedReactor], Coroutine[Deferred[Any], Any, T]]) -> T:
     """Run a coroutine on the reactor, and return its result or raise its error. A process can do this once."""
     reactor = installed()
-    outcome: list[T | Failure] = []
+    results: list[T | Failure] = []
     prepare(reactor)
 
     def begin() -> None:
-        Deferred.fromCoroutine(work(reactor)).addBoth(outcome.append).addBoth(lambda _: reactor.stop())
+        Deferred.fromCoroutine(work(reactor)).addBoth(results.append).addBoth(lambda _: reactor.stop())
 
     reactor.callWhenRunning(begin)
     reactor.run()
-    if not outcome:
+    if not results:
         raise ControlError("interrupted")
-    result = outcome[0]
+    result = results[0]
     if isinstance(result, Failure):
         result.raiseException()
     return result
+
+
+def _discard(stream: TextIO) -> None:
+    """Point a stream at /dev/null: the interpreter flushes it at its end, and would report the error again."""
+    with Path(os.devnull).open("w") as null:
+        os.dup2(null.fileno(), stream.fileno())

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from attrs import define, evolve, field
 
-from facaded.admin.commands import Commands
+from facaded.admin.commands import Commands, ReloadResult
 from facaded.admin.control import CommandRefusedError, Parameters
 from facaded.admin.status import InForce, Status, document
 from facaded.net.json_documents import Document, to_json
@@ -25,7 +25,7 @@ class Daemon:
     """The collaborators of the commands: they return what a test sets and record their calls."""
 
     watching: Watching
-    problems: tuple[str, ...] = ()
+    reloaded: ReloadResult = field(factory=ReloadResult)
     kept: bool = True
     orders: list[OrderStatus] = field(factory=list)
     refusals: tuple[str, ...] = ()
@@ -37,9 +37,9 @@ class Daemon:
         self.reported = orders
         return document(InForce(RULES, "facaded.toml"), self.watching.watch.snapshot(), {}, {}, (), lambda at: at)
 
-    def reload(self) -> tuple[str, ...]:
+    def reload(self) -> ReloadResult:
         self.asked.append("reload")
-        return self.problems
+        return self.reloaded
 
     def status(self) -> list[OrderStatus]:
         return self.orders
@@ -112,13 +112,15 @@ def test_an_unknown_image_or_client_is_not_explained(commands: Commands, paramet
         ask(commands, "GET", "/explain", parameters)
 
 
-def test_a_reload_answers_only_that_it_is_done(daemon: Daemon, commands: Commands) -> None:
-    assert ask(commands, "POST", "/reload") == {"schema": 1}
-    assert daemon.asked == ["reload"]
+def test_a_reload_answers_with_what_needs_a_restart(daemon: Daemon, commands: Commands) -> None:
+    assert ask(commands, "POST", "/reload") == {"schema": 1, "warnings": []}
+    daemon.reloaded = ReloadResult(warnings=("listen.http changed",))
+    assert ask(commands, "POST", "/reload") == {"schema": 1, "warnings": ["listen.http changed"]}
+    assert daemon.asked == ["reload"] * 2
 
 
 def test_settings_that_cannot_be_used_refuse_a_reload(daemon: Daemon, commands: Commands) -> None:
-    daemon.problems = ("hosts: expected a list", "bogus: unknown key")
+    daemon.reloaded = ReloadResult(problems=("hosts: expected a list", "bogus: unknown key"))
     with pytest.raises(CommandRefusedError) as refused:
         ask(commands, "POST", "/reload")
     assert refused.value.problems == ("not reloaded: hosts: expected a list", "not reloaded: bogus: unknown key")

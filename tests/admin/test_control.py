@@ -1,5 +1,6 @@
 """Both ends of the control socket, of the same version and of different versions."""
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,18 @@ from typing import Any
 import pytest
 import pytest_twisted
 from treq.testing import RequestTraversalAgent
+from twisted.internet.error import ConnectError, ConnectionLost
 from twisted.web.http_headers import Headers
 
 from facaded.admin.control import CommandRefusedError, Control, Parameters
-from facaded.admin.control_client import URL, ControlError, NewerDaemonError, read_answer
+from facaded.admin.control_client import (
+    URL,
+    ControlError,
+    NewerDaemonError,
+    NoDaemonError,
+    explain_failure,
+    read_answer,
+)
 from facaded.admin.protocol import Overridden, RecentImages, Reloaded, RenewalBegun
 from facaded.admin.status import Status
 from facaded.explain.explanation import Explanation
@@ -72,6 +81,36 @@ async def test_a_duration_that_is_no_positive_number_is_refused(seconds: str) ->
         409,
         ["seconds: expected a number of seconds above 0"],
     )
+
+
+# The client without a daemon
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "sentence"),
+    [
+        (ConnectError(errno.ENOENT), NoDaemonError, "not running: there is no control socket at /run/control.sock"),
+        (
+            ConnectError(errno.ECONNREFUSED),
+            NoDaemonError,
+            "not running: /run/control.sock is left over from an earlier run",
+        ),
+        (
+            ConnectError(errno.EACCES),
+            ControlError,
+            "permission denied on /run/control.sock: "
+            'use sudo, or set listen.control = "unix:/run/control.sock:mode=660"',
+        ),
+        (
+            ConnectionLost(),
+            ControlError,
+            "the daemon behind /run/control.sock does not answer (connection reset): see its log",
+        ),
+    ],
+)
+def test_a_daemon_that_cannot_be_asked_is_explained(error: Exception, kind: type[ControlError], sentence: str) -> None:
+    explained = explain_failure(error, SOCKET)
+    assert (type(explained), str(explained)) == (kind, sentence)
 
 
 # The client against daemons of other versions

@@ -152,6 +152,27 @@ def test_a_status_is_read_back_as_it_was_written() -> None:
     assert from_json(json.dumps(to_json(written)).encode(), Status) == written
 
 
+def test_it_is_bad_news_if_every_backend_in_use_is_drained() -> None:
+    watched = Watching.begin(*ROUTE)
+    for name in ROUTE:
+        watched.backends.answer(name, GOOD)
+    for name in ROUTE[:2]:
+        watched.watch.drain(name, None)
+    assert not status(watched).is_bad_news, "spare is left"
+    watched.watch.drain("spare", None)
+    assert status(watched).is_bad_news
+    watched.watch.undrain("main")
+    assert not status(watched).is_bad_news
+
+
+def test_a_backend_that_no_route_uses_is_not_counted_as_one_that_is_left() -> None:
+    watched = Watching.begin("main")
+    watched.backends.answer("main", GOOD)
+    watched.watch.drain("main", None)
+    rules = Rules(backends={"main": BACKENDS["main"], "spare": BACKENDS["spare"]})
+    assert document(InForce(rules, "defaults"), watched.watch.snapshot(), {}, {}, (), lambda at: at).is_bad_news
+
+
 class Names:
     def stale(self) -> dict[str, float]:
         return {"hub.test": 3.0}

@@ -1,4 +1,4 @@
-"""Two registries that fail on demand, and a daemon with both."""
+"""Fixtures: two registries that fail on demand, and a daemon with both as backends."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +29,6 @@ def daemon(tmp_path: Path, main: Registry, second: Registry) -> Iterator[Daemon]
 
 @pytest.fixture
 def with_canary(daemon: Daemon) -> Daemon:
-    """A daemon whose probes ask for an image."""
+    """A daemon whose probes fetch a canary."""
     daemon.settings = daemon.settings.replace("fall = 2", 'fall = 2\ncanary = "org/app"\ndeep_interval = "1h"')
     return daemon.start()

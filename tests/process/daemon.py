@@ -1,4 +1,4 @@
-"""A real facaded in a process of its own, and registries that can be told to fail."""
+"""facaded in a process, and registries that fail on demand."""
 
 import contextlib
 import hashlib
@@ -18,13 +18,13 @@ from typing import Any
 from attrs import define, field
 
 SECRETS = ("Bearer", "Basic ", "eyJ", "publisher-secret", "Authorization")
-"""What tokens, passwords and their headers look like: none of it belongs in a log."""
+"""Parts of tokens, passwords and their headers, which must not be in a log."""
 
 WAIT = 15.0
-"""Seconds after which a test gives up waiting."""
+"""Seconds that a test waits for anything."""
 
 TWISTD = [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile=", "facaded", "--config"]
-"""The arguments of a Daemon that twistd starts."""
+"""The `arguments` of a Daemon under twistd."""
 
 FAST = """
 repositories = ["org/*"]
@@ -42,10 +42,10 @@ name = "second"
 url = "{second.url}"
 rename = {{}}
 """
-"""Settings of a daemon with two registries that notices an outage within seconds."""
+"""Settings with two registries and short times, so that an outage is noticed within seconds."""
 
 MANIFEST = json.dumps({"config": {"digest": f"sha256:{'a' * 64}", "size": 2}}).encode()
-"""What the registries of this module have for every manifest, and for every blob, which they do not redirect."""
+"""The content of every manifest and every blob of these registries. They do not redirect blobs."""
 
 
 def free_port(host: str = "127.0.0.1") -> int:
@@ -63,27 +63,27 @@ def can_connect(port: int) -> bool:
     return True
 
 
-def wait_until(condition: Callable[[], object], what: str, seconds: float = WAIT) -> float:
-    """Wait for a condition; gives the seconds it took."""
-    begun = time.monotonic()
+def wait_until(condition: Callable[[], object], description: str, seconds: float = WAIT) -> float:
+    """Wait for a condition, and return the seconds that it took."""
+    start = time.monotonic()
     while not condition():
-        assert time.monotonic() - begun < seconds, f"{what}: not within {seconds} s"
+        assert time.monotonic() - start < seconds, f"{description}: not within {seconds} s"
         time.sleep(0.02)
-    return time.monotonic() - begun
+    return time.monotonic() - start
 
 
 class Registry:
-    """A registry on an address of its own that answers pings, and the heads of manifests, by its `mode`.
+    """A registry on its own address that answers `GET /v2/` and manifests according to its `mode`.
 
-    `token`: a challenge, and a token for everybody; `no-token`: the same challenge, and 500 from its token server;
-    `hang`: accepts, and never answers (as registries did in 2021 and GHCR's token server did); `500`; `refuses`: a
-    token for everybody, and 401 for every manifest (Docker Hub, 2025-09-24); `manifests-500` (Docker Hub, 2025-10-20);
-    `used-up`: no pulls are left. Stopped, it refuses connections.
+    `token`: a challenge, and a token for every client; `no-token`: the challenge, and 500 from the token server;
+    `hang`: accepts connections and never answers (registries in 2021, GHCR's token server); `500`; `refuses`: a token
+    for every client, and 401 for every manifest (Docker Hub, 2025-09-24); `manifests-500` (Docker Hub, 2025-10-20);
+    `used-up`: no pulls are left. A stopped registry refuses connections. `requests` has the paths of all requests.
     """
 
     def __init__(self, host: str, mode: str = "token") -> None:
         self.host, self.mode, self.port = host, mode, free_port(host)
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.server: ThreadingHTTPServer | None = None
 
     @property
@@ -114,12 +114,12 @@ class Registry:
             self.server = None
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
-        self.asked.append(request.path)
+        self.requests.append(request.path)
         mode = self.mode
         if mode == "hang":
             wait_until(lambda: self.mode != "hang" or self.server is None, "the end of the test", 60)
             return
-        status, body, headers = self._said(mode, request.path)
+        status, body, headers = self._respond(mode, request.path)
         request.send_response(status)
         for name, value in headers.items():
             request.send_header(name, value)
@@ -128,7 +128,7 @@ class Registry:
         if request.command != "HEAD":
             request.wfile.write(body)
 
-    def _said(self, mode: str, path: str) -> tuple[int, bytes, dict[str, str]]:
+    def _respond(self, mode: str, path: str) -> tuple[int, bytes, dict[str, str]]:
         challenge = {"WWW-Authenticate": f'Bearer realm="{self.url}/token",service="test"'}
         if mode == "500":
             return 500, b"", {}
@@ -143,16 +143,16 @@ class Registry:
         return 200, MANIFEST, {**digest, "RateLimit-Limit": "100;w=21600", "RateLimit-Remaining": f"{left};w=21600"}
 
 
-def fail(registry: Registry, how: str) -> None:
-    if how == "refuse":
+def fail(registry: Registry, fault: str) -> None:
+    if fault == "refuse":
         registry.stop()
     else:
-        registry.mode = how
+        registry.mode = fault
 
 
 @define
 class Daemon:
-    """facaded in a process, with its settings in `directory`. `arguments` is how it is started."""
+    """facaded in a process, with its files in `directory`. `arguments` start it; the path of the settings follows."""
 
     directory: Path
     settings: str
@@ -203,16 +203,16 @@ class Daemon:
         self.wait_until(lambda: self.ready, "ready")
         return self
 
-    def wait_until(self, condition: Callable[[], object], what: str, seconds: float = WAIT) -> float:
+    def wait_until(self, condition: Callable[[], object], description: str, seconds: float = WAIT) -> float:
         def holds() -> object:
             assert self.process is not None
             assert self.process.poll() is None, f"the daemon has ended:\n{self.log}"
             return condition()
 
-        return wait_until(holds, f"{what}\n{self.log}", seconds)
+        return wait_until(holds, f"{description}\n{self.log}", seconds)
 
     def stop(self) -> int:
-        """Stop it as a service manager does; gives its exit status."""
+        """Stop it as a service manager does, and return its exit status."""
         assert self.process is not None
         self.process.terminate()
         status = self.process.wait(WAIT)
@@ -233,7 +233,7 @@ class Daemon:
 
     @property
     def backend(self) -> str | None:
-        """The backend that a ping is redirected to."""
+        """The backend that `GET /v2/` is redirected to."""
         return self.get("/v2/")[1].get("X-Facaded-Backend")
 
     def get(
@@ -242,13 +242,13 @@ class Daemon:
         connection = http.client.HTTPConnection(host or self.host, port or self.port, timeout=WAIT)
         try:
             connection.request(method, path, headers={"User-Agent": "docker/28"} | (headers or {}))
-            answer = connection.getresponse()
-            return answer.status, dict(answer.getheaders()), answer.read()
+            response = connection.getresponse()
+            return response.status, dict(response.getheaders()), response.read()
         finally:
             connection.close()
 
     def control(self, method: str, resource: str) -> int:
-        """Ask the control socket itself, which takes less time than a command; gives the status."""
+        """Send a request to the control socket, which is faster than a command, and return the status."""
         with socket.socket(socket.AF_UNIX) as control:
             control.settimeout(WAIT)
             control.connect(f"{self.directory}/control.sock")
@@ -256,7 +256,7 @@ class Daemon:
             return int(control.makefile("rb").readline().split()[1])
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a command of facaded's on these settings."""
+        """Run a command with these settings."""
         command, *rest = arguments
         return subprocess.run(
             [sys.executable, "-m", "facaded", command, "--config", str(self.config), *rest],
@@ -266,6 +266,10 @@ class Daemon:
             check=False,
         )
 
+    def check(self, *arguments: str) -> str:
+        """Run `facaded check`, and return its output with the wrapped lines joined."""
+        return " ".join(self.run("check", *arguments).stdout.split())
+
     def status(self) -> dict[str, Any]:
         document: dict[str, Any] = json.loads(self.run("status", "--json").stdout)
         return document
@@ -273,7 +277,7 @@ class Daemon:
 
 @contextlib.contextmanager
 def running(*parts: Registry | Daemon) -> Iterator[None]:
-    """End what a test has started, however it ends; and see that no daemon of its has written a secret."""
+    """Stop these registries and daemons at the end of a test; check that no log contains a secret."""
     try:
         yield
         for part in parts:

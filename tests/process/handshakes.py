@@ -1,4 +1,4 @@
-"""What a client sees of a daemon over TLS."""
+"""Connections to a daemon over TLS."""
 
 import http.client
 import socket
@@ -10,12 +10,12 @@ from tests.tls.authority import trusting
 NAME = "docker.lab.test"
 
 
-def connected(daemon: Daemon, context: ssl.SSLContext) -> ssl.SSLSocket:
+def connect(daemon: Daemon, context: ssl.SSLContext) -> ssl.SSLSocket:
     return context.wrap_socket(socket.create_connection((daemon.host, daemon.https), 10), server_hostname=NAME)
 
 
 def ask(daemon: Daemon, path: str, context: ssl.SSLContext, host: str = NAME) -> tuple[int, dict[str, str], bytes]:
-    with connected(daemon, context) as tls:
+    with connect(daemon, context) as tls:
         tls.sendall(
             f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: docker/28\r\nConnection: close\r\n\r\n".encode()
         )
@@ -24,8 +24,8 @@ def ask(daemon: Daemon, path: str, context: ssl.SSLContext, host: str = NAME) ->
         return answer.status, dict(answer.getheaders()), answer.read()
 
 
-def shown(daemon: Daemon) -> bytes:
-    with connected(daemon, trusting()) as tls:
+def served_certificate(daemon: Daemon) -> bytes:
+    with connect(daemon, trusting()) as tls:
         certificate = tls.getpeercert(binary_form=True)
         assert certificate is not None
         return certificate

@@ -1,23 +1,29 @@
 """The commands, with and without a running daemon; and the admin listener."""
 
+import json
+import os
+import re
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 
 import pytest
 
-from tests.process.daemon import Daemon, Registry
+from tests.process.daemon import WAIT, Daemon, Registry
 
 
 def test_status_is_a_table_for_a_person_and_json_for_a_program(daemon: Daemon, main: Registry) -> None:
     daemon.start()
-    shown = daemon.run("status")
-    assert shown.returncode == 0
-    assert shown.stdout.splitlines()[0] == "main is active: it is the first and up"
-    assert shown.stdout.splitlines()[2].split() == ["NAME", "STATE", "SINCE", "URL"]
+    result = daemon.run("status")
+    assert result.returncode == 0
+    assert result.stdout.splitlines()[0] == "main is active: it is the first and up"
+    assert result.stdout.splitlines()[2].split() == ["NAME", "STATE", "SINCE", "URL"]
     main.stop()
     daemon.wait_until(lambda: daemon.backend == "second", "failover")
-    shown = daemon.run("status")
-    assert shown.returncode == 1
-    assert "main: failed at GET /v2/: connection refused (" in shown.stdout
+    result = daemon.run("status")
+    assert result.returncode == 1
+    assert "main: failed at GET /v2/: connection refused (" in result.stdout
     document = daemon.status()
     assert document["active"] == "second"
     assert [backend["state"] for backend in document["backends"]] == ["down", "up"]
@@ -42,38 +48,58 @@ def test_the_admin_listener_says_whether_it_is_alive_and_ready(daemon: Daemon) -
     assert daemon.get("/livez")[0] == 404, "not on the listener for clients"
 
 
-def test_commands_without_a_daemon_say_so(daemon: Daemon) -> None:
+def test_commands_without_a_daemon_say_that_it_is_not_running(daemon: Daemon) -> None:
     daemon.write_settings()
     for command in ("status", "reload"):
-        shown = daemon.run(command)
-        assert shown.returncode == 1
-        assert shown.stderr == f"facaded: no daemon is running: there is no socket at {daemon.directory}/control.sock\n"
+        failed = daemon.run(command)
+        assert failed.returncode == 1
+        assert failed.stderr == f"facaded: not running: there is no control socket at {daemon.directory}/control.sock\n"
     daemon.start()
     daemon.kill()
-    shown = daemon.run("status")
-    assert shown.returncode == 1
-    assert "does not answer" in shown.stderr
-    assert "Traceback" not in shown.stderr
+    failed = daemon.run("status")
+    assert failed.returncode == 1
+    assert failed.stderr == f"facaded: not running: {daemon.directory}/control.sock is left over from an earlier run\n"
+
+
+def test_a_socket_without_permission_is_explained(needs: Callable[..., None], daemon: Daemon) -> None:
+    daemon.start()
+    socket = daemon.directory / "control.sock"
+    socket.chmod(0)
+    command = [sys.executable, "-m", "facaded", "status", "--config", str(daemon.config)]
+    if os.geteuid() == 0:  # may connect whatever the mode, unless it gives that up
+        needs("setpriv")
+        command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]
+    failed = subprocess.run(command, capture_output=True, text=True, timeout=WAIT, check=False)
+    assert failed.stderr == (
+        f'facaded: permission denied on {socket}: use sudo, or set listen.control = "unix:{socket}:mode=660"\n'
+    )
+    assert failed.returncode == 1
 
 
 def test_check_says_what_the_settings_mean_and_probes_on_request(daemon: Daemon, main: Registry) -> None:
     daemon.write_settings(daemon.settings.replace("fall = 2", 'fall = 2\ncanary = "org/app"'))
-    assert daemon.run("check").stdout == f"{daemon.config}: can be used\n"
-    assert main.asked == []
-    shown = daemon.run("check", "--probe")
-    assert shown.returncode == 0
-    assert shown.stdout.splitlines()[1].startswith("main: good: blob: all steps passed (")
+    lines = daemon.run("check").stdout.splitlines()
+    assert lines[0] == f"{daemon.config}: the settings can be used"
+    assert "Order         main, then second" in lines
+    assert f"Control       {daemon.directory}/control.sock" in lines
+    assert main.requests == []
+    result = daemon.run("check", "--probe")
+    assert result.returncode == 0
+    assert re.search(r"^main: OK, all steps passed \(\d+ ms\)$", result.stdout, re.MULTILINE)
     main.stop()
-    shown = daemon.run("check", "--probe")
-    assert shown.returncode == 1
-    assert "main: bad: GET /v2/: connection refused" in shown.stdout
+    result = daemon.run("check", "--probe")
+    assert result.returncode == 1
+    assert "main: FAILED at GET /v2/: connection refused (" in result.stdout
+    document = json.loads(daemon.run("check", "--probe", "--json").stdout)
+    assert document["meaning"]["routes"] == [{"repositories": [], "backends": ["main", "second"]}]
+    assert document["probes"]["main"]["reason"] == "connection refused"
     daemon.write_settings("bogus = 1")
-    shown = daemon.run("check")
-    assert (shown.returncode, shown.stdout) == (2, "")
-    assert "bogus: unknown key" in shown.stderr
+    result = daemon.run("check")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "bogus: unknown key" in result.stderr
 
 
-def test_a_pin_and_a_drain_are_in_force_at_once_and_outlive_restart_and_reload(daemon: Daemon) -> None:
+def test_pins_and_drains_take_effect_at_once_and_outlive_restart_and_reload(daemon: Daemon) -> None:
     daemon.start()
     pinned = daemon.run("pin", "second", "--for", "2h")
     assert (pinned.returncode, pinned.stdout) == (0, "second is active: it is pinned for another 2 h\n")
@@ -102,7 +128,7 @@ def test_a_pin_and_a_drain_are_in_force_at_once_and_outlive_restart_and_reload(d
         (("pin", "main"), ("drain", "main"), "main is pinned: unpin it first, or drain another backend"),
     ],
 )
-def test_what_contradicts_itself_is_refused_with_a_sentence(
+def test_contradictory_overrides_are_refused_with_a_sentence(
     daemon: Daemon, before: tuple[str, ...], command: tuple[str, ...], sentence: str
 ) -> None:
     daemon.start()
@@ -121,7 +147,7 @@ def test_nothing_to_undo_is_success_with_a_warning(daemon: Daemon) -> None:
 
 
 @pytest.mark.parametrize("time_", ["soon", "2", "-2h", "0s", "10000h"])
-def test_a_time_that_is_none_is_a_usage_error(daemon: Daemon, time_: str) -> None:
+def test_an_invalid_time_is_a_usage_error(daemon: Daemon, time_: str) -> None:
     refused = daemon.start().run("pin", "main", f"--for={time_}")
     assert refused.returncode == 2
     assert "write a number and a unit" in refused.stderr or "out of range" in refused.stderr
@@ -129,15 +155,15 @@ def test_a_time_that_is_none_is_a_usage_error(daemon: Daemon, time_: str) -> Non
 
 def test_a_pull_is_explained_with_and_without_a_daemon(daemon: Daemon, main: Registry) -> None:
     daemon.write_settings()
-    alone = daemon.run("explain", "org/app", "--client", "podman")
-    assert alone.returncode == 0
-    assert "served from main, else second" in alone.stdout
-    assert alone.stdout.endswith("no daemon is running: this is as if every backend were up\n")
+    without_daemon = daemon.run("explain", "org/app", "--client", "podman")
+    assert without_daemon.returncode == 0
+    assert "served from main, else second" in without_daemon.stdout
+    assert without_daemon.stdout.endswith("no daemon is running: this assumes that every backend is up\n")
     daemon.start()
     daemon.run("pin", "second")
-    known = daemon.run("explain", "org/app", "--client", "podman")
-    assert "served from second, else main" in known.stdout
-    assert known.stdout.endswith("second is active: it is pinned\n")
+    with_daemon = daemon.run("explain", "org/app", "--client", "podman")
+    assert "served from second, else main" in with_daemon.stdout
+    assert with_daemon.stdout.endswith("second is active: it is pinned\n")
     assert f"307 to {main.url}" not in daemon.run("explain", "org/app").stdout
     assert daemon.run("explain", "evil/app").returncode == 1
     assert daemon.run("explain", "Org/App").returncode == 2

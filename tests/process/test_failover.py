@@ -1,4 +1,4 @@
-"""Which registry a real daemon is on: in outages, after them, and over restarts."""
+"""The active backend of a daemon: during outages, after them, and after restarts."""
 
 import time
 
@@ -8,7 +8,7 @@ from tests.process.daemon import Daemon, Registry, can_connect, fail, wait_until
 
 
 @pytest.mark.parametrize(
-    ("how", "seconds", "reason"),
+    ("fault", "seconds", "reason"),
     [
         ("refuse", 3, "GET /v2/: connection refused"),
         ("hang", 7, "GET /v2/: timeout"),
@@ -16,12 +16,12 @@ from tests.process.daemon import Daemon, Registry, can_connect, fail, wait_until
         ("no-token", 3, "token server: answered 500"),
     ],
 )
-def test_an_outage_is_noticed_in_time_and_after_it_the_first_is_in_charge_again(
-    daemon: Daemon, main: Registry, how: str, seconds: float, reason: str
+def test_an_outage_is_noticed_in_time_and_the_first_backend_becomes_active_again(
+    daemon: Daemon, main: Registry, fault: str, seconds: float, reason: str
 ) -> None:
     daemon.start()
     assert daemon.backend == "main"
-    fail(main, how)
+    fail(main, fault)
     took = daemon.wait_until(lambda: daemon.backend == "second", "failover")
     assert took <= seconds, f"interval + (fall - 1) x fast_interval (+ fall x timeout): {seconds} s"
     assert daemon.log.count(f"main down ({reason}); second is active") == 1
@@ -33,24 +33,24 @@ def test_an_outage_is_noticed_in_time_and_after_it_the_first_is_in_charge_again(
     assert took >= 1, "failback_after"
 
 
-def test_a_good_backend_is_not_asked_more_often_than_the_interval_says(daemon: Daemon, main: Registry) -> None:
+def test_a_healthy_backend_is_probed_once_per_interval(daemon: Daemon, main: Registry) -> None:
     daemon.start()
     time.sleep(5)
-    assert 2 <= main.asked.count("/v2/") <= 4
+    assert 2 <= main.requests.count("/v2/") <= 4
 
 
-@pytest.mark.parametrize("how", ["refuse", "hang"])
+@pytest.mark.parametrize("fault", ["refuse", "hang"])
 @pytest.mark.parametrize("state", ["with", "without"])
 @pytest.mark.parametrize("noticed", ["noticed", "while it was stopped"])
-def test_restarted_in_an_outage_its_first_answer_goes_to_the_second(
-    daemon: Daemon, main: Registry, how: str, state: str, noticed: str
+def test_after_a_restart_during_an_outage_the_first_request_goes_to_the_second_backend(
+    daemon: Daemon, main: Registry, fault: str, state: str, noticed: str
 ) -> None:
     daemon.start()
     if noticed == "noticed":
-        fail(main, how)
+        fail(main, fault)
         daemon.wait_until(lambda: daemon.backend == "second", "failover")
     assert daemon.stop() == 0
-    fail(main, how)
+    fail(main, fault)
     if state == "without":
         (daemon.directory / "state" / "state.json").unlink()
     daemon.spawn()
@@ -58,7 +58,7 @@ def test_restarted_in_an_outage_its_first_answer_goes_to_the_second(
     assert daemon.backend == "second", "this request came while it was starting, and waited"
 
 
-def test_failback_is_not_hastened_by_a_restart(daemon: Daemon, main: Registry) -> None:
+def test_a_restart_does_not_shorten_the_wait_for_a_failback(daemon: Daemon, main: Registry) -> None:
     daemon.settings = daemon.settings.replace('failback_after = "1s"', 'failback_after = "1h"')
     daemon.start()
     main.stop()
@@ -71,7 +71,7 @@ def test_failback_is_not_hastened_by_a_restart(daemon: Daemon, main: Registry) -
     assert daemon.status()["why"].startswith("second is active: main is back, and takes over in 1 h")
 
 
-def test_with_an_empty_list_nothing_is_ever_sent_to_the_second(
+def test_without_repositories_no_request_goes_to_the_second_backend(
     daemon: Daemon, main: Registry, second: Registry
 ) -> None:
     daemon.settings = daemon.settings.replace('repositories = ["org/*"]', "")
@@ -81,26 +81,26 @@ def test_with_an_empty_list_nothing_is_ever_sent_to_the_second(
     daemon.wait_until(lambda: "main down" in daemon.log, "the outage is noticed")
     assert daemon.get("/v2/any/thing/manifests/latest")[1]["X-Facaded-Backend"] == "main"
     assert daemon.backend == "main"
-    assert second.asked == []
+    assert second.requests == []
     why = "repositories: empty, so there is no failover: every request goes to main and none to second"
     assert why in daemon.log
-    assert why in daemon.run("check").stdout
-    shown = daemon.run("status").stdout
-    assert why in shown.replace("\n  ", " ")
-    assert shown.splitlines()[4].split()[:3] == ["second", "not", "used"]
+    assert why in daemon.check()
+    status = daemon.run("status").stdout
+    assert why in status.replace("\n  ", " ")
+    assert status.splitlines()[4].split()[:3] == ["second", "not", "used"]
 
 
-@pytest.mark.parametrize("how", ["refuses", "manifests-500"])
-def test_a_registry_that_fails_for_manifests_alone_is_left_in_time(
-    with_canary: Daemon, main: Registry, how: str
+@pytest.mark.parametrize("fault", ["refuses", "manifests-500"])
+def test_a_registry_that_fails_only_for_manifests_is_failed_over_in_time(
+    with_canary: Daemon, main: Registry, fault: str
 ) -> None:
-    main.mode = how
+    main.mode = fault
     took = with_canary.wait_until(lambda: with_canary.backend == "second", "failover")
     assert took < 2 + 0.5 + 2 * 2
     assert "main down (manifest: " in with_canary.log
 
 
-def test_a_canary_that_no_backend_has_yet_brings_none_down(daemon: Daemon, main: Registry) -> None:
+def test_a_canary_that_no_backend_has_had_takes_none_down(daemon: Daemon, main: Registry) -> None:
     main.mode = "refuses"  # from the first probe on: it has never had it
     daemon.settings = daemon.settings.replace("fall = 2", 'fall = 2\ncanary = "org/typo"')
     daemon.start()
@@ -111,14 +111,14 @@ def test_a_canary_that_no_backend_has_yet_brings_none_down(daemon: Daemon, main:
     assert "main: drift: answered 401 for the canary" in table
 
 
-def test_a_registry_whose_pulls_are_used_up_keeps_the_redirects_and_says_so(
+def test_a_registry_without_pulls_left_stays_active_for_redirects_and_status_says_so(
     with_canary: Daemon, main: Registry
 ) -> None:
     main.mode = "used-up"
     with_canary.wait_until(lambda: with_canary.status()["backends"][0]["state"] == "limited", "limited")
     status = with_canary.status()
     assert status["active"] == "main"
-    serving = next(each for each in status["routes"] if each["for"] == "serve")
+    serving = next(route for route in status["routes"] if route["for"] == "serve")
     assert (serving["backend"], serving["why"]) == (
         "second",
         "second is active: main limited (manifest: no pulls left)",

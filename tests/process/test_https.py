@@ -1,4 +1,4 @@
-"""HTTPS from a real daemon: what a client sees of it, and of changes while it runs."""
+"""HTTPS from a daemon: what a client sees, also while certificates change."""
 
 import json
 import signal
@@ -14,7 +14,7 @@ import pytest
 
 from facaded.tls.certificate_files import CertificateFiles
 from tests.process.daemon import Daemon, Registry, running, wait_until
-from tests.process.handshakes import NAME, ask, connected, shown
+from tests.process.handshakes import NAME, ask, connect, served_certificate
 from tests.tls.authority import Authority, pem, put, trusting
 
 SETTINGS = """
@@ -56,7 +56,7 @@ def files(tmp_path: Path, authority: Authority) -> CertificateFiles:
     return authority.write(tmp_path / "live", NAME)
 
 
-def test_https_answers_and_the_plain_port_leads_there(
+def test_https_answers_and_the_plain_port_redirects_to_it(
     daemon: Daemon, main: Registry, authority: Authority, files: CertificateFiles
 ) -> None:
     daemon.start()
@@ -73,7 +73,7 @@ def test_https_answers_and_the_plain_port_leads_there(
     assert daemon.stop() == 0
 
 
-def test_it_starts_without_a_certificate_and_takes_the_one_that_comes(
+def test_it_starts_without_a_certificate_and_uses_the_one_that_appears(
     daemon: Daemon, authority: Authority, tmp_path: Path
 ) -> None:
     daemon.start()
@@ -81,17 +81,17 @@ def test_it_starts_without_a_certificate_and_takes_the_one_that_comes(
     with pytest.raises(ssl.SSLCertVerificationError):
         ask(daemon, "/v2/", trusting(authority))
     document = daemon.status()["certificates"]
-    assert [each["from"] for each in document] == [f"{tmp_path}/live/fullchain.pem", "self-signed"]
+    assert [certificate["from"] for certificate in document] == [f"{tmp_path}/live/fullchain.pem", "self-signed"]
     assert "No such file" in document[0]["error"]
     files = authority.write(tmp_path / "live", NAME)
     took = daemon.wait_until(lambda: daemon.status()["certificates"][0]["error"] is None, "in service")
     assert took < 2.5, "one interval of looking, and a command or two"
     ask(daemon, "/v2/", trusting(authority))
-    said = daemon.run("status")
-    assert said.returncode == 0
-    assert f"{NAME}: certificate expires " in said.stdout
-    assert f"(by Lab CA, from {files.chain})" in said.stdout.replace("\n  ", " ")
-    assert "self-signed" not in said.stdout
+    result = daemon.run("status")
+    assert result.returncode == 0
+    assert f"{NAME}: certificate expires " in result.stdout
+    assert f"(by Lab CA, from {files.chain})" in result.stdout.replace("\n  ", " ")
+    assert "self-signed" not in result.stdout
 
 
 def test_a_key_that_others_can_read_is_refused(daemon: Daemon, files: CertificateFiles) -> None:
@@ -103,13 +103,13 @@ def test_a_key_that_others_can_read_is_refused(daemon: Daemon, files: Certificat
     assert f"tls.certificate[0].key: {files.key} can be read by others: chmod o= {files.key}" in daemon.log
 
 
-def test_tls_cannot_be_taken_out_by_a_reload(daemon: Daemon, authority: Authority, files: CertificateFiles) -> None:
+def test_a_reload_cannot_remove_tls(daemon: Daemon, authority: Authority, files: CertificateFiles) -> None:
     daemon.start()
     good = daemon.settings
     daemon.write_settings(good[: good.index("[tls]")] + good[good.index("[[backend]]") :])
     refused = daemon.run("reload")
     assert refused.returncode == 2
-    assert "tls: it has been added or taken out, and listeners change only at a restart" in refused.stderr
+    assert "tls: it was added or removed, and listeners change only at a restart" in refused.stderr
     ask(daemon, "/v2/", trusting(authority))
     daemon.write_settings(good.replace("public_port = 8443", "redirect_http = false"))
     assert daemon.run("reload").returncode == 0
@@ -129,35 +129,35 @@ def test_curl_verifies_the_chain(
         assert answer.startswith("HTTP/1.1 307 ")
 
 
-def test_it_stops_though_a_client_over_tls_does_not_read(daemon: Daemon, files: CertificateFiles) -> None:
+def test_it_stops_although_a_client_does_not_read(daemon: Daemon, files: CertificateFiles) -> None:
     daemon.start()
-    with connected(daemon, trusting()), socket.create_connection((daemon.host, daemon.https)):
-        begun = time.monotonic()
+    with connect(daemon, trusting()), socket.create_connection((daemon.host, daemon.https)):
+        start = time.monotonic()
         assert daemon.stop() == 0
-        assert time.monotonic() - begun < 8
+        assert time.monotonic() - start < 8
 
 
-def test_check_reads_the_certificates_and_looks_around_when_it_probes(
+def test_check_reads_the_certificates_and_tries_names_and_ports_with_probe(
     daemon: Daemon, authority: Authority, tmp_path: Path
 ) -> None:
     daemon.settings = daemon.settings.replace(f'"{NAME}"', '"localhost", "127.0.0.1"')
     daemon.write_settings()
     missing = f"warning: tls.certificate[0]: {tmp_path}/live/fullchain.pem cannot be read (No such file or directory)"
-    assert missing in daemon.run("check").stdout
+    assert missing in daemon.check()
     authority.write(tmp_path / "live", NAME)
-    assert "tls" not in daemon.run("check").stdout
+    assert "warning: tls" not in daemon.check()
     with socket.create_server((daemon.host, daemon.https)):
-        said = daemon.run("check", "--probe")
-    assert said.returncode == 0
-    warnings = [line for line in said.stdout.splitlines() if line.startswith("warning")]
+        result = daemon.run("check", "--probe")
+    assert result.returncode == 0
+    warnings = [line for line in result.stdout.splitlines() if line.startswith("warning")]
     assert [warning.split(": ")[1] for warning in warnings] == ["backend", "listen.https"]
-    assert "something else listens there" in warnings[1]
+    assert "another program listens there" in " ".join(result.stdout.split())
     daemon.start()
-    assert "listen." not in daemon.run("check", "--probe").stdout, "its own ports are no reason to warn"
+    assert "listen." not in daemon.check("--probe"), "its own ports are no reason to warn"
 
 
 class Load:
-    """Some 50 new handshakes a second, each with a request, by several clients."""
+    """About 50 new handshakes per second by several clients, each with one request."""
 
     RATE = 50
     CLIENTS = 5
@@ -167,7 +167,7 @@ class Load:
         self.answers: list[tuple[float, bytes]] = []
         self.failures: list[str] = []
         self._done = threading.Event()
-        self._threads = [threading.Thread(target=self._go_on) for _ in range(self.CLIENTS)]
+        self._threads = [threading.Thread(target=self._send_requests) for _ in range(self.CLIENTS)]
 
     def __enter__(self) -> "Load":
         for thread in self._threads:
@@ -179,18 +179,18 @@ class Load:
         for thread in self._threads:
             thread.join()
 
-    def _go_on(self) -> None:
+    def _send_requests(self) -> None:
         context = trusting()
         while not self._done.is_set():
-            begun = time.monotonic()
+            start = time.monotonic()
             try:
-                with connected(self.daemon, context) as tls:
+                with connect(self.daemon, context) as tls:
                     tls.sendall(f"GET /v2/ HTTP/1.1\r\nHost: {NAME}\r\nConnection: close\r\n\r\n".encode())
                     assert tls.recv(100).startswith(b"HTTP/1.1 200 ")
-                    self.answers.append((begun, tls.getpeercert(binary_form=True) or b""))
+                    self.answers.append((start, tls.getpeercert(binary_form=True) or b""))
             except (OSError, AssertionError) as error:
                 self.failures.append(repr(error))
-            self._done.wait(max(0.0, begun + self.CLIENTS / self.RATE - time.monotonic()))
+            self._done.wait(max(0.0, start + self.CLIENTS / self.RATE - time.monotonic()))
 
 
 def rewrite(files: CertificateFiles, pair: tuple[bytes, bytes]) -> None:
@@ -206,28 +206,28 @@ def swap(files: CertificateFiles, pair: tuple[bytes, bytes]) -> None:
     new.chain.replace(files.chain)
 
 
-@pytest.mark.parametrize(("how", "told"), [(rewrite, "nothing"), (swap, "SIGHUP"), (swap, "reload")])
+@pytest.mark.parametrize(("change", "trigger"), [(rewrite, "none"), (swap, "SIGHUP"), (swap, "reload")])
 def test_under_load_no_handshake_fails_and_a_new_certificate_is_in_service_within_2_s(
-    daemon: Daemon, authority: Authority, files: CertificateFiles, how: Callable[..., None], told: str
+    daemon: Daemon, authority: Authority, files: CertificateFiles, change: Callable[..., None], trigger: str
 ) -> None:
     daemon.start()
-    old = shown(daemon)
-    with connected(daemon, trusting()) as kept, Load(daemon) as load:
+    old = served_certificate(daemon)
+    with connect(daemon, trusting()) as connection, Load(daemon) as load:
         wait_until(lambda: len(load.answers) > 50, "a load")
-        how(files, authority.issue(NAME))
+        change(files, authority.issue(NAME))
         changed = time.monotonic()
         assert daemon.process is not None
-        if told == "SIGHUP":
+        if trigger == "SIGHUP":
             daemon.process.send_signal(signal.SIGHUP)
-        elif told == "reload":
+        elif trigger == "reload":
             assert daemon.run("reload").returncode == 0
         time.sleep(3)
-        kept.sendall(f"GET /v2/ HTTP/1.1\r\nHost: {NAME}\r\n\r\n".encode())
-        assert kept.recv(100).startswith(b"HTTP/1.1 200 "), "a connection made before goes on"
+        connection.sendall(f"GET /v2/ HTTP/1.1\r\nHost: {NAME}\r\n\r\n".encode())
+        assert connection.recv(100).startswith(b"HTTP/1.1 200 "), "an open connection continues"
     assert load.failures == []
-    assert {certificate for begun, certificate in load.answers if begun < changed} == {old}
-    late = [begun - changed for begun, certificate in load.answers if begun > changed and certificate == old]
+    assert {certificate for start, certificate in load.answers if start < changed} == {old}
+    late = [start - changed for start, certificate in load.answers if start > changed and certificate == old]
     assert max(late, default=0) < 2
-    assert {certificate for begun, certificate in load.answers if begun > changed + 2} == {shown(daemon)}
-    assert shown(daemon) != old
+    assert {certificate for start, certificate in load.answers if start > changed + 2} == {served_certificate(daemon)}
+    assert served_certificate(daemon) != old
     print(json.dumps({"handshakes": len(load.answers), "old until": round(max(late, default=0), 2)}))

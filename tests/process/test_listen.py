@@ -1,4 +1,4 @@
-"""Where the daemon listens by default: on IPv6 and IPv4, or on IPv4 alone where there is no IPv6."""
+"""The address families of `:PORT`: IPv6 and IPv4, or only IPv4 on a machine without IPv6."""
 
 import contextlib
 import platform
@@ -17,7 +17,7 @@ WITHOUT_IPV6 = [sys.executable, str(Path(__file__).with_name("without_ipv6.py"))
 
 @contextlib.contextmanager
 def listening(tmp_path: Path, port: int, wrapper: list[str]) -> Iterator[None]:
-    """A daemon whose plain port is `:PORT`."""
+    """Run a daemon whose plain port is `:PORT`."""
     settings = tmp_path / "facaded.toml"
     settings.write_text(f'listen.http = ":{port}"\nlisten.admin = []\nstate.directory = "{tmp_path}/state"\n')
     arguments = [*wrapper, sys.executable, "-m", "facaded", "--config", str(settings)]
@@ -37,7 +37,7 @@ def can_connect_over_ipv6(port: int) -> bool:
     return True
 
 
-def test_a_port_alone_is_listened_on_over_both_families(tmp_path: Path) -> None:
+def test_a_port_is_opened_for_both_families(tmp_path: Path) -> None:
     port = free_port()
     with listening(tmp_path, port, []):
         assert can_connect(port)
@@ -45,7 +45,7 @@ def test_a_port_alone_is_listened_on_over_both_families(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the filter is written for x86-64")
-def test_without_ipv6_it_listens_on_ipv4_alone(tmp_path: Path) -> None:
+def test_without_ipv6_it_is_opened_for_ipv4(tmp_path: Path) -> None:
     port = free_port()
     with listening(tmp_path, port, WITHOUT_IPV6):
         assert can_connect(port), (tmp_path / "log").read_text()

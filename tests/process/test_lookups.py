@@ -1,4 +1,4 @@
-"""A real daemon whose system's name servers hang or fail."""
+"""A daemon on a system whose name servers hang or fail."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ def getaddrinfo(host, *rest, **more):
 
 socket.getaddrinfo = getaddrinfo
 """
-"""What a daemon's Python runs first: a system that knows main.test, and whose name servers can be told to fail."""
+"""A sitecustomize.py that resolves main.test, and hangs or fails on demand."""
 
 SETTINGS = """
 repositories = ["org/*"]
@@ -49,7 +49,7 @@ rename = {{}}
 
 
 class TestDaemon:
-    """A real process."""
+    """The daemon in a process."""
 
     @pytest.fixture
     def main(self) -> Registry:
@@ -67,11 +67,11 @@ class TestDaemon:
             assert "Unhandled" not in daemon.log
 
     @pytest.mark.parametrize("how", ["hang", "fail"])
-    def test_a_backend_stays_in_charge_when_its_name_servers(self, daemon: Daemon, main: Registry, how: str) -> None:
+    def test_a_backend_stays_active_when_its_name_servers(self, daemon: Daemon, main: Registry, how: str) -> None:
         daemon.start()
         (daemon.directory / "how").write_text(how)
-        asked = len(main.asked)
-        daemon.wait_until(lambda: len(main.asked) >= asked + 6, "three more probes of two requests each")
+        count = len(main.requests)
+        daemon.wait_until(lambda: len(main.requests) >= count + 6, "three more probes of two requests each")
         assert daemon.backend == "main"
         assert daemon.log.count("main.test does not resolve") == 1
         assert "main.test has not resolved since" in daemon.run("status").stdout
@@ -80,19 +80,19 @@ class TestDaemon:
             daemon.wait_until(lambda: "main.test resolves again" in daemon.log, "it resolves again")
 
     @pytest.mark.parametrize("arguments", [None, TWISTD], ids=["serve", "twistd"])
-    def test_a_look_up_that_hangs_does_not_hold_up_its_end(self, daemon: Daemon, arguments: list[str] | None) -> None:
+    def test_a_lookup_that_hangs_does_not_delay_the_stop(self, daemon: Daemon, arguments: list[str] | None) -> None:
         daemon.arguments = arguments or daemon.arguments
         (daemon.directory / "how").write_text("hang")
         daemon.start()
-        daemon.wait_until((daemon.directory / "how.hangs").exists, "a look-up hangs")
-        begun = time.monotonic()
+        daemon.wait_until((daemon.directory / "how.hangs").exists, "a lookup hangs")
+        start = time.monotonic()
         assert daemon.stop() in (0, -signal.SIGTERM), "twistd ends by the signal that it was sent"
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - start < 2
 
     def test_a_look_up_that_hangs_does_not_hold_up_the_end_of_a_check(self, daemon: Daemon) -> None:
         (daemon.directory / "how").write_text("hang")
         daemon.write_settings()
-        begun = time.monotonic()
+        start = time.monotonic()
         checked = subprocess.run(
             [sys.executable, "-m", "facaded", "check", "--probe", "--config", str(daemon.config)],
             env=os.environ | daemon.environ,
@@ -101,5 +101,5 @@ class TestDaemon:
             timeout=WAIT,
             check=False,
         )
-        assert "main: bad: GET /v2/: the name does not resolve" in checked.stdout
-        assert time.monotonic() - begun < 5, "the probe's timeout of 2 s, and the start of Python"
+        assert "main: FAILED at GET /v2/: the name does not resolve" in checked.stdout
+        assert time.monotonic() - start < 5, "the probe's timeout of 2 s, and the start of Python"

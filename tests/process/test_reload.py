@@ -1,4 +1,4 @@
-"""New settings in a running daemon."""
+"""Reloads of a running daemon, by command and by signal."""
 
 import signal
 
@@ -21,27 +21,32 @@ def test_a_reload_changes_the_settings_and_a_bad_one_changes_nothing(daemon: Dae
     good = daemon.settings
     daemon.write_settings("repositories = [5]\nbogus = 1")
     assert reload() == (2 if by == "command" else 0)
-    daemon.wait_until(lambda: daemon.log.count("not reloaded") == 2, "both problems are said")
+    daemon.wait_until(lambda: daemon.log.count("not reloaded") == 2, "both problems are logged")
     assert daemon.get("/v2/org/app/tags/list")[0] == 307
-    assert daemon.run("status").returncode == 0, "found in spite of the bad file"
+    assert daemon.run("status").returncode == 0, "its socket is found although the file is invalid"
     daemon.write_settings(good.replace('"org/*"', '"new/*"'))
     assert reload() == 0
     daemon.wait_until(lambda: daemon.get("/v2/new/app/tags/list")[0] == 307, "reloaded")
     assert daemon.get("/v2/org/app/tags/list")[0] == 403
 
 
-def test_a_reload_says_that_listeners_stay_as_they_are(daemon: Daemon) -> None:
+def test_a_reload_says_that_changed_listeners_need_a_restart(daemon: Daemon) -> None:
+    sentence = "listen.http changed: listeners change only at a restart; restart facaded"
     daemon.start()
-    port = daemon.port
+    good, port = daemon.settings, daemon.port
     daemon.port = 1
-    daemon.write_settings()
-    assert daemon.run("reload").returncode == 0
+    daemon.write_settings(good.replace('"org/*"', '"new/*"'))
+    reloaded = daemon.run("reload")
+    assert (reloaded.returncode, reloaded.stderr) == (1, f"facaded: {sentence}\n")
+    assert daemon.log.count(sentence) == 1
+    assert daemon.process is not None
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.wait_until(lambda: daemon.log.count(sentence) == 2, "logged after SIGHUP too")
     daemon.port = port
-    assert "listeners change only at a restart" in daemon.log
-    assert daemon.backend == "main"
+    assert daemon.get("/v2/new/app/tags/list")[0] == 307, "everything else is in force"
 
 
-def test_a_hangup_before_it_is_ready_is_a_reload_too(daemon: Daemon, main: Registry, second: Registry) -> None:
+def test_sighup_reloads_before_the_daemon_is_ready_too(daemon: Daemon, main: Registry, second: Registry) -> None:
     main.mode = second.mode = "hang"
     daemon.spawn()
     wait_until(lambda: can_connect(daemon.port), "listening")
@@ -51,9 +56,7 @@ def test_a_hangup_before_it_is_ready_is_a_reload_too(daemon: Daemon, main: Regis
     daemon.wait_until(lambda: daemon.ready, "ready")
 
 
-def test_a_reload_to_clients_credentials_is_refused_while_another_listener_is_open(
-    daemon: Daemon, main: Registry
-) -> None:
+def test_a_reload_to_client_credentials_is_refused_with_the_open_listener(daemon: Daemon, main: Registry) -> None:
     daemon.start()
     port, daemon.port = daemon.port, 1
     private = f'repositories = ["org/*"]\n[[backend]]\nname = "main"\nurl = "{main.url}"\nauth = "client"\n'
@@ -61,7 +64,7 @@ def test_a_reload_to_clients_credentials_is_refused_while_another_listener_is_op
     refused = daemon.run("reload")
     daemon.port = port
     assert refused.returncode == 2
-    assert 'auth = "client" forbids the listener that is open' in refused.stderr
+    assert 'auth = "client" forbids the open listener' in refused.stderr
     assert daemon.backend == "main", "a redirect, as before"
     daemon.write_settings(private)
     assert daemon.run("reload").returncode == 0

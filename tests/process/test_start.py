@@ -1,4 +1,4 @@
-"""A daemon starts, is killed and stops, whatever it finds."""
+"""Start, stop and kill of a daemon, and what a start reports if it fails."""
 
 import os
 import signal
@@ -13,24 +13,24 @@ import pytest
 from tests.process.daemon import TWISTD, Daemon, Registry, can_connect, wait_until
 
 
-def test_a_request_that_comes_while_it_starts_waits_instead_of_being_refused(
+def test_a_request_during_the_start_waits_for_the_first_probes(
     daemon: Daemon, main: Registry, second: Registry
 ) -> None:
     main.mode = second.mode = "hang"
     daemon.spawn()
     wait_until(lambda: can_connect(daemon.port), "listening")
     assert not daemon.ready
-    begun = time.monotonic()
-    assert daemon.get("/v2/_catalog")[0] == 404, "an answer that needs no backend comes at once"
-    assert time.monotonic() - begun < 1
+    start = time.monotonic()
+    assert daemon.get("/v2/_catalog")[0] == 404, "an answer that needs no backend is sent at once"
+    assert time.monotonic() - start < 1
     status, headers, _ = daemon.get("/v2/")
-    assert (status, headers["X-Facaded-Backend"]) == (307, "main"), "all are down: the first one"
-    assert 1 < time.monotonic() - begun < 4
+    assert (status, headers["X-Facaded-Backend"]) == (307, "main"), "if all are down, the first one is active"
+    assert 1 < time.monotonic() - start < 4
     assert daemon.ready
 
 
 @pytest.mark.parametrize("garbage", [b"", b"{", b"\x00" * 1000, b'{"version": 1, "charges": 5, "backends": []}'])
-def test_a_state_file_full_of_garbage_does_not_stop_the_start_and_is_set_aside(daemon: Daemon, garbage: bytes) -> None:
+def test_an_invalid_state_file_is_set_aside_and_the_daemon_starts(daemon: Daemon, garbage: bytes) -> None:
     state = daemon.directory / "state"
     state.mkdir()
     (state / "state.json").write_bytes(garbage)
@@ -41,8 +41,8 @@ def test_a_state_file_full_of_garbage_does_not_stop_the_start_and_is_set_aside(d
     assert f"set aside as {aside.name}" in daemon.log
 
 
-def test_systemd_is_told_what_happens(daemon: Daemon, main: Registry) -> None:
-    told: list[str] = []
+def test_systemd_is_notified_of_every_change(daemon: Daemon, main: Registry) -> None:
+    messages: list[str] = []
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
         notify.bind(str(daemon.directory / "notify"))
         notify.settimeout(0.2)
@@ -51,7 +51,7 @@ def test_systemd_is_told_what_happens(daemon: Daemon, main: Registry) -> None:
         def listen() -> None:
             while not done.is_set():
                 try:
-                    told.append(notify.recv(4096).decode())
+                    messages.append(notify.recv(4096).decode())
                 except TimeoutError:
                     continue
 
@@ -65,18 +65,20 @@ def test_systemd_is_told_what_happens(daemon: Daemon, main: Registry) -> None:
         assert daemon.stop() == 0
         done.set()
         listener.join()
-    assert "READY=1\nSTATUS=main is active" in told
+    assert "READY=1\nSTATUS=main is active" in messages
     changes = [
-        message for message in told if message.startswith("STATUS=main down (token server: answered 500) since ")
+        message for message in messages if message.startswith("STATUS=main down (token server: answered 500) since ")
     ]
     assert changes[0].endswith("; second is active")
-    reloading = next(message for message in told if message.startswith("RELOADING=1\nMONOTONIC_USEC="))
-    assert told.index(reloading) < len(told) - 1
-    assert told[told.index(reloading) + 1].startswith(("READY=1", "STATUS="))
-    assert told[-1] == "STOPPING=1"
+    reloading = next(message for message in messages if message.startswith("RELOADING=1\nMONOTONIC_USEC="))
+    assert messages.index(reloading) < len(messages) - 1
+    assert messages[messages.index(reloading) + 1].startswith(("READY=1", "STATUS="))
+    assert messages[-1] == "STOPPING=1"
 
 
-def test_a_stop_ends_what_is_in_flight_and_writes_the_state(daemon: Daemon, main: Registry, second: Registry) -> None:
+def test_a_stop_finishes_requests_in_flight_and_writes_the_state(
+    daemon: Daemon, main: Registry, second: Registry
+) -> None:
     main.mode = second.mode = "hang"
     daemon.spawn()
     wait_until(lambda: can_connect(daemon.port), "listening")
@@ -95,7 +97,7 @@ def test_a_stop_ends_what_is_in_flight_and_writes_the_state(daemon: Daemon, main
     "arguments", [[sys.executable, "-m", "facaded", "serve", "--config"], TWISTD], ids=["serve", "twistd"]
 )
 class TestStarting:
-    """What `facaded serve` and the twistd plugin do alike."""
+    """Starts with `facaded serve` and with the twistd plugin."""
 
     def test_it_serves_and_stops(self, daemon: Daemon, arguments: list[str]) -> None:
         daemon.arguments = arguments
@@ -105,52 +107,60 @@ class TestStarting:
         assert daemon.stop() in (0, -signal.SIGTERM), "twistd ends by the signal that it was sent"
         assert daemon.log.count("stopped") == 1
 
-    def ends(self, daemon: Daemon, sentence: str) -> None:
+    def assert_ends(self, daemon: Daemon, sentence: str, exit_status: int = 2) -> None:
         daemon.spawn()
         assert daemon.process is not None
-        assert daemon.process.wait(15) == 2
+        assert daemon.process.wait(15) == exit_status
         daemon.process = None
         assert daemon.log.count(sentence) == 1
         assert "Traceback" not in daemon.log
 
-    def test_a_port_in_use_ends_it_with_a_sentence(self, daemon: Daemon, arguments: list[str]) -> None:
+    def test_a_port_in_use_ends_it_with_a_sentence_and_status_3(self, daemon: Daemon, arguments: list[str]) -> None:
         daemon.arguments = arguments
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", daemon.port))
             taken.listen()
-            self.ends(
-                daemon, f"facaded: listen.http: tcp:{daemon.port}:interface=127.0.0.1: something else listens there"
-            )
+            address = f"tcp:{daemon.port}:interface=127.0.0.1"
+            self.assert_ends(daemon, f"facaded: listen.http: {address}: another program listens there", 3)
 
-    def test_a_bad_file_ends_it_with_a_sentence_for_each_problem(self, daemon: Daemon, arguments: list[str]) -> None:
+    def test_an_unknown_address_ends_it_with_a_sentence_and_status_3(
+        self, daemon: Daemon, arguments: list[str]
+    ) -> None:
+        daemon.arguments = arguments
+        daemon.host = "192.0.2.1"
+        self.assert_ends(daemon, "this machine has no such address: choose one that it has", 3)
+
+    def test_an_invalid_file_ends_it_with_a_line_for_each_problem(self, daemon: Daemon, arguments: list[str]) -> None:
         daemon.arguments = arguments
         daemon.settings = "bogus = 1\nhosts = 5"
-        self.ends(daemon, f"facaded: {daemon.config}:1: bogus: unknown key")
+        self.assert_ends(daemon, f"facaded: {daemon.config}:1: bogus: unknown key")
         assert "hosts: expected a list" in daemon.log
 
-    def test_a_socket_that_cannot_be_made_ends_it_with_a_sentence(self, daemon: Daemon, arguments: list[str]) -> None:
+    def test_a_directory_in_place_of_the_socket_ends_it_with_a_sentence(
+        self, daemon: Daemon, arguments: list[str]
+    ) -> None:
         daemon.arguments = arguments
         (daemon.directory / "control.sock").mkdir()
-        self.ends(daemon, f"facaded: listen.control: unix:{daemon.directory}/control.sock")
+        self.assert_ends(daemon, f"{daemon.directory}/control.sock exists and is not a socket: remove it")
 
-    def test_a_state_directory_that_cannot_be_made_ends_it_with_a_sentence(
+    def test_a_state_directory_that_cannot_be_created_ends_it_with_a_sentence(
         self, daemon: Daemon, arguments: list[str]
     ) -> None:
         daemon.arguments = arguments
         (daemon.directory / "state").write_text("a file")
-        self.ends(daemon, f"facaded: state.directory: {daemon.directory}/state cannot be made")
+        self.assert_ends(daemon, f"facaded: state.directory: {daemon.directory}/state cannot be created")
 
-    def test_a_second_one_on_the_same_socket_ends_with_a_sentence(
+    def test_a_second_daemon_on_the_same_socket_ends_with_a_sentence(
         self, daemon: Daemon, arguments: list[str], tmp_path: Path
     ) -> None:
         daemon.start()
         other = Daemon(tmp_path, daemon.settings, arguments=arguments)
         (tmp_path / "log").rename(tmp_path / "log.first")
-        self.ends(other, "another facaded is running there")
+        self.assert_ends(other, "another facaded uses this socket", 3)
         assert daemon.backend == "main"
 
 
-def test_a_socket_left_by_a_killed_one_is_replaced(daemon: Daemon) -> None:
+def test_the_socket_of_a_killed_daemon_is_replaced(daemon: Daemon) -> None:
     daemon.start()
     daemon.kill()
     assert (daemon.directory / "control.sock").exists()
@@ -159,16 +169,16 @@ def test_a_socket_left_by_a_killed_one_is_replaced(daemon: Daemon) -> None:
     assert os.stat(daemon.directory / "control.sock").st_mode & 0o777 == 0o600
 
 
-def test_killed_at_any_moment_it_starts_again_with_a_whole_state(daemon: Daemon) -> None:
-    """Its state is written again and again while it is killed, each time a little later."""
+def test_a_kill_at_any_moment_leaves_a_valid_state_file(daemon: Daemon) -> None:
+    """The daemon is killed while it writes its state continuously, a little later in every round."""
     last = ""
     for round_ in range(8):
         daemon.start()
         if last:
             assert f"{last} pinned" not in daemon.log.rpartition("facaded 0.")[2], "it is no news"
             assert daemon.backend in (last, {"main": "second", "second": "main"}[last])
-        ended = time.monotonic() + 0.05 * round_
-        while time.monotonic() < ended:
+        deadline = time.monotonic() + 0.05 * round_
+        while time.monotonic() < deadline:
             for last in ("second", "main"):
                 daemon.control("POST", f"/pin?backend={last}")
         if not last:

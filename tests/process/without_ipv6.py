@@ -1,6 +1,6 @@
-"""Runs a command in a process where there is no IPv6, as on a machine that was booted with ipv6.disable=1.
+"""Runs a command without IPv6, as on a machine that was booted with ipv6.disable=1.
 
-A seccomp filter has socket(AF_INET6, ...) fail with EAFNOSUPPORT: seccomp(2), x86-64 alone.
+A seccomp filter makes socket(AF_INET6, ...) fail with EAFNOSUPPORT: see seccomp(2). It works only on x86-64.
 """
 
 import ctypes

@@ -16,7 +16,7 @@ from attrs import define
 from cryptography import x509
 
 from tests.process.daemon import Daemon, Registry, free_port, running
-from tests.process.handshakes import NAME, ask, shown
+from tests.process.handshakes import NAME, ask, served_certificate
 from tests.system.pebble import Pebble
 from tests.system.test_acme import PEBBLE_ENVIRON
 from tests.system.test_deploy_hook import GROUP, HOOK, USER, facaded_as_other_user
@@ -94,7 +94,7 @@ def directory() -> Iterator[Path]:
 
 
 def serial(daemon: Daemon) -> int:
-    return x509.load_der_x509_certificate(shown(daemon)).serial_number
+    return x509.load_der_x509_certificate(served_certificate(daemon)).serial_number
 
 
 def test_a_daemon_without_root_serves_what_certbot_obtains_and_renews_within_2_s(

@@ -14,7 +14,7 @@ from attrs import define
 from cryptography import x509
 
 from tests.process.daemon import TWISTD, Daemon, Registry, free_port, running
-from tests.process.handshakes import NAME, ask, connected, shown
+from tests.process.handshakes import NAME, ask, connect, served_certificate
 from tests.system.pebble import ACCOUNT_SECRETS, Pebble
 from tests.system.test_acme import PEBBLE_ENVIRON
 from tests.tls.authority import trusting
@@ -68,7 +68,7 @@ def verifying_context(root: bytes, version: str = "") -> ssl.SSLContext:
 
 def serial(daemon: Daemon) -> int:
     """Return the serial number of the certificate that the daemon serves."""
-    return x509.load_der_x509_certificate(shown(daemon)).serial_number
+    return x509.load_der_x509_certificate(served_certificate(daemon)).serial_number
 
 
 def secrets_on_disk(daemon: Daemon) -> set[str]:
@@ -207,7 +207,7 @@ def test_the_daemon_is_ready_with_a_self_signed_certificate_while_the_ca_hangs(l
 def test_a_renewal_keeps_connections_and_a_killed_daemon_serves_the_new_certificate_without_an_order(lab: Lab) -> None:
     lab.start_with_certificate()
     first = serial(lab.daemon)
-    with connected(lab.daemon, verifying_context(lab.pebble.fetch_root())) as connection:
+    with connect(lab.daemon, verifying_context(lab.pebble.fetch_root())) as connection:
         duration = lab.renew()
         connection.sendall(f"GET /v2/ HTTP/1.1\r\nHost: {NAME}\r\n\r\n".encode())
         assert connection.recv(100).startswith(b"HTTP/1.1 ")

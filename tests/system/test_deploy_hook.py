@@ -16,7 +16,7 @@ from attrs import define
 
 from facaded.tls.certificate_files import CertificateFiles
 from tests.process.daemon import Daemon, Registry, running
-from tests.process.handshakes import NAME, ask, shown
+from tests.process.handshakes import NAME, ask, served_certificate
 from tests.tls.authority import Authority, put, trusting
 
 INSTALLED = "/opt/facaded/bin/python"
@@ -135,9 +135,13 @@ def test_a_daemon_without_root_serves_the_renewed_certificate(
         with pytest.raises(ssl.SSLCertVerificationError):
             ask(daemon, "/v2/", trusting(certbot.authority))
         for _ in range(2):
-            before = shown(daemon)
+            before = served_certificate(daemon)
             assert certbot.renew(GROUP).returncode == 0
-            daemon.wait_until(lambda before=before: shown(daemon) != before, "the new certificate", 3)  # type: ignore[misc]
+            daemon.wait_until(
+                lambda before=before: served_certificate(daemon) != before,  # type: ignore[misc]
+                "the new certificate",
+                3,
+            )
             ask(daemon, "/v2/", trusting(certbot.authority))
         (directory / "tls" / NAME / "privkey.pem").chmod(0o600)
         os.utime(directory / "tls" / NAME / "privkey.pem")

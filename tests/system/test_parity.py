@@ -181,7 +181,7 @@ def test_without_a_daemon_only_the_canary_is_compared(pair: RegistryPair, daemon
     result = daemon.run("parity", "--json")
     assert (result.returncode, outcomes(result)) == (0, {"latest": "same"})
     (note,) = json.loads(result.stdout)["notes"]
-    assert note.startswith("no daemon is running: ")
+    assert note.startswith("recent pulls are unknown: not running: ")
 
 
 def test_without_a_daemon_and_a_canary_an_image_must_be_named(daemon: Daemon) -> None:

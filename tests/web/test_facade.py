@@ -354,7 +354,7 @@ def test_the_facade_s_answer_is_well_formed_whatever_a_backend_answers(
 ) -> None:
     class Odd(Fake):
         def answer(self, request: Request, host: str) -> Any:
-            return self._say(request, status, headers, body)
+            return self._respond(request, status, headers, body)
 
     client = Client()
     client.network.fakes |= {"main": Odd("main"), "second": Odd("second")}
