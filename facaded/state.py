@@ -18,8 +18,8 @@ from facaded import files
 from facaded.backends.watch import Watch
 from facaded.net.text import printable
 from facaded.policy.changes import Change
-from facaded.policy.failover import Active
-from facaded.policy.health import MOST_RELAPSES, Health, Purpose, Result, State, Step, Verdict, remembered
+from facaded.policy.failover import ActiveBackend
+from facaded.policy.health import MOST_RELAPSES, Health, Purpose, Result, State, Step, Verdict, restore
 from facaded.policy.overrides import LONGEST, Override, Overrides
 from facaded.policy.watch_state import FORGOTTEN, WatchState
 
@@ -181,7 +181,7 @@ def _document(watch_state: WatchState, backends: Mapping[str, Identity], clocks:
         "version": VERSION,
         "written": clocks.wall,
         "pinged": watch_state.last_ping_target,
-        "changed": _wall(watch_state.changed, clocks),
+        "changed": _wall(watch_state.ping_target_changed_at, clocks),
         "pins": _overrides(watch_state.overrides.pins, clocks),
         "drains": _overrides(watch_state.overrides.drains, clocks),
         "charges": [
@@ -239,7 +239,7 @@ def _standing(document: Any, backends: Mapping[str, Identity], clocks: Clocks) -
         if name in backends and each["url"] == backends[name].url
     }
     active = {
-        (tuple(map(str, each["route"])), Purpose(each["purpose"])): Active(
+        (tuple(map(str, each["route"])), Purpose(each["purpose"])): ActiveBackend(
             each["backend"], _moment(each["since"], clocks)
         )
         for each in document["charges"]
@@ -276,7 +276,7 @@ def _health(kept: Any, same_canary: bool, clocks: Clocks) -> Health:
     if (failed := kept["failed"]) is not None:
         result = Result(Verdict(failed["verdict"]), Step(failed["step"]), printable(str(failed["words"])), latency=0.0)
         health = evolve(health, failed=result, failed_at=_moment(failed["at"], clocks))
-    return remembered(health)
+    return restore(health)
 
 
 def _wall(monotonic: float | None, clocks: Clocks) -> float | None:

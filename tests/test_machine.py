@@ -213,7 +213,7 @@ def assert_same(kept: WatchState | None, written: WatchState) -> None:
     """What is read back is what was written, but for what the first probes tell anew."""
     assert kept is not None
     assert (kept.last_ping_target, kept.active.keys()) == (written.last_ping_target, written.active.keys())
-    assert moments([kept.changed]) == moments([written.changed])
+    assert moments([kept.ping_target_changed_at]) == moments([written.ping_target_changed_at])
     for place, active in written.active.items():
         assert kept.active[place].backend == active.backend
         assert moments([kept.active[place].since]) == moments([active.since])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 from facaded.files import SET_ASIDE
-from facaded.policy.failover import Active
+from facaded.policy.failover import ActiveBackend
 from facaded.policy.health import Health, Purpose, Result, State, Step, Verdict
 from facaded.policy.overrides import LONGEST, Override, Overrides
 from facaded.policy.watch_state import FORGOTTEN, WatchState
@@ -35,10 +35,10 @@ DOWN = Health(
 )
 STANDING = WatchState(
     {"hub": DOWN, "ghcr": Health(State.UP, 100.0)},
-    {(("hub", "ghcr"), Purpose.REDIRECT): Active("ghcr", 410.0)},
+    {(("hub", "ghcr"), Purpose.REDIRECT): ActiveBackend("ghcr", 410.0)},
     Overrides(pins={"ghcr": Override(450.0, 7650.0)}, drains={"hub": Override(420.0)}),
     last_ping_target="https://ghcr.test/v2/",
-    changed=410.0,
+    ping_target_changed_at=410.0,
 )
 
 
@@ -51,8 +51,8 @@ def test_what_is_written_is_read_back_by_another_boot_s_clock(tmp_path: Path) ->
     assert kept.watch_state.healths["ghcr"] == Health(State.UNKNOWN, -453.0)
     assert kept.watch_state.overrides == Overrides({"ghcr": Override(-103.0, 7097.0)}, {"hub": Override(-133.0)})
     assert kept.watch_state.last_ping_target == "https://ghcr.test/v2/"
-    assert kept.watch_state.active == {(("hub", "ghcr"), Purpose.REDIRECT): Active("ghcr", -143.0)}
-    assert kept.watch_state.changed == -143.0
+    assert kept.watch_state.active == {(("hub", "ghcr"), Purpose.REDIRECT): ActiveBackend("ghcr", -143.0)}
+    assert kept.watch_state.ping_target_changed_at == -143.0
 
 
 WRITTEN_BEFORE = """{
@@ -134,7 +134,7 @@ def test_an_override_ends_by_the_wall_clock_though_the_daemon_was_away(tmp_path:
     write(tmp_path, STANDING, URLS, THEN)
     kept = read(tmp_path, URLS, Clocks(THEN.wall + 7200, monotonic=0.0))
     assert kept.watch_state is not None
-    assert kept.watch_state.overrides.left(URLS, now=0.0) == Overrides({}, {"hub": Override(-7280.0)})
+    assert kept.watch_state.overrides.in_force(URLS, now=0.0) == Overrides({}, {"hub": Override(-7280.0)})
 
 
 def test_a_clock_that_was_wrong_does_not_make_an_override_last_for_ever(tmp_path: Path) -> None:

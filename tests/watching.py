@@ -11,7 +11,7 @@ from facaded.backends.watch import Watch
 from facaded.policy.changes import Change
 from facaded.policy.decision import RoutingState
 from facaded.policy.health import ProbeDepth, Result, Settings, Step, Verdict
-from facaded.policy.plan import Plan, Watched
+from facaded.policy.plan import Plan, WatchedBackend
 from facaded.policy.watch_state import WatchState
 
 GOOD = Result(Verdict.GOOD, Step.TOKEN, "token granted", 0.1)
@@ -29,8 +29,10 @@ class Scripted:
     climbs: dict[str, list[ProbeDepth]] = field(factory=dict)
 
     def plan(self, *names: str, urls: Mapping[str, str] | None = None, failback_after: float = 60) -> Plan:
-        def watched(name: str) -> Watched:
-            return Watched((name, (urls or {}).get(name)), lambda climb: self._probe(name, climb), "org/app:latest")
+        def watched(name: str) -> WatchedBackend:
+            return WatchedBackend(
+                (name, (urls or {}).get(name)), lambda climb: self._probe(name, climb), "org/app:latest"
+            )
 
         settings = evolve(SETTINGS, failback_after=failback_after)
         return Plan({name: watched(name) for name in names}, (names,), settings, handover=3600)

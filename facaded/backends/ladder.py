@@ -265,7 +265,7 @@ class _Ladder:
 
     def _refused(self, status: int, who: str) -> StepFailed | _Absent:
         """What it means that the canary is not given."""
-        if health.absent(status, self.how.canary_seen) is Verdict.GOOD:
+        if health.judge_refusal(status, self.how.canary_seen) is Verdict.GOOD:
             return _Absent(f"{who} {status} for the canary")
         return StepFailed(Verdict.BAD, f"{who} {status} for the canary, which it has had")
 

@@ -18,7 +18,7 @@ from facaded.policy import health
 from facaded.policy.failover import spell
 from facaded.policy.health import ProbeDepth, Result, State, Step, Verdict
 from facaded.policy.overrides import Override
-from facaded.policy.plan import Plan, Watched
+from facaded.policy.plan import Plan, WatchedBackend
 from facaded.policy.snapshot import Snapshot
 from facaded.policy.watch_state import WatchState
 
@@ -39,7 +39,7 @@ class Watch(Service):
     """Probes backends for as long as it runs, and knows which backend is active.
 
     `clock` gives monotonic seconds, `wall` those since the epoch, `random` the jitter. `kept` is what an earlier run
-    knew, by `health.remembered`. `quotas` are the pulls that are left.
+    knew, by `health.restore`. `quotas` are the pulls that are left.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Watch(Service):
         others are probed at once.
         """
         before = self._roster.plan
-        alike = plan.alike(before)
+        alike = plan.unchanged_since(before)
         going_on = alike if before.settings == plan.settings else set()  # else all go by the new times at once
         self._probers.keep(going_on)
         self._first_round.reconfigure(plan, alike)
@@ -207,7 +207,7 @@ class Probers:
         self._probers: dict[str, Prober] = {}
         self._deepened: set[str] = set()
 
-    def start(self, name: str, watched: Watched) -> None:
+    def start(self, name: str, watched: WatchedBackend) -> None:
         """Probe a backend now, and again and again."""
         self._probers[name] = prober = Prober(
             self._clock, lambda: watched.probe(self._climb(name)), lambda result: self._heard(name, result)
@@ -235,7 +235,9 @@ class Probers:
             prober.probe_now()
 
     def _climb(self, name: str) -> ProbeDepth:
-        how = health.climb(self._roster.watch_state.healths[name], self._clock.seconds(), self._roster.plan.settings)
+        how = health.probe_depth(
+            self._roster.watch_state.healths[name], self._clock.seconds(), self._roster.plan.settings
+        )
         if name in self._deepened:
             self._deepened.remove(name)
             return evolve(how, deep=True)
@@ -247,7 +249,9 @@ class Probers:
             self._quotas.note(name, "address", result.quota)
         self._roster.observe(name, result)
         self._first_round.answered(name)
-        return health.wait(self._roster.watch_state.healths[name], self._roster.plan.settings, self._random.random())
+        return health.probe_delay(
+            self._roster.watch_state.healths[name], self._roster.plan.settings, self._random.random()
+        )
 
 
 class ClockCheck:

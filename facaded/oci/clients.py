@@ -118,7 +118,9 @@ def find_client(name: str) -> Client:
     if "/" in name:
         return identify(name)
     if name.lower() not in USER_AGENTS:
-        raise ValueError(f"unknown client {name!r}: use {', '.join(USER_AGENTS)}, or a User-Agent like containerd/1.4.3")
+        raise ValueError(
+            f"unknown client {name!r}: use {', '.join(USER_AGENTS)}, or a User-Agent as in containerd/1.4.3"
+        )
     return identify(USER_AGENTS[name.lower()])
 
 

@@ -127,9 +127,7 @@ def parse(method: bytes, target: bytes, host: bytes = b"") -> Request | Refusal:
     target in absolute form (RFC 9112 §3.2.2) is accepted only if it names the same authority.
     """
     if method.decode("latin-1") not in READS:
-        return Refusal(
-            405, Code.UNSUPPORTED, "this registry is read-only: push to the registry behind it", allow=READS
-        )
+        return Refusal(405, Code.UNSUPPORTED, "this registry is read-only: push to the registry behind it", allow=READS)
     if len(target) > TARGET_LENGTH:
         return Refusal(414, Code.UNSUPPORTED, f"the request-target is too long: send {TARGET_LENGTH} bytes at most")
     text = target.decode("latin-1")
@@ -212,7 +210,9 @@ def _in_repository(rest: str, query: str) -> Request | Refusal:
         return Refusal(404, Code.BLOB_UPLOAD_UNKNOWN, "this registry is read-only: push to the registry behind it")
     if kind == "blobs":
         return _digested(Blob(name, last, query), last)
-    return Refusal(404, Code.UNSUPPORTED, "unknown endpoint: this registry has manifests, blobs, tags/list and referrers")
+    return Refusal(
+        404, Code.UNSUPPORTED, "unknown endpoint: use manifests, blobs, tags/list or referrers of a repository"
+    )
 
 
 def _digested(read: ManifestRead | Blob | Referrers, digest: str) -> Read | Refusal:

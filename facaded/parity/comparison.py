@@ -155,7 +155,7 @@ class Comparison:
         return dict(zip(order, found, strict=True))
 
     def _route(self, name: str) -> tuple[str, ...]:
-        return self._rules.routes[self._rules.route(name)].backends
+        return self._rules.routes[self._rules.route_index(name)].backends
 
     def _note_spared(self) -> None:
         self._note(f"a backend has fewer than {PULLS_SPARED} pulls left: not all indexes and referrers were compared")

@@ -203,9 +203,7 @@ def decide(request: Request | Refusal, host: str, client: Client, rules: Rules, 
     if rules.hosts and name not in rules.hosts:
         if isinstance(request, Ping) and is_address(name):
             return Pong()
-        return Refusal(
-            421, Code.DENIED, "this registry has another host name: check the host in your image reference"
-        )
+        return Refusal(421, Code.DENIED, "this registry has another host name: check the host in your image reference")
     match request:
         case Refusal():
             return request
@@ -217,7 +215,7 @@ def decide(request: Request | Refusal, host: str, client: Client, rules: Rules, 
             return _read(request, client, rules, routing)
         case _:
             return Refusal(
-                403, Code.DENIED, f"{request.name} is not a repository of this registry: check the image's name"
+                403, Code.DENIED, f"{request.name} is not among the repositories of this registry: check the name"
             )
 
 

@@ -63,7 +63,7 @@ class Verdict(Enum):
 
 @frozen
 class Quota:
-    """The pulls left at a registry: `remaining` of `limit` in `window` seconds; None and 0 if the registry omits them."""
+    """The pulls left at a registry: `remaining` of `limit` in `window` seconds; None and 0 if unknown."""
 
     remaining: int
     limit: int | None = None

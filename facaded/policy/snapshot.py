@@ -4,7 +4,7 @@ from attrs import frozen
 
 from facaded.policy import health
 from facaded.policy.decision import RoutingState
-from facaded.policy.failover import Active, Place
+from facaded.policy.failover import ActiveBackend, Place
 from facaded.policy.health import Purpose
 from facaded.policy.plan import Plan
 from facaded.policy.watch_state import WatchState, active_backends
@@ -19,7 +19,7 @@ class Snapshot:
     at: float
 
     @property
-    def active(self) -> Active:
+    def active(self) -> ActiveBackend:
         """The active backend for redirects on the last route, which is that of repositories without a named route."""
         return self.watch_state.active[self._last_place]
 

@@ -104,4 +104,6 @@ def _previous(
     route, purpose = place
     others = (active[other] for other in reversed([*active]) if other[1] is purpose)
     candidates = (candidate for candidate in (active.get(place), *others) if candidate)
-    return next((previous for previous in candidates if previous.backend in route and previous.backend in healths), None)
+    return next(
+        (previous for previous in candidates if previous.backend in route and previous.backend in healths), None
+    )

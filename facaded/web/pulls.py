@@ -34,6 +34,6 @@ class Pulls:
         if not is_digest(decision.reference):
             self.recent.add(decision.repository, decision.reference)
         if decision.outcome is Outcome.REDIRECTED and decision.backend is not None:
-            what, usual = f"{decision.backend} {answered.path}", answered.client.requests_of_manifest
-            if self._hints.repeated(answered.address, answered.method, what, self._seconds(), usual):
+            what, usual = f"{decision.backend} {answered.path}", answered.client.requests_per_manifest
+            if self._hints.record(answered.address, answered.method, what, self._seconds(), usual):
                 self._hint(decision.backend)

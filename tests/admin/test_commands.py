@@ -94,7 +94,7 @@ def test_a_pull_is_explained_by_the_rules_in_force(commands: Commands) -> None:
     assert (found["image"], found["client"], found["refused"]) == ("org/app:v1", "ctr", False)
     assert found["requests"][0].keys() == {"request", "answer", "why"}
     assert found["requests"][0]["answer"] == "307 to https://main.test/v2/org/app/manifests/v1"
-    assert found["why"] == "main is active: it is the first and up"
+    assert found["why"] == "main is active: it is the preferred backend and is up"
     commands.reconfigure(evolve(RULES, repositories=(parse("other/*"),)))
     found = ask(commands, "GET", "/explain", given)
     assert (found["refused"], found["why"]) == (True, None)
@@ -104,7 +104,7 @@ def test_a_pull_is_explained_by_the_rules_in_force(commands: Commands) -> None:
     ("given", "reason"),
     [
         (Parameters(image="Org/App", client="docker"), "is not a repository name"),
-        (Parameters(image="org/app", client="docket"), "no client called 'docket'"),
+        (Parameters(image="org/app", client="docket"), "unknown client 'docket'"),
     ],
 )
 def test_what_cannot_be_pulled_is_not_explained(commands: Commands, given: Parameters, reason: str) -> None:
@@ -163,14 +163,14 @@ def test_a_pin_and_a_drain_say_who_is_in_charge_now(commands: Commands) -> None:
     assert ask(commands, "POST", "/drain", Parameters(backend="main"))["why"] == pinned["why"]
     assert ask(commands, "POST", "/unpin")["why"] == "second is active: main is drained"
     undrained = ask(commands, "POST", "/undrain", Parameters(backend="main"))
-    assert undrained["why"].startswith(("main is active", "second is active: main is back"))
+    assert undrained["why"].startswith(("main is active", "second is active: main takes over"))
 
 
 @pytest.mark.parametrize(
     ("path", "given", "reason"),
     [
-        ("/pin", Parameters(backend="nobody"), "no route has a backend called nobody: main, second"),
-        ("/drain", Parameters(), "no route has a backend called : main, second"),
+        ("/pin", Parameters(backend="nobody"), "no route has a backend called 'nobody': choose from main, second"),
+        ("/drain", Parameters(), "no route has a backend called '': choose from main, second"),
         ("/unpin", Parameters(), "no backend is pinned"),
         ("/undrain", Parameters(backend="main"), "main is not drained"),
     ],

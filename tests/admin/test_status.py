@@ -65,7 +65,7 @@ def as_json(status: Status) -> dict[str, Any]:
 def test_the_client_of_the_version_before_finds_every_key_that_it_reads() -> None:
     watched = watching()
     found = as_json(status(watched, FROM_FILES, ORDERED))
-    assert found["why"] == "second is active: main down (GET /v2/: connection refused)"
+    assert found["why"] == "second is active: main is down (GET /v2/: connection refused)"
     assert found["warnings"] == ["mind this"]
     assert found["handover_until"] == 1000.0 + watched.clock.seconds() + 3600
     assert found["stale_names"] == {"hub.test": 1003.0}

@@ -3,7 +3,7 @@
 from attrs import evolve
 
 from facaded.policy.decision import RoutingState
-from facaded.policy.health import remembered
+from facaded.policy.health import restore
 from facaded.policy.watch_state import FORGOTTEN, WatchState
 from tests.watching import BAD, GOOD, Watching, fail, up
 
@@ -38,7 +38,7 @@ def test_the_first_round_is_no_handover() -> None:
 def restarted(before: Watching, *names: str) -> Watching:
     """Another run that knows what the last one knew."""
     kept = before.watch.watch_state
-    kept = evolve(kept, healths={name: remembered(each) for name, each in kept.healths.items()})
+    kept = evolve(kept, healths={name: restore(each) for name, each in kept.healths.items()})
     return Watching.begin(*names, kept=kept)
 
 
@@ -95,7 +95,7 @@ def test_the_end_of_a_handover_is_pushed_when_it_comes() -> None:
 
 
 def test_a_handover_of_an_earlier_run_may_end_before_the_first_round_does() -> None:
-    kept = WatchState({}, {}, last_ping_target="hub", changed=-3599.0)
+    kept = WatchState({}, {}, last_ping_target="hub", ping_target_changed_at=-3599.0)
     watching = Watching.begin("hub", "ghcr", kept=kept)
     assert watching.routing.handover
     watching.clock.advance(1)

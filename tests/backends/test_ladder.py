@@ -282,7 +282,7 @@ def test_the_table_of_answers_for_the_canary(
     assert (result.canary.drift if result.canary else "") == drift
     assert result.deep == how.deep
     if verdict is GOOD and not drift:
-        assert result.canary == Canary(found=True, digest=INDEX)
+        assert result.canary == Canary(present=True, digest=INDEX)
 
 
 def test_an_account_of_the_facade_s_own_makes_the_address_s_quota_no_matter() -> None:
@@ -333,7 +333,7 @@ def test_the_manifest_that_names_the_blob_is_read_again_only_when_its_digest_has
 def test_a_registry_that_does_not_say_a_digest_is_asked_for_the_manifest_itself() -> None:
     table = {**WHOLE, LATEST: (200, {}, INDEX_BODY)}
     result, registries = climb(table, CANARY, DEEP)
-    assert result.canary == Canary(found=True, digest=INDEX)
+    assert result.canary == Canary(present=True, digest=INDEX)
     assert registries.asked.count(LATEST) == 2
 
 

@@ -7,7 +7,7 @@ from twisted.logger import LogEvent
 from facaded.backends.watch import FIRST_ROUND
 from facaded.policy.changes import Change, Takeover, Transition
 from facaded.policy.decision import RoutingState
-from facaded.policy.failover import Active
+from facaded.policy.failover import ActiveBackend
 from facaded.policy.health import Canary, Health, Purpose, Quota, Result, State, Step, Verdict
 from facaded.policy.overrides import ContradictionError, Overrides
 from facaded.policy.watch_state import WatchState
@@ -56,7 +56,7 @@ def test_without_any_result_the_first_one_is_asked() -> None:
 def test_a_state_that_was_kept_is_gone_by_until_it_is_refuted() -> None:
     kept = WatchState(
         {"hub": Health(State.DOWN, -100), "ghcr": Health(State.UNKNOWN, -100)},
-        {(("hub", "ghcr"), Purpose.REDIRECT): Active("ghcr", -100)},
+        {(("hub", "ghcr"), Purpose.REDIRECT): ActiveBackend("ghcr", -100)},
     )
     watching = up("hub", "ghcr", kept=kept)
     assert watching.active == "ghcr"
@@ -69,7 +69,9 @@ def test_a_state_that_was_kept_is_gone_by_until_it_is_refuted() -> None:
 
 
 def test_a_kept_charge_of_a_backend_that_is_gone_from_the_settings_is_forgotten() -> None:
-    kept = WatchState({"gone": Health(State.UP, -100)}, {(("hub", "ghcr"), Purpose.REDIRECT): Active("gone", -100)})
+    kept = WatchState(
+        {"gone": Health(State.UP, -100)}, {(("hub", "ghcr"), Purpose.REDIRECT): ActiveBackend("gone", -100)}
+    )
     assert up("hub", "ghcr", kept=kept).active == "hub"
 
 
@@ -82,7 +84,7 @@ def test_a_backend_that_fails_is_left_after_fall_results_and_said_so_in_one_line
     watching.advance(1)
     watching.backends.answer("hub", BAD)
     assert watching.active == "ghcr"
-    assert watching.news == ["hub down (GET /v2/: connection refused); ghcr is active"]
+    assert watching.news == ["hub is down (GET /v2/: connection refused); ghcr is active"]
 
 
 def test_failback_comes_when_it_is_due_and_not_only_at_the_next_probe() -> None:
@@ -93,12 +95,12 @@ def test_failback_comes_when_it_is_due_and_not_only_at_the_next_probe() -> None:
     watching.advance(1)
     watching.news.clear()
     watching.backends.answer("hub", GOOD)
-    assert watching.news == ["hub up; ghcr is active"]
+    assert watching.news == ["hub is up; ghcr is active"]
     watching.advance(2.9)
     assert watching.active == "ghcr"
     watching.advance(0.2)
     assert watching.active == "hub"
-    assert watching.news[1:] == ["hub is active: it is the first and up"]
+    assert watching.news[1:] == ["hub is active: it is the preferred backend and is up"]
 
 
 def test_a_plan_that_keeps_a_backend_keeps_what_is_known_of_it() -> None:
@@ -303,7 +305,7 @@ def test_a_pin_is_in_force_at_once_and_ends_by_itself() -> None:
     assert watching.routing == RoutingState(("ghcr",), ("ghcr",), handover=True)
     assert watching.watch.snapshot().explain() == "ghcr is active: it is pinned for another 3 s"
     watching.advance(3.1)
-    assert watching.news == ["ghcr pinned; ghcr is active", "ghcr no longer pinned; ghcr is active"]
+    assert watching.news == ["ghcr is pinned; ghcr is active", "ghcr is no longer pinned; ghcr is active"]
     watching.advance(60)
     assert watching.active == "hub"
     assert watching.watch.watch_state.overrides == Overrides()
@@ -344,7 +346,7 @@ def test_a_reload_keeps_pins_and_drains_of_backends_that_there_still_are() -> No
     assert watching.watch.watch_state.overrides == before
     watching.watch.reconfigure(watching.backends.plan("hub", "quay"))
     assert watching.watch.watch_state.overrides == evolve(before, pins={})
-    assert "ghcr no longer pinned; quay is active" in watching.news
+    assert "ghcr is no longer pinned; quay is active" in watching.news
 
 
 def test_drift_is_said_when_it_comes_and_when_it_goes() -> None:
@@ -359,8 +361,8 @@ def test_drift_is_said_when_it_comes_and_when_it_goes() -> None:
     watching.advance(10)
     watching.backends.answer("ghcr", evolve(GOOD, canary=one))
     assert watching.news == [
-        "ghcr drifts: the canary is sha256:bbbbbbbbbbbb there and sha256:aaaaaaaaaaaa at hub; hub is active",
-        "ghcr drifts no more; hub is active",
+        "ghcr drifts: its canary is sha256:bbbbbbbbbbbb, but hub has sha256:aaaaaaaaaaaa; hub is active",
+        "ghcr no longer drifts; hub is active",
     ]
 
 
@@ -379,7 +381,7 @@ def test_a_change_is_pushed_as_one_value_with_all_that_follows_from_it() -> None
     route = ("hub", "ghcr")
     assert watching.changes[-1] == Change(
         watching.clock.seconds(),
-        "hub down (GET /v2/: connection refused); ghcr is active",
+        "hub is down (GET /v2/: connection refused); ghcr is active",
         (Transition("hub", State.UP, State.DOWN, "GET /v2/: connection refused"),),
         (
             Takeover((route, Purpose.REDIRECT), "hub", "ghcr"),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facaded.oci.clients import USER_AGENTS, Client, Family, called, identify
+from facaded.oci.clients import USER_AGENTS, Client, Family, find_client, identify
 
 TABLE = [
     ("docker/20.10.24+dfsg1 go/go1.19.8 git-commit/5d6db84 kernel/6.1 os/linux arch/amd64", Family.DOCKER, True, True),
@@ -48,19 +48,19 @@ def test_the_table_of_families(user_agent: str, family: Family, redirect_safe: b
 
 
 @given(st.text())
-def test_any_user_agent_is_somebody(user_agent: str) -> None:
+def test_any_user_agent_is_identified(user_agent: str) -> None:
     assert isinstance(identify(user_agent), Client)
 
 
 @pytest.mark.parametrize(("user_agent", "requests"), [("docker/28.0.0", 1), ("containerd/2.0.0", 2), ("buildkit/1", 2)])
-def test_who_does_not_ping_asks_for_a_manifest_twice(user_agent: str, requests: int) -> None:
-    assert identify(user_agent).requests_of_manifest == requests
+def test_a_client_that_does_not_ping_requests_a_manifest_twice(user_agent: str, requests: int) -> None:
+    assert identify(user_agent).requests_per_manifest == requests
 
 
-def test_every_client_that_has_a_name_has_a_family() -> None:
-    assert {called(name).family for name in USER_AGENTS} == set(Family)
-    assert called("containerd/1.4.3") == identify("containerd/1.4.3")
-    assert called("crane").begins_with_ping
-    assert not called("ctr").begins_with_ping
-    with pytest.raises(ValueError, match="no client called 'docket': docker, "):
-        called("docket")
+def test_the_named_clients_cover_all_families() -> None:
+    assert {find_client(name).family for name in USER_AGENTS} == set(Family)
+    assert find_client("containerd/1.4.3") == identify("containerd/1.4.3")
+    assert find_client("crane").begins_with_ping
+    assert not find_client("ctr").begins_with_ping
+    with pytest.raises(ValueError, match="unknown client 'docket': use docker, "):
+        find_client("docket")

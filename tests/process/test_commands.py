@@ -12,7 +12,7 @@ def test_status_is_a_table_for_a_person_and_json_for_a_program(daemon: Daemon, m
     shown = daemon.run("status")
     assert shown.returncode == 0
     assert shown.stdout.splitlines()[0].split() == ["BACKEND", "STATE", "SINCE", "LAST", "FAILED", "STEP", "URL"]
-    assert "main is active: it is the first and up" in shown.stdout.splitlines()
+    assert "main is active: it is the preferred backend and is up" in shown.stdout.splitlines()
     main.stop()
     daemon.wait_until(lambda: daemon.backend == "second", "failover")
     shown = daemon.run("status")
@@ -96,8 +96,8 @@ def test_a_pin_and_a_drain_are_in_force_at_once_and_outlive_restart_and_reload(d
 @pytest.mark.parametrize(
     ("before", "command", "sentence"),
     [
-        ((), ("pin", "nobody"), "no route has a backend called nobody: main, second"),
-        ((), ("drain", "nobody"), "no route has a backend called nobody: main, second"),
+        ((), ("pin", "nobody"), "no route has a backend called 'nobody': choose from main, second"),
+        ((), ("drain", "nobody"), "no route has a backend called 'nobody': choose from main, second"),
         ((), ("unpin",), "no backend is pinned"),
         ((), ("undrain", "main"), "main is not drained"),
         (("drain", "main"), ("pin", "main"), "main is drained: undrain it first, or pin another backend"),
