@@ -55,12 +55,8 @@ def test_an_override_ends_when_it_expires_or_its_backend_is_removed() -> None:
 
 def test_changes_are_described() -> None:
     before, after = Overrides({"hub": NOW}, {"ghcr": NOW}), Overrides({"quay": NOW}, {"hub": NOW})
-    changes = [
-        "quay pinned",
-        "hub no longer pinned",
-        "hub drained",
-        "ghcr no longer drained",
-    ]
+    changes = ["quay is pinned", "hub is no longer pinned", "hub is drained", "ghcr is no longer drained"]
+    assert after.changes_since(before) == changes
     assert before.changes_since(before) == []
 
 

@@ -197,15 +197,13 @@ def test_with_a_daemon_what_was_pulled_lately_is_compared(pair: Pair, daemon: Da
     shown = daemon.run("parity", "--json")
     assert shown.returncode == 1
     assert list(found(shown).items()) == [("same", "same"), ("gone", "not there")]
-    assert json.loads(shown.stdout)["notes"] == [
-        "clients have also asked for images that no backend has: those are left out"
-    ]
+    assert json.loads(shown.stdout)["notes"] == ["left out images that clients requested but no backend has"]
 
 
 def test_an_image_outside_the_settings_is_a_usage_error(daemon: Daemon) -> None:
     shown = daemon.run("parity", "evil/app:1")
     assert (shown.returncode, shown.stdout) == (2, "")
-    assert shown.stderr == "facaded: evil/app is not among the `repositories` of the settings\n"
+    assert shown.stderr == "facaded: evil/app is not in `repositories`: add it there, or compare another image\n"
 
 
 @pytest.mark.parametrize(
@@ -214,9 +212,9 @@ def test_an_image_outside_the_settings_is_a_usage_error(daemon: Daemon) -> None:
         ('[[backend]]\nname = "main"\nurl = "{main}"\n', "nothing to compare: main is the only backend"),
         (
             'repositories = ["org/*"]\n[[backend]]\nname = "main"\nurl = "{main}"\nauth = "client"\n',
-            'nothing to compare: with auth = "client", main alone is asked',
+            'nothing to compare: with auth = "client", main is the only backend',
         ),
-        ("", "nothing to compare: each image comes from one backend alone: name your `repositories`"),
+        ("", "nothing to compare: each image comes from one backend: set `repositories`"),
     ],
 )
 def test_where_there_is_nothing_to_compare_it_is_said(pair: Pair, daemon: Daemon, settings: str, sentence: str) -> None:
