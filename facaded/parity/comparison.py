@@ -17,7 +17,7 @@ from facaded.backends.registry import Registry
 from facaded.oci import indexes
 from facaded.oci.indexes import INDEX_TYPES
 from facaded.parity.concurrency import Memo, run_concurrently
-from facaded.parity.differences import Index, Inventory, compare_inventories, describe_difference
+from facaded.parity.differences import Contents, Index, compare_contents, describe_difference
 from facaded.parity.findings import Finding, Report, Row, Side
 from facaded.parity.peers import CHILDREN, PULLS_SPARED, Peer
 from facaded.parity.references import Reference, TagList, list_notes, list_rows, list_tags
@@ -120,10 +120,10 @@ class Comparison:
             return {group[0]: Side(Finding.SAME, "", index.digest, index.platforms), **index.failures}
         if len(index.entries or ()) > CHILDREN:
             self._note(f"an index in {name} has more than {CHILDREN} manifests: compared the first {CHILDREN}")
-        inventories = await self._ask_all(group, lambda peer: peer.inventory(name, index))
-        if any(isinstance(answer, Inventory) and answer.referrers is None for answer in inventories.values()):
+        contents_by_backend = await self._ask_all(group, lambda peer: peer.contents(name, index))
+        if any(isinstance(answer, Contents) and answer.referrers is None for answer in contents_by_backend.values()):
             self._note_spared()
-        return compare_inventories(index, inventories) | dict(index.failures)
+        return compare_contents(index, contents_by_backend) | dict(index.failures)
 
     async def _index(self, name: str, manifest: Manifest, backends: tuple[str, ...]) -> Index:
         """Return the content of a manifest, read from one of the `backends` that have it if it is an index."""
@@ -138,9 +138,8 @@ class Comparison:
         Clients need the least preferred backends least.
         """
         failures: dict[str, Side] = {}
-        for backend in sorted(
-            backends, key=lambda backend: (self._peers[backend].limits_pulls, -backends.index(backend))
-        ):
+        order = sorted(backends, key=lambda backend: (self._peers[backend].limits_pulls, -backends.index(backend)))
+        for backend in order:
             body = await self._peers[backend].body(name, digest)
             if body is None:
                 self._note_spared()

@@ -34,7 +34,7 @@ class Index:
 
 
 @frozen
-class Inventory:
+class Contents:
     """What a backend has along with a manifest.
 
     `missing` are the entries of the index that it lacks. `referrers` is None if they were not read.
@@ -44,21 +44,21 @@ class Inventory:
     referrers: frozenset[str] | None
 
 
-def compare_inventories(index: Index, inventories: Mapping[str, Inventory | Side]) -> dict[str, Side]:
+def compare_contents(index: Index, contents_by_backend: Mapping[str, Contents | Side]) -> dict[str, Side]:
     """Compare backends that have the same manifest by what they have along with it."""
     all_referrers: frozenset[str] = frozenset()
-    for inventory in inventories.values():
-        if isinstance(inventory, Inventory) and inventory.referrers is not None:
-            all_referrers |= inventory.referrers
+    for contents in contents_by_backend.values():
+        if isinstance(contents, Contents) and contents.referrers is not None:
+            all_referrers |= contents.referrers
     sides: dict[str, Side] = {}
-    for backend, inventory in inventories.items():
-        if isinstance(inventory, Side):
-            sides[backend] = evolve(inventory, digest=index.digest, platforms=index.platforms)
+    for backend, contents in contents_by_backend.items():
+        if isinstance(contents, Side):
+            sides[backend] = evolve(contents, digest=index.digest, platforms=index.platforms)
             continue
-        missing = _describe_missing(inventory, len(all_referrers))
+        missing = _describe_missing(contents, len(all_referrers))
         finding = Finding.DIFFERS if missing else Finding.SAME
         reason = f"lacks {missing}" if missing else ""
-        referrers = tuple(sorted(inventory.referrers or ()))
+        referrers = tuple(sorted(contents.referrers or ()))
         sides[backend] = Side(finding, reason, index.digest, index.platforms, referrers)
     return sides
 
@@ -91,12 +91,12 @@ def counted(number: int, thing: str) -> str:
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
-def _describe_missing(inventory: Inventory, referrers: int) -> str:
-    """Return in words what an inventory lacks; `referrers` is how many there are at all backends together."""
-    missing = list(dict.fromkeys(entry.platform for entry in inventory.missing if entry.platform))
-    if attestations := sum(entry.platform is None for entry in inventory.missing):
+def _describe_missing(contents: Contents, referrers: int) -> str:
+    """Return in words what a backend lacks; `referrers` is how many there are at all backends together."""
+    missing = list(dict.fromkeys(entry.platform for entry in contents.missing if entry.platform))
+    if attestations := sum(entry.platform is None for entry in contents.missing):
         missing.append(counted(attestations, "attestation"))
-    if inventory.referrers is not None and (fewer := referrers - len(inventory.referrers)):
+    if contents.referrers is not None and (fewer := referrers - len(contents.referrers)):
         missing.append(f"{fewer} of {counted(referrers, 'referrer')}")
     return _enumerate(missing)
 

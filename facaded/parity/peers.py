@@ -13,7 +13,7 @@ from facaded.backends.manifests import EVERY_TYPE, Accept, Manifest
 from facaded.backends.registry import Listing, Registry
 from facaded.oci import indexes, requests
 from facaded.oci.requests import Referrers, Tags, is_digest, is_tag
-from facaded.parity.differences import Index, Inventory
+from facaded.parity.differences import Contents, Index
 from facaded.parity.findings import Finding, Side
 from facaded.parity.references import TAGS, TagList
 from facaded.parity.request_limits import RequestLimits
@@ -72,7 +72,7 @@ class Peer:
         tags = [tag for tag in items if isinstance(tag, str) and is_tag(tag)]
         return TagList(tuple(dict.fromkeys(tags)), complete, len(items) - len(tags))
 
-    async def inventory(self, name: str, index: Index) -> Inventory | Side:
+    async def contents(self, name: str, index: Index) -> Contents | Side:
         """Return what this backend has along with a manifest: the manifests of its index, and its referrers."""
         missing: list[indexes.Entry] = []
         for entry in (index.entries or ())[:CHILDREN]:
@@ -84,7 +84,7 @@ class Peer:
         referrers = await _as_side(lambda: self._referrers(name, index.digest))
         if isinstance(referrers, Side):
             return evolve(referrers, finding=Finding.FAILING, reason=f"referrers: {referrers.reason or 'answered 404'}")
-        return Inventory(tuple(missing), referrers)
+        return Contents(tuple(missing), referrers)
 
     async def _referrers(self, name: str, digest: str) -> frozenset[str] | None:
         """Return the digests of the referrers; None if the last pulls are left to clients.

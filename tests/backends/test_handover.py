@@ -39,7 +39,7 @@ def restarted(before: Watching, *names: str) -> Watching:
     """Another run that knows what the last one knew."""
     kept = before.watch.watch_state
     kept = evolve(kept, healths={name: restore(each) for name, each in kept.healths.items()})
-    return Watching.begin(*names, kept=kept)
+    return Watching.begin(*names, saved=kept)
 
 
 def test_a_failover_that_a_restart_finds_begins_a_handover() -> None:
@@ -66,7 +66,7 @@ def test_a_restart_with_other_settings_begins_one() -> None:
 
 
 def test_a_state_that_cannot_be_read_any_more_begins_one() -> None:
-    assert up("hub", "ghcr", kept=WatchState({}, {}, last_ping_target=FORGOTTEN)).routing.handover
+    assert up("hub", "ghcr", saved=WatchState({}, {}, last_ping_target=FORGOTTEN)).routing.handover
 
 
 def test_a_reload_after_which_a_ping_leads_elsewhere_begins_one_although_the_same_backend_is_in_charge() -> None:
@@ -96,7 +96,7 @@ def test_the_end_of_a_handover_is_pushed_when_it_comes() -> None:
 
 def test_a_handover_of_an_earlier_run_may_end_before_the_first_round_does() -> None:
     kept = WatchState({}, {}, last_ping_target="hub", ping_target_changed_at=-3599.0)
-    watching = Watching.begin("hub", "ghcr", kept=kept)
+    watching = Watching.begin("hub", "ghcr", saved=kept)
     assert watching.routing.handover
     watching.clock.advance(1)
     assert not watching.watch.settled

@@ -58,7 +58,7 @@ def test_a_state_that_was_kept_is_gone_by_until_it_is_refuted() -> None:
         {"hub": Health(State.DOWN, -100), "ghcr": Health(State.UNKNOWN, -100)},
         {(("hub", "ghcr"), Purpose.REDIRECT): ActiveBackend("ghcr", -100)},
     )
-    watching = up("hub", "ghcr", kept=kept)
+    watching = up("hub", "ghcr", saved=kept)
     assert watching.active == "ghcr"
     watching.advance(1)
     watching.backends.answer("hub", GOOD)
@@ -72,7 +72,7 @@ def test_a_kept_charge_of_a_backend_that_is_gone_from_the_settings_is_forgotten(
     kept = WatchState(
         {"gone": Health(State.UP, -100)}, {(("hub", "ghcr"), Purpose.REDIRECT): ActiveBackend("gone", -100)}
     )
-    assert up("hub", "ghcr", kept=kept).active == "hub"
+    assert up("hub", "ghcr", saved=kept).active == "hub"
 
 
 def test_a_backend_that_fails_is_left_after_fall_results_and_said_so_in_one_line() -> None:
@@ -107,10 +107,10 @@ def test_a_plan_that_keeps_a_backend_keeps_what_is_known_of_it() -> None:
     watching = up("hub", "ghcr")
     fail(watching, "hub")
     before = watching.watch.watch_state.healths["hub"]
-    asked = len(watching.backends.asked)
+    asked = len(watching.backends.probed)
     watching.watch.reconfigure(watching.backends.plan("hub", "ghcr", "quay"))
     assert watching.watch.watch_state.healths["hub"] == before
-    assert watching.backends.asked[asked:] == ["quay"]
+    assert watching.backends.probed[asked:] == ["quay"]
     assert watching.active == "ghcr"
 
 
@@ -126,15 +126,15 @@ def test_a_plan_with_another_place_for_a_backend_forgets_what_was_known_of_it() 
 def test_a_plan_with_other_times_begins_to_go_by_them_at_once() -> None:
     watching = up("hub", "ghcr")
     watching.advance(5)
-    asked = len(watching.backends.asked)
+    asked = len(watching.backends.probed)
     plan = watching.backends.plan("hub", "ghcr")
     watching.watch.reconfigure(evolve(plan, settings=evolve(plan.settings, interval=2)))
-    assert watching.backends.asked[asked:] == ["hub", "ghcr"]
+    assert watching.backends.probed[asked:] == ["hub", "ghcr"]
     assert watching.watch.watch_state.healths["hub"].state is State.UP
     for name in ("hub", "ghcr"):
         watching.backends.answer(name, GOOD)
     watching.advance(2)
-    assert len(watching.backends.asked) == asked + 4
+    assert len(watching.backends.probed) == asked + 4
 
 
 def test_a_plan_without_the_one_in_charge_puts_another_in_charge_at_once() -> None:
@@ -172,15 +172,15 @@ def test_a_limited_backend_keeps_the_redirects_and_loses_the_serving() -> None:
 def test_a_failed_request_brings_the_next_probe_forward_and_takes_it_to_the_blob() -> None:
     watching = up("hub", "ghcr")
     watching.advance(5)
-    asked = len(watching.backends.asked)
+    asked = len(watching.backends.probed)
     watching.watch.probe_soon("hub")
     watching.watch.probe_soon("nowhere")
     watching.clock.advance(0)
-    assert watching.backends.asked[asked:] == ["hub"]
-    assert watching.backends.climbs["hub"][-1].deep
+    assert watching.backends.probed[asked:] == ["hub"]
+    assert watching.backends.depths["hub"][-1].deep
     watching.backends.answer("hub", evolve(GOOD, deep=True))
     watching.advance(10)
-    assert not watching.backends.climbs["hub"][-1].deep
+    assert not watching.backends.depths["hub"][-1].deep
 
 
 def test_a_backend_that_is_down_is_asked_when_it_has_said() -> None:
@@ -188,12 +188,12 @@ def test_a_backend_that_is_down_is_asked_when_it_has_said() -> None:
     watching.backends.answer("hub", evolve(BAD, retry_after=60))
     watching.backends.answer("ghcr", GOOD)
     watching.advance(2)
-    asked = watching.backends.asked.count("hub")
+    asked = watching.backends.probed.count("hub")
     watching.watch.probe_soon("hub")
     watching.advance(57)
-    assert watching.backends.asked.count("hub") == asked
+    assert watching.backends.probed.count("hub") == asked
     watching.advance(2)
-    assert watching.backends.asked.count("hub") == asked + 1
+    assert watching.backends.probed.count("hub") == asked + 1
 
 
 def test_a_backend_that_is_limited_still_has_the_redirects_and_so_is_looked_at_when_there_is_reason() -> None:
@@ -223,7 +223,7 @@ def test_what_is_known_of_a_backend_that_is_asked_in_another_way_is_kept_as_over
     assert watching.active == "ghcr"
     health = watching.watch.watch_state.healths["hub"]
     assert (health.state, health.canary_seen) == (State.DOWN, True)
-    assert watching.backends.asked[-2:] == ["hub", "ghcr"], "and it is asked in the new way at once"
+    assert watching.backends.probed[-2:] == ["hub", "ghcr"], "and it is asked in the new way at once"
 
 
 def test_a_route_that_is_new_goes_on_with_who_was_in_charge() -> None:
@@ -267,7 +267,7 @@ def test_that_a_backend_has_had_the_canary_is_worth_keeping_though_no_news() -> 
     watching.backends.answer("hub", evolve(GOOD, canary=Canary(True)))
     watching.advance(10)
     watching.backends.answer("hub", evolve(GOOD, canary=Canary(True)))
-    assert watching.kept == 1
+    assert watching.silent == 1
 
 
 def test_what_is_decided_by_a_hint_is_decided_by_probes_alone() -> None:
@@ -283,16 +283,16 @@ def test_a_clock_that_jumps_has_every_backend_probed_at_once() -> None:
     watching.advance(2)
     watching.step = 29
     watching.advance(2)
-    asked = len(watching.backends.asked)
+    asked = len(watching.backends.probed)
     watching.step = 3600
     watching.advance(1.1)
-    assert sorted(watching.backends.asked[asked:]) == ["ghcr", "hub"]
+    assert sorted(watching.backends.probed[asked:]) == ["ghcr", "hub"]
     assert watching.news[-1] == "the clock has gone 1 h forward: every backend is probed"
     watching.backends.answer("hub", GOOD)
     watching.backends.answer("ghcr", GOOD)
     watching.step = 3500
     watching.advance(1.1)
-    assert sorted(watching.backends.asked[asked + 2 :]) == ["ghcr", "hub"]
+    assert sorted(watching.backends.probed[asked + 2 :]) == ["ghcr", "hub"]
     assert watching.news[-1] == "the clock has gone 2 min back: every backend is probed"
 
 
@@ -432,7 +432,7 @@ def test_with_the_defaults_no_backend_is_asked_more_than_22_requests_a_minute_we
     watching, asked, minutes = Watching.begin("hub"), 0, 20
     for _ in range(minutes * 600):
         if "hub" in watching.backends.waiting:
-            deep = watching.backends.climbs["hub"][-1].deep
+            deep = watching.backends.depths["hub"][-1].deep
             climbed = Step.BLOB if deep else Step.MANIFEST
             fails = verdict is not Verdict.BAD or REQUESTS[step] <= REQUESTS[climbed]
             found = Result(verdict if fails else Verdict.GOOD, step if fails else climbed, "", 0.0, deep=deep)

@@ -3,7 +3,7 @@
 import pytest
 
 from facaded.oci.indexes import Entry
-from facaded.parity.differences import Index, Inventory, compare_inventories, describe_difference
+from facaded.parity.differences import Contents, Index, compare_contents, describe_difference
 from facaded.parity.findings import Finding, Side
 
 SAME, FAILING = Finding.SAME, Finding.FAILING
@@ -39,13 +39,13 @@ def test_a_difference_is_described_in_few_words(standard: Index, other: Index, d
 
 
 def test_inventories_are_compared_with_all_of_them_together() -> None:
-    inventories: dict[str, Inventory | Side] = {
-        "whole": Inventory((), frozenset({"x", "y"})),
-        "less": Inventory((Entry("b", "linux/arm64"), Entry("d", None), Entry("e", None)), frozenset({"y"})),
-        "unread": Inventory((), None),
+    contents_by_backend: dict[str, Contents | Side] = {
+        "whole": Contents((), frozenset({"x", "y"})),
+        "less": Contents((Entry("b", "linux/arm64"), Entry("d", None), Entry("e", None)), frozenset({"y"})),
+        "unread": Contents((), None),
         "failing": Side(FAILING, "answered 500"),
     }
-    sides = compare_inventories(index("1", AMD, ARM), inventories)
+    sides = compare_contents(index("1", AMD, ARM), contents_by_backend)
     assert sides["whole"] == Side(SAME, "", "1", ("linux/amd64", "linux/arm64"), ("x", "y"))
     assert sides["less"].reason == "lacks linux/arm64, 2 attestations, 1 of 2 referrers"
     assert sides["unread"].finding is SAME

@@ -109,7 +109,7 @@ def test_all_tags_of_a_repository_are_compared(pair: Pair, daemon: Daemon) -> No
         "same": "same",
         "signed": "differs: lacks 1 of 1 referrer",
         "partial": "differs: lacks linux/arm64",
-        "alone": "differs: linux/amd64 alone",
+        "alone": "differs: only linux/amd64",
         "other": "differs: another linux/amd64, linux/arm64",
         "gone": "not there",
         signature: "not there",

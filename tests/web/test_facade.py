@@ -381,11 +381,11 @@ def test_a_client_that_comes_back_for_what_it_was_redirected_to_is_a_reason_to_p
     client.send("GET", "/v2/")
     client.send("GET", "/v2/org/app/manifests/latest")
     client.watching.clock.advance(5)
-    asked = len(client.watching.backends.asked)
+    asked = len(client.watching.backends.probed)
     client.send(method, path)
     client.watching.clock.advance(0)
-    assert client.watching.backends.asked[asked:] == (["main"] if hastened else [])
-    assert client.watching.backends.climbs["main"][-1].deep == hastened
+    assert client.watching.backends.probed[asked:] == (["main"] if hastened else [])
+    assert client.watching.backends.depths["main"][-1].deep == hastened
     assert client.watching.watch.watch_state.healths["main"].state is State.UP
 
 
