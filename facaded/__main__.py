@@ -2,6 +2,6 @@
 
 import sys
 
-from facaded.cli import main
+from facaded.cli.command_line import main
 
 sys.exit(main())

@@ -9,12 +9,12 @@ from facaded.admin.control import CommandRefusedError
 from facaded.admin.control_client import NoDaemonError
 from facaded.admin.protocol import Overridden, Reloaded, RenewalBegun
 from facaded.admin.status import Status
+from facaded.cli.options import find_socket, load
+from facaded.cli.terminal import BAD_NEWS, GOOD, print_json, print_warnings, run
 from facaded.explain import explanation_text
 from facaded.explain.explanation import Explanation, explain_pull
 from facaded.net.json_documents import Document
-from facaded.options import find_socket, load
 from facaded.policy.decision import RoutingState
-from facaded.terminal import BAD_NEWS, GOOD, print_json, print_warnings, run
 
 D = TypeVar("D", bound=Document)
 

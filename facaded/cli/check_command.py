@@ -10,14 +10,14 @@ from twisted.internet.defer import gatherResults
 
 from facaded import preflight
 from facaded.admin.status import ProbeStatus, probe_status
+from facaded.cli.options import load, may_exist
+from facaded.cli.terminal import BAD_NEWS, GOOD, print_json, print_warnings, run
 from facaded.config.loading import Loaded
 from facaded.config.paths import control_socket
 from facaded.net.json_documents import Document
 from facaded.net.reactor import IFacadedReactor
-from facaded.options import load, may_exist
 from facaded.parts import probe
 from facaded.policy.health import ProbeDepth, Result, Verdict
-from facaded.terminal import BAD_NEWS, GOOD, print_json, print_warnings, run
 
 
 @frozen

@@ -7,19 +7,20 @@ from pathlib import Path
 
 from attrs import frozen
 
-from facaded import __version__, daemon_commands
+from facaded import __version__
 from facaded.admin.control import CommandRefusedError
 from facaded.admin.control_client import ControlError
-from facaded.check_command import check
+from facaded.cli import daemon_commands
+from facaded.cli.check_command import check
+from facaded.cli.parity_command import compare
+from facaded.cli.serve_command import serve
+from facaded.cli.terminal import BAD_NEWS, GOOD, USAGE, complain, print_json
 from facaded.config import paths, values
 from facaded.config.settings_error import SettingsError
 from facaded.listeners import StartError
 from facaded.net.json_documents import Document
 from facaded.oci.clients import USER_AGENTS
-from facaded.parity_command import compare
 from facaded.policy import overrides
-from facaded.serve_command import serve
-from facaded.terminal import BAD_NEWS, GOOD, USAGE, complain, print_json
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

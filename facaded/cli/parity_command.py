@@ -10,16 +10,16 @@ from facaded.admin import control_client
 from facaded.admin.control_client import ControlError
 from facaded.admin.protocol import RecentImages
 from facaded.backends.manifests import ManifestCache
+from facaded.cli.options import find_socket, load
+from facaded.cli.terminal import BAD_NEWS, GOOD, USAGE, complain, print_json, run
 from facaded.config.sections import Config
 from facaded.net.reactor import IFacadedReactor
-from facaded.options import find_socket, load
 from facaded.parity import report_document, report_table, subjects
 from facaded.parity.comparison import Comparison
 from facaded.parity.findings import Report
 from facaded.parity.progress_line import ProgressLine
 from facaded.parity.subjects import Subject
 from facaded.parts import registries
-from facaded.terminal import BAD_NEWS, GOOD, USAGE, complain, print_json, run
 
 NOTHING_NAMED = (
     "no image to compare: name one, as in facaded parity org/app:latest; without a name those are compared "

@@ -15,10 +15,10 @@ from twisted.logger import (
     globalLogBeginner,
 )
 
+from facaded.cli.options import load
+from facaded.cli.terminal import GOOD
 from facaded.net.reactor import installed
-from facaded.options import load
 from facaded.service import makeService, prepare
-from facaded.terminal import GOOD
 
 _PRIORITIES = {LogLevel.critical: "<2>", LogLevel.error: "<3>", LogLevel.warn: "<4>", LogLevel.info: "<6>"}
 """What journald takes for a line's priority: sd-daemon(3)."""
