@@ -25,8 +25,8 @@ from facaded.policy.decision import (
     Rule,
     Rules,
     Serve,
+    choose_rule,
     decide,
-    rule,
 )
 
 PAGE = (Path(__file__).parent.parent.parent / "facaded" / "manual" / "answers.md").read_text()
@@ -121,7 +121,7 @@ class Case:
         """Return why the request is redirected or served, or None if it is neither."""
         if isinstance(self.request, Refusal | Home) or isinstance(self.answer, Refusal):
             return None
-        return rule(self.request, self.client, self.rules, self.routing)
+        return choose_rule(self.request, self.client, self.rules, self.routing)
 
 
 def cases(row: Row) -> list[Case]:

@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 
 from facaded.oci import requests
-from facaded.oci.clients import PREFIXES, USER_AGENTS, Family, called, identify
+from facaded.oci.clients import PREFIXES, USER_AGENTS, Family, find_client, identify
 from facaded.oci.errors import Code, Refusal
 from facaded.oci.requests import Ping, Request
 from facaded.policy import decision
@@ -46,8 +46,8 @@ def test_a_row_says_how_a_client_behaves(row: Row) -> None:
     client = identify(code(user_agent))
     assert [redirect_safe, pings] == ["yes" if value else "no" for value in (client.redirect_safe, client.pings)]
     for name in filter(None, names.split(", ")):
-        assert called(name).family is client.family
-        assert (called(name).redirect_safe, called(name).pings) == (client.redirect_safe, client.pings)
+        assert find_client(name).family is client.family
+        assert (find_client(name).redirect_safe, find_client(name).pings) == (client.redirect_safe, client.pings)
 
 
 @pytest.mark.parametrize("row", ANSWER_ROWS, ids=str)
