@@ -31,9 +31,12 @@ def replace(path: Path, content: bytes) -> None:
     _sync(path.parent)
 
 
-def set_aside(path: Path, reason: str) -> Path:
-    """Rename a file to `NAME.REASON-TIME`, so that nothing overwrites it, and return its new path. Raises OSError."""
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+def set_aside(path: Path, reason: str, now: float) -> Path:
+    """Rename a file to `NAME.REASON-TIME`, so that nothing overwrites it, and return its new path. Raises OSError.
+
+    `now` is in seconds since the epoch.
+    """
+    stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
     for count in range(SET_ASIDE):
         aside = path.with_name(f"{path.name}.{reason}-{stamp}{f'-{count}' if count else ''}")
         if not os.path.lexists(aside):

@@ -24,7 +24,7 @@ from facaded.net.connections import pooled_client
 from facaded.net.reactor import IFacadedReactor
 from facaded.policy.decision import Mode, RoutingState, Rules, ping_leads_to
 from facaded.policy.health import Quota
-from facaded.policy.plan import Plan, Watched
+from facaded.policy.plan import Plan, WatchedBackend
 from facaded.reload import Prepare, Swap
 from facaded.state import Identity, StateStore
 from facaded.tls import plain
@@ -76,7 +76,7 @@ def make_plan(reactor: IFacadedReactor, config: Config, rules: Rules) -> Plan:
     """Return which backends to watch and how. Raises as `connections.trust_policy` does, or OSError."""
     routes = tuple(route.backends for route in rules.routes)
     used = {name for route in routes for name in route}
-    watched: dict[str, Watched] = {
+    watched: dict[str, WatchedBackend] = {
         backend.name: _watch_entry(reactor, config, backend) for backend in config.backends if backend.name in used
     }
 
@@ -87,11 +87,11 @@ def make_plan(reactor: IFacadedReactor, config: Config, rules: Rules) -> Plan:
     return Plan(watched, routes, config.health, handover, ping_target)
 
 
-def _watch_entry(reactor: IFacadedReactor, config: Config, backend: Backend) -> Watched:
+def _watch_entry(reactor: IFacadedReactor, config: Config, backend: Backend) -> WatchedBackend:
     roots = backend.ca_file.read_bytes() if backend.ca_file else b""
     manner = (hashlib.sha256(roots).digest(), config.health.timeout, backend.credentials is not None)
     canary = str(config.own_canary(backend) or "")
-    return Watched((backend.url, config.canary(backend)), make_probe(reactor, config, backend), canary, manner)
+    return WatchedBackend((backend.url, config.canary(backend)), make_probe(reactor, config, backend), canary, manner)
 
 
 def make_identities(config: Config) -> dict[str, Identity]:

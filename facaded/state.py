@@ -17,8 +17,8 @@ from facaded import files
 from facaded.backends.watch import Watch
 from facaded.net.text import printable
 from facaded.policy.changes import Change
-from facaded.policy.failover import Active
-from facaded.policy.health import MOST_RELAPSES, Health, Purpose, Result, State, Step, Verdict, remembered
+from facaded.policy.failover import ActiveBackend
+from facaded.policy.health import MOST_RELAPSES, Health, Purpose, Result, State, Step, Verdict, restore
 from facaded.policy.overrides import LONGEST, Override, Overrides
 from facaded.policy.watch_state import FORGOTTEN, WatchState
 
@@ -163,9 +163,9 @@ def read(directory: Path, backends: Mapping[str, Identity], clocks: Clocks) -> S
     except FileNotFoundError:
         return SavedState()
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-        return _set_aside(path, "is not a state file")
+        return _set_aside(path, "is not a state file", clocks)
     except OSError as error:
-        return _set_aside(path, f"cannot be read ({error.strerror})")
+        return _set_aside(path, f"cannot be read ({error.strerror})", clocks)
 
 
 def write(directory: Path, watch_state: WatchState, backends: Mapping[str, Identity], clocks: Clocks) -> None:
@@ -180,7 +180,7 @@ def _document(watch_state: WatchState, backends: Mapping[str, Identity], clocks:
         "version": VERSION,
         "written": clocks.wall,
         "pinged": watch_state.last_ping_target,
-        "changed": _to_wall(watch_state.changed, clocks),
+        "changed": _to_wall(watch_state.ping_target_changed_at, clocks),
         "pins": _overrides_document(watch_state.overrides.pins, clocks),
         "drains": _overrides_document(watch_state.overrides.drains, clocks),
         "charges": [
@@ -239,7 +239,7 @@ def _watch_state(document: Any, backends: Mapping[str, Identity], clocks: Clocks
         if name in backends and entry["url"] == backends[name].url
     }
     active = {
-        (tuple(map(str, entry["route"])), Purpose(entry["purpose"])): Active(
+        (tuple(map(str, entry["route"])), Purpose(entry["purpose"])): ActiveBackend(
             entry["backend"], _to_monotonic(entry["since"], clocks)
         )
         for entry in document["charges"]
@@ -276,7 +276,7 @@ def _health(entry: Any, same_canary: bool, clocks: Clocks) -> Health:
     if (failed := entry["failed"]) is not None:
         result = Result(Verdict(failed["verdict"]), Step(failed["step"]), printable(str(failed["words"])), latency=0.0)
         health = evolve(health, failed=result, failed_at=_to_monotonic(failed["at"], clocks))
-    return remembered(health)
+    return restore(health)
 
 
 def _to_wall(monotonic: float | None, clocks: Clocks) -> float | None:
@@ -301,10 +301,10 @@ def _time(wall: Any) -> float:
     return float(wall)
 
 
-def _set_aside(path: Path, problem: str) -> SavedState:
+def _set_aside(path: Path, problem: str, clocks: Clocks) -> SavedState:
     unknown = WatchState({}, {}, last_ping_target=FORGOTTEN)
     try:
-        aside = files.set_aside(path, "unreadable")
+        aside = files.set_aside(path, "unreadable", clocks.wall)
     except OSError as error:
         remedy = f"it cannot be set aside ({error.strerror or error}), so the state is not saved: move it away"
         return SavedState(unknown, f"{path} {problem}, and {remedy}", writable=False)

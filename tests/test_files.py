@@ -46,7 +46,7 @@ def test_a_file_set_aside_keeps_its_content_under_a_name_of_its_own(tmp_path: Pa
     names = set()
     for content in (b"one", b"two"):
         (tmp_path / "file").write_bytes(content)
-        aside = set_aside(tmp_path / "file", "unreadable")
+        aside = set_aside(tmp_path / "file", "unreadable", 1_800_000_000.0)
         assert aside.name.startswith("file.unreadable-")
         assert aside.read_bytes() == content
         names.add(aside.name)
@@ -55,9 +55,9 @@ def test_a_file_set_aside_keeps_its_content_under_a_name_of_its_own(tmp_path: Pa
 
 def test_files_set_aside_are_bounded(tmp_path: Path) -> None:
     def set_many_aside() -> None:
-        for _ in range(3 * SET_ASIDE):  # names contain the second, which may change meanwhile
+        for _ in range(SET_ASIDE + 1):
             (tmp_path / "file").write_bytes(b"")
-            set_aside(tmp_path / "file", "unreadable")
+            set_aside(tmp_path / "file", "unreadable", 1_800_000_000.0)
 
     with pytest.raises(OSError, match="too many"):
         set_many_aside()

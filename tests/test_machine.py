@@ -1,6 +1,4 @@
-"""The whole machine, watch and state together: any interleaving of results, hints, pins, drains, reloads, restarts and
-time.
-"""
+"""The watch and the state file together, with results, hints, overrides, reloads, restarts and time at random."""
 
 import tempfile
 from pathlib import Path
@@ -22,7 +20,7 @@ from facaded.policy.overrides import ContradictionError
 from facaded.policy.plan import Plan
 from facaded.policy.watch_state import WatchState
 from facaded.state import Clocks, Identity
-from tests.watching import Scripted
+from tests.watching import ScriptedBackends
 
 NAMES = ("hub", "ghcr", "quay")
 ROUTES = (("ghcr", "hub"), NAMES)
@@ -35,7 +33,7 @@ RESULTS = st.builds(
     Result,
     st.sampled_from(Verdict),
     st.sampled_from(Step),
-    st.just("said"),
+    st.just("a reason"),
     st.just(0.1),
     st.sampled_from([0.0, 5.0, 40.0]),
     st.integers(1, 6),
@@ -44,8 +42,8 @@ RESULTS = st.builds(
 )
 
 
-class Machine(RuleBasedStateMachine):
-    """A watch over three backends on two routes, which is sometimes started anew from its state file."""
+class WatchMachine(RuleBasedStateMachine):
+    """A watch over three backends on two routes, which is sometimes restarted from its state file."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,19 +54,19 @@ class Machine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.watch.stopService()
-        assert self.clock.getDelayedCalls() == [], "nothing is left behind"
+        assert self.clock.getDelayedCalls() == [], "no timer is left"
         self.directory.cleanup()
 
     @initialize()
     def begin(self) -> None:
         self.start(None)
 
-    def start(self, kept: WatchState | None) -> None:
-        self.clock, self.backends = Clock(), Scripted()
+    def start(self, saved: WatchState | None) -> None:
+        self.clock, self.backends = Clock(), ScriptedBackends()
         self.boot = self.wall
-        self.watch = Watch(self.clock, lambda: self.now, Random(1), self.plan(), kept)
-        self.pushed, self.known, self.unread = self.routing, self.watch.watch_state, list[Change]()
-        self.watch.subscribe(self.hear)
+        self.watch = Watch(self.clock, lambda: self.now, Random(1), self.plan(), saved)
+        self.pushed, self.checked, self.unchecked = self.routing, self.watch.watch_state, list[Change]()
+        self.watch.subscribe(self.record)
         self.watch.startService()
 
     @property
@@ -79,9 +77,9 @@ class Machine(RuleBasedStateMachine):
     def routing(self) -> RoutingState:
         return self.watch.snapshot().routing
 
-    def hear(self, change: Change) -> None:
+    def record(self, change: Change) -> None:
         self.pushed = change.routing
-        self.unread.append(change)
+        self.unchecked.append(change)
 
     def plan(self) -> Plan:
         plan = self.backends.plan(*NAMES, failback_after=FAILBACK)
@@ -94,14 +92,14 @@ class Machine(RuleBasedStateMachine):
         before, healths = self.routing, dict(self.watch.watch_state.healths)
         self.backends.answer(name, result)
         after = self.routing
-        for purpose, was, now in (
+        for purpose, previous, current in (
             (Purpose.REDIRECT, before.redirecting, after.redirecting),
             (Purpose.SERVE, before.serving, after.serving),
         ):
-            for route, old, new in zip(self.routes, was, now, strict=True):
+            for route, old, new in zip(self.routes, previous, current, strict=True):
                 if route.index(new) < route.index(old) and self.works(old, purpose):
                     health = healths[new]
-                    assert self.clock.seconds() >= health.since + FAILBACK, "failback before its time"
+                    assert self.clock.seconds() >= health.since + FAILBACK, "too early a failback"
 
     @rule(name=st.sampled_from((*NAMES, "nowhere")))
     def hint(self, name: str) -> None:
@@ -139,25 +137,25 @@ class Machine(RuleBasedStateMachine):
     def reload(self, handover: float) -> None:
         self.routes = self.routes[::-1] if self.routes == ROUTES else ROUTES
         self.handover = handover
-        overrides, leads = self.watch.watch_state.overrides, self.routing.redirecting
+        overrides, redirecting = self.watch.watch_state.overrides, self.routing.redirecting
         self.watch.reconfigure(self.plan())
         assert self.watch.watch_state.overrides == overrides
-        if self.watch.settled and self.routing.redirecting != leads and handover:
+        if self.watch.settled and self.routing.redirecting != redirecting and handover:
             assert self.routing.handover
 
     @precondition(lambda self: self.watch.settled)
     @rule(away=st.sampled_from([0.1, 20.0, 4000.0]))
     def restart(self, away: float) -> None:
-        """Killed after its last write, and started again by a machine whose monotonic clock begins anew."""
+        """Kill the watch after its last write, and start it again with a monotonic clock that begins at zero."""
         directory, clocks = Path(self.directory.name), Clocks(self.now, self.clock.seconds())
         watch_state = self.watch.watch_state
         state.write(directory, watch_state, KNOWN, clocks)
         assert_same(state.read(directory, KNOWN, clocks).watch_state, watch_state)
         self.watch.stopService()
         self.wall = self.now + away
-        kept = state.read(directory, KNOWN, Clocks(self.wall, 0.0))
-        assert kept.warning is None
-        self.start(kept.watch_state)
+        saved = state.read(directory, KNOWN, Clocks(self.wall, 0.0))
+        assert saved.warning is None
+        self.start(saved.watch_state)
         for name in NAMES:
             if watch_state.healths[name].state is State.DOWN:
                 assert self.watch.watch_state.healths[name].state is State.DOWN
@@ -167,33 +165,31 @@ class Machine(RuleBasedStateMachine):
         return self.watch.watch_state.healths[name].usable(purpose) and not overrides.pins and not overrides.drains
 
     @invariant()
-    def what_was_pushed_is_what_is_so(self) -> None:
+    def the_last_pushed_routing_is_the_current_one(self) -> None:
         assert self.pushed == self.routing
 
     @invariant()
-    def each_change_leads_from_the_one_before_to_the_next(self) -> None:
-        changes, self.unread = self.unread, []
+    def the_changes_have_no_gaps(self) -> None:
+        changes, self.unchecked = self.unchecked, []
         for change in changes:
-            before, after, self.known = self.known, change.watch_state, change.watch_state
-            states = {name: each.state for name, each in after.healths.items()}
-            moved = {
-                each.backend: (each.before, each.after) for each in change.transitions if each.before is not each.after
-            }
-            assert len(moved) == len(change.transitions)
-            assert moved == {
+            before, after, self.checked = self.checked, change.watch_state, change.watch_state
+            states = {name: health.state for name, health in after.healths.items()}
+            transitions = {step.backend: (step.before, step.after) for step in change.transitions}
+            assert len(transitions) == len(change.transitions)
+            assert transitions == {
                 name: (before.healths[name].state, state)
                 for name, state in states.items()
                 if before.healths[name].state is not state
             }
-            taken = {each.place: (each.before, each.after) for each in change.takeovers}
-            assert taken == {
+            takeovers = {takeover.place: (takeover.before, takeover.after) for takeover in change.takeovers}
+            assert takeovers == {
                 place: (before.active[place].backend, active.backend)
                 for place, active in after.active.items()
                 if place in before.active and before.active[place].backend != active.backend
             }
 
     @invariant()
-    def one_is_in_charge_of_each_route_and_answer(self) -> None:
+    def each_route_has_an_active_backend_for_each_purpose(self) -> None:
         now = self.watch.snapshot()
         routing, overrides = now.routing, now.watch_state.overrides
         for purpose, active in ((Purpose.REDIRECT, routing.redirecting), (Purpose.SERVE, routing.serving)):
@@ -202,45 +198,50 @@ class Machine(RuleBasedStateMachine):
                 if overrides.pinned in route:
                     assert name == overrides.pinned
                 elif name in overrides.drains:
-                    assert set(route) <= set(overrides.drains), "drained, and others are not"
+                    assert set(route) <= set(overrides.drains), (
+                        "a backend is drained and active, others are not drained"
+                    )
                 elif not self.watch.watch_state.healths[name].usable(purpose):
-                    others = [each for each in route if each not in overrides.drains]
-                    assert not any(self.watch.watch_state.healths[each].usable(purpose) for each in others)
+                    others = [backend for backend in route if backend not in overrides.drains]
+                    assert not any(self.watch.watch_state.healths[backend].usable(purpose) for backend in others)
                 assert name in now.explain((route, purpose))
 
 
-def assert_same(kept: WatchState | None, written: WatchState) -> None:
-    """What is read back is what was written, but for what the first probes tell anew."""
-    assert kept is not None
-    assert (kept.last_ping_target, kept.active.keys()) == (written.last_ping_target, written.active.keys())
-    assert moments([kept.changed]) == moments([written.changed])
+def assert_same(saved: WatchState | None, written: WatchState) -> None:
+    """Assert that the state read back is the one written, apart from what the first probes determine again."""
+    assert saved is not None
+    assert (saved.last_ping_target, saved.active.keys()) == (written.last_ping_target, written.active.keys())
+    assert moments([saved.ping_target_changed_at]) == moments([written.ping_target_changed_at])
     for place, active in written.active.items():
-        assert kept.active[place].backend == active.backend
-        assert moments([kept.active[place].since]) == moments([active.since])
-    for mine, theirs in (
-        (kept.overrides.pins, written.overrides.pins),
-        (kept.overrides.drains, written.overrides.drains),
+        assert saved.active[place].backend == active.backend
+        assert moments([saved.active[place].since]) == moments([active.since])
+    for read_back, original in (
+        (saved.overrides.pins, written.overrides.pins),
+        (saved.overrides.drains, written.overrides.drains),
     ):
-        assert list(mine) == list(theirs)
-        for name, override in theirs.items():
-            assert moments([mine[name].since, mine[name].until]) == moments([override.since, override.until])
+        assert list(read_back) == list(original)
+        for name, override in original.items():
+            times = [read_back[name].since, read_back[name].until]
+            assert moments(times) == moments([override.since, override.until])
     for name, health in written.healths.items():
         before = health if health.state is State.DOWN else evolve(health, state=State.UNKNOWN)
-        assert told(kept.healths[name]) == told(before)
-        times = [[each.since, each.back_at, each.failed_at] for each in (kept.healths[name], before)]
-        assert moments(times[0]) == moments(times[1])
+        after = saved.healths[name]
+        assert saved_fields(after) == saved_fields(before)
+        times = [after.since, after.back_at, after.failed_at]
+        assert moments(times) == moments([before.since, before.back_at, before.failed_at])
 
 
 def moments(times: list[float | None]) -> object:
-    """Times that may have gone by another clock and back."""
-    return [None if each is None else pytest.approx(each, abs=1e-3) for each in times]
+    """Return times that compare equal after a conversion to wall time and back."""
+    return [None if time is None else pytest.approx(time, abs=1e-3) for time in times]
 
 
-def told(health: Health) -> tuple[object, ...]:
+def saved_fields(health: Health) -> tuple[object, ...]:
+    """Return the fields of a health that the state file has, apart from the times."""
     failed = health.failed
-    said = (failed.verdict, failed.step, failed.reason) if failed else None
-    return health.state, health.relapses, health.canary_seen, health.deepest_failed_step, said
+    failure = (failed.verdict, failed.step, failed.reason) if failed else None
+    return health.state, health.relapses, health.canary_seen, health.deepest_failed_step, failure
 
 
-TestMachine = Machine.TestCase
+TestMachine = WatchMachine.TestCase
 TestMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

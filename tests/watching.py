@@ -1,4 +1,4 @@
-"""A watch over backends whose probes are answered by hand."""
+"""A watch for tests, over backends whose probes the test answers."""
 
 from collections.abc import Mapping
 from random import Random
@@ -11,7 +11,7 @@ from facaded.backends.watch import Watch
 from facaded.policy.changes import Change
 from facaded.policy.decision import RoutingState
 from facaded.policy.health import ProbeDepth, Result, Settings, Step, Verdict
-from facaded.policy.plan import Plan, Watched
+from facaded.policy.plan import Plan, WatchedBackend
 from facaded.policy.watch_state import WatchState
 
 GOOD = Result(Verdict.GOOD, Step.TOKEN, "token granted", 0.1)
@@ -20,17 +20,23 @@ SETTINGS = Settings(interval=10, fast_interval=1, timeout=3, fall=2, rise=2)
 
 
 @define
-class Scripted:
-    """Backends that answer a probe when they are told to."""
+class ScriptedBackends:
+    """Backends that answer a probe when the test calls `answer`.
+
+    `waiting` are the probes in progress, `probed` the names of the backends probed so far, `depths` how far those
+    probes were to go.
+    """
 
     waiting: dict[str, Deferred[Result]] = field(factory=dict)
     cancelled: list[str] = field(factory=list)
-    asked: list[str] = field(factory=list)
-    climbs: dict[str, list[ProbeDepth]] = field(factory=dict)
+    probed: list[str] = field(factory=list)
+    depths: dict[str, list[ProbeDepth]] = field(factory=dict)
 
     def plan(self, *names: str, urls: Mapping[str, str] | None = None, failback_after: float = 60) -> Plan:
-        def watched(name: str) -> Watched:
-            return Watched((name, (urls or {}).get(name)), lambda climb: self._probe(name, climb), "org/app:latest")
+        def watched(name: str) -> WatchedBackend:
+            return WatchedBackend(
+                (name, (urls or {}).get(name)), lambda depth: self._probe(name, depth), "org/app:latest"
+            )
 
         settings = evolve(SETTINGS, failback_after=failback_after)
         return Plan({name: watched(name) for name in names}, (names,), settings, handover=3600)
@@ -38,44 +44,45 @@ class Scripted:
     def answer(self, name: str, result: Result) -> None:
         self.waiting.pop(name).callback(result)
 
-    def _probe(self, name: str, climb: ProbeDepth) -> Deferred[Result]:
-        self.asked.append(name)
-        self.climbs.setdefault(name, []).append(climb)
+    def _probe(self, name: str, depth: ProbeDepth) -> Deferred[Result]:
+        self.probed.append(name)
+        self.depths.setdefault(name, []).append(depth)
         self.waiting[name] = Deferred(lambda _: self.cancelled.append(name))
         return self.waiting[name]
 
 
 @define
 class Watching:
-    """A running watch, its backends, its clock, the changes it pushed, and the news of them.
+    """A running watch with its backends and its clock, and the changes that it pushed.
 
-    `step` is what the wall clock is ahead, `kept` how often there was something to keep that is no news.
+    `news` is the news of these changes, and `silent` counts those without news. `step` is how many seconds the wall
+    clock is ahead of the monotonic one.
     """
 
     clock: Clock
-    backends: Scripted
+    backends: ScriptedBackends
     news: list[str]
     step: float = 0.0
-    kept: int = 0
+    silent: int = 0
     changes: list[Change] = field(factory=list)
     watch: Watch = field(init=False)
 
     @classmethod
-    def begin(cls, *names: str, kept: WatchState | None = None, failback_after: float = 60) -> "Watching":
-        clock, backends, news = Clock(), Scripted(), list[str]()
+    def begin(cls, *names: str, saved: WatchState | None = None, failback_after: float = 60) -> "Watching":
+        clock, backends, news = Clock(), ScriptedBackends(), list[str]()
         watching = cls(clock, backends, news)
         plan = backends.plan(*names, failback_after=failback_after)
-        watching.watch = Watch(clock, lambda: clock.seconds() + watching.step, Random(1), plan, kept)
-        watching.watch.subscribe(watching.hear)
+        watching.watch = Watch(clock, lambda: clock.seconds() + watching.step, Random(1), plan, saved)
+        watching.watch.subscribe(watching.record)
         watching.watch.startService()
         return watching
 
-    def hear(self, change: Change) -> None:
+    def record(self, change: Change) -> None:
         self.changes.append(change)
         if change.news:
             self.news.append(change.news)
         else:
-            self.kept += 1
+            self.silent += 1
 
     @property
     def active(self) -> str:
@@ -86,21 +93,21 @@ class Watching:
         return self.watch.snapshot().routing
 
     def advance(self, seconds: float) -> None:
-        """Let time pass in steps small enough that every wait ends in its own."""
+        """Let time pass in steps so small that no two timers end in the same one."""
         for _ in range(int(seconds * 10)):
             self.clock.advance(0.1)
 
 
-def up(*names: str, failback_after: float = 60, kept: WatchState | None = None) -> Watching:
-    """A watch whose first round found every backend up."""
-    watching = Watching.begin(*names, failback_after=failback_after, kept=kept)
+def up(*names: str, failback_after: float = 60, saved: WatchState | None = None) -> Watching:
+    """Return a watch whose first round found every backend up."""
+    watching = Watching.begin(*names, failback_after=failback_after, saved=saved)
     for name in names:
         watching.backends.answer(name, GOOD)
     return watching
 
 
 def fail(watching: Watching, name: str) -> None:
-    """Two probes in a row find the backend gone."""
+    """Make two probes in a row of the backend fail."""
     watching.advance(10)
     watching.backends.answer(name, BAD)
     watching.advance(1)

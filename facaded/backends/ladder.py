@@ -280,7 +280,7 @@ class _Ladder:
 
     def _canary_refused(self, status: int, subject: str = "") -> StepFailedError | _DriftError:
         """Return the error for a canary that the backend does not serve: drift, or a failed step."""
-        if health.absent(status, self.depth.canary_seen) is Verdict.GOOD:
+        if health.judge_refusal(status, self.depth.canary_seen) is Verdict.GOOD:
             return _DriftError(f"{subject}answered {status} for the canary")  # also shown without the step's name
         return StepFailedError(Verdict.BAD, f"answered {status} for the canary, which it served before")
 

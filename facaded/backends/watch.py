@@ -19,7 +19,7 @@ from facaded.policy import health
 from facaded.policy.failover import spell
 from facaded.policy.health import ProbeDepth, Result, State, Step, Verdict
 from facaded.policy.overrides import Override
-from facaded.policy.plan import Plan, Watched
+from facaded.policy.plan import Plan, WatchedBackend
 from facaded.policy.snapshot import Snapshot
 from facaded.policy.watch_state import WatchState
 
@@ -76,7 +76,7 @@ class Watch(Service):
         would keep over a restart, and is probed at once, like new backends.
         """
         previous = self._roster.plan
-        alike = plan.alike(previous)
+        alike = plan.unchanged_since(previous)
         unchanged = alike if previous.settings == plan.settings else set()  # new intervals apply to all at once
         self._probers.stop_except(unchanged)
         self._first_round.reconfigure(plan, alike)
@@ -210,7 +210,7 @@ class Probers:
         self._probers: dict[str, Prober] = {}
         self._deep_next: set[str] = set()
 
-    def start(self, name: str, watched: Watched) -> None:
+    def start(self, name: str, watched: WatchedBackend) -> None:
         """Start to probe a backend."""
         self._probers[name] = prober = Prober(
             self._clock, lambda: watched.probe(self._choose_depth(name)), lambda result: self._handle(name, result)
@@ -238,7 +238,9 @@ class Probers:
             prober.probe_now()
 
     def _choose_depth(self, name: str) -> ProbeDepth:
-        depth = health.climb(self._roster.watch_state.healths[name], self._clock.seconds(), self._roster.plan.settings)
+        depth = health.probe_depth(
+            self._roster.watch_state.healths[name], self._clock.seconds(), self._roster.plan.settings
+        )
         if name in self._deep_next:
             self._deep_next.remove(name)
             return evolve(depth, deep=True)
@@ -250,7 +252,9 @@ class Probers:
             self._quotas.note(name, "address", result.quota)
         self._roster.observe(name, result)
         self._first_round.complete(name)
-        return health.wait(self._roster.watch_state.healths[name], self._roster.plan.settings, self._random.random())
+        return health.probe_delay(
+            self._roster.watch_state.healths[name], self._roster.plan.settings, self._random.random()
+        )
 
 
 class ClockCheck:

@@ -6,9 +6,9 @@ from attrs import field, frozen
 
 from facaded.config.paths import SYSTEM_RUNTIME, SYSTEM_STATE, control_socket, state_directory
 from facaded.config.sections import Config
-from facaded.oci.clients import USER_AGENTS, called
+from facaded.oci.clients import USER_AGENTS, find_client
 from facaded.oci.requests import Ping
-from facaded.policy.decision import RoutingState, Rules, rule
+from facaded.policy.decision import RoutingState, Rules, choose_rule
 
 _SERVICE_ENVIRONMENT = {"RUNTIME_DIRECTORY": str(SYSTEM_RUNTIME), "STATE_DIRECTORY": str(SYSTEM_STATE)}
 """What systemd sets for systemd/facaded.service."""
@@ -123,7 +123,7 @@ def summarize(config: Config, environ: Mapping[str, str]) -> SettingsSummary:
 
 def _backends(config: Config) -> Iterator[BackendSummary]:
     for backend in config.backends:
-        renames = {rename.ours.text: rename.theirs.text for rename in backend.rename or ()}
+        renames = {rename.facade.text: rename.backend.text for rename in backend.rename or ()}
         canary = config.canary(backend)
         yield BackendSummary(backend.name, backend.url, renames, str(canary) if canary else None, backend.username)
 
@@ -132,7 +132,7 @@ def _clients(rules: Rules) -> ClientsSummary:
     """Ask the rules about every known client, with every backend up: then the first of each route is active."""
     first = tuple(route.backends[0] for route in rules.routes)
     routing = RoutingState(first, first)
-    redirected = [name for name in USER_AGENTS if rule(Ping(), called(name), rules, routing).redirects]
+    redirected = [name for name in USER_AGENTS if choose_rule(Ping(), find_client(name), rules, routing).redirects]
     served = [name for name in USER_AGENTS if name not in redirected]
     return ClientsSummary(tuple(redirected), tuple(served), rules.private)
 

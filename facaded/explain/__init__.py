@@ -1,1 +1,1 @@
-"""Explanations: what each request of a pull is answered, and why."""
+"""Explanations: how each request of a pull is answered, and why."""

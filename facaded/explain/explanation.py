@@ -1,25 +1,36 @@
-"""What a pull would be answered, request by request, and by which rule: the function that decides answers is asked."""
+"""Explain how a pull would be answered, request by request, with the functions that decide the answers."""
 
 from collections.abc import Callable
 
 from attrs import frozen
 
 from facaded.net.json_documents import Document
-from facaded.oci.clients import Client, called
+from facaded.oci.clients import Client, find_client
 from facaded.oci.errors import Refusal
 from facaded.oci.requests import Blob, Image, ManifestRead, Ping, Read, parse_image
-from facaded.policy.decision import Answer, Forward, Page, Pong, Redirect, RoutingState, Rules, Serve, decide, rule
+from facaded.policy.decision import (
+    Answer,
+    Forward,
+    Page,
+    Pong,
+    Redirect,
+    RoutingState,
+    Rules,
+    Serve,
+    choose_rule,
+    decide,
+)
 from facaded.policy.health import Purpose
 
 ANY_DIGEST = "sha256:" + "0" * 64
-"""Stands for the digest of a layer: which one it is decides nothing."""
+"""A placeholder for the digest of a layer: the answer does not depend on it."""
 
 
 @frozen
-class Explained:
-    """One request of a pull: what is asked, what is answered, and why.
+class PullStep:
+    """One request of a pull, its answer, and the reason.
 
-    `purpose` is what the backend in the answer is active of; None if the request is refused.
+    `purpose` is what the answer uses the backend for; None if the request is refused.
     """
 
     request: str
@@ -30,7 +41,7 @@ class Explained:
 
 @frozen
 class ExplainedRequest:
-    """One request of a pull, as the control socket and `--json` have it."""
+    """One request of a pull in the JSON document."""
 
     request: str
     answer: str
@@ -39,7 +50,10 @@ class ExplainedRequest:
 
 @frozen
 class Explanation(Document):
-    """What a pull of `image` by `client` is answered. `why` names the active backend; None if the pull is `refused`."""
+    """How a pull of `image` by `client` is answered, as sent over the control socket and printed by `--json`.
+
+    `why` says which backend is active and why; None if the pull is `refused`.
+    """
 
     image: str
     client: str
@@ -49,28 +63,28 @@ class Explanation(Document):
 
 
 def split_image(text: str) -> tuple[str, Image]:
-    """Split a reference as people type it, `docker.example.com/org/img:tag`, into host and image.
+    """Split an image reference such as `docker.example.com/org/app:tag` into host and image.
 
-    Without a host, the host is empty. As in Docker, what comes before the first slash is a host if it has a dot or a
-    colon in it or is localhost. Raises ValueError.
+    The host is empty if the reference has none. As in Docker, the part before the first slash is a host if it has a
+    dot or a colon or is `localhost`. Raises ValueError with a sentence.
     """
     host, slash, rest = text.partition("/")
     is_host = bool(slash) and ("." in host or ":" in host or host == "localhost")
     return (host, parse_image(rest)) if is_host else ("", parse_image(text))
 
 
-def explain(host: str, image: Image, client: Client, rules: Rules, routing: RoutingState) -> tuple[Explained, ...]:
-    """Say what each request of a pull is answered. If `host` is empty, the first name of the facade is used."""
+def explain(host: str, image: Image, client: Client, rules: Rules, routing: RoutingState) -> tuple[PullStep, ...]:
+    """Return how each request of a pull is answered. An empty `host` stands for the first of `hosts`."""
     manifest, blob = ManifestRead(image.name, image.reference), Blob(image.name, ANY_DIGEST)
-    asked: tuple[Ping | Read, ...] = (Ping(), manifest, blob) if client.begins_with_ping else (manifest, blob)
-    found = []
-    for request in asked:
+    requests: tuple[Ping | Read, ...] = (Ping(), manifest, blob) if client.begins_with_ping else (manifest, blob)
+    steps = []
+    for request in requests:
         answer = decide(request, host or next(iter(rules.hosts), ""), client, rules, routing)
         refused, redirected = isinstance(answer, Refusal), isinstance(answer, Redirect)
-        why = "refused" if refused else rule(request, client, rules, routing).value
+        why = "refused" if refused else choose_rule(request, client, rules, routing).value
         purpose = None if refused else Purpose.REDIRECT if redirected else Purpose.SERVE
-        found.append(Explained(f"GET {_shown(request.path)}", _shown(_words(answer)), why, purpose))
-    return tuple(found)
+        steps.append(PullStep(f"GET {_hide_digest(request.path)}", _hide_digest(_describe(answer)), why, purpose))
+    return tuple(steps)
 
 
 def explain_pull(
@@ -80,25 +94,25 @@ def explain_pull(
     routing: RoutingState,
     explain_active: Callable[[tuple[str, ...], Purpose], str],
 ) -> Explanation:
-    """Explain a pull as a person names it.
+    """Explain the pull of an image by a client, both as a person names them.
 
-    `explain_active` is called with a route's backends, and says which of them is active and why. Raises ValueError with
-    a sentence if there can be no such image or client.
+    `explain_active` is called with a route's backends and a purpose, and returns a sentence that says which backend is
+    active and why. Raises ValueError with a sentence if the image or the client is invalid.
     """
     host, parsed = split_image(image)
-    requests = explain(host, parsed, called(client), rules, routing)
-    purpose = requests[-1].purpose
+    steps = explain(host, parsed, find_client(client), rules, routing)
+    purpose = steps[-1].purpose
     return Explanation(
         image=str(parsed),
         client=client,
-        requests=tuple(ExplainedRequest(each.request, each.answer, each.why) for each in requests),
+        requests=tuple(ExplainedRequest(step.request, step.answer, step.why) for step in steps),
         refused=purpose is None,
-        why=explain_active(rules.routes[rules.route(parsed.name)].backends, purpose) if purpose else None,
+        why=explain_active(rules.routes[rules.route_index(parsed.name)].backends, purpose) if purpose else None,
     )
 
 
-def _words(answer: Answer) -> str:
-    assert not isinstance(answer, Page), "no pull asks for it"
+def _describe(answer: Answer) -> str:
+    assert not isinstance(answer, Page), "a pull never requests the page"
     match answer:
         case Redirect():
             return f"307 to {answer.location}"
@@ -106,12 +120,12 @@ def _words(answer: Answer) -> str:
             first, *others = answer.backends
             return ", else ".join([f"served from {first}", *others])
         case Forward():
-            return f"forwarded to {answer.backend} with the client's own credentials"
+            return f"forwarded to {answer.backend} with the client's credentials"
         case Pong():
-            return "200: a registry is here"
+            return "200, answered by the facade"
         case _:
             return f"{answer.status} {answer.code.value}: {answer.message}"
 
 
-def _shown(text: str) -> str:
+def _hide_digest(text: str) -> str:
     return text.replace(ANY_DIGEST, "<digest>")

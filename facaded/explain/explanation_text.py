@@ -1,11 +1,36 @@
-"""How a person reads an explanation."""
+"""An explanation as text for a person."""
+
+import textwrap
 
 from facaded.explain.explanation import Explanation
 
+WIDTH = 80
+"""Columns of the narrowest terminal in common use."""
+
+INDENT = "    "
+
 
 def text(explanation: Explanation) -> str:
-    """Write an explanation for a terminal: three lines for each request, because the addresses are long."""
+    """Format an explanation for a terminal: each request, its answer, and the reason.
+
+    Sentences are wrapped to `WIDTH` columns; lines with a URL are not broken.
+    """
     lines = [f"{explanation.image} by {explanation.client}"]
-    for each in explanation.requests:
-        lines += ["", each.request, f"    {each.answer}", f"    {each.why}"]
-    return "\n".join([*lines, "", explanation.why] if explanation.why else lines)
+    for request in explanation.requests:
+        lines += ["", request.request, *_wrap(request.answer, INDENT), *_wrap(request.why, INDENT)]
+    if explanation.why:
+        lines += ["", *_wrap(explanation.why, "")]
+    return "\n".join(lines)
+
+
+def _wrap(sentence: str, indent: str) -> list[str]:
+    if "://" in sentence:
+        return [indent + sentence]
+    return textwrap.wrap(
+        sentence,
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

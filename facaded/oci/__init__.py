@@ -1,1 +1,1 @@
-"""The registry protocol, without I/O: requests, errors, challenges and the clients that speak it."""
+"""The registry protocol, without I/O: requests, errors, challenges, indexes and client families."""

@@ -1,7 +1,7 @@
-"""Who is asking: client families by User-Agent, and what each is proven to do at a redirect.
+"""Client families, identified by User-Agent, and how each family handles redirects.
 
-Source: the clients' sources and runs against token-demanding registries; a family is *proven* when it authenticates
-at the host that a redirect leads to.
+Source: the clients' source code, and test runs against registries that require a token. A family is redirect-safe if
+its clients authenticate at the host that a redirect leads to.
 """
 
 import re
@@ -11,7 +11,7 @@ from attrs import frozen
 
 
 class Family(Enum):
-    """Clients that share one HTTP library and so one behaviour."""
+    """A group of clients that share one HTTP library and therefore behave alike."""
 
     DOCKER = "docker"
     CONTAINERD = "containerd"
@@ -38,6 +38,7 @@ PREFIXES = (
     ("oras/", Family.ORAS),
     ("Helm/", Family.ORAS),
 )
+"""How the User-Agent of each family begins."""
 
 USER_AGENTS = {
     "docker": "docker/28.0.0",
@@ -56,9 +57,9 @@ USER_AGENTS = {
     "helm": "Helm/3.18.0",
     "other": "",
 }
-"""What clients call themselves, by the names that people call them: of a version in use."""
+"""The User-Agent of a recent version of each client, by the client's usual name."""
 
-PROVEN = frozenset({Family.DOCKER, Family.CONTAINERD, Family.BUILDKIT, Family.REGCLIENT})
+REDIRECT_SAFE = frozenset({Family.DOCKER, Family.CONTAINERD, Family.BUILDKIT, Family.REGCLIENT})
 
 _CONTAINERD_VERSION = re.compile(r"containerd/v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?(?![\d.])")
 
@@ -67,64 +68,68 @@ Version = tuple[int, int, int]
 
 @frozen
 class Client:
-    """A client's family, and for containerd its version if it could be read."""
+    """A client's family, and for containerd its version if the User-Agent has one."""
 
     family: Family
     version: Version | None = None
 
     @property
     def redirect_safe(self) -> bool:
-        """Whether a redirect to a token-demanding registry is safe for this client."""
+        """Whether this client can pull through a redirect to a registry that requires a token."""
         if self.family is Family.CONTAINERD:
             return self.version is not None and _authorizes_each_hop(self.version)
-        return self.family in PROVEN
+        return self.family in REDIRECT_SAFE
 
     @property
     def begins_with_ping(self) -> bool:
-        """Whether a pull by this client begins with `GET /v2/`."""
+        """Whether this client begins a pull with `GET /v2/`."""
         return self.family not in (Family.CONTAINERD, Family.BUILDKIT)
 
     @property
-    def requests_of_manifest(self) -> int:
-        """How often one pull makes the same request for a manifest when all is well: without a ping before, the first
-        time is without a token.
+    def requests_per_manifest(self) -> int:
+        """How many times one successful pull sends the same manifest request.
+
+        A client that does not ping first sends it twice: without a token, then with one.
         """
-        return 1 if self.pings else 2
+        return 1 if self.takes_token_from_ping else 2
 
     @property
-    def pings(self) -> bool:
-        """Whether this client learns its token from `GET /v2/` alone, so that ping and pull must land on one
-        backend.
+    def takes_token_from_ping(self) -> bool:
+        """Whether `GET /v2/` is this client's only source of a token.
+
+        Ping and pull must then land on the same backend.
         """
         return self.family is Family.DOCKER
 
 
 def identify(user_agent: str) -> Client:
-    """The client behind a User-Agent. An empty or unknown one is OTHER. Never raises."""
+    """Return the client that sends this User-Agent; OTHER if it is empty or unknown. Never raises."""
     for prefix, family in PREFIXES:
         if user_agent.startswith(prefix):
             return Client(family, _containerd_version(user_agent) if family is Family.CONTAINERD else None)
     return Client(Family.OTHER)
 
 
-def called(name: str) -> Client:
-    """The client that people call `name`, or that sends it as its User-Agent, as in `containerd/1.4.3`.
+def find_client(name: str) -> Client:
+    """Return the client with this name (`docker`) or this User-Agent (`containerd/1.4.3`).
 
-    Raises ValueError with the names that are known.
+    Raises ValueError that lists the known names.
     """
     if "/" in name:
         return identify(name)
     if name.lower() not in USER_AGENTS:
-        raise ValueError(f"no client called {name!r}: {', '.join(USER_AGENTS)}, or a User-Agent as in containerd/1.4.3")
+        raise ValueError(
+            f"unknown client {name!r}: use {', '.join(USER_AGENTS)}, or a User-Agent as in containerd/1.4.3"
+        )
     return identify(USER_AGENTS[name.lower()])
 
 
 def _containerd_version(user_agent: str) -> Version | None:
-    found = _CONTAINERD_VERSION.match(user_agent)
-    return (int(found[1]), int(found[2]), int(found[3] or 0)) if found else None
+    match = _CONTAINERD_VERSION.match(user_agent)
+    return (int(match[1]), int(match[2]), int(match[3] or 0)) if match else None
 
 
 def _authorizes_each_hop(version: Version) -> bool:
-    """containerd authorizes each hop by its host since 1.4.9, 1.5.5 and 1.6.0."""
+    """Whether this containerd chooses credentials by each hop's host, as it does since 1.4.9, 1.5.5 and 1.6.0."""
     first_of_branch = {(1, 4): (1, 4, 9), (1, 5): (1, 5, 5)}
     return version >= first_of_branch.get(version[:2], (1, 6, 0))

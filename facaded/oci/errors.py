@@ -10,7 +10,7 @@ from attrs import frozen
 
 
 class Code(Enum):
-    """The error codes of the distribution-spec's table that a registry facade has a use for."""
+    """The error codes of the distribution-spec that a registry facade uses."""
 
     BLOB_UNKNOWN = "BLOB_UNKNOWN"
     BLOB_UPLOAD_UNKNOWN = "BLOB_UPLOAD_UNKNOWN"
@@ -26,10 +26,10 @@ class Code(Enum):
 
 @frozen
 class Refusal:
-    """An answer that says no.
+    """An error answer to a client.
 
-    `status` is HTTP's, `code` the distribution-spec's, `message` one sentence that tells a person what to do.
-    `allow` names the methods of an `Allow` header; it is empty unless the status is 405.
+    `status` is the HTTP status, `code` the distribution-spec's error code. `message` tells a person in one sentence
+    what is wrong and what to do. `allow` lists the methods of the `Allow` header; it is empty unless the status is 405.
     """
 
     status: int
@@ -39,5 +39,5 @@ class Refusal:
 
 
 def document(code: Code, message: str) -> bytes:
-    """The JSON body of an error answer: one error, ASCII only, ending in a newline."""
+    """Return the JSON body of an error answer: one error, ASCII only, with a final newline."""
     return json.dumps({"errors": [{"code": code.value, "message": message}]}).encode("ascii") + b"\n"

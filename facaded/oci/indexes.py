@@ -1,4 +1,4 @@
-"""Image indexes: which manifests an index names, and for which platforms. Also lists of referrers, which are indexes.
+"""Image indexes: the manifests that an index lists, and their platforms. A list of referrers is an index too.
 
 Source: OCI image-spec v1.1, "Image Index"; Docker's manifest list has the same form.
 """
@@ -17,40 +17,42 @@ MANIFEST_TYPES = (
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 )
-"""The types of what a tag may name, as a client says that it can read them all."""
+"""The media types that a tag can resolve to, as a client that reads all of them lists them in Accept."""
 
 PART_LENGTH = 32
-"""Characters of an operating system, an architecture or a variant that are read; the longest in use has 8."""
+"""Characters read of an operating system, an architecture or a variant; the longest in use has 8."""
 
-_STRANGE = re.compile(r"[^A-Za-z0-9._+-]")
+_UNEXPECTED = re.compile(r"[^A-Za-z0-9._+-]")
 
 
 @frozen
 class Entry:
-    """One manifest of an index. Without a platform it is an attestation about the others, or nobody knows what."""
+    """One manifest of an index. `platform` is None for attestations, and where the index gives no platform."""
 
     digest: str
     platform: str | None
 
 
 def read(body: bytes) -> tuple[Entry, ...] | None:
-    """The entries of an index that have a digest, in its order; None if the body is no index. Never raises."""
-    described = (read_object(body) or {}).get("manifests")
-    if not isinstance(described, list):
+    """Return the entries of an index that have a valid digest, in order; None if the body is no index. Never raises."""
+    descriptors = (read_object(body) or {}).get("manifests")
+    if not isinstance(descriptors, list):
         return None
     return tuple(
-        Entry(each["digest"], _platform(each.get("platform")))
-        for each in described
-        if isinstance(each, dict) and isinstance(each.get("digest"), str) and is_digest(each["digest"])
+        Entry(descriptor["digest"], _platform(descriptor.get("platform")))
+        for descriptor in descriptors
+        if isinstance(descriptor, dict)
+        and isinstance(descriptor.get("digest"), str)
+        and is_digest(descriptor["digest"])
     )
 
 
-def _platform(said: object) -> str | None:
-    """`linux/arm/v7` and the like, of harmless characters alone.
+def _platform(value: object) -> str | None:
+    """Return a platform as `linux/arm/v7`, with `?` for each unexpected character.
 
-    BuildKit's attestations say that their platform is unknown/unknown.
+    BuildKit gives its attestations the platform unknown/unknown.
     """
-    given = said if isinstance(said, dict) else {}
-    parts = [given.get(key) for key in ("os", "architecture", "variant")]
-    known = [_STRANGE.sub("?", part[:PART_LENGTH]) for part in parts if isinstance(part, str) and part]
+    fields = value if isinstance(value, dict) else {}
+    parts = [fields.get(key) for key in ("os", "architecture", "variant")]
+    known = [_UNEXPECTED.sub("?", part[:PART_LENGTH]) for part in parts if isinstance(part, str) and part]
     return "/".join(known) if known and known != ["unknown", "unknown"] else None

@@ -1,8 +1,7 @@
-"""From a method and a raw request-target to what a client asks for, or to a refusal.
+"""Parse a client's request: from a method and a raw request-target to a typed request, or to a refusal.
 
-This is the only way from a client's bytes to their meaning. What is not recognised here is refused, never guessed
-at, and so never redirected: every value below is rebuilt from parts that matched the grammar of the OCI
-distribution-spec v1.1.
+All requests go through `parse`. It refuses what it does not recognise and never guesses, so nothing unrecognised is
+redirected: every value below is rebuilt from parts that match the grammar of the OCI distribution-spec v1.1.
 """
 
 import re
@@ -13,16 +12,17 @@ from attrs import field, frozen
 from facaded.oci.errors import Code, Refusal
 
 NAME_LENGTH = 255
-"""Characters in a repository name: Docker's own limit, and the one the distribution-spec tells clients to expect."""
+"""Most characters of a repository name: Docker's limit, and the one that the distribution-spec recommends."""
 
 TARGET_LENGTH = 8192
-"""Bytes in a request-target:
+"""Most bytes of a request-target.
 
-RFC 9112 §3 asks for 8000 at least; the longest lawful path is under 500, the rest is query.
+RFC 9112 §3 recommends support for 8000 at least. The longest valid path has under 500, which leaves the rest to the
+query.
 """
 
 ENCODED_LENGTHS = {"sha256": 64, "sha512": 128}
-"""Hexadecimal digits of each digest algorithm that the image-spec registers for everyday use."""
+"""The digest algorithms that the image-spec registers, and how many hexadecimal digits each has."""
 
 READS = ("GET", "HEAD")
 
@@ -38,12 +38,12 @@ _NAMESPACE = re.compile(r"ns(?:=|$)")
 
 @frozen
 class Home:
-    """`GET /`: a person with a browser."""
+    """`GET /`: the page for a person with a browser."""
 
 
 @frozen
 class Ping:
-    """`GET /v2/`: is a registry there, and how does one authenticate?"""
+    """`GET /v2/`: the client checks for a registry and learns how to authenticate."""
 
     query: str = ""
 
@@ -54,7 +54,7 @@ class Ping:
 
 @frozen
 class ManifestRead:
-    """A manifest of `name` by `reference`, which is a tag or a digest."""
+    """A request for a manifest of the repository `name`, by tag or digest."""
 
     name: str
     reference: str
@@ -67,7 +67,7 @@ class ManifestRead:
 
 @frozen
 class Blob:
-    """A blob of `name` by its digest."""
+    """A request for a blob of the repository `name`, by digest."""
 
     name: str
     digest: str
@@ -80,7 +80,7 @@ class Blob:
 
 @frozen
 class Tags:
-    """The list of the tags of `name`."""
+    """A request for the tags of the repository `name`."""
 
     name: str
     query: str = ""
@@ -92,7 +92,7 @@ class Tags:
 
 @frozen
 class Referrers:
-    """The manifests of `name` whose subject is `digest`."""
+    """A request for the manifests of the repository `name` whose subject is `digest`."""
 
     name: str
     digest: str
@@ -104,14 +104,14 @@ class Referrers:
 
 
 Read: TypeAlias = ManifestRead | Blob | Tags | Referrers
-"""What is read from one repository."""
+"""A request to read from one repository."""
 
 Request: TypeAlias = Home | Ping | Read
 
 
 @frozen
 class Image:
-    """An image reference without a registry: `org/img`, `org/img:tag` or `org/img@sha256:…`."""
+    """An image reference without a registry: `org/app`, `org/app:tag` or `org/app@sha256:…`."""
 
     name: str = field()
     reference: str = "latest"
@@ -121,65 +121,63 @@ class Image:
 
 
 def parse(method: bytes, target: bytes, host: bytes = b"") -> Request | Refusal:
-    """Say what a request asks for.
+    """Parse a request line. Never raises.
 
-    `method` and `target` are the request line's own bytes, undecoded. `host` is the value of the Host header: a
-    target in absolute form (RFC 9112 §3.2.2) is read only if it names the same authority. Never raises.
+    `method` and `target` are the bytes of the request line, undecoded. `host` is the value of the Host header: a
+    target in absolute form (RFC 9112 §3.2.2) is accepted only if it names the same authority.
     """
     if method.decode("latin-1") not in READS:
-        return Refusal(
-            405, Code.UNSUPPORTED, "this registry facade is read-only: push to the registry behind it", allow=READS
-        )
+        return Refusal(405, Code.UNSUPPORTED, "this registry is read-only: push to the registry behind it", allow=READS)
     if len(target) > TARGET_LENGTH:
-        return Refusal(414, Code.UNSUPPORTED, f"the request-target is longer than {TARGET_LENGTH} bytes")
+        return Refusal(414, Code.UNSUPPORTED, f"the request-target is too long: send {TARGET_LENGTH} bytes at most")
     text = target.decode("latin-1")
     if absolute := _ABSOLUTE.fullmatch(text):
         authority, text = absolute.groups()
         if authority.lower() != host.decode("latin-1").strip().lower():
-            return Refusal(421, Code.DENIED, "the request-target names another host than the Host header")
+            return Refusal(421, Code.DENIED, "the request-target and the Host header name different hosts")
     path, _, query = text.partition("?")
     if not is_query(query):
-        return Refusal(400, Code.UNSUPPORTED, "the query has characters that a query must not have")
+        return Refusal(400, Code.UNSUPPORTED, "invalid query: percent-encode characters that RFC 3986 does not allow")
     return _resource(path, _without_namespace(query))
 
 
 def parse_image(text: str) -> Image:
-    """Read an image reference of the facade's own (no registry in front, no `library/` implied).
+    """Parse an image reference without a registry; unlike Docker, never add `library/`.
 
-    Raises ValueError with a sentence that names the part at fault.
+    Raises ValueError with a sentence that names the invalid part.
     """
     name, at, digest = text.partition("@")
     tag = "latest"
     if not at and ":" in name:
         name, _, tag = name.partition(":")
     if not is_name(name):
-        raise ValueError(f"{name!r} is not a repository name: lower-case letters, digits, and . _ - / between them")
+        raise ValueError(f"{name!r} is not a repository name: use lower-case letters, digits, and . _ - / between them")
     if at and not is_digest(digest):
-        raise ValueError(f"{digest!r} is not a digest: sha256: and 64 hexadecimal digits")
+        raise ValueError(f"{digest!r} is not a digest: use sha256: and 64 lower-case hexadecimal digits")
     if not is_tag(tag):
-        raise ValueError(f"{tag!r} is not a tag: 1 to 128 letters, digits, and . _ -")
+        raise ValueError(f"{tag!r} is not a tag: use 1 to 128 letters, digits, and . _ -")
     return Image(name, digest if at else tag)
 
 
 def is_name(text: str) -> bool:
-    """Whether `text` is a repository name by the distribution-spec's grammar and length."""
+    """Return whether `text` is a repository name by the distribution-spec's grammar and length."""
     return len(text) <= NAME_LENGTH and _NAME.fullmatch(text) is not None
 
 
 def is_tag(text: str) -> bool:
-    """Whether `text` is a tag by the distribution-spec's grammar."""
+    """Return whether `text` is a tag by the distribution-spec's grammar."""
     return _TAG.fullmatch(text) is not None
 
 
 def is_query(text: str) -> bool:
-    """Whether `text` is a query by RFC 3986 §3.4, without control characters in disguise."""
+    """Return whether `text` is a query by RFC 3986 §3.4, without percent-encoded control characters."""
     return _QUERY.fullmatch(text) is not None and _ENCODED_CONTROL.search(text) is None
 
 
 def is_digest(text: str) -> bool:
-    """Whether `text` is a digest of a registered algorithm, of that algorithm's length."""
-    found = _DIGEST.fullmatch(text)
-    return found is not None and ENCODED_LENGTHS.get(found[1]) == len(found[2])
+    """Return whether `text` is a digest of a registered algorithm, with that algorithm's length."""
+    match = _DIGEST.fullmatch(text)
+    return match is not None and ENCODED_LENGTHS.get(match[1]) == len(match[2])
 
 
 def _resource(path: str, query: str) -> Request | Refusal:
@@ -188,16 +186,16 @@ def _resource(path: str, query: str) -> Request | Refusal:
     if path in ("/v2", "/v2/"):
         return Ping(query)
     if not path.startswith("/v2/"):
-        return Refusal(404, Code.UNSUPPORTED, "nothing is here: the registry's paths begin with /v2/")
+        return Refusal(404, Code.UNSUPPORTED, "not found: the paths of a registry begin with /v2/")
     if path == "/v2/_catalog":
         return Refusal(404, Code.UNSUPPORTED, "this registry does not list its repositories")
     return _in_repository(path.removeprefix("/v2/"), query)
 
 
 def _in_repository(rest: str, query: str) -> Request | Refusal:
-    """Read `<name>/manifests/<reference>` and its kin from the right.
+    """Parse `<name>/manifests/<reference>` and the like from the right.
 
-    A name may itself have a component called `manifests`.
+    A repository name may itself have a component called `manifests`.
     """
     head, _, last = rest.rpartition("/")
     name, _, kind = head.rpartition("/")
@@ -209,15 +207,17 @@ def _in_repository(rest: str, query: str) -> Request | Refusal:
     if kind == "referrers":
         return _digested(Referrers(name, last, query), last)
     if rest.rstrip("/").endswith("/blobs/uploads") or "/blobs/uploads/" in rest:
-        return Refusal(404, Code.BLOB_UPLOAD_UNKNOWN, "this registry facade is read-only and has no uploads")
+        return Refusal(404, Code.BLOB_UPLOAD_UNKNOWN, "this registry is read-only: push to the registry behind it")
     if kind == "blobs":
         return _digested(Blob(name, last, query), last)
-    return Refusal(404, Code.UNSUPPORTED, "no such endpoint: manifests, blobs, tags/list and referrers of a repository")
+    return Refusal(
+        404, Code.UNSUPPORTED, "unknown endpoint: use manifests, blobs, tags/list or referrers of a repository"
+    )
 
 
 def _digested(read: ManifestRead | Blob | Referrers, digest: str) -> Read | Refusal:
     if not is_digest(digest):
-        return Refusal(400, Code.DIGEST_INVALID, "not a digest: it is sha256: and 64 lower-case hexadecimal digits")
+        return Refusal(400, Code.DIGEST_INVALID, "invalid digest: use sha256: and 64 lower-case hexadecimal digits")
     return _named(read)
 
 
@@ -226,13 +226,13 @@ def _named(read: Read) -> Read | Refusal:
         return Refusal(
             400,
             Code.NAME_INVALID,
-            f"not a repository name: lower-case letters, digits, and . _ - / between them, {NAME_LENGTH} at most",
+            f"invalid repository name: use up to {NAME_LENGTH} lower-case letters, digits, and . _ - / between them",
         )
     if isinstance(read, ManifestRead) and ":" not in read.reference and not is_tag(read.reference):
-        return Refusal(404, Code.MANIFEST_UNKNOWN, "not a tag: 1 to 128 letters, digits, and . _ -")
+        return Refusal(404, Code.MANIFEST_UNKNOWN, "invalid tag: use 1 to 128 letters, digits, and . _ -")
     return read
 
 
 def _without_namespace(query: str) -> str:
-    """Drop containerd's `ns=`: it names the registry that the client believes it talks to, which is this facade."""
+    """Drop containerd's `ns=`: it names the registry in the client's image reference, which is this facade."""
     return "&".join(part for part in query.split("&") if not _NAMESPACE.match(part))

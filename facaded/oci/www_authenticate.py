@@ -1,4 +1,4 @@
-"""WWW-Authenticate: read from a backend, written for a client.
+"""WWW-Authenticate headers: parse those of backends, write those for clients.
 
 Source: RFC 9110 §11.6.1, and Docker's token authentication specification for `Bearer` with realm, service and scope.
 """
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from attrs import field, frozen
 
 HEADER_LENGTH = 8192
-"""Characters read of one header value. A longer one is no challenge."""
+"""Most characters of a header value; a longer one is read as no challenge."""
 
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _SCHEME = re.compile(rf"[ \t,]*({_WORD})(?:[ \t]+|(?=,)|$)")
@@ -20,37 +20,36 @@ _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 
 @frozen
 class Challenge:
-    """One challenge: its scheme in lower case, and its parameters with lower-case names and unquoted values."""
+    """A challenge: the scheme in lower case, and the parameters with lower-case names and unquoted values."""
 
     scheme: str
     parameters: Mapping[str, str] = field(factory=dict)
 
 
 def parse(value: str) -> tuple[Challenge, ...]:
-    """Read the challenges of one WWW-Authenticate value.
+    """Return the challenges of a WWW-Authenticate value, up to the first part that is not one. Never raises.
 
-    Never raises. Reading stops at the first thing that is not a challenge; what stood before it is returned. Of a
-    parameter that is repeated the first counts.
+    If a parameter is repeated, the first one counts.
     """
-    found: list[Challenge] = []
-    at = 0
-    while len(value) <= HEADER_LENGTH and (scheme := _SCHEME.match(value, at)):
-        parameters, at = _parameters(value, scheme.end())
-        found.append(Challenge(scheme[1].lower(), parameters))
-    return tuple(found)
+    challenges: list[Challenge] = []
+    position = 0
+    while len(value) <= HEADER_LENGTH and (scheme := _SCHEME.match(value, position)):
+        parameters, position = _parameters(value, scheme.end())
+        challenges.append(Challenge(scheme[1].lower(), parameters))
+    return tuple(challenges)
 
 
 def write(challenge: Challenge) -> str:
-    """The header value of one challenge, every parameter quoted, as registry clients expect.
+    """Return the header value of a challenge, with every parameter quoted, as registry clients expect.
 
-    Raises ValueError if a value has a control character, which no header may carry.
+    Raises ValueError if a value has a control character, which a header must not contain.
     """
     if any(
         ord(character) < 0x20 or ord(character) == 0x7F
         for value in challenge.parameters.values()
         for character in value
     ):
-        raise ValueError("a challenge's parameter has a control character")
+        raise ValueError("a parameter of the challenge has a control character")
     quoted = (
         f'{name}="{value.replace(chr(92), chr(92) * 2).replace(chr(34), chr(92) + chr(34))}"'
         for name, value in challenge.parameters.items()
@@ -58,12 +57,13 @@ def write(challenge: Challenge) -> str:
     return f"{challenge.scheme.capitalize()} {','.join(quoted)}".rstrip()
 
 
-def _parameters(value: str, at: int) -> tuple[dict[str, str], int]:
+def _parameters(value: str, position: int) -> tuple[dict[str, str], int]:
+    """Return the parameters that begin at `position`, and where they end."""
     parameters: dict[str, str] = {}
-    while parameter := _PARAMETER.match(value, at):
+    while parameter := _PARAMETER.match(value, position):
         name, token, quoted = parameter.groups()
         parameters.setdefault(name.lower(), token if token is not None else _QUOTED_PAIR.sub(r"\1", quoted))
-        at = parameter.end()
-    if not parameters and (token68 := _TOKEN68.match(value, at)):
-        at = token68.end()
-    return parameters, at
+        position = parameter.end()
+    if not parameters and (token68 := _TOKEN68.match(value, position)):
+        position = token68.end()
+    return parameters, position

@@ -1,1 +1,1 @@
-"""Parity: whether the backends of a route have the same images, and how they differ."""
+"""Parity: compare the images that the backends of a route have."""

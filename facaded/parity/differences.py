@@ -1,4 +1,4 @@
-"""Differences between two copies of an image, and how they are put into words. Pure."""
+"""Differences between copies of an image, and their description in words. Pure."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,12 +8,15 @@ from facaded.oci.indexes import Entry
 from facaded.parity.findings import Finding, Side
 
 NAMES = 5
-"""Names in one enumeration for a person: more make a table's cell too long to read."""
+"""The most names in an enumeration for a person: more make a table cell too long to read."""
 
 
 @frozen
 class Index:
-    """What is known of a manifest: its entries if it is an index. `known` is false if it could not be read."""
+    """The content of a manifest: its entries if it is an index.
+
+    `known` is false if it could not be read, and `failures` are the sides of the backends that failed to send it.
+    """
 
     digest: str
     entries: tuple[Entry, ...] | None = None
@@ -22,7 +25,7 @@ class Index:
 
     @property
     def platforms(self) -> tuple[str, ...]:
-        """The platforms of an index, each once."""
+        """The platforms of an index, without duplicates."""
         return tuple(dict.fromkeys(entry.platform for entry in self.entries or () if entry.platform))
 
     def of_platform(self, platform: str | None) -> frozenset[str]:
@@ -31,65 +34,73 @@ class Index:
 
 
 @frozen
-class Holding:
-    """What a backend has of a manifest besides the manifest itself. `referrers` is None if they were not read."""
+class Contents:
+    """What a backend has along with a manifest.
 
-    lacking: tuple[Entry, ...]
+    `missing` are the entries of the index that it lacks. `referrers` is None if they were not read.
+    """
+
+    missing: tuple[Entry, ...]
     referrers: frozenset[str] | None
 
 
-def copies(index: Index, holdings: Mapping[str, Holding | Side]) -> dict[str, Side]:
-    """Compare backends that have a manifest of the same digest, by what else they have of it."""
-    sets = [each.referrers for each in holdings.values() if isinstance(each, Holding) and each.referrers is not None]
-    every = frozenset[str]().union(*sets)
+def compare_contents(index: Index, contents_by_backend: Mapping[str, Contents | Side]) -> dict[str, Side]:
+    """Compare backends that have the same manifest by what they have along with it."""
+    all_referrers: frozenset[str] = frozenset()
+    for contents in contents_by_backend.values():
+        if isinstance(contents, Contents) and contents.referrers is not None:
+            all_referrers |= contents.referrers
     sides: dict[str, Side] = {}
-    for backend, each in holdings.items():
-        if isinstance(each, Side):
-            sides[backend] = evolve(each, digest=index.digest, platforms=index.platforms)
+    for backend, contents in contents_by_backend.items():
+        if isinstance(contents, Side):
+            sides[backend] = evolve(contents, digest=index.digest, platforms=index.platforms)
             continue
-        lacks = _lacking(each, len(every))
-        finding = Finding.DIFFERS if lacks else Finding.SAME
-        said = f"lacks {lacks}" if lacks else ""
-        referrers = tuple(sorted(each.referrers or ()))
-        sides[backend] = Side(finding, said, index.digest, index.platforms, referrers)
+        missing = _describe_missing(contents, len(all_referrers))
+        finding = Finding.DIFFERS if missing else Finding.SAME
+        reason = f"lacks {missing}" if missing else ""
+        referrers = tuple(sorted(contents.referrers or ()))
+        sides[backend] = Side(finding, reason, index.digest, index.platforms, referrers)
     return sides
 
 
-def difference(ours: Index, theirs: Index) -> str:
-    """Say how a manifest differs from the one that it is compared with."""
-    if not (ours.known and theirs.known):
+def describe_difference(standard: Index, other: Index) -> str:
+    """Return in words how the manifest `other` differs from `standard`."""
+    if not (standard.known and other.known):
         return "another digest"
-    if ours.entries is None:
-        return "another manifest" if theirs.entries is None else f"an index: {_some(theirs.platforms)}"
-    if theirs.entries is None:
-        copied = next((entry.platform for entry in ours.entries if entry.digest == theirs.digest), None)
-        return f"{copied} alone" if copied else "another manifest, no index"
-    lacks = [each for each in ours.platforms if each not in theirs.platforms]
-    more = [each for each in theirs.platforms if each not in ours.platforms]
-    common = [each for each in ours.platforms if each in theirs.platforms]
-    other = [each for each in common if ours.of_platform(each) != theirs.of_platform(each)]
-    said = [
-        f"{verb} {_some(names)}" for verb, names in (("lacks", lacks), ("has also", more), ("another", other)) if names
+    if standard.entries is None:
+        return "another manifest" if other.entries is None else f"an index: {_enumerate(other.platforms)}"
+    if other.entries is None:
+        copied = next((entry.platform for entry in standard.entries if entry.digest == other.digest), None)
+        return f"only {copied}" if copied else "another manifest, not an index"
+    missing = [platform for platform in standard.platforms if platform not in other.platforms]
+    extra = [platform for platform in other.platforms if platform not in standard.platforms]
+    common = [platform for platform in standard.platforms if platform in other.platforms]
+    changed = [platform for platform in common if standard.of_platform(platform) != other.of_platform(platform)]
+    differences = [
+        f"{verb} {_enumerate(platforms)}"
+        for verb, platforms in (("lacks", missing), ("also has", extra), ("another", changed))
+        if platforms
     ]
-    if not said and ours.of_platform(None) != theirs.of_platform(None):
-        said = ["the same platforms, other attestations"]
-    return "; ".join(said) or "another index of the same manifests"
+    if not differences and standard.of_platform(None) != other.of_platform(None):
+        differences = ["the same platforms, other attestations"]
+    return "; ".join(differences) or "another index of the same manifests"
 
 
 def counted(number: int, thing: str) -> str:
-    """Write a number of things as a person does: `1 tag`, `2 tags`."""
+    """Return a number of things in words: `1 tag`, `2 tags`."""
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
-def _lacking(holding: Holding, referrers: int) -> str:
-    lacks = list(dict.fromkeys(entry.platform for entry in holding.lacking if entry.platform))
-    if attestations := sum(entry.platform is None for entry in holding.lacking):
-        lacks.append(counted(attestations, "attestation"))
-    if holding.referrers is not None and (fewer := referrers - len(holding.referrers)):
-        lacks.append(f"{fewer} of {counted(referrers, 'referrer')}")
-    return _some(lacks)
+def _describe_missing(contents: Contents, referrers: int) -> str:
+    """Return in words what a backend lacks; `referrers` is how many there are at all backends together."""
+    missing = list(dict.fromkeys(entry.platform for entry in contents.missing if entry.platform))
+    if attestations := sum(entry.platform is None for entry in contents.missing):
+        missing.append(counted(attestations, "attestation"))
+    if contents.referrers is not None and (fewer := referrers - len(contents.referrers)):
+        missing.append(f"{fewer} of {counted(referrers, 'referrer')}")
+    return _enumerate(missing)
 
 
-def _some(names: Sequence[str]) -> str:
+def _enumerate(names: Sequence[str]) -> str:
     more = len(names) - NAMES
     return ", ".join(names[:NAMES]) + (f" and {more} more" if more > 0 else "")

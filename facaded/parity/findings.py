@@ -1,4 +1,4 @@
-"""What a comparison of images found: by backend, by reference, and in all. Pure values."""
+"""Findings: the results of a comparison by backend, by reference, and as a whole. Pure values."""
 
 from collections.abc import Mapping
 from enum import Enum
@@ -6,11 +6,11 @@ from enum import Enum
 from attrs import frozen
 
 ALL_TAGS = "(all tags)"
-"""Stands for the reference in a row about a list of tags."""
+"""The reference of a row about a list of tags."""
 
 
 class Finding(Enum):
-    """How one backend's copy of an image compares with that of the first backend that has it."""
+    """How one backend's copy of an image compares with that of the first backend that has the image."""
 
     SAME = "same"
     DIFFERS = "differs"
@@ -21,7 +21,7 @@ class Finding(Enum):
 
 @frozen
 class Side:
-    """What one backend has of an image. `reason` say how it differs or fails."""
+    """One backend's side of a comparison. `reason` says how its copy differs, or why it could not be compared."""
 
     finding: Finding
     reason: str = ""
@@ -32,7 +32,7 @@ class Side:
 
 @frozen
 class Row:
-    """One reference, and what each backend of its route has of it, preferred first."""
+    """One reference, and the sides of the backends of its route, preferred first."""
 
     name: str
     reference: str
@@ -40,23 +40,23 @@ class Row:
 
     @property
     def verdict(self) -> Finding:
-        """The finding over all backends.
+        """The finding for all backends together.
 
-        It is "not there" if no backend has the image, "failing" if one could not be compared, and "not asked" if there
-        were no two to compare.
+        NOT_THERE if no backend has the image, FAILING if one could not be compared, and NOT_ASKED if fewer than two
+        were asked.
         """
-        asked = [side.finding for side in self.sides.values() if side.finding is not Finding.NOT_ASKED]
-        findings = set(asked)
-        if len(asked) < 2 and findings <= {Finding.SAME}:
+        compared = [side.finding for side in self.sides.values() if side.finding is not Finding.NOT_ASKED]
+        findings = set(compared)
+        if len(compared) < 2 and findings <= {Finding.SAME}:
             return Finding.NOT_ASKED
         if Finding.DIFFERS in findings or {Finding.SAME, Finding.NOT_THERE} <= findings:
             return Finding.DIFFERS
-        return next((each for each in (Finding.FAILING, Finding.NOT_THERE) if each in findings), Finding.SAME)
+        return next((finding for finding in (Finding.FAILING, Finding.NOT_THERE) if finding in findings), Finding.SAME)
 
 
 @frozen
 class Report:
-    """What a comparison found. `notes` are sentences about what was not compared."""
+    """The result of a comparison. `notes` are sentences about images that were not compared."""
 
     backends: tuple[str, ...]
     rows: tuple[Row, ...] = ()
@@ -68,12 +68,12 @@ class Report:
 
     @property
     def is_bad_news(self) -> bool:
-        """Whether something differs, or could not be compared."""
+        """Whether an image differs or could not be compared."""
         return any(row.verdict not in (Finding.SAME, Finding.NOT_ASKED) for row in self.rows)
 
     @property
     def equal(self) -> bool | None:
-        """Whether all that was compared is the same; None if nothing was."""
+        """Whether all compared images are the same; None if none was compared."""
         if self.is_bad_news:
             return False
         return True if self.with_verdict(Finding.SAME) else None

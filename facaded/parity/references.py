@@ -1,4 +1,4 @@
-"""References: what the lists of tags of several backends mean together. Pure."""
+"""References: the lists of tags of several backends, turned into the references to compare. Pure."""
 
 from collections.abc import Iterator, Mapping
 
@@ -8,12 +8,15 @@ from facaded.parity.differences import counted
 from facaded.parity.findings import ALL_TAGS, Finding, Row, Side
 
 TAGS = 1000
-"""Tags of one repository that are compared."""
+"""The most tags of one repository that are compared."""
 
 
 @frozen
 class Reference:
-    """One reference to compare. `known` are the sides that are known without a question."""
+    """One reference to compare.
+
+    `known` are the sides that need no request. `recent` is true if a client pulled it and no person named it.
+    """
 
     name: str
     reference: str
@@ -23,58 +26,65 @@ class Reference:
 
 @frozen
 class TagList:
-    """Tags of a repository at one backend.
+    """The tags of a repository at one backend.
 
-    If they are too many to compare, it has only some of them and is not `complete`. `strange` counts the names that
-    are no tags; `reason` say why it is empty, if the backend said so.
+    `complete` is false if there are too many to compare, and `tags` has only some of them. `invalid` counts the names
+    that are not valid tags. `reason` is the backend's error if it denies that the repository is there.
     """
 
     tags: tuple[str, ...]
     complete: bool = True
-    strange: int = 0
+    invalid: int = 0
     reason: str = ""
 
 
 def list_tags(name: str, known: Mapping[str, Side], lists: Mapping[str, TagList | Side]) -> list[Reference]:
-    """Return every tag that a backend lists. A backend that lists all its tags is not asked for the others."""
-    given = _given(lists)
-    whole = {backend: (set(each.tags), each.reason) for backend, each in given.items() if each.complete}
+    """Return a reference for every tag that a backend lists, `TAGS` at most.
+
+    A backend with a complete list is not asked for tags that are not on it.
+    """
+    tag_lists = _tag_lists(lists)
+    complete = {
+        backend: (set(tag_list.tags), tag_list.reason) for backend, tag_list in tag_lists.items() if tag_list.complete
+    }
     references = []
-    for tag in _all_tags(given)[:TAGS]:
-        without = {
-            backend: Side(Finding.NOT_THERE, said) for backend, (theirs, said) in whole.items() if tag not in theirs
+    for tag in _all_tags(tag_lists)[:TAGS]:
+        absent = {
+            backend: Side(Finding.NOT_THERE, reason) for backend, (tags, reason) in complete.items() if tag not in tags
         }
-        references.append(Reference(name, tag, {**known, **without}))
+        references.append(Reference(name, tag, {**known, **absent}))
     return references
 
 
 def list_notes(name: str, lists: Mapping[str, TagList | Side]) -> Iterator[str]:
-    """Say what of the lists is not compared, a sentence each."""
-    given = _given(lists)
-    tags = len(_all_tags(given))
-    if tags > TAGS or not all(each.complete for each in given.values()):
-        yield f"{name} has more than {TAGS} tags: {min(tags, TAGS)} of them are compared"
-    for backend, each in given.items():
-        if each.strange:
-            yield f"{backend} lists {each.strange} names in {name} that are no tags: they are not compared"
+    """Yield sentences about tags that are not compared."""
+    tag_lists = _tag_lists(lists)
+    tags = len(_all_tags(tag_lists))
+    if tags > TAGS or not all(tag_list.complete for tag_list in tag_lists.values()):
+        yield f"{name} has more than {TAGS} tags: compared {min(tags, TAGS)} of them"
+    for backend, tag_list in tag_lists.items():
+        if tag_list.invalid:
+            yield f"{backend} lists {counted(tag_list.invalid, 'invalid tag')} in {name}: not compared"
 
 
 def list_rows(name: str, known: Mapping[str, Side], lists: Mapping[str, TagList | Side]) -> list[Row]:
-    """Return a row about the lists themselves, if one could not be read or all are empty."""
-    given = _given(lists)
-    if len(given) == len(lists) and any(each.tags for each in given.values()):
+    """Return a row about the lists themselves if one of them failed or all are empty."""
+    tag_lists = _tag_lists(lists)
+    if len(tag_lists) == len(lists) and any(tag_list.tags for tag_list in tag_lists.values()):
         return []
-    sides = {backend: each if isinstance(each, Side) else _list_side(each) for backend, each in lists.items()}
+    sides = {backend: side if isinstance(side, Side) else _list_side(side) for backend, side in lists.items()}
     return [Row(name, ALL_TAGS, {**known, **sides})]
 
 
-def _given(lists: Mapping[str, TagList | Side]) -> dict[str, TagList]:
-    return {backend: each for backend, each in lists.items() if isinstance(each, TagList)}
+def _tag_lists(lists: Mapping[str, TagList | Side]) -> dict[str, TagList]:
+    return {backend: tag_list for backend, tag_list in lists.items() if isinstance(tag_list, TagList)}
 
 
 def _all_tags(lists: Mapping[str, TagList]) -> list[str]:
-    return list(dict.fromkeys(tag for each in lists.values() for tag in each.tags))
+    return list(dict.fromkeys(tag for tag_list in lists.values() for tag in tag_list.tags))
 
 
-def _list_side(tags: TagList) -> Side:
-    return Side(Finding.SAME, counted(len(tags.tags), "tag")) if tags.tags else Side(Finding.NOT_THERE, tags.reason)
+def _list_side(tag_list: TagList) -> Side:
+    if not tag_list.tags:
+        return Side(Finding.NOT_THERE, tag_list.reason)
+    return Side(Finding.SAME, counted(len(tag_list.tags), "tag"))

@@ -1,4 +1,4 @@
-"""A report of a comparison as programs read it."""
+"""The report of a comparison as a JSON document."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from facaded.parity.findings import Report, Side
 
 @frozen
 class SideDocument:
-    """What one backend has of an image."""
+    """One backend's side of a comparison."""
 
     outcome: str
     reason: str
@@ -21,7 +21,7 @@ class SideDocument:
 
 @frozen
 class RowDocument:
-    """One reference, and what each backend has of it."""
+    """One reference, and the side of each backend."""
 
     image: str
     reference: str
@@ -31,7 +31,7 @@ class RowDocument:
 
 @frozen
 class ReportDocument(Document):
-    """A whole report. `equal` is null if nothing was compared."""
+    """The whole report. `equal` is null if no image was compared."""
 
     equal: bool | None
     backends: tuple[str, ...]
@@ -40,7 +40,7 @@ class ReportDocument(Document):
 
 
 def document(report: Report) -> ReportDocument:
-    """Turn a report into its document."""
+    """Return the document of a report."""
     images = tuple(
         RowDocument(row.name, row.reference, row.verdict.value, {name: _side(side) for name, side in row.sides.items()})
         for row in report.rows

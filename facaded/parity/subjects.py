@@ -1,4 +1,4 @@
-"""Subjects: the images that are compared, as a person names them or as they were pulled."""
+"""Subjects: the images to compare, named by a person or pulled recently by clients."""
 
 from collections.abc import Iterable
 
@@ -11,10 +11,9 @@ from facaded.policy.repositories import listed
 
 @frozen
 class Subject:
-    """What to compare: one reference, or without one all tags of a repository.
+    """What to compare: one reference, or all tags of a repository if `reference` is None.
 
-    It is `recent` if nobody named it on the command line, but a client pulled it. Clients may ask for what is not
-    there.
+    `recent` is true if a client pulled the image and no person named it. Clients also request images that do not exist.
     """
 
     name: str
@@ -23,35 +22,35 @@ class Subject:
 
 
 def read(text: str, rules: Rules, recent: bool = False) -> Subject:
-    """Read the name of an image. Raises ValueError with a sentence that says why it cannot be compared."""
+    """Parse the name of an image. Raises ValueError with a sentence that says why it cannot be compared."""
     image = parse_image(text)
     if not listed(rules.repositories, image.name):
-        raise ValueError(f"{image.name} is not among the `repositories` of the settings")
-    whole = "@" not in text and ":" not in text
-    return Subject(image.name, None if whole else image.reference, recent)
+        raise ValueError(f"{image.name} is not in `repositories`: add it there, or compare another image")
+    all_tags = "@" not in text and ":" not in text
+    return Subject(image.name, None if all_tags else image.reference, recent)
 
 
 def usual(canary: Image | None, recent: Iterable[object], rules: Rules) -> list[Subject]:
-    """Return what to compare if nobody names an image: the canary, and the images that a daemon says were pulled.
+    """Return what to compare if no image is named: the canary, and the images that the daemon reports as pulled.
 
-    The daemon may run with other settings than these: images that these settings do not allow are left out.
+    Images that `rules` do not allow are left out: the daemon may run with other settings.
     """
-    found = [Subject(canary.name, canary.reference)] if canary else []
+    subjects = [Subject(canary.name, canary.reference)] if canary else []
     for text in recent:
         try:
-            found.append(read(str(text), rules, recent=True))
+            subjects.append(read(str(text), rules, recent=True))
         except ValueError:
             continue
-    return found
+    return subjects
 
 
 def incomparable(rules: Rules) -> str | None:
-    """Say why there is nothing to compare, whatever the image is; None if there may be."""
+    """Return a sentence that says why no image can be compared; None if images can be."""
     if rules.private:
-        return f'nothing to compare: with auth = "client", {rules.private} alone is asked'
+        return f'nothing to compare: with auth = "client", {rules.private} is the only backend'
     if len(rules.backends) == 1:
         return f"nothing to compare: {next(iter(rules.backends))} is the only backend"
     if all(len(route.backends) == 1 for route in rules.routes):
-        why = "" if rules.repositories else ": name your `repositories` in the settings, then others may stand in"
-        return f"nothing to compare: each image comes from one backend alone{why}"
+        remedy = "" if rules.repositories else ": set `repositories` so that others may serve them too"
+        return f"nothing to compare: each image comes from one backend{remedy}"
     return None

@@ -1,1 +1,1 @@
-"""What to do, without I/O and with the time handed in: answers, health, failover."""
+"""Decisions, without I/O and with the time passed in: how to answer, backend health, failover."""

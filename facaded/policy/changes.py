@@ -1,4 +1,4 @@
-"""Changes: what is different between two snapshots, as one value for everybody who wants to know."""
+"""Changes: the difference between two snapshots, as one value for every subscriber."""
 
 from collections.abc import Iterator, Sequence
 
@@ -13,7 +13,10 @@ from facaded.policy.watch_state import WatchState
 
 @frozen
 class Transition:
-    """A change of a backend's state. `before` is None if the backend is new; `why` is what a probe saw, if any did."""
+    """A change of a backend's state.
+
+    `before` is None if the backend is new. `why` is the probe result behind the change, or empty if there was none.
+    """
 
     backend: str
     before: State | None
@@ -23,7 +26,7 @@ class Transition:
 
 @frozen
 class Takeover:
-    """A change of the backend that is active at one place."""
+    """A change of the active backend of one place."""
 
     place: Place
     before: str
@@ -32,10 +35,10 @@ class Takeover:
 
 @frozen
 class Change:
-    """What has changed at one moment, in monotonic seconds, and what is so from then on.
+    """What changed at one moment, and the state that follows. `when` is in monotonic seconds.
 
-    `news` is one line that says it to a person. It is empty if there is nothing to say, but something to keep, or
-    another routing to answer by.
+    `news` describes the change to a person on one line. It is empty if the change only concerns the state file or
+    routing.
     """
 
     when: float
@@ -47,55 +50,59 @@ class Change:
 
 
 def compare(before: Snapshot, after: Snapshot) -> Change:
-    """Return what has changed."""
+    """Return the difference between two snapshots."""
     transitions, takeovers = tuple(_transitions(before, after)), tuple(_takeovers(before, after))
     news = _news(before, after, transitions, takeovers)
     return Change(after.at, news, transitions, takeovers, after.watch_state, after.routing)
 
 
 def announce(news: str, now: Snapshot) -> Change:
-    """Return news for a person, although nothing has changed."""
+    """Return a change that only carries news."""
     return Change(now.at, news, (), (), now.watch_state, now.routing)
 
 
 def _transitions(before: Snapshot, after: Snapshot) -> Iterator[Transition]:
     for name, health in after.watch_state.healths.items():
-        was = before.watch_state.healths.get(name)
-        if was is None or was.state is not health.state:
-            yield Transition(name, None if was is None else was.state, health.state, _why(health))
+        previous = before.watch_state.healths.get(name)
+        if previous is None or previous.state is not health.state:
+            yield Transition(name, None if previous is None else previous.state, health.state, _why(health))
 
 
 def _why(health: Health) -> str:
     match health.state:
         case State.UNKNOWN:
-            seen = None
+            result = None
         case State.UP:
-            seen = health.last
+            result = health.last
         case _:
-            seen = health.failed
-    return f"{seen.step.value}: {seen.reason}" if seen else ""
+            result = health.failed
+    return f"{result.step.value}: {result.reason}" if result else ""
 
 
 def _takeovers(before: Snapshot, after: Snapshot) -> Iterator[Takeover]:
     for place, active in after.watch_state.active.items():
-        was = before.watch_state.active.get(place)
-        if was is not None and was.backend != active.backend:
-            yield Takeover(place, was.backend, active.backend)
+        previous = before.watch_state.active.get(place)
+        if previous is not None and previous.backend != active.backend:
+            yield Takeover(place, previous.backend, active.backend)
 
 
 def _news(before: Snapshot, after: Snapshot, transitions: Sequence[Transition], takeovers: Sequence[Takeover]) -> str:
     healths = after.watch_state.healths
     news = [
-        *(describe(each.backend, healths[each.backend]) for each in transitions),
-        *after.watch_state.overrides.news(before.watch_state.overrides),
+        *(describe(transition.backend, healths[transition.backend]) for transition in transitions),
+        *after.watch_state.overrides.changes_since(before.watch_state.overrides),
         *_drift_news(before, after),
     ]
     if news:
         return "; ".join([*news, f"{after.active.backend} is active"])
-    return after.explain() if any(each.place[1] is Purpose.REDIRECT for each in takeovers) else ""
+    return after.explain() if any(takeover.place[1] is Purpose.REDIRECT for takeover in takeovers) else ""
 
 
 def _drift_news(before: Snapshot, after: Snapshot) -> Iterator[str]:
-    was, drifts = before.drifts, after.drifts
-    yield from (f"{name} drifts: {how}" for name, how in drifts.items() if was.get(name) != how)
-    yield from (f"{name} drifts no more" for name in was if name not in drifts and name in after.watch_state.healths)
+    previous, drifts = before.drifts, after.drifts
+    for name, drift in drifts.items():
+        if previous.get(name) != drift:
+            yield f"{name} drifts: {drift}"
+    for name in previous:
+        if name not in drifts and name in after.watch_state.healths:
+            yield f"{name} no longer drifts"

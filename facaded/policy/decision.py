@@ -1,8 +1,8 @@
-"""What to answer: one pure function of the request, its client, the rules, and which backend is active.
+"""Decide how to answer: one pure function of the request, the client, the rules and the active backends.
 
-There are two ways to answer a read. A *redirect* leads the client to the active backend; it is safe only for
-clients that are proven to authenticate where a redirect leads. To *serve* is to ask a backend and answer oneself,
-and is safe for every client.
+There are two ways to answer a read. A *redirect* sends the client to the active backend; this is safe only for clients
+that authenticate at the host that a redirect leads to. To *serve* is to fetch from a backend and answer the client
+from here; this is safe for every client.
 """
 
 import re
@@ -23,7 +23,7 @@ _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(?::(\d{0,5}))?")
 
 
 class Mode(Enum):
-    """`answer` of the settings: which way to answer."""
+    """The setting `answer`: which way to answer."""
 
     AUTO = "auto"
     REDIRECT = "redirect"
@@ -32,9 +32,9 @@ class Mode(Enum):
 
 @frozen
 class BackendRules:
-    """What decides about one backend.
+    """The settings of one backend that decide answers.
 
-    Its URL, which has no path, its renames, and whether clients bring their own credentials.
+    `url` has no path. `private` is true if clients authenticate with their own credentials (`auth = "client"`).
     """
 
     url: str
@@ -44,7 +44,7 @@ class BackendRules:
 
 @frozen
 class Route:
-    """The backends of some repositories, preferred first. With no patterns it is the route of every repository."""
+    """The backends of some repositories, preferred first. A route without patterns matches every repository."""
 
     backends: tuple[str, ...]
     repositories: tuple[Pattern, ...] = ()
@@ -52,10 +52,11 @@ class Route:
 
 @frozen
 class Rules:
-    """The settings that decide answers, made once for each reload; what follows from them is computed once.
+    """The settings that decide answers, built once per reload.
 
-    `hosts` are the names answered for, normalised by `host_name`; empty: any. `repositories` are the listed ones;
-    empty: all. `named_routes` are those of the settings; the first that matches a repository is its route.
+    `hosts` are the host names to answer for, normalised by `host_name`; if empty, any. `repositories` is the
+    allow-list; if empty, all repositories are allowed. `named_routes` are the routes of the settings: the first one
+    that matches a repository is its route.
     """
 
     hosts: tuple[str, ...] = ()
@@ -66,21 +67,21 @@ class Rules:
 
     @cached_property
     def routes(self) -> tuple[Route, ...]:
-        """All routes; the last one is that of every repository which no other names.
+        """All routes. The last one takes every repository that no named route matches.
 
-        The same name on two registries can belong to two people, so only repositories that are named may be had from
-        another backend than the first: with an empty list the last route has but one.
+        The same name on two registries can belong to two people. So without an allow-list the last route has only the
+        first backend: the others may answer only for repositories that the settings name.
         """
         names = tuple(self.backends)
         return *self.named_routes, Route(names if self.repositories else names[:1])
 
-    def route(self, name: str) -> int:
-        """The index of the route of a repository."""
-        matchers = self._route_matchers
-        return next(index for index, each in enumerate(matchers) if each is None or each.fullmatch(name))
+    def route_index(self, name: str) -> int:
+        """Return the index in `routes` of the route of the repository `name`."""
+        expressions = self._route_matchers
+        return next(index for index, regex in enumerate(expressions) if regex is None or regex.fullmatch(name))
 
-    def lists(self, name: str) -> bool:
-        """Whether the repository `name` is answered for."""
+    def allows(self, name: str) -> bool:
+        """Return whether the allow-list has the repository `name`."""
         return self._matcher is None or self._matcher.fullmatch(name) is not None
 
     @cached_property
@@ -93,14 +94,16 @@ class Rules:
 
     @cached_property
     def private(self) -> str | None:
-        """The backend whose clients bring their own credentials; then every route has it alone."""
+        """The backend with `auth = "client"`, or None. If there is one, it is the only backend."""
         return next((name for name, backend in self.backends.items() if backend.private), None)
 
 
 @frozen
 class RoutingState:
-    """What requests are routed by: the active backend of each route, by the route's index, for redirects and for
-    serving; whether a handover is in progress; and which backends are drained.
+    """The state that routes requests.
+
+    `redirecting` and `serving` are the active backend of each route, by the route's index. `handover` is true while a
+    handover is in progress. `drained` are the drained backends.
     """
 
     redirecting: tuple[str, ...]
@@ -111,7 +114,7 @@ class RoutingState:
 
 @frozen
 class Redirect:
-    """307 to `location` on the named backend."""
+    """A 307 to `location`, which is on `backend`."""
 
     backend: str
     location: str
@@ -119,9 +122,9 @@ class Redirect:
 
 @frozen
 class Serve:
-    """Ask these backends in turn, and answer with what the first good one says.
+    """Try `backends` in order, and answer with the first good response.
 
-    `preferred` is the first of the route.
+    `preferred` is the first backend of the route.
     """
 
     read: Read
@@ -131,7 +134,7 @@ class Serve:
 
 @frozen
 class Forward:
-    """Ask this backend alone, with the client's own Authorization if there is one."""
+    """Forward the request to this backend only, with the client's Authorization header if there is one."""
 
     request: Ping | Read
     backend: str
@@ -139,14 +142,14 @@ class Forward:
 
 @frozen
 class Pong:
-    """200 and an empty JSON object: there is a registry here."""
+    """A 200 with an empty JSON object, which tells the client that this is a registry."""
 
 
 @frozen
 class Page:
-    """The page for a person.
+    """The page for a person with a browser.
 
-    `host` is one of the names answered for, with the port asked; empty if there is none to name.
+    `host` is the configured host name that the browser requested, with its port; empty if `hosts` is not set.
     """
 
     host: str
@@ -156,53 +159,51 @@ Answer: TypeAlias = Redirect | Serve | Forward | Pong | Page | Refusal
 
 
 class Rule(Enum):
-    """Why a request is redirected or served, as a person reads it."""
+    """The reason why a request is redirected or served, in words for a person: 76 characters at most."""
 
-    CLIENT_S_OWN = 'auth = "client": everybody is served with the credentials that the client brings'
-    REDIRECT_ALL = 'answer = "redirect": everybody is redirected'
-    SERVE_ALL = 'answer = "serve": everybody is served'
-    REDIRECT_SAFE = "this client authenticates where a redirect leads"
-    NOT_REDIRECT_SAFE = "this client does not authenticate where a redirect leads"
-    RENAMED = "the active backend has another name for the repository"
-    ANOTHER_PING = "this client has its token from where GET /v2/ leads, and not every pull can be made there"
-    HANDOVER = "GET /v2/ led elsewhere a short time ago, and a pull that began before must end well"
+    CLIENT_CREDENTIALS = 'auth = "client": requests are forwarded with the client\'s credentials'
+    REDIRECT_ALL = 'answer = "redirect": every client is redirected'
+    SERVE_ALL = 'answer = "serve": every client is served'
+    REDIRECT_SAFE = "this client authenticates at the host that a redirect leads to"
+    NOT_REDIRECT_SAFE = "this client cannot authenticate at the host that a redirect leads to"
+    RENAMED = "the active backend has this repository under another name"
+    PING_NOT_REDIRECTED = "this client needs one registry for GET /v2/ and all pulls, and there is none"
+    HANDOVER = "GET /v2/ moved recently, so pulls in progress are served until they finish"
 
     @property
     def redirects(self) -> bool:
         return self in (Rule.REDIRECT_ALL, Rule.REDIRECT_SAFE)
 
 
-def rule(request: Ping | Read, client: Client, rules: Rules, routing: RoutingState) -> Rule:
-    """Say why a request of a repository that is answered for is redirected or served."""
+def choose_rule(request: Ping | Read, client: Client, rules: Rules, routing: RoutingState) -> Rule:
+    """Return the rule that decides whether to redirect or serve. The repository must be one that `rules` allow."""
     if rules.private:
-        return Rule.CLIENT_S_OWN
+        return Rule.CLIENT_CREDENTIALS
     if rules.mode is not Mode.AUTO:
         return Rule.REDIRECT_ALL if rules.mode is Mode.REDIRECT else Rule.SERVE_ALL
     if not client.redirect_safe:
         return Rule.NOT_REDIRECT_SAFE
     if not isinstance(request, Ping):
-        renames = rules.backends[routing.redirecting[rules.route(request.name)]].renames
+        renames = rules.backends[routing.redirecting[rules.route_index(request.name)]].renames
         if renames and renamed(renames, request.name) != request.name:
             return Rule.RENAMED
-    if client.pings and ping_backend(rules, routing) is None:
-        return Rule.ANOTHER_PING
-    if client.pings and routing.handover and not isinstance(request, Ping):
+    if client.takes_token_from_ping and ping_backend(rules, routing) is None:
+        return Rule.PING_NOT_REDIRECTED
+    if client.takes_token_from_ping and routing.handover and not isinstance(request, Ping):
         return Rule.HANDOVER
     return Rule.REDIRECT_SAFE
 
 
 def decide(request: Request | Refusal, host: str, client: Client, rules: Rules, routing: RoutingState) -> Answer:
-    """Say how to answer.
+    """Return the answer to a request.
 
-    `request` is what `oci.requests.parse` made of the bytes, `host` the Host header's value.
+    `request` is the result of `oci.requests.parse`, `host` the value of the Host header.
     """
     name, port = split_host(host)
     if rules.hosts and name not in rules.hosts:
         if isinstance(request, Ping) and is_address(name):
             return Pong()
-        return Refusal(
-            421, Code.DENIED, "this registry does not answer for that host name: check the name in your image reference"
-        )
+        return Refusal(421, Code.DENIED, "this registry has another host name: check the host in your image reference")
     match request:
         case Refusal():
             return request
@@ -210,67 +211,67 @@ def decide(request: Request | Refusal, host: str, client: Client, rules: Rules, 
             return Page(_public_host(name, port, rules))
         case Ping():
             return _ping(request, client, rules, routing)
-        case _ if rules.lists(request.name):
+        case _ if rules.allows(request.name):
             return _read(request, client, rules, routing)
         case _:
             return Refusal(
-                403, Code.DENIED, f"{request.name} is not among the repositories that this registry answers for"
+                403, Code.DENIED, f"{request.name} is not among the repositories of this registry: check the name"
             )
 
 
 def ping_backend(rules: Rules, routing: RoutingState) -> str | None:
-    """The backend that a client which learns its token from the ping alone is redirected to, or None if it must be
-    served.
+    """Return the backend for clients whose only source of a token is the ping; None if they must be served.
 
-    Ping and pull must land on the same backend, which must know the repository by the name that the client uses.
+    Ping and pull must land on the same backend, and the repository must have the same name there.
     """
-    first = routing.redirecting[-1]
-    backend = rules.backends[first]
-    agreed = set(routing.redirecting) == {first}
-    return first if agreed and not backend.renames and not backend.private else None
+    name = routing.redirecting[-1]
+    backend = rules.backends[name]
+    same_on_all_routes = set(routing.redirecting) == {name}
+    return name if same_on_all_routes and not backend.renames and not backend.private else None
 
 
 def ping_leads_to(rules: Rules, routing: RoutingState) -> str:
-    """Where `GET /v2/` leads a client that pings: a backend's URL, or "here" if it is served.
+    """Return the URL that `GET /v2/` redirects Docker to, or "here" if the facade answers it.
 
-    Whenever this changes, a pull that is under way has its token from where it led before.
+    When this changes, pulls in progress still hold a token from the previous place.
     """
     answer = _ping(Ping(), Client(Family.DOCKER), rules, routing)
     return answer.location if isinstance(answer, Redirect) else "here"
 
 
 def split_host(value: str) -> tuple[str, str]:
-    """A Host header's name as hosts are compared (without case, final dot or brackets), and its port, which may be
-    empty.
+    """Split a Host header into a name and a port; the port may be empty.
 
-    What is not a host and a port has an empty name, which no setting can hold.
+    The name is in lower case, without final dot or brackets. It is empty, which no setting allows, if the header is
+    malformed.
     """
-    found = _HOST.fullmatch(value.strip())
-    if not found:
+    match = _HOST.fullmatch(value.strip())
+    if not match:
         return "", ""
-    return host_name(found[1].strip("[]")), found[2] or ""
+    return host_name(match[1].strip("[]")), match[2] or ""
 
 
 def host_name(value: str) -> str:
-    """A host name as it is compared: lower case, no final dot."""
+    """Return a host name in the form for comparison: lower case, no final dot."""
     return value.lower().removesuffix(".")
 
 
 def _ping(ping: Ping, client: Client, rules: Rules, routing: RoutingState) -> Answer:
     if rules.private:
         return Forward(ping, rules.private)
-    redirects = rule(ping, client, rules, routing).redirects
+    redirects = choose_rule(ping, client, rules, routing).redirects
     return _redirect(ping, routing.redirecting[-1], rules) if redirects else Pong()
 
 
 def _read(read: Read, client: Client, rules: Rules, routing: RoutingState) -> Answer:
     if rules.private:
         return Forward(read, rules.private)
-    index = rules.route(read.name)
-    if rule(read, client, rules, routing).redirects:
+    index = rules.route_index(read.name)
+    if choose_rule(read, client, rules, routing).redirects:
         return _redirect(read, routing.redirecting[index], rules)
     route, first = rules.routes[index].backends, routing.serving[index]
-    drained = routing.drained if first not in routing.drained else frozenset()  # all of them are
+    # The active backend is drained only if all backends of the route are: then all of them are tried.
+    drained = routing.drained if first not in routing.drained else frozenset()
     return Serve(read, (first, *(name for name in route if name != first and name not in drained)), route[0])
 
 
@@ -280,7 +281,7 @@ def _redirect(request: Ping | Read, backend: str, rules: Rules) -> Redirect:
 
 
 def _public_host(name: str, port: str, rules: Rules) -> str:
-    """A name for the page: never the asker's own words unless the settings hold the same."""
+    """Return the host for the page: the requested one if the settings list it, so that no other is echoed."""
     if not rules.hosts:
         return ""
     shown = f"[{name}]" if ":" in name else name

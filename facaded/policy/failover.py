@@ -1,6 +1,6 @@
-"""Which backend is active: the first backend that works, and a patient way back to an earlier one.
+"""Failover: choose the first backend that works, and fail back to an earlier one only after it has been up for a while.
 
-Pure: the healths, the order and the time go in, a `Active` comes out. Times are monotonic seconds.
+Pure: backend health, settings and the time go in, an `ActiveBackend` comes out. Times are monotonic seconds.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,12 +12,12 @@ from facaded.policy.health import Health, Purpose, State
 from facaded.policy.overrides import Override, Overrides
 
 Place: TypeAlias = tuple[tuple[str, ...], Purpose]
-"""Where a backend may be active: a route, by its backends, and what for."""
+"""Something that has one active backend: a route, as the names of its backends, and a purpose."""
 
 
 @frozen
-class Active:
-    """The backend that requests are sent to, and since when."""
+class ActiveBackend:
+    """The backend that gets the requests, and the time since when."""
 
     backend: str
     since: float
@@ -25,10 +25,10 @@ class Active:
 
 @frozen
 class Selector:
-    """The backends of one route, preferred first and at least one, and what one of them is to be active for.
+    """Selects the active backend of one route for one purpose.
 
-    `failback_after` is how long an earlier backend must have been up before it is active again, in seconds;
-    relapses lengthen it. `overrides` are those in force.
+    `backends` are those of the route, preferred first, at least one. `failback_after` is how many seconds an earlier
+    backend must have been up before it becomes active again; relapses lengthen it. `overrides` are those in force.
     """
 
     backends: tuple[str, ...]
@@ -37,66 +37,66 @@ class Selector:
     overrides: Overrides = field(factory=Overrides)
 
     @property
-    def taking_part(self) -> tuple[str, ...]:
-        """The backends that are not drained; with all of them drained, all: somebody has to answer."""
+    def candidates(self) -> tuple[str, ...]:
+        """The backends that are not drained; all of them if every one is drained, because one has to answer."""
         if not self.overrides.drains:
             return self.backends
         undrained = tuple(name for name in self.backends if name not in self.overrides.drains)
         return undrained or self.backends
 
-    def choose(self, healths: Mapping[str, Health], active: Active | None, now: float) -> Active:
-        """Say which backend is active now; `active` is who was until now.
+    def choose(self, healths: Mapping[str, Health], active: ActiveBackend | None, now: float) -> ActiveBackend:
+        """Return the backend that is active from now on. `active` is the one until now.
 
-        With all of them down the first is active: it may be this machine's own network that is broken.
+        If all of them are down, the first becomes active: perhaps only this machine's own network is broken.
         """
-        chosen = self._chosen(healths, active.backend if active else None, now)
-        return active if active and active.backend == chosen else Active(chosen, now)
+        name = self._choose_name(healths, active.backend if active else None, now)
+        return active if active and active.backend == name else ActiveBackend(name, now)
 
-    def failback_at(self, healths: Mapping[str, Health], active: Active) -> float | None:
-        """When an earlier backend takes over again if nothing else happens, or None if none is on its way back."""
-        if self._pinned or active.backend not in self.taking_part or not self._works(healths[active.backend]):
+    def failback_at(self, healths: Mapping[str, Health], active: ActiveBackend) -> float | None:
+        """Return when an earlier backend becomes active again if nothing else happens; None if none does."""
+        if self._pinned or active.backend not in self.candidates or not self._works(healths[active.backend]):
             return None
         return min((self._due(healths[name]) for name in self._earlier(healths, active.backend)), default=None)
 
-    def explain(self, healths: Mapping[str, Health], active: Active, now: float) -> str:
-        """One sentence: which backend is active, and why. Times are in seconds from `now`."""
+    def explain(self, healths: Mapping[str, Health], active: ActiveBackend, now: float) -> str:
+        """Return one sentence that says which backend is active, and why."""
         return f"{active.backend} is active: {self._reason(healths, active, now)}"
 
-    def _reason(self, healths: Mapping[str, Health], active: Active, now: float) -> str:
+    def _reason(self, healths: Mapping[str, Health], active: ActiveBackend, now: float) -> str:
         name = active.backend
         if self._pinned:
             although = "" if self._works(healths[name]) else f", although it is {healths[name].state.value}"
             return f"it is pinned{_remaining(self.overrides.pins[name], now)}{although}"
         if len(self.backends) == 1:
-            return "no other backend may stand in"
-        if all(each in self.overrides.drains for each in self.backends):
-            return "every backend is drained, so the first one keeps the requests"
-        if not any(self._works(healths[each]) for each in self.taking_part):
-            which = "backend that is not drained" if len(self.taking_part) < len(self.backends) else "backend"
-            limited = any(healths[each].state is State.LIMITED for each in self.taking_part)
-            return f"every {which} is down{' or limited' if limited else ''}, so the first one keeps the requests"
+            return "its route has no other backend"
+        if all(backend in self.overrides.drains for backend in self.backends):
+            return "all backends are drained, so requests go to the first one"
+        if not any(self._works(healths[backend]) for backend in self.candidates):
+            which = "backends that are not drained" if len(self.candidates) < len(self.backends) else "backends"
+            limited = any(healths[backend].state is State.LIMITED for backend in self.candidates)
+            return f"all {which} are down{' or limited' if limited else ''}, so requests go to the first one"
         due = self.failback_at(healths, active)
         if due is not None:
-            back = min(self._earlier(healths, name), key=lambda each: self._due(healths[each]))
-            return f"{back} is back, and takes over in {spell(due - now)} if it stays up"
+            successor = min(self._earlier(healths, name), key=lambda backend: self._due(healths[backend]))
+            return f"{successor} takes over in {spell(due - now)} if it stays up"
         earlier = self.backends[: self.backends.index(name)]
         if not earlier:
-            return f"it is the first and {healths[name].state.value}"
-        return ", ".join(self._why_not(each, healths[each], now) for each in earlier)
+            return f"it is the preferred backend and is {healths[name].state.value}"
+        return ", ".join(self._why_not(backend, healths[backend], now) for backend in earlier)
 
     def _why_not(self, name: str, health: Health, now: float) -> str:
         if name in self.overrides.drains:
             return f"{name} is drained{_remaining(self.overrides.drains[name], now)}"
         return describe(name, health)
 
-    def _chosen(self, healths: Mapping[str, Health], current: str | None, now: float) -> str:
+    def _choose_name(self, healths: Mapping[str, Health], current: str | None, now: float) -> str:
         if self._pinned:
             return self._pinned
         if all(name in self.overrides.drains for name in self.backends):
             return self.backends[0]
-        usable = [name for name in self.taking_part if self._works(healths[name])]
+        usable = [name for name in self.candidates if self._works(healths[name])]
         if not usable:
-            return self.taking_part[0]
+            return self.candidates[0]
         if current not in usable:
             return next((name for name in usable if healths[name].state is not State.UNKNOWN), usable[0])
         earlier = self._earlier(healths, current)
@@ -111,51 +111,58 @@ class Selector:
         return health.usable(self.purpose)
 
     def _earlier(self, healths: Mapping[str, Health], name: str) -> list[str]:
-        """The backends before `name` that are known to work."""
-        earlier = self.taking_part[: self.taking_part.index(name)]
-        return [each for each in earlier if self._works(healths[each]) and healths[each].state is not State.UNKNOWN]
+        """Return the candidates before `name` that are known to work."""
+        return [
+            backend
+            for backend in self.candidates[: self.candidates.index(name)]
+            if self._works(healths[backend]) and healths[backend].state is not State.UNKNOWN
+        ]
 
     def _due(self, health: Health) -> float:
-        """When a backend that works has been up for long enough."""
+        """Return when a backend that works will have been up for long enough to become active again."""
         return health.usable_since(self.purpose) + health.failback_after(self.failback_after)
 
 
 def summarise(
     backends: Sequence[str],
     healths: Mapping[str, Health],
-    active: Active,
+    active: ActiveBackend,
     overrides: Overrides,
-    written: Callable[[float], str],
+    format_time: Callable[[float], str],
 ) -> str:
-    """One line for a service manager: `docker-hub down (token server: time-out) since 02:13; ghcr is active`.
+    """Return one line for a service manager.
 
-    `written` turns a time into what a person reads.
+    For example `docker-hub has been down since 02:13 (token server: timeout); ghcr is active`. `format_time` formats a
+    time in monotonic seconds for a person.
     """
     troubles = [
-        f"{describe(name, healths[name])} since {written(healths[name].since)}"
+        f"{name} has been {healths[name].state.value} since {format_time(healths[name].since)}{_cause(healths[name])}"
         for name in backends
         if healths[name].state is not State.UP
     ]
-    drained = [f"{name} drained since {written(each.since)}" for name, each in overrides.drains.items()]
-    pinned = (
-        f" (pinned since {written(overrides.pins[active.backend].since)})" if active.backend in overrides.pins else ""
-    )
+    drained = [f"{name} has been drained since {format_time(drain.since)}" for name, drain in overrides.drains.items()]
+    pin = overrides.pins.get(active.backend)
+    pinned = f" (pinned since {format_time(pin.since)})" if pin else ""
     return "; ".join([*troubles, *drained, f"{active.backend} is active{pinned}"])
 
 
 def describe(name: str, health: Health) -> str:
-    """A backend's state in words, with what failed: `docker-hub down (token server: time-out)`."""
-    if health.state in (State.DOWN, State.LIMITED) and health.failed:
-        return f"{name} {health.state.value} ({health.failed.step.value}: {health.failed.reason})"
-    return f"{name} {health.state.value}"
+    """Return a backend's state in words, with what failed: `docker-hub is down (token server: timeout)`."""
+    return f"{name} is {health.state.value}{_cause(health)}"
 
 
 def spell(seconds: float) -> str:
-    """A duration as a person says it: `40 s`, `5 min`, `2 h 5 min`."""
+    """Format a duration for a person: `40 s`, `5 min`, `2 h 5 min`."""
     if seconds < 100:
         return f"{max(seconds, 0.0):.0f} s"
     hours, minutes = divmod(round(seconds / 60), 60)
     return " ".join(f"{count} {unit}" for count, unit in ((hours, "h"), (minutes, "min")) if count)
+
+
+def _cause(health: Health) -> str:
+    if health.state in (State.DOWN, State.LIMITED) and health.failed:
+        return f" ({health.failed.step.value}: {health.failed.reason})"
+    return ""
 
 
 def _remaining(override: Override, now: float) -> str:

@@ -1,7 +1,7 @@
-"""The health of one backend: a machine driven by probe results and time, and by nothing else.
+"""The health of one backend: a state machine driven only by probe results and time.
 
-Everything that changes a state is in `_TRANSITIONS` and `observe`. Times are monotonic seconds, handed in. The
-terms are HAProxy's: `fall` bad results in a row make a backend down, `rise` good ones make it up.
+`_TRANSITIONS` and `observe` hold everything that changes a state. Times are monotonic seconds, passed in. The terms are
+HAProxy's: `fall` bad results in a row take a backend down, `rise` good ones bring it up.
 """
 
 from collections.abc import Mapping
@@ -10,26 +10,26 @@ from enum import Enum
 from attrs import evolve, frozen
 
 JITTER = 0.1
-"""Waits are shortened by up to this part, so that many facades do not ask in step."""
+"""The fraction by which waits are shortened at random, so that many facades do not probe in step."""
 
 LONGEST_RETRY_AFTER = 600.0
-"""Seconds of a Retry-After that are honoured: a lying backend must not switch off its own watch."""
+"""The longest Retry-After that is honoured, in seconds: a faulty backend must not stop its own health checks."""
 
 USUAL_REQUESTS = 3
-"""Requests of a usual probe: the ping, the token, the head of the canary's manifest."""
+"""Requests of a normal probe: the ping, the token, the HEAD of the canary's manifest."""
 
 RELAPSE_TIME = 600.0
-"""Seconds after a backend may be active again in which going down is a relapse."""
+"""Going down is a relapse if it happens within this many seconds after the backend could become active again."""
 
 LONGEST_FAILBACK = 1800.0
-"""Seconds to which relapses lengthen the wait for a failback."""
+"""The longest wait for a failback after relapses, in seconds."""
 
 MOST_RELAPSES = 20
-"""Relapses that are counted: more do not lengthen any wait."""
+"""The most relapses that are counted: more do not lengthen any wait."""
 
 
 class State(Enum):
-    """What is believed of a backend."""
+    """The state of a backend."""
 
     UNKNOWN = "unknown"
     UP = "up"
@@ -38,14 +38,14 @@ class State(Enum):
 
 
 class Purpose(Enum):
-    """What a backend is active for: to be redirected to, or to be asked by the facade itself."""
+    """What a backend is active for: redirects of clients, or fetches by the facade itself."""
 
     REDIRECT = "redirect"
     SERVE = "serve"
 
 
 class Step(Enum):
-    """The steps of a probe, in the selector in which they are climbed."""
+    """The steps of a probe, in order. A probe stops at the first step that fails."""
 
     PING = "GET /v2/"
     TOKEN = "token server"  # noqa: S105
@@ -54,7 +54,7 @@ class Step(Enum):
 
 
 class Verdict(Enum):
-    """What one probe says: the backend works, grants this machine no more pulls (429 or so), or does not work."""
+    """The result of one probe: the backend works, limits the rate of this machine (429 or the like), or fails."""
 
     GOOD = "good"
     LIMITED = "limited"
@@ -63,7 +63,7 @@ class Verdict(Enum):
 
 @frozen
 class Quota:
-    """The pulls that a registry still grants: `remaining` of `limit` in `window` seconds; None and 0 if unsaid."""
+    """The pulls left at a registry: `remaining` of `limit` in `window` seconds; None and 0 if unknown."""
 
     remaining: int
     limit: int | None = None
@@ -72,21 +72,22 @@ class Quota:
 
 @frozen
 class Canary:
-    """What a probe saw of the canary: whether its manifest is there, with which digest (empty if that was not said).
+    """What a probe learned about the canary.
 
-    `drift` says how it is not as it should be without the backend being at fault; empty if it is well.
+    `present` is whether its manifest is there, `digest` that manifest's digest or empty if the backend sent none.
+    `drift` describes a fault of the canary that is not the backend's; empty if there is none.
     """
 
-    found: bool
+    present: bool
     digest: str = ""
     drift: str = ""
 
 
 @frozen
 class ProbeDepth:
-    """How a probe is to climb.
+    """How far a probe goes.
 
-    `deep`: as far as the canary's blob. `canary_seen`: the backend has had the canary before, so refusing it is bad.
+    `deep`: up to the canary's blob. `canary_seen`: the backend has had the canary before, so a refusal of it is bad.
     """
 
     deep: bool = False
@@ -95,11 +96,11 @@ class ProbeDepth:
 
 @frozen
 class Result:
-    """What one probe found.
+    """The result of one probe.
 
-    `step` is the step that failed, or the last one climbed; `reason` says what was seen there; `latency` is the
-    whole probe's, in seconds; `retry_after` is the backend's wish, in seconds; `requests` is how many it took.
-    `canary` is None if the probe did not get as far; `deep` says that it was to climb to the blob.
+    `step` is the step that failed, or else the last one; `reason` is what happened there. `latency` is that of the
+    whole probe, in seconds; `retry_after` is the backend's Retry-After, in seconds; `requests` is how many requests the
+    probe sent. `canary` is None if the probe did not reach it. `deep` is whether the probe was to include the blob.
     """
 
     verdict: Verdict
@@ -115,7 +116,7 @@ class Result:
 
 @frozen
 class Settings:
-    """[health] of the settings. Times in seconds, counts in results."""
+    """The settings in [health]. Times are in seconds; `fall` and `rise` count results."""
 
     interval: float = 10.0
     fast_interval: float = 1.0
@@ -128,15 +129,16 @@ class Settings:
 
 @frozen
 class Health:
-    """A backend's state since a time, and how far a change of it has come.
+    """A backend's state, the time `since` it has that state, and the progress of a pending change.
 
-    `streak` counts the latest results in a row that speak for leaving the state. `last` is the latest result,
-    `failed` the latest one that was not good, at `failed_at`. `deepest_failed_step` is the furthest step that has
-    failed since the backend was last up: every probe climbs that far until it is up again.
+    `streak` counts the latest results in a row that point to another state. `last` is the latest result, `failed` the
+    latest one that was not good, and `failed_at` its time. `deepest_failed_step` is the furthest step that failed since
+    the backend was last up: every probe goes that far until the backend is up again.
 
-    `canary` is what was seen of it last, `canary_seen` says that the backend has had it once. `deep_at` is when a probe
-    last climbed to the blob. `answering_since` is when it was last found to be neither down nor unknown; `back_at` is
-    when it last came back from being down, and `relapses` how often in a row it went down again soon after.
+    `canary` is what the latest probe that reached the canary learned about it. `canary_seen` is whether the backend has
+    ever had it. `deep_at` is when a probe last included the blob. `answering_since` is when the backend last left
+    `down` or `unknown`. `back_at` is when it last recovered from being down, and `relapses` is how many times in a row
+    it went down again soon after that.
     """
 
     state: State
@@ -154,25 +156,26 @@ class Health:
     relapses: int = 0
 
     def usable(self, purpose: Purpose) -> bool:
-        """Whether the backend may be active.
+        """Return whether the backend may be active.
 
-        A redirect spends the client's quota, serving spends the facade's own.
+        A limited backend may be for redirects, which spend the client's quota, but not for serving, which spends the
+        facade's.
         """
         return self.state is not State.DOWN and (purpose is Purpose.REDIRECT or self.state is not State.LIMITED)
 
     def usable_since(self, purpose: Purpose) -> float:
-        """When a usable backend became so."""
+        """Return when a usable backend became usable."""
         if purpose is Purpose.REDIRECT and self.answering_since is not None:
             return self.answering_since
         return self.since
 
     def failback_after(self, setting: float) -> float:
-        """Seconds that the backend must have been up before it is active again: doubled by each relapse."""
+        """Return how many seconds the backend must be up before it becomes active again: each relapse doubles it."""
         return min(setting * 2.0**self.relapses, max(setting, LONGEST_FAILBACK))
 
 
 _TRANSITIONS = {
-    # (state, verdict): (the state it speaks for, the setting that says how often in a row)
+    # (state, verdict): (the next state, how many such results in a row it takes)
     (State.UNKNOWN, Verdict.GOOD): (State.UP, "once"),
     (State.UNKNOWN, Verdict.LIMITED): (State.LIMITED, "once"),
     (State.UNKNOWN, Verdict.BAD): (State.DOWN, "once"),
@@ -186,35 +189,34 @@ _TRANSITIONS = {
 
 
 def observe(health: Health, result: Result, now: float, settings: Settings) -> Health:
-    """The health after one more probe result."""
-    seen = _noted(health, result, now)
-    if seen.relapses and health.state is State.UP and not _is_soon(seen, now, settings):
-        seen = evolve(seen, relapses=0)
+    """Return the health after one more probe result."""
+    noted = _note(health, result, now)
+    if noted.relapses and health.state is State.UP and not _would_be_relapse(noted, now, settings):
+        noted = evolve(noted, relapses=0)
     if (health.state, result.verdict) not in _TRANSITIONS:
-        return evolve(
-            seen, streak=0, deepest_failed_step=None if health.state is State.UP else seen.deepest_failed_step
-        )
+        deepest = None if health.state is State.UP else noted.deepest_failed_step
+        return evolve(noted, streak=0, deepest_failed_step=deepest)
     target, threshold = _TRANSITIONS[health.state, result.verdict]
     streak = health.streak + 1 if _same_direction(health.last, result) else 1
     needed = {"once": 1, "fall": settings.fall, "rise": settings.rise}[threshold]
     if streak < needed:
-        return evolve(seen, streak=streak)
-    return _entered(seen, target, now, settings)
+        return evolve(noted, streak=streak)
+    return _enter(noted, target, now, settings)
 
 
-def climb(health: Health, now: float, settings: Settings) -> ProbeDepth:
-    """How the next probe is to climb: to the blob every `deep_interval`, and for as long as the blob is not well."""
+def probe_depth(health: Health, now: float, settings: Settings) -> ProbeDepth:
+    """Return how far the next probe goes: to the blob every `deep_interval`, and while the blob step is failing."""
     due = health.deep_at is None or now >= health.deep_at + settings.deep_interval
-    known = health.state is not State.UNKNOWN  # the first probe is one that requests wait for
+    known = health.state is not State.UNKNOWN  # requests wait for the first probe, so it is a short one
     return ProbeDepth(health.deepest_failed_step is Step.BLOB or (due and known), health.canary_seen)
 
 
-def wait(health: Health, settings: Settings, jitter: float) -> float:
-    """Seconds from the end of a probe to the start of the next.
+def probe_delay(health: Health, settings: Settings, jitter: float) -> float:
+    """Return the seconds from the end of a probe to the start of the next.
 
-    `jitter` is a random number from 0 to 1. A change that is being decided is watched at `fast_interval`, but for one
-    from limited to up, which may be for a moment only. One that is down or limited is not asked before the Retry-After
-    that it has sent, nor for more requests a minute than a backend that is well.
+    `jitter` is a random number from 0 to 1. While a change is pending the delay is `fast_interval`, except for a change
+    from limited to up, which may not last. A backend that is down or limited is not probed before its Retry-After ends,
+    and gets no more requests a minute than one that is up.
     """
     shortened = 1 - JITTER * jitter
     if health.last is None or health.state not in (State.DOWN, State.LIMITED):
@@ -226,68 +228,69 @@ def wait(health: Health, settings: Settings, jitter: float) -> float:
     return max(seconds, min(health.last.retry_after, LONGEST_RETRY_AFTER))
 
 
-def absent(status: int, canary_seen: bool) -> Verdict:
-    """What it means that a registry with a fresh token answers `status` for the canary: 4xx, or what no registry says.
+def judge_refusal(status: int, canary_seen: bool) -> Verdict:
+    """Return the verdict on a registry that refuses the canary although the token is fresh.
 
-    GOOD is drift: the settings may have a typo in it, or it may not have been pushed there yet. But a registry that
-    has had it and now refuses it is one that refuses everybody, as Docker Hub did on 2025-09-24; not to find it (404)
-    is what happens to an image that was deleted.
+    `status` is a 4xx, or a status that no registry sends for a manifest. GOOD means drift: the settings may have a
+    typo, or the canary was not pushed there yet. But a registry that has had the canary and refuses it now refuses
+    every client, as Docker Hub did on 2025-09-24. A 404 is drift even then, because the image may have been deleted.
     """
     return Verdict.BAD if canary_seen and status != 404 else Verdict.GOOD
 
 
-def drifts(healths: Mapping[str, Health], canaries: Mapping[str, str]) -> dict[str, str]:
-    """How the canary drifts, by backend: those that have it otherwise than the first one that has it.
+def find_drifts(healths: Mapping[str, Health], canaries: Mapping[str, str]) -> dict[str, str]:
+    """Return how the canary drifts, by backend: where it is faulty or differs from that of the first backend.
 
-    `canaries` are the images by the facade's name, of all backends that have one, preferred first; only backends with
-    the same one are compared.
+    `canaries` are the canary images by backend, with the facade's names, preferred backend first. Only backends with
+    the same canary are compared.
     """
-    found: dict[str, str] = {}
-    first: dict[str, tuple[str, str]] = {}
+    drifts: dict[str, str] = {}
+    references: dict[str, tuple[str, str]] = {}
     for name, image in canaries.items():
         canary = healths[name].canary
         if canary is None:
             continue
-        leader, digest = first.setdefault(image, (name, canary.digest)) if canary.digest else (name, "")
+        reference, digest = references.setdefault(image, (name, canary.digest)) if canary.digest else (name, "")
         if canary.drift:
-            found[name] = canary.drift
+            drifts[name] = canary.drift
         elif digest != canary.digest:
-            found[name] = f"the canary is {_short(canary.digest)} there and {_short(digest)} at {leader}"
-    return found
+            drifts[name] = f"its canary is {_short(canary.digest)}, but {reference} has {_short(digest)}"
+    return drifts
 
 
-def remembered(health: Health) -> Health:
-    """The health to start from, of a backend whose state was kept over a restart.
+def restore(health: Health) -> Health:
+    """Return the health to start from after a restart, given the health before it.
 
-    Only `down` is believed: it needs `rise` good results again. Anything else is unknown until the first probe, so
-    that one bad result is enough to keep the first answer away from a backend that went away in the meantime.
+    `down` stays: the backend needs `rise` good results again. Any other state becomes unknown until the first probe.
+    Then one bad result is enough, so a backend that failed in the meantime does not get the first requests.
     """
     if health.state is State.DOWN:
         return health
     return evolve(health, state=State.UNKNOWN)
 
 
-def _noted(health: Health, result: Result, now: float) -> Health:
-    """What is known after a result, apart from the state."""
-    seen = evolve(health, last=result)
+def _note(health: Health, result: Result, now: float) -> Health:
+    """Return the health with everything but the state updated from a result."""
+    noted = evolve(health, last=result)
     if result.deep:
-        seen = evolve(seen, deep_at=now)
+        noted = evolve(noted, deep_at=now)
     if result.canary is not None:
-        known = health.canary.digest if health.canary and result.canary.found else ""  # some registries seldom say it
+        # Some registries seldom send the digest, so the last one stays known.
+        known = health.canary.digest if health.canary and result.canary.present else ""
         canary = evolve(result.canary, digest=result.canary.digest or known)
-        seen = evolve(seen, canary=canary, canary_seen=seen.canary_seen or canary.found)
+        noted = evolve(noted, canary=canary, canary_seen=noted.canary_seen or canary.present)
     if result.verdict is Verdict.GOOD:
-        return seen
+        return noted
     return evolve(
-        seen, failed=result, failed_at=now, deepest_failed_step=_further(health.deepest_failed_step, result.step)
+        noted, failed=result, failed_at=now, deepest_failed_step=_further(health.deepest_failed_step, result.step)
     )
 
 
-def _entered(health: Health, state: State, now: float, settings: Settings) -> Health:
-    """The health of a backend whose state changes now."""
+def _enter(health: Health, state: State, now: float, settings: Settings) -> Health:
+    """Return the health of a backend whose state changes to `state` now."""
     entered = evolve(health, state=state, since=now, streak=0)
     if state is State.DOWN:
-        relapsed = _is_soon(health, now, settings)
+        relapsed = _would_be_relapse(health, now, settings)
         return evolve(entered, relapses=min(health.relapses + 1, MOST_RELAPSES) if relapsed else 0)
     if health.state in (State.DOWN, State.UNKNOWN):
         entered = evolve(entered, answering_since=now)
@@ -296,22 +299,22 @@ def _entered(health: Health, state: State, now: float, settings: Settings) -> He
     return evolve(entered, deepest_failed_step=None) if state is State.UP else entered
 
 
-def _is_soon(health: Health, now: float, settings: Settings) -> bool:
-    """Whether to go down now would be a relapse."""
-    soon = health.failback_after(settings.failback_after) + RELAPSE_TIME
-    return health.back_at is not None and now < health.back_at + soon
+def _would_be_relapse(health: Health, now: float, settings: Settings) -> bool:
+    """Return whether going down now would be a relapse."""
+    window = health.failback_after(settings.failback_after) + RELAPSE_TIME
+    return health.back_at is not None and now < health.back_at + window
 
 
-def _further(one: Step | None, other: Step) -> Step:
+def _further(deepest: Step | None, step: Step) -> Step:
     steps = list(Step)
-    return other if one is None or steps.index(other) > steps.index(one) else one
+    return step if deepest is None or steps.index(step) > steps.index(deepest) else deepest
 
 
 def _short(digest: str) -> str:
-    """As much of a digest as tells it from another."""
+    """Return the start of a digest, long enough to tell it from another."""
     algorithm, _, encoded = digest.partition(":")
     return f"{algorithm}:{encoded[:12]}"
 
 
-def _same_direction(before: Result | None, result: Result) -> bool:
-    return before is not None and (before.verdict is Verdict.BAD) == (result.verdict is Verdict.BAD)
+def _same_direction(previous: Result | None, result: Result) -> bool:
+    return previous is not None and (previous.verdict is Verdict.BAD) == (result.verdict is Verdict.BAD)

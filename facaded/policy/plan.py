@@ -1,4 +1,4 @@
-"""The plan of the watch: which backends are watched, and by which rules one of them is made active."""
+"""The plan of the watch: the backends to probe, and the settings for choosing the active ones."""
 
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -10,12 +10,12 @@ from facaded.policy.overrides import Overrides
 
 
 @frozen
-class Watched:
-    """One backend to watch.
+class WatchedBackend:
+    """One backend to probe.
 
-    `identity` makes it the same backend after a reload, and `manner` makes it probed in the same way. `probe` makes one
-    probe of it; nothing in policy/ calls it. `canary` is the image that it is asked for, by the facade's name; empty if
-    there is none.
+    After a reload, a backend with an equal `identity` is the same backend, and one with an equal `manner` too is probed
+    in the same way. `probe` sends one probe; nothing in policy/ calls it. `canary` is the canary image by the facade's
+    name, or empty.
     """
 
     identity: tuple[object, ...]
@@ -26,14 +26,14 @@ class Watched:
 
 @frozen
 class Plan:
-    """What to watch and by which rules.
+    """What the watch does, built from the settings.
 
-    `routes` name the backends of each route, preferred first; only backends that a route names are in `backends`.
-    `handover` is in seconds. `ping_target` says where `GET /v2/` leads a client that learns its token there, given the
-    active backend for redirects of each route.
+    `backends` are those that a route has. `routes` are the names of each route's backends, preferred first. `handover`
+    is in seconds. `ping_target` is called with the active backend for redirects of each route, and returns where
+    `GET /v2/` leads a client whose only source of a token it is.
     """
 
-    backends: Mapping[str, Watched]
+    backends: Mapping[str, WatchedBackend]
     routes: tuple[tuple[str, ...], ...]
     settings: Settings
     handover: float = 0.0
@@ -41,17 +41,17 @@ class Plan:
 
     @property
     def canaries(self) -> dict[str, str]:
-        """The canary of each backend that has one."""
-        return {name: each.canary for name, each in self.backends.items() if each.canary}
+        """The canary image of each backend that has one."""
+        return {name: backend.canary for name, backend in self.backends.items() if backend.canary}
 
     def selectors(self, overrides: Overrides) -> dict[Place, Selector]:
-        """which backend may be active where, and by which rules."""
+        """Return the selector of each place."""
         return {
             (route, purpose): Selector(route, self.settings.failback_after, purpose, overrides)
             for route in self.routes
             for purpose in Purpose
         }
 
-    def alike(self, before: "Plan") -> set[str]:
-        """The backends that are the same as in the plan before, and are probed in the same way."""
-        return {name for name, each in self.backends.items() if before.backends.get(name) == each}
+    def unchanged_since(self, before: "Plan") -> set[str]:
+        """Return the backends that are the same as in `before` and are probed in the same way."""
+        return {name for name, backend in self.backends.items() if before.backends.get(name) == backend}

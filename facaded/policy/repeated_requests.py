@@ -1,7 +1,6 @@
-"""Repeated requests: a client that repeats a request soon after it was redirected may have failed at the backend.
+"""Repeated requests: a client that repeats a request soon after a redirect may have failed at the backend.
 
-It may also be two machines behind one address, or an impatient person: a repeated request is a reason to probe the
-backend, and no more.
+But two machines may share one address, and a person may just try again. So a repeated request only triggers a probe.
 """
 
 import hashlib
@@ -9,22 +8,22 @@ import hashlib
 from facaded.net.expiring import ExpiringMap
 
 REPEAT_TIME = 10.0
-"""Seconds after a redirect in which the same request again is a hint: clients that retry by themselves do so sooner."""
+"""How long after a redirect the same request counts as a repetition, in seconds: clients retry by themselves sooner."""
 
-REMEMBERED = 10_000
-"""Redirects that are remembered; of more, the oldest are forgotten."""
+REDIRECTS = 10_000
+"""The most redirects that are kept; the oldest are evicted first."""
 
 
 class RepeatedRequests:
-    """Remembers redirects of manifests."""
+    """Records redirects of manifest requests, and detects requests that come again."""
 
     def __init__(self) -> None:
-        self._redirected: ExpiringMap[bytes, int] = ExpiringMap(REMEMBERED)
+        self._redirected: ExpiringMap[bytes, int] = ExpiringMap(REDIRECTS)
 
-    def repeated(self, client: str, method: str, path: str, now: float, usual: int = 1) -> bool:
-        """Note that `client`, by its address, is redirected; says whether it has been just before for the same request.
+    def record(self, client: str, method: str, path: str, now: float, usual: int = 1) -> bool:
+        """Record a redirect, and return whether the client has sent this request more than `usual` times.
 
-        `usual` is how often it asks when all is well.
+        `client` is its address. `usual` is how many times it sends the request during one successful pull.
         """
         key = hashlib.sha256("\n".join((client, method, path)).encode()).digest()
         times = (self._redirected.get(key, now) or 0) + 1

@@ -1,4 +1,4 @@
-"""Patterns of repository names: `*` is one component or part of one, `**` any number of components, at least one."""
+"""Patterns of repository names: `*` matches a component or part of one, `**` matches one or more components."""
 
 import re
 from functools import cached_property
@@ -10,101 +10,102 @@ from facaded.oci.requests import is_name
 _PATTERN = re.compile(r"[a-z0-9._*-]+(?:/[a-z0-9._*-]+)*")
 
 PATTERN_LENGTH = 255
-"""Characters in a pattern: no longer than the longest name."""
+"""The most characters of a pattern: as many as the longest repository name has."""
 
 WILDCARDS = 8
-"""Wildcards in one pattern: a bound on the work of a match; nobody needs more."""
+"""The most wildcards in a pattern: bounds the time that a match takes."""
 
 
 @define(frozen=True, slots=False)
 class Pattern:
-    """One pattern, as written in the settings. Made by `parse`, which checks it."""
+    """One pattern, as written in the settings. `parse` validates and creates it."""
 
     text: str
 
     def matches(self, name: str) -> bool:
-        """Whether the repository `name` is meant."""
+        """Return whether the pattern matches the repository `name`."""
         return self.expression.fullmatch(name) is not None
 
     @property
     def wildcard(self) -> str:
-        """The pattern's wildcards, in order: `*`, `**`, or nothing."""
+        """The pattern's wildcards in order, separated by spaces."""
         return " ".join(re.findall(r"\*\*?", self.text))
 
     def parts(self, name: str) -> tuple[str, ...]:
-        """What the wildcards stand for in a name that matches."""
-        found = self.expression.fullmatch(name)
-        return found.groups() if found else ()
+        """Return the parts of `name` that the wildcards match; empty if the pattern does not match."""
+        match = self.expression.fullmatch(name)
+        return match.groups() if match else ()
 
     @cached_property
     def expression(self) -> re.Pattern[str]:
+        """The pattern as a regular expression, with one group per wildcard."""
         parts = re.split(r"(\*\*?)", self.text)
-        meaning = {"*": "([^/]+)", "**": "(.+)"}
-        return re.compile("".join(meaning.get(part, re.escape(part)) for part in parts))
+        groups = {"*": "([^/]+)", "**": "(.+)"}
+        return re.compile("".join(groups.get(part, re.escape(part)) for part in parts))
 
 
 def parse(text: str) -> Pattern:
-    """Read a pattern.
-
-    Raises ValueError with a sentence that says what a pattern looks like.
-    """
+    """Parse a pattern. Raises ValueError with a sentence that shows what a pattern looks like."""
     components = text.split("/")
     if not _PATTERN.fullmatch(text) or len(text) > PATTERN_LENGTH:
         raise ValueError(f'{text!r} is not a pattern of repository names: write "org/*", "org/**" or "org/image"')
     if any("**" in component and component != "**" for component in components):
-        raise ValueError(f"{text!r}: ** stands alone between slashes; * may be part of a component")
+        raise ValueError(f"{text!r}: write ** as a whole component, as in org/**; only * may be part of one")
     if text.count("*") > WILDCARDS:
-        raise ValueError(f"{text!r} has more than {WILDCARDS} wildcards")
+        raise ValueError(f"{text!r} has too many wildcards: use {WILDCARDS} at most")
     return Pattern(text)
 
 
 @frozen
 class Rename:
-    """The facade's names that match `ours` are called `theirs` on a backend. Made by `parse_rename`."""
+    """A rename of the facade's repositories on one backend. `parse_rename` validates and creates it."""
 
-    ours: Pattern
-    theirs: Pattern
+    facade: Pattern
+    backend: Pattern
 
     def apply(self, name: str) -> str:
-        """The backend's name of a name that `ours` matches."""
-        text = self.theirs.text
-        for part in self.ours.parts(name):
+        """Return the backend's name of a repository that `facade` matches."""
+        text = self.backend.text
+        for part in self.facade.parts(name):
             text = re.sub(r"\*\*?", lambda _, part=part: part, text, count=1)  # type: ignore[misc]
         return text
 
 
-def parse_rename(ours: str, theirs: str) -> Rename:
-    """Read one entry of a rename table: one wildcard, the same on both sides, or none.
+def parse_rename(facade: str, backend: str) -> Rename:
+    """Parse an entry of a rename table: one wildcard, the same on both sides, or none.
 
-    Raises ValueError with a sentence that names the side at fault.
+    Raises ValueError with a sentence that quotes the invalid part.
     """
-    rename = Rename(parse(ours), parse(theirs))
-    if rename.ours.wildcard != rename.theirs.wildcard or " " in rename.ours.wildcard:
+    rename = Rename(parse(facade), parse(backend))
+    if rename.facade.wildcard != rename.backend.wildcard or " " in rename.facade.wildcard:
         raise ValueError(
-            f'{ours!r} = {theirs!r}: write one wildcard, the same on both sides, or none: "org/*" = "other/*"'
+            f'{facade!r} = {backend!r}: write one wildcard, the same on both sides, or none: "org/*" = "other/*"'
         )
     return rename
 
 
 def renamed(renames: tuple[Rename, ...], name: str) -> str | None:
-    """What a backend calls the facade's repository `name`: the first entry that matches says it, else it is the same.
+    """Return a backend's name of the facade's repository `name`: by the first rename that matches, or unchanged.
 
-    None if that would be no repository name.
+    Returns None if the result is not a valid repository name.
     """
     for rename in renames:
-        if rename.ours.matches(name):
-            theirs = rename.apply(name)
-            return theirs if is_name(theirs) else None
+        if rename.facade.matches(name):
+            backend_name = rename.apply(name)
+            return backend_name if is_name(backend_name) else None
     return name
 
 
 def matcher(patterns: tuple[Pattern, ...]) -> re.Pattern[str] | None:
-    """One expression that fully matches the names on the list; None for an empty list, which has every name on it."""
+    """Return a regular expression whose full match means that a name is on the list.
+
+    Returns None for an empty list, which has every name.
+    """
     if not patterns:
         return None
     return re.compile("|".join(f"(?:{pattern.expression.pattern})" for pattern in patterns))
 
 
 def listed(patterns: tuple[Pattern, ...], name: str) -> bool:
-    """Whether `name` is on the list. An empty list has every name on it."""
+    """Return whether `name` is on the list. An empty list has every name."""
     return not patterns or any(pattern.matches(name) for pattern in patterns)

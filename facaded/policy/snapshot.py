@@ -1,10 +1,10 @@
-"""A snapshot of the watch: what a watch_state means under a plan, at one moment."""
+"""A snapshot of the watch: its state, its plan, and what follows from both at one moment."""
 
 from attrs import frozen
 
 from facaded.policy import health
 from facaded.policy.decision import RoutingState
-from facaded.policy.failover import Active, Place
+from facaded.policy.failover import ActiveBackend, Place
 from facaded.policy.health import Purpose
 from facaded.policy.plan import Plan
 from facaded.policy.watch_state import WatchState, active_backends
@@ -12,32 +12,32 @@ from facaded.policy.watch_state import WatchState, active_backends
 
 @frozen
 class Snapshot:
-    """A watch_state, the plan that it follows, and the time `at` which it is looked at, in monotonic seconds."""
+    """The state and the plan of the watch at the time `at`, in monotonic seconds."""
 
     plan: Plan
     watch_state: WatchState
     at: float
 
     @property
-    def active(self) -> Active:
-        """Which backend is active of redirects for the repositories that no route of the settings names."""
+    def active(self) -> ActiveBackend:
+        """The active backend for redirects on the last route, which is that of repositories without a named route."""
         return self.watch_state.active[self._last_place]
 
     @property
     def drifts(self) -> dict[str, str]:
         """How the canary drifts, by backend."""
-        return health.drifts(self.watch_state.healths, self.plan.canaries)
+        return health.find_drifts(self.watch_state.healths, self.plan.canaries)
 
     @property
     def handover_until(self) -> float | None:
-        """When the handover ends that is under way, or None without one."""
-        changed = self.watch_state.changed
-        until = None if changed is None else changed + self.plan.handover
+        """When the handover in progress ends, or None without one."""
+        changed_at = self.watch_state.ping_target_changed_at
+        until = None if changed_at is None else changed_at + self.plan.handover
         return until if until is not None and self.at < until else None
 
     @property
     def routing(self) -> RoutingState:
-        """What answers depend on: which backend is active of each route, a handover, and who is drained."""
+        """The state that answers depend on."""
         return RoutingState(
             active_backends(self.plan, self.watch_state.active, Purpose.REDIRECT),
             active_backends(self.plan, self.watch_state.active, Purpose.SERVE),
@@ -47,20 +47,20 @@ class Snapshot:
 
     @property
     def next_due(self) -> float | None:
-        """When the next thing happens if no probe says anything new: a failback, or the end of an override or handover.
+        """When the next change is due if no probe brings one earlier, or None.
 
-        None if nothing is due.
+        Failbacks are due, and the ends of overrides and of a handover.
         """
         watch_state = self.watch_state
         selectors = self.plan.selectors(watch_state.overrides)
         failbacks = [
             selectors[place].failback_at(watch_state.healths, active) for place, active in watch_state.active.items()
         ]
-        dues = (*failbacks, watch_state.overrides.next_end, self.handover_until)
+        dues = (*failbacks, watch_state.overrides.next_expiry, self.handover_until)
         return min((due for due in dues if due is not None), default=None)
 
     def explain(self, place: Place | None = None) -> str:
-        """Which backend is active and why, in one sentence; without a `place`, of redirects on the last route."""
+        """Return a sentence that says which backend is active and why; by default, for redirects on the last route."""
         place = place or self._last_place
         selector = self.plan.selectors(self.watch_state.overrides)[place]
         return selector.explain(self.watch_state.healths, self.watch_state.active[place], self.at)

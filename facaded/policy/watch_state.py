@@ -1,104 +1,109 @@
-"""The watch_state: what is known of all backends at one moment, and what follows from it.
+"""The state of the watch: the health of all backends, the overrides, and the active backends that follow from them.
 
-Pure: plans, healths, overrides and times go in, the next `WatchState` comes out. Times are monotonic seconds.
+Pure: plans, backend health, overrides and times go in, the next `WatchState` comes out. Times are monotonic seconds.
 """
 
 from collections.abc import Mapping
 
 from attrs import field, frozen
 
-from facaded.policy.failover import Active, Place
-from facaded.policy.health import Health, Purpose, State, remembered
+from facaded.policy.failover import ActiveBackend, Place
+from facaded.policy.health import Health, Purpose, State, restore
 from facaded.policy.overrides import Overrides
 from facaded.policy.plan import Plan
 
 FORGOTTEN = "?"
-"""Where clients were led, if that can no longer be read: no place has this name."""
+"""A ping target that equals no other: the state file that had the last one cannot be read."""
 
 
 @frozen
 class WatchState:
-    """What is known at one moment.
+    """The state of the watch at one moment.
 
-    Each backend's health, the active backend at each place, and the operator's overrides. `last_ping_target` is where
-    `GET /v2/` has led clients, None if there were none yet; `changed` is when it last led elsewhere.
+    `healths` is the health of each backend, `active` the active backend of each place, `overrides` are those of the
+    operator. `last_ping_target` is where `GET /v2/` leads clients, or None before the first round of probes has ended;
+    `ping_target_changed_at` is when that last changed.
     """
 
     healths: Mapping[str, Health]
-    active: Mapping[Place, Active]
+    active: Mapping[Place, ActiveBackend]
     overrides: Overrides = field(factory=Overrides)
     last_ping_target: str | None = None
-    changed: float | None = None
+    ping_target_changed_at: float | None = None
 
     @property
     def canary_seen(self) -> frozenset[str]:
-        """The backends that have had the canary once."""
+        """The backends that have ever had the canary."""
         return frozenset(name for name, health in self.healths.items() if health.canary_seen)
 
 
-def begin(plan: Plan, kept: WatchState | None, now: float) -> WatchState:
-    """Return the watch_state to start from. `kept` is what an earlier run knew, by `health.remembered`."""
-    kept = kept or WatchState({}, {})
-    healths = {name: kept.healths.get(name) or Health(State.UNKNOWN, now) for name in plan.backends}
-    overrides = kept.overrides.left(plan.backends, now)
-    return WatchState(
-        healths, _choose(plan, healths, overrides, kept.active, now), overrides, kept.last_ping_target, kept.changed
-    )
+def begin(plan: Plan, saved: WatchState | None, now: float) -> WatchState:
+    """Return the state to start from. `saved` is that of an earlier run, its healths restored by `health.restore`."""
+    saved = saved or WatchState({}, {})
+    healths = {name: saved.healths.get(name) or Health(State.UNKNOWN, now) for name in plan.backends}
+    overrides = saved.overrides.in_force(plan.backends, now)
+    active = _choose(plan, healths, overrides, saved.active, now)
+    return WatchState(healths, active, overrides, saved.last_ping_target, saved.ping_target_changed_at)
 
 
 def follow(
     before: WatchState, plan: Plan, healths: Mapping[str, Health], overrides: Overrides, now: float, *, settled: bool
 ) -> WatchState:
-    """Return what follows from these healths and overrides after the watch_state `before`.
+    """Return the state that follows `before` with these healths and overrides.
 
-    Until the first round of probes is over and the watch is `settled`, no client has been led anywhere.
+    `settled` is whether the first round of probes has ended. Until then no request is answered, so the ping target
+    stays as it was.
     """
-    overrides = overrides.left(plan.backends, now)
+    overrides = overrides.in_force(plan.backends, now)
     active = _choose(plan, healths, overrides, before.active, now)
     target = plan.ping_target(active_backends(plan, active, Purpose.REDIRECT)) if settled else before.last_ping_target
-    changed = now if before.last_ping_target not in (None, target) else before.changed
-    return WatchState(healths, active, overrides, target, changed)
+    changed_at = now if before.last_ping_target not in (None, target) else before.ping_target_changed_at
+    return WatchState(healths, active, overrides, target, changed_at)
 
 
 def carry_over(watch_state: WatchState, before: Plan, plan: Plan, now: float) -> dict[str, Health]:
-    """Return what is known of each backend of a new plan.
+    """Return the health of each backend of a new plan.
 
-    All that was known, if the backend is the same one and is probed in the same way. If it is probed in another way,
-    what is known after a restart; of another backend, nothing.
+    An unchanged backend keeps its health. One that is probed in another way now gets its health as after a restart. Any
+    other backend is unknown.
     """
-    alike = plan.alike(before)
+    unchanged = plan.unchanged_since(before)
 
     def health(name: str) -> Health:
-        if name in alike:
+        if name in unchanged:
             return watch_state.healths[name]
-        was = before.backends.get(name)
-        if was is None or was.identity != plan.backends[name].identity:
+        previous = before.backends.get(name)
+        if previous is None or previous.identity != plan.backends[name].identity:
             return Health(State.UNKNOWN, now)
-        return remembered(watch_state.healths[name])
+        return restore(watch_state.healths[name])
 
     return {name: health(name) for name in plan.backends}
 
 
-def active_backends(plan: Plan, active: Mapping[Place, Active], purpose: Purpose) -> tuple[str, ...]:
-    """Which backend is active of each route."""
+def active_backends(plan: Plan, active: Mapping[Place, ActiveBackend], purpose: Purpose) -> tuple[str, ...]:
+    """Return the name of each route's active backend."""
     return tuple(active[route, purpose].backend for route in plan.routes)
 
 
 def _choose(
-    plan: Plan, healths: Mapping[str, Health], overrides: Overrides, active: Mapping[Place, Active], now: float
-) -> dict[Place, Active]:
+    plan: Plan, healths: Mapping[str, Health], overrides: Overrides, active: Mapping[Place, ActiveBackend], now: float
+) -> dict[Place, ActiveBackend]:
     return {
-        place: selector.choose(healths, _still(place, active, healths), now)
+        place: selector.choose(healths, _previous(place, active, healths), now)
         for place, selector in plan.selectors(overrides).items()
     }
 
 
-def _still(place: Place, active: Mapping[Place, Active], healths: Mapping[str, Health]) -> Active | None:
-    """Who has been active, unless that backend is gone from the settings.
+def _previous(
+    place: Place, active: Mapping[Place, ActiveBackend], healths: Mapping[str, Health]
+) -> ActiveBackend | None:
+    """Return the backend that was active, or None if the settings no longer have it.
 
-    A route that is new goes on with which backend was active of another, so that no failback comes before its time.
+    A new route continues with the active backend of another route, so that it does not fail back too early.
     """
     route, purpose = place
-    others = (active for (_, for_), active in reversed([*active.items()]) if for_ is purpose)
-    found = (active for active in (active.get(place), *others) if active)
-    return next((active for active in found if active.backend in route and active.backend in healths), None)
+    others = (active[other] for other in reversed([*active]) if other[1] is purpose)
+    candidates = (candidate for candidate in (active.get(place), *others) if candidate)
+    return next(
+        (previous for previous in candidates if previous.backend in route and previous.backend in healths), None
+    )

@@ -35,6 +35,6 @@ class Pulls:
         if not is_digest(decision.reference):
             self.recent.add(decision.repository, decision.reference)
         if decision.outcome is Outcome.REDIRECTED and decision.backend is not None:
-            redirect, usual = f"{decision.backend} {answered.path}", answered.client.requests_of_manifest
-            if self._redirects.repeated(answered.address, answered.method, redirect, self._seconds(), usual):
+            redirect, usual = f"{decision.backend} {answered.path}", answered.client.requests_per_manifest
+            if self._redirects.record(answered.address, answered.method, redirect, self._seconds(), usual):
                 self._hint(decision.backend)

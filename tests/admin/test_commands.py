@@ -94,7 +94,7 @@ def test_a_pull_is_explained_by_the_rules_in_force(commands: Commands) -> None:
     assert (explanation["image"], explanation["client"], explanation["refused"]) == ("org/app:v1", "ctr", False)
     assert explanation["requests"][0].keys() == {"request", "answer", "why"}
     assert explanation["requests"][0]["answer"] == "307 to https://main.test/v2/org/app/manifests/v1"
-    assert explanation["why"] == "main is active: it is the first and up"
+    assert explanation["why"] == "main is active: it is the preferred backend and is up"
     commands.reconfigure(evolve(RULES, repositories=(parse("other/*"),)))
     explanation = ask(commands, "GET", "/explain", parameters)
     assert (explanation["refused"], explanation["why"]) == (True, None)
@@ -104,7 +104,7 @@ def test_a_pull_is_explained_by_the_rules_in_force(commands: Commands) -> None:
     ("parameters", "reason"),
     [
         (Parameters(image="Org/App", client="docker"), "is not a repository name"),
-        (Parameters(image="org/app", client="docket"), "no client called 'docket'"),
+        (Parameters(image="org/app", client="docket"), "unknown client 'docket'"),
     ],
 )
 def test_an_unknown_image_or_client_is_not_explained(commands: Commands, parameters: Parameters, reason: str) -> None:
@@ -160,15 +160,15 @@ def test_a_pin_and_a_drain_say_which_backend_is_active_now(commands: Commands) -
     assert ask(commands, "POST", "/drain", Parameters(backend="main"))["why"] == pinned["why"]
     assert ask(commands, "POST", "/unpin")["why"] == "second is active: main is drained"
     undrained = ask(commands, "POST", "/undrain", Parameters(backend="main"))
-    assert undrained["why"].startswith(("main is active", "second is active: main is back"))
+    assert undrained["why"].startswith(("main is active", "second is active: main takes over"))
 
 
 @pytest.mark.parametrize(
     ("path", "backend", "reason"),
     [
-        ("/pin", "other", "no route has a backend called other: main, second"),
-        ("/drain", "", "no route has a backend called : main, second"),
-        ("/undrain", "other", "no route has a backend called other: main, second"),
+        ("/pin", "other", "no route has a backend called 'other': choose from main, second"),
+        ("/drain", "", "no route has a backend called '': choose from main, second"),
+        ("/undrain", "other", "no route has a backend called 'other': choose from main, second"),
         ("/pin", "second", "second is drained: undrain it first, or pin another backend"),
     ],
 )
@@ -190,7 +190,11 @@ def test_nothing_to_undo_is_success_with_a_warning(
 ) -> None:
     before = daemon.watching.watch.watch_state
     answer = ask(commands, "POST", path, Parameters(backend=backend))
-    assert answer == {"schema": 1, "why": "main is active: it is the first and up", "warnings": [warning]}
+    assert answer == {
+        "schema": 1,
+        "why": "main is active: it is the preferred backend and is up",
+        "warnings": [warning],
+    }
     assert daemon.watching.watch.watch_state == before
 
 

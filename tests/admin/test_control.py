@@ -126,7 +126,7 @@ OLD_STATUS = {
     "warnings": [],
     "active": "main",
     "active_since": 1764000000.0,
-    "why": "main is active: it is the first and up",
+    "why": "main is active: it is the preferred backend and is up",
     "pins": {"main": {"since": 1764000000.0, "until": None}},
     "handover_until": None,
     "stale_names": {},

@@ -65,7 +65,7 @@ def as_json(status: Status) -> dict[str, Any]:
 def test_a_client_of_the_previous_version_finds_every_key_that_it_reads() -> None:
     watched = watching()
     shown = as_json(status(watched, FROM_FILES, ORDERED))
-    assert shown["why"] == "second is active: main down (GET /v2/: connection refused)"
+    assert shown["why"] == "second is active: main is down (GET /v2/: connection refused)"
     assert shown["warnings"] == ["no failover"]
     assert shown["handover_until"] == 1000.0 + watched.clock.seconds() + 3600
     assert shown["stale_names"] == {"hub.test": 1003.0}

@@ -79,7 +79,7 @@ def status(**changes: Any) -> Status:
         "warnings": [],
         "active": "docker-hub",
         "active_since": AT,
-        "why": "docker-hub is active: it is the first and up",
+        "why": "docker-hub is active: it is the preferred backend and is up",
         "pins": {},
         "routes": [active, active | {"for": Purpose.SERVE.value}],
         "handover_until": None,
@@ -100,7 +100,7 @@ def last_section(**changes: Any) -> list[str]:
 
 
 HEALTHY = """\
-docker-hub is active: it is the first and up
+docker-hub is active: it is the preferred backend and is up
 
 NAME        STATE  SINCE                 URL
 docker-hub  up     2027-01-15 08:00 UTC  https://registry-1.docker.io

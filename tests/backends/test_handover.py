@@ -3,7 +3,7 @@
 from attrs import evolve
 
 from facaded.policy.decision import RoutingState
-from facaded.policy.health import remembered
+from facaded.policy.health import restore
 from facaded.policy.watch_state import FORGOTTEN, WatchState
 from tests.watching import BAD, GOOD, Watching, fail, up
 
@@ -38,8 +38,8 @@ def test_the_first_round_starts_no_handover() -> None:
 def restart(before: Watching, *names: str) -> Watching:
     """Start another run with the state of the last one."""
     state = before.watch.watch_state
-    state = evolve(state, healths={name: remembered(health) for name, health in state.healths.items()})
-    return Watching.begin(*names, kept=state)
+    state = evolve(state, healths={name: restore(health) for name, health in state.healths.items()})
+    return Watching.begin(*names, saved=state)
 
 
 def test_a_failover_after_a_restart_starts_a_handover() -> None:
@@ -66,7 +66,7 @@ def test_a_restart_with_another_order_of_backends_starts_a_handover() -> None:
 
 
 def test_an_unreadable_state_starts_a_handover() -> None:
-    assert up("hub", "ghcr", kept=WatchState({}, {}, last_ping_target=FORGOTTEN)).routing.handover
+    assert up("hub", "ghcr", saved=WatchState({}, {}, last_ping_target=FORGOTTEN)).routing.handover
 
 
 def test_a_reload_that_changes_only_the_target_of_pings_starts_a_handover() -> None:
@@ -95,8 +95,8 @@ def test_the_end_of_a_handover_is_pushed() -> None:
 
 
 def test_a_handover_of_an_earlier_run_may_end_during_the_first_round() -> None:
-    state = WatchState({}, {}, last_ping_target="hub", changed=-3599.0)
-    watching = Watching.begin("hub", "ghcr", kept=state)
+    state = WatchState({}, {}, last_ping_target="hub", ping_target_changed_at=-3599.0)
+    watching = Watching.begin("hub", "ghcr", saved=state)
     assert watching.routing.handover
     watching.clock.advance(1)
     assert not watching.watch.settled

@@ -296,7 +296,7 @@ def test_the_table_of_answers_for_the_canary(
     assert (result.canary.drift if result.canary else "") == drift
     assert result.deep == depth.deep
     if verdict is GOOD and not drift:
-        assert result.canary == Canary(found=True, digest=INDEX)
+        assert result.canary == Canary(present=True, digest=INDEX)
 
 
 def test_the_address_s_quota_does_not_matter_with_an_account() -> None:
@@ -347,7 +347,7 @@ def test_the_manifest_is_fetched_again_only_if_its_digest_has_changed() -> None:
 def test_without_a_digest_in_the_response_the_manifest_is_fetched() -> None:
     table = {**WHOLE, LATEST: (200, {}, INDEX_BODY)}
     result, registries = climb(table, CANARY, DEEP)
-    assert result.canary == Canary(found=True, digest=INDEX)
+    assert result.canary == Canary(present=True, digest=INDEX)
     assert registries.paths.count(LATEST) == 2
 
 

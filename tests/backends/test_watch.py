@@ -7,7 +7,7 @@ from twisted.logger import LogEvent
 from facaded.backends.watch import FIRST_ROUND
 from facaded.policy.changes import Change, Takeover, Transition
 from facaded.policy.decision import RoutingState
-from facaded.policy.failover import Active
+from facaded.policy.failover import ActiveBackend
 from facaded.policy.health import Canary, Health, Purpose, Quota, Result, State, Step, Verdict
 from facaded.policy.overrides import ContradictionError, Overrides
 from facaded.policy.watch_state import WatchState
@@ -56,9 +56,9 @@ def test_without_any_result_the_first_backend_is_active() -> None:
 def test_the_state_of_an_earlier_run_applies_until_probes_change_it() -> None:
     state = WatchState(
         {"hub": Health(State.DOWN, -100), "ghcr": Health(State.UNKNOWN, -100)},
-        {(("hub", "ghcr"), Purpose.REDIRECT): Active("ghcr", -100)},
+        {(("hub", "ghcr"), Purpose.REDIRECT): ActiveBackend("ghcr", -100)},
     )
-    watching = up("hub", "ghcr", kept=state)
+    watching = up("hub", "ghcr", saved=state)
     assert watching.active == "ghcr"
     watching.advance(1)
     watching.backends.answer("hub", GOOD)
@@ -69,8 +69,10 @@ def test_the_state_of_an_earlier_run_applies_until_probes_change_it() -> None:
 
 
 def test_an_active_backend_of_an_earlier_run_that_was_removed_is_ignored() -> None:
-    state = WatchState({"quay": Health(State.UP, -100)}, {(("hub", "ghcr"), Purpose.REDIRECT): Active("quay", -100)})
-    assert up("hub", "ghcr", kept=state).active == "hub"
+    state = WatchState(
+        {"quay": Health(State.UP, -100)}, {(("hub", "ghcr"), Purpose.REDIRECT): ActiveBackend("quay", -100)}
+    )
+    assert up("hub", "ghcr", saved=state).active == "hub"
 
 
 def test_a_failover_comes_after_fall_bad_results_and_is_one_line_of_news() -> None:
@@ -82,7 +84,7 @@ def test_a_failover_comes_after_fall_bad_results_and_is_one_line_of_news() -> No
     watching.advance(1)
     watching.backends.answer("hub", BAD)
     assert watching.active == "ghcr"
-    assert watching.news == ["hub down (GET /v2/: connection refused); ghcr is active"]
+    assert watching.news == ["hub is down (GET /v2/: connection refused); ghcr is active"]
 
 
 def test_failback_does_not_wait_for_the_next_probe() -> None:
@@ -93,22 +95,22 @@ def test_failback_does_not_wait_for_the_next_probe() -> None:
     watching.advance(1)
     watching.news.clear()
     watching.backends.answer("hub", GOOD)
-    assert watching.news == ["hub up; ghcr is active"]
+    assert watching.news == ["hub is up; ghcr is active"]
     watching.advance(2.9)
     assert watching.active == "ghcr"
     watching.advance(0.2)
     assert watching.active == "hub"
-    assert watching.news[1:] == ["hub is active: it is the first and up"]
+    assert watching.news[1:] == ["hub is active: it is the preferred backend and is up"]
 
 
 def test_a_backend_in_both_plans_keeps_its_state() -> None:
     watching = up("hub", "ghcr")
     fail(watching, "hub")
     health = watching.watch.watch_state.healths["hub"]
-    before = len(watching.backends.asked)
+    before = len(watching.backends.probed)
     watching.watch.reconfigure(watching.backends.plan("hub", "ghcr", "quay"))
     assert watching.watch.watch_state.healths["hub"] == health
-    assert watching.backends.asked[before:] == ["quay"]
+    assert watching.backends.probed[before:] == ["quay"]
     assert watching.active == "ghcr"
 
 
@@ -124,15 +126,15 @@ def test_a_backend_with_a_new_url_loses_its_state() -> None:
 def test_new_intervals_apply_at_once() -> None:
     watching = up("hub", "ghcr")
     watching.advance(5)
-    before = len(watching.backends.asked)
+    before = len(watching.backends.probed)
     plan = watching.backends.plan("hub", "ghcr")
     watching.watch.reconfigure(evolve(plan, settings=evolve(plan.settings, interval=2)))
-    assert watching.backends.asked[before:] == ["hub", "ghcr"]
+    assert watching.backends.probed[before:] == ["hub", "ghcr"]
     assert watching.watch.watch_state.healths["hub"].state is State.UP
     for name in ("hub", "ghcr"):
         watching.backends.answer(name, GOOD)
     watching.advance(2)
-    assert len(watching.backends.asked) == before + 4
+    assert len(watching.backends.probed) == before + 4
 
 
 def test_a_plan_without_the_active_backend_activates_another_at_once() -> None:
@@ -170,15 +172,15 @@ def test_a_limited_backend_is_redirected_to_but_not_served_from() -> None:
 def test_a_failed_request_makes_the_next_probe_early_and_deep() -> None:
     watching = up("hub", "ghcr")
     watching.advance(5)
-    before = len(watching.backends.asked)
+    before = len(watching.backends.probed)
     watching.watch.probe_soon("hub")
     watching.watch.probe_soon("nowhere")
     watching.clock.advance(0)
-    assert watching.backends.asked[before:] == ["hub"]
-    assert watching.backends.climbs["hub"][-1].deep
+    assert watching.backends.probed[before:] == ["hub"]
+    assert watching.backends.depths["hub"][-1].deep
     watching.backends.answer("hub", evolve(GOOD, deep=True))
     watching.advance(10)
-    assert not watching.backends.climbs["hub"][-1].deep
+    assert not watching.backends.depths["hub"][-1].deep
 
 
 def test_a_backend_that_is_down_is_not_probed_before_its_retry_after() -> None:
@@ -186,12 +188,12 @@ def test_a_backend_that_is_down_is_not_probed_before_its_retry_after() -> None:
     watching.backends.answer("hub", evolve(BAD, retry_after=60))
     watching.backends.answer("ghcr", GOOD)
     watching.advance(2)
-    before = watching.backends.asked.count("hub")
+    before = watching.backends.probed.count("hub")
     watching.watch.probe_soon("hub")
     watching.advance(57)
-    assert watching.backends.asked.count("hub") == before
+    assert watching.backends.probed.count("hub") == before
     watching.advance(2)
-    assert watching.backends.asked.count("hub") == before + 1
+    assert watching.backends.probed.count("hub") == before + 1
 
 
 def test_a_limited_backend_is_probed_early_because_it_is_redirected_to() -> None:
@@ -221,7 +223,7 @@ def test_a_backend_that_is_probed_in_another_way_keeps_what_it_keeps_over_a_rest
     assert watching.active == "ghcr"
     health = watching.watch.watch_state.healths["hub"]
     assert (health.state, health.canary_seen) == (State.DOWN, True)
-    assert watching.backends.asked[-2:] == ["hub", "ghcr"], "both are probed at once"
+    assert watching.backends.probed[-2:] == ["hub", "ghcr"], "both are probed at once"
 
 
 def test_a_new_route_starts_with_the_active_backend_of_the_old_one() -> None:
@@ -265,7 +267,7 @@ def test_the_first_canary_of_a_backend_is_pushed_without_news() -> None:
     watching.backends.answer("hub", evolve(GOOD, canary=Canary(True)))
     watching.advance(10)
     watching.backends.answer("hub", evolve(GOOD, canary=Canary(True)))
-    assert watching.kept == 1
+    assert watching.silent == 1
 
 
 def test_failed_requests_alone_do_not_change_a_state() -> None:
@@ -281,16 +283,16 @@ def test_a_clock_jump_probes_all_backends_at_once() -> None:
     watching.advance(2)
     watching.step = 29
     watching.advance(2)
-    before = len(watching.backends.asked)
+    before = len(watching.backends.probed)
     watching.step = 3600
     watching.advance(1.1)
-    assert sorted(watching.backends.asked[before:]) == ["ghcr", "hub"]
+    assert sorted(watching.backends.probed[before:]) == ["ghcr", "hub"]
     assert watching.news[-1] == "the clock jumped forward by 1 h: probing all backends"
     watching.backends.answer("hub", GOOD)
     watching.backends.answer("ghcr", GOOD)
     watching.step = 3500
     watching.advance(1.1)
-    assert sorted(watching.backends.asked[before + 2 :]) == ["ghcr", "hub"]
+    assert sorted(watching.backends.probed[before + 2 :]) == ["ghcr", "hub"]
     assert watching.news[-1] == "the clock jumped back by 2 min: probing all backends"
 
 
@@ -303,7 +305,7 @@ def test_a_pin_applies_at_once_and_expires() -> None:
     assert watching.routing == RoutingState(("ghcr",), ("ghcr",), handover=True)
     assert watching.watch.snapshot().explain() == "ghcr is active: it is pinned for another 3 s"
     watching.advance(3.1)
-    assert watching.news == ["ghcr pinned; ghcr is active", "ghcr no longer pinned; ghcr is active"]
+    assert watching.news == ["ghcr is pinned; ghcr is active", "ghcr is no longer pinned; ghcr is active"]
     watching.advance(60)
     assert watching.active == "hub"
     assert watching.watch.watch_state.overrides == Overrides()
@@ -344,7 +346,7 @@ def test_a_reload_keeps_the_pins_and_drains_of_backends_that_remain() -> None:
     assert watching.watch.watch_state.overrides == before
     watching.watch.reconfigure(watching.backends.plan("hub", "quay"))
     assert watching.watch.watch_state.overrides == evolve(before, pins={})
-    assert "ghcr no longer pinned; quay is active" in watching.news
+    assert "ghcr is no longer pinned; quay is active" in watching.news
 
 
 def test_the_start_and_the_end_of_drift_are_news() -> None:
@@ -359,8 +361,8 @@ def test_the_start_and_the_end_of_drift_are_news() -> None:
     watching.advance(10)
     watching.backends.answer("ghcr", evolve(GOOD, canary=one))
     assert watching.news == [
-        "ghcr drifts: the canary is sha256:bbbbbbbbbbbb there and sha256:aaaaaaaaaaaa at hub; hub is active",
-        "ghcr drifts no more; hub is active",
+        "ghcr drifts: its canary is sha256:bbbbbbbbbbbb, but hub has sha256:aaaaaaaaaaaa; hub is active",
+        "ghcr no longer drifts; hub is active",
     ]
 
 
@@ -379,7 +381,7 @@ def test_a_change_is_pushed_as_one_value() -> None:
     route = ("hub", "ghcr")
     assert watching.changes[-1] == Change(
         watching.clock.seconds(),
-        "hub down (GET /v2/: connection refused); ghcr is active",
+        "hub is down (GET /v2/: connection refused); ghcr is active",
         (Transition("hub", State.UP, State.DOWN, "GET /v2/: connection refused"),),
         (
             Takeover((route, Purpose.REDIRECT), "hub", "ghcr"),
@@ -428,7 +430,7 @@ def test_probes_send_at_most_22_requests_a_minute_with_the_defaults(verdict: Ver
     watching, requests, minutes = Watching.begin("hub"), 0, 20
     for _ in range(minutes * 600):
         if "hub" in watching.backends.waiting:
-            deep = watching.backends.climbs["hub"][-1].deep
+            deep = watching.backends.depths["hub"][-1].deep
             climbed = Step.BLOB if deep else Step.MANIFEST
             fails = verdict is not Verdict.BAD or REQUESTS[step] <= REQUESTS[climbed]
             result = Result(verdict if fails else Verdict.GOOD, step if fails else climbed, "", 0.0, deep=deep)

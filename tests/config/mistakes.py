@@ -111,7 +111,7 @@ WRONG = [
     ),
     (
         '[health]\ncanary = "Org"',
-        "facaded.toml:2: health.canary: 'Org' is not a repository name: lower-case letters, digits, and . _ - /",
+        "facaded.toml:2: health.canary: 'Org' is not a repository name: use lower-case letters, digits, and . _ - /",
     ),
     (
         'repositories = ["org/*"]\n[health]\ncanary = "evil/app"',

@@ -1,10 +1,11 @@
-"""Explanations: they are the answers' own, in words."""
+"""Explanations: how each request of a pull is answered, in words."""
 
 import pytest
 from attrs import evolve
 
-from facaded.explain.explanation import explain, split_image
-from facaded.oci.clients import USER_AGENTS, Family, called
+from facaded.explain.explanation import explain, explain_pull, split_image
+from facaded.explain.explanation_text import WIDTH, text
+from facaded.oci.clients import find_client
 from facaded.oci.requests import Image
 from facaded.policy.decision import BackendRules, Mode, Route, RoutingState, Rule, Rules
 from facaded.policy.health import Purpose
@@ -37,36 +38,38 @@ SERVED = "served from hub, else ghcr"
         (RULES, evolve(UP, serving=("ghcr",)), "podman", "served from ghcr, else hub", Rule.NOT_REDIRECT_SAFE),
         (RULES, evolve(UP, drained=frozenset({"ghcr"})), "podman", "served from hub", Rule.NOT_REDIRECT_SAFE),
         (RENAMED, UP, "docker", SERVED, Rule.RENAMED),
-        (ROUTED, RoutingState(("ghcr", "hub"), ("ghcr", "hub")), "docker", SERVED, Rule.ANOTHER_PING),
+        (ROUTED, RoutingState(("ghcr", "hub"), ("ghcr", "hub")), "docker", SERVED, Rule.PING_NOT_REDIRECTED),
         (evolve(RULES, mode=Mode.SERVE), UP, "docker", SERVED, Rule.SERVE_ALL),
         (evolve(RULES, mode=Mode.REDIRECT), UP, "podman", HUB, Rule.REDIRECT_ALL),
-        (PRIVATE, UP, "docker", "forwarded to hub with the client's own credentials", Rule.CLIENT_S_OWN),
+        (PRIVATE, UP, "docker", "forwarded to hub with the client's credentials", Rule.CLIENT_CREDENTIALS),
     ],
 )
-def test_what_a_manifest_is_answered_is_explained(
+def test_the_answer_to_a_manifest_request_is_explained(
     rules: Rules, routing: RoutingState, client: str, answer: str, why: Rule
 ) -> None:
-    manifest = explain("", Image("org/app"), called(client), rules, routing)[-2]
+    manifest = explain("", Image("org/app"), find_client(client), rules, routing)[-2]
     assert (manifest.request, manifest.answer, manifest.why) == ("GET /v2/org/app/manifests/latest", answer, why.value)
     assert manifest.purpose is (Purpose.REDIRECT if answer.startswith("307") else Purpose.SERVE)
 
 
 def test_each_request_of_a_pull_is_explained() -> None:
-    pull = explain("", Image("org/app", "v1"), called("docker"), RULES, UP)
-    assert [(each.request, each.answer) for each in pull] == [
+    pull = explain("", Image("org/app", "v1"), find_client("docker"), RULES, UP)
+    assert [(step.request, step.answer) for step in pull] == [
         ("GET /v2/", "307 to https://hub.test/v2/"),
         ("GET /v2/org/app/manifests/v1", "307 to https://hub.test/v2/org/app/manifests/v1"),
         ("GET /v2/org/app/blobs/<digest>", "307 to https://hub.test/v2/org/app/blobs/<digest>"),
     ]
-    assert explain("", Image("org/app"), called("podman"), RULES, UP)[0].answer == "200: a registry is here"
-    assert len(explain("", Image("org/app"), called("ctr"), RULES, UP)) == 2, "containerd never pings"
+    assert explain("", Image("org/app"), find_client("podman"), RULES, UP)[0].answer == "200, answered by the facade"
+    assert len(explain("", Image("org/app"), find_client("ctr"), RULES, UP)) == 2, "containerd does not ping"
 
 
-def test_a_refusal_is_explained_by_itself() -> None:
-    denied = explain("", Image("evil/app"), called("docker"), RULES, UP)[-1]
-    assert denied.answer == "403 DENIED: evil/app is not among the repositories that this registry answers for"
+def test_a_refusal_is_explained_by_its_message() -> None:
+    denied = explain("", Image("evil/app"), find_client("docker"), RULES, UP)[-1]
+    assert denied.answer == "403 DENIED: evil/app is not among the repositories of this registry: check the name"
     assert (denied.why, denied.purpose) == ("refused", None)
-    assert explain("other.test", Image("org/app"), called("docker"), RULES, UP)[0].answer.startswith("421 DENIED: ")
+    assert explain("other.test", Image("org/app"), find_client("docker"), RULES, UP)[0].answer.startswith(
+        "421 DENIED: "
+    )
 
 
 @pytest.mark.parametrize(
@@ -78,11 +81,27 @@ def test_a_refusal_is_explained_by_itself() -> None:
         ("facade:5000/app", "facade:5000", Image("app")),
     ],
 )
-def test_a_reference_is_read_as_docker_reads_it(text: str, host: str, image: Image) -> None:
+def test_a_reference_is_split_as_docker_splits_it(text: str, host: str, image: Image) -> None:
     assert split_image(text) == (host, image)
 
 
-def test_every_client_that_has_a_name_has_a_family() -> None:
-    assert {called(name).family for name in USER_AGENTS} == set(Family)
-    with pytest.raises(ValueError, match="no client called 'docket': docker, "):
-        called("docket")
+def test_the_text_fits_the_terminal_but_breaks_no_url() -> None:
+    def explained(image: str, client: str) -> list[str]:
+        sentence = "hub is active: it is the preferred backend and is up, and a long reason follows until it wraps"
+        return text(explain_pull(image, client, RULES, UP, lambda *_: sentence)).splitlines()
+
+    refused = explained("evil/an-image-with-quite-a-long-name", "docker")
+    assert max(map(len, refused)) <= WIDTH
+    assert "    403 DENIED: evil/an-image-with-quite-a-long-name is not among the" in refused
+    assert max(map(len, explained("org/app", "podman"))) <= WIDTH
+    redirected = explained(f"org/{'a' * 60}", "docker")
+    assert f"    307 to https://hub.test/v2/org/{'a' * 60}/manifests/latest" in redirected
+    assert redirected[-2:] == [
+        "hub is active: it is the preferred backend and is up, and a long reason follows",
+        "until it wraps",
+    ]
+
+
+@pytest.mark.parametrize("rule", Rule)
+def test_each_rule_fits_a_line_of_the_terminal(rule: Rule) -> None:
+    assert len(f"    {rule.value}") <= WIDTH

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facaded.oci.clients import USER_AGENTS, Client, Family, called, identify
+from facaded.oci.clients import USER_AGENTS, Client, Family, find_client, identify
 
 TABLE = [
     ("docker/20.10.24+dfsg1 go/go1.19.8 git-commit/5d6db84 kernel/6.1 os/linux arch/amd64", Family.DOCKER, True, True),
@@ -41,26 +41,38 @@ TABLE = [
 ]
 
 
-@pytest.mark.parametrize(("user_agent", "family", "redirect_safe", "pings"), TABLE)
-def test_the_table_of_families(user_agent: str, family: Family, redirect_safe: bool, pings: bool) -> None:
+@pytest.mark.parametrize(("user_agent", "family", "redirect_safe", "takes_token_from_ping"), TABLE)
+def test_the_table_of_families(
+    user_agent: str, family: Family, redirect_safe: bool, takes_token_from_ping: bool
+) -> None:
     client = identify(user_agent)
-    assert (client.family, client.redirect_safe, client.pings) == (family, redirect_safe, pings)
+    assert client.family is family
+    assert client.redirect_safe == redirect_safe, "redirect-safe: see REDIRECT_SAFE in facaded/oci/clients.py"
+    assert client.takes_token_from_ping == takes_token_from_ping, "see Client.takes_token_from_ping"
+
+
+BEGIN_WITHOUT_PING = {Family.CONTAINERD, Family.BUILDKIT}
+
+
+@pytest.mark.parametrize("family", Family)
+def test_all_families_but_these_begin_a_pull_with_a_ping(family: Family) -> None:
+    assert Client(family).begins_with_ping == (family not in BEGIN_WITHOUT_PING)
 
 
 @given(st.text())
-def test_any_user_agent_is_somebody(user_agent: str) -> None:
+def test_any_user_agent_is_identified(user_agent: str) -> None:
     assert isinstance(identify(user_agent), Client)
 
 
 @pytest.mark.parametrize(("user_agent", "requests"), [("docker/28.0.0", 1), ("containerd/2.0.0", 2), ("buildkit/1", 2)])
-def test_who_does_not_ping_asks_for_a_manifest_twice(user_agent: str, requests: int) -> None:
-    assert identify(user_agent).requests_of_manifest == requests
+def test_a_client_that_does_not_ping_requests_a_manifest_twice(user_agent: str, requests: int) -> None:
+    assert identify(user_agent).requests_per_manifest == requests
 
 
-def test_every_client_that_has_a_name_has_a_family() -> None:
-    assert {called(name).family for name in USER_AGENTS} == set(Family)
-    assert called("containerd/1.4.3") == identify("containerd/1.4.3")
-    assert called("crane").begins_with_ping
-    assert not called("ctr").begins_with_ping
-    with pytest.raises(ValueError, match="no client called 'docket': docker, "):
-        called("docket")
+def test_the_named_clients_cover_all_families() -> None:
+    named = {find_client(name).family for name in USER_AGENTS}
+    missing = ", ".join(family.name for family in set(Family) - named)
+    assert not missing, f"no name in USER_AGENTS, or no prefix in PREFIXES (facaded/oci/clients.py), leads to {missing}"
+    assert find_client("containerd/1.4.3") == identify("containerd/1.4.3")
+    with pytest.raises(ValueError, match="unknown client 'docket': use docker, "):
+        find_client("docket")

@@ -9,7 +9,7 @@ from facaded.oci.errors import Code, document
 
 
 @given(st.sampled_from(Code), st.text())
-def test_the_document_is_the_spec_s(code: Code, message: str) -> None:
+def test_the_document_has_the_form_of_the_spec(code: Code, message: str) -> None:
     body = document(code, message)
     assert body.isascii()
     assert json.loads(body) == {"errors": [{"code": code.value, "message": message}]}

@@ -1,4 +1,4 @@
-"""What an index says of itself."""
+"""Image indexes: their entries and platforms."""
 
 import json
 from typing import Any
@@ -17,7 +17,7 @@ def index(*platforms: Any) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("platform", "read_as"),
+    ("platform", "expected"),
     [
         ({"os": "linux", "architecture": "amd64"}, "linux/amd64"),
         ({"os": "linux", "architecture": "arm", "variant": "v7"}, "linux/arm/v7"),
@@ -30,22 +30,22 @@ def index(*platforms: Any) -> bytes:
         (None, None),
     ],
 )
-def test_a_platform_is_read_as_people_write_it_in_harmless_characters(platform: Any, read_as: str | None) -> None:
-    assert read(index(platform)) == (Entry(DIGEST, read_as),)
+def test_a_platform_is_written_as_a_path_of_expected_characters(platform: Any, expected: str | None) -> None:
+    assert read(index(platform)) == (Entry(DIGEST, expected),)
 
 
 @pytest.mark.parametrize(
     "body", [b"", b"[]", b"{}", b'{"manifests": {}}', b"[" * 100_000, b'{"manifests": 1' + b"0" * 9]
 )
-def test_what_is_no_index_has_no_entries(body: bytes) -> None:
+def test_a_body_that_is_no_index_has_no_entries(body: bytes) -> None:
     assert read(body) is None
 
 
 @pytest.mark.parametrize("entry", [1, {}, {"digest": 1}, {"digest": "sha256:../../x"}, {"digest": "md5:" + "a" * 32}])
-def test_an_entry_without_a_digest_is_left_out(entry: Any) -> None:
+def test_an_entry_without_a_valid_digest_is_left_out(entry: Any) -> None:
     assert read(json.dumps({"manifests": [entry]}).encode()) == ()
 
 
 @given(st.binary())
-def test_nothing_that_is_read_raises(body: bytes) -> None:
+def test_read_never_raises(body: bytes) -> None:
     read(body)

@@ -1,7 +1,4 @@
-"""From bytes to meaning:
-
-the table of what is recognised, the table of what is refused, and that there is nothing else.
-"""
+"""Parsing of requests: a table of those recognised, a table of those refused, and properties of both."""
 
 import pytest
 from hypothesis import example, given
@@ -94,21 +91,25 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("target", "meant"), RECOGNISED)
+@pytest.mark.parametrize(("target", "request_"), RECOGNISED)
 @pytest.mark.parametrize("method", [b"GET", b"HEAD"])
-def test_what_the_grammar_has_is_recognised(method: bytes, target: str, meant: requests.Request) -> None:
-    assert parse(method, target.encode()) == meant
+def test_a_target_that_matches_the_grammar_is_recognised(
+    method: bytes, target: str, request_: requests.Request
+) -> None:
+    assert parse(method, target.encode()) == request_
 
 
 @pytest.mark.parametrize(("method", "target", "status", "code"), REFUSED)
-def test_anything_else_is_refused_with_a_code_of_the_spec(method: str, target: str, status: int, code: Code) -> None:
+def test_anything_else_is_refused_with_an_error_code_of_the_spec(
+    method: str, target: str, status: int, code: Code
+) -> None:
     refusal = parse(method.encode(), target.encode(), b"registry.test")
     assert isinstance(refusal, Refusal)
     assert (refusal.status, refusal.code) == (status, code)
     assert (refusal.allow == ("GET", "HEAD")) == (status == 405)
 
 
-def test_the_absolute_form_is_read_when_it_names_the_host_asked() -> None:
+def test_the_absolute_form_is_accepted_if_it_names_the_requested_host() -> None:
     assert parse(b"GET", b"http://Registry.test:8080/v2/", b"registry.TEST:8080") == Ping()
     assert isinstance(parse(b"GET", b"http://registry.test:8080/v2/", b"registry.test"), Refusal)
 
@@ -120,7 +121,7 @@ def test_parse_never_raises(method: bytes, target: bytes, host: bytes) -> None:
     assert parse(method, target, host) is not None
 
 
-NASTY = st.lists(
+HOSTILE_TARGETS = st.lists(
     st.sampled_from(
         [
             "/",
@@ -159,9 +160,9 @@ NASTY = st.lists(
 ).map(lambda parts: "/v2/" + "".join(parts))
 
 
-@given(NASTY)
-def test_a_recognised_path_is_the_target_s_own(target: str) -> None:
-    """Whatever is read says the same path again: nothing is decoded, collapsed or invented on the way."""
+@given(HOSTILE_TARGETS)
+def test_the_path_of_a_recognised_request_equals_the_target_s(target: str) -> None:
+    """Nothing in the path is decoded, collapsed or added."""
     read = parse(b"GET", target.encode())
     if not isinstance(read, Refusal | Home | Ping):
         assert read.path == target.partition("?")[0]
@@ -176,7 +177,7 @@ def test_a_recognised_path_is_the_target_s_own(target: str) -> None:
         (f"org/app@{SHA256}", Image("org/app", SHA256)),
     ],
 )
-def test_an_image_reference_is_read(text: str, image: Image) -> None:
+def test_an_image_reference_is_parsed(text: str, image: Image) -> None:
     assert parse_image(text) == image
 
 
@@ -189,5 +190,5 @@ def test_a_bad_image_reference_raises_a_sentence(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["org/app:v1", f"org/app@sha256:{'0' * 64}"])
-def test_an_image_is_written_as_it_is_read(text: str) -> None:
+def test_an_image_is_written_as_it_was_parsed(text: str) -> None:
     assert str(parse_image(text)) == text

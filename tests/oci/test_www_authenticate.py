@@ -1,4 +1,4 @@
-"""WWW-Authenticate, read and written."""
+"""WWW-Authenticate headers: parsing and writing."""
 
 import pytest
 from hypothesis import given
@@ -33,12 +33,12 @@ READ = [
 
 
 @pytest.mark.parametrize(("value", "challenges"), READ)
-def test_challenges_are_read(value: str, challenges: list[Challenge]) -> None:
+def test_challenges_are_parsed(value: str, challenges: list[Challenge]) -> None:
     assert list(parse(value)) == challenges
 
 
 @given(st.text())
-def test_reading_never_raises(value: str) -> None:
+def test_parse_never_raises(value: str) -> None:
     assert parse(value) is not None
 
 
@@ -47,7 +47,7 @@ VALUES = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_c
 
 
 @given(st.sampled_from(["bearer", "basic"]), st.dictionaries(NAMES, VALUES, max_size=5))
-def test_what_is_written_is_read_back(scheme: str, parameters: dict[str, str]) -> None:
+def test_a_written_challenge_is_parsed_back(scheme: str, parameters: dict[str, str]) -> None:
     challenge = Challenge(scheme, parameters)
     assert parse(write(challenge)) == (challenge,)
 

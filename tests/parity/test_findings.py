@@ -1,4 +1,4 @@
-"""What the findings at several backends mean together."""
+"""Findings: the verdict on a row and on a report."""
 
 import pytest
 from attrs import evolve
@@ -32,10 +32,10 @@ def test_the_findings_at_the_backends_make_one_verdict(findings: tuple[Finding, 
     assert report.with_verdict(verdict) == (row,)
 
 
-def test_what_was_not_compared_is_not_called_equal() -> None:
+def test_images_that_were_not_compared_do_not_count_as_equal() -> None:
     alone = Row("org/app", "latest", {"main": Side(Finding.SAME), "second": Side(Finding.NOT_ASKED)})
     both = evolve(alone, sides={"main": Side(Finding.SAME), "second": Side(Finding.SAME)})
-    gone = evolve(both, sides={"main": Side(Finding.SAME), "second": Side(Finding.NOT_THERE)})
-    reports = [Report(("main", "second"), rows) for rows in ((), (alone,), (alone, both), (both, gone))]
+    missing = evolve(both, sides={"main": Side(Finding.SAME), "second": Side(Finding.NOT_THERE)})
+    reports = [Report(("main", "second"), rows) for rows in ((), (alone,), (alone, both), (both, missing))]
     assert [report.equal for report in reports] == [None, None, True, False]
     assert [report.is_bad_news for report in reports] == [False, False, False, True]

@@ -25,8 +25,8 @@ from facaded.policy.decision import (
     Rule,
     Rules,
     Serve,
+    choose_rule,
     decide,
-    rule,
 )
 
 PAGE = (Path(__file__).parent.parent.parent / "facaded" / "manual" / "answers.md").read_text()
@@ -42,8 +42,8 @@ CLIENT_GROUPS: Mapping[str, Callable[[Client], bool]] = {
     "any": lambda client: True,
     "redirect-safe": lambda client: client.redirect_safe,
     "not redirect-safe": lambda client: not client.redirect_safe,
-    "pings": lambda client: client.pings,
-    "redirect-safe, does not ping": lambda client: client.redirect_safe and not client.pings,
+    "pings": lambda client: client.takes_token_from_ping,
+    "redirect-safe, does not ping": lambda client: client.redirect_safe and not client.takes_token_from_ping,
 }
 
 Settings = Mapping[str, object]
@@ -121,7 +121,7 @@ class Case:
         """Return why the request is redirected or served, or None if it is neither."""
         if isinstance(self.request, Refusal | Home) or isinstance(self.answer, Refusal):
             return None
-        return rule(self.request, self.client, self.rules, self.routing)
+        return choose_rule(self.request, self.client, self.rules, self.routing)
 
 
 def cases(row: Row) -> list[Case]:

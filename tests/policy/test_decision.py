@@ -1,4 +1,4 @@
-"""decide(): the table of request, client and routing to answer, and where a redirect can never go."""
+"""Decisions: tables of request, client and routing to answer, and where a redirect can lead."""
 
 import pytest
 from attrs import evolve
@@ -21,9 +21,9 @@ from facaded.policy.decision import (
     Rule,
     Rules,
     Serve,
+    choose_rule,
     decide,
     ping_leads_to,
-    rule,
     split_host,
 )
 from facaded.policy.repositories import parse as pattern
@@ -49,8 +49,8 @@ def answer(
     rules: Rules = RULES,
     routing: RoutingState = AT_HUB,
 ) -> Answer:
-    asked = parse(method.encode(), target.encode(), host.encode())
-    return decide(asked, host, identify(client), rules, routing)
+    request = parse(method.encode(), target.encode(), host.encode())
+    return decide(request, host, identify(client), rules, routing)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def answer(
     ],
 )
 @pytest.mark.parametrize(("routing", "name", "url"), [(AT_HUB, "docker-hub", HUB), (AT_GHCR, "ghcr", GHCR)])
-def test_a_proven_client_is_redirected_to_the_same_path_on_the_backend_in_charge(
+def test_a_redirect_safe_client_is_redirected_to_the_same_path_on_the_active_backend(
     target: str, location: str, routing: RoutingState, name: str, url: str
 ) -> None:
     assert answer(target, routing=routing) == Redirect(name, url + location)
@@ -82,7 +82,7 @@ SPLIT = Rules(
     backends=RULES.backends,
     named_routes=(Route(("ghcr", "docker-hub"), (pattern("org/next-*"),)),),
 )
-SPLIT_SITUATION = RoutingState(("ghcr", "docker-hub"), ("ghcr", "docker-hub"))
+SPLIT_ROUTING = RoutingState(("ghcr", "docker-hub"), ("ghcr", "docker-hub"))
 RENAMED = evolve(
     RULES,
     repositories=(pattern("*"), pattern("org/**")),
@@ -104,8 +104,8 @@ WAYS = [
     (SERVING, AT_HUB, CONTAINERD, Pong(), SERVED),
     (REDIRECTING, AT_HUB, PODMAN, PING_HUB, TO_HUB),
     (REDIRECTING, HANDOVER, DOCKER, PING_HUB, TO_HUB),
-    (SPLIT, SPLIT_SITUATION, DOCKER, Pong(), SERVED),
-    (SPLIT, SPLIT_SITUATION, CONTAINERD, PING_HUB, TO_HUB),
+    (SPLIT, SPLIT_ROUTING, DOCKER, Pong(), SERVED),
+    (SPLIT, SPLIT_ROUTING, CONTAINERD, PING_HUB, TO_HUB),
     (SPLIT, RoutingState(("docker-hub",) * 2, ("docker-hub",) * 2), DOCKER, PING_HUB, TO_HUB),
     (RENAMED, AT_HUB, DOCKER, Pong(), SERVED),
     (RENAMED, AT_HUB, CONTAINERD, PING_HUB, TO_HUB),
@@ -134,20 +134,20 @@ def test_a_renamed_repository_is_never_redirected() -> None:
     assert isinstance(answer("/v2/app/manifests/latest", client=CONTAINERD, rules=RENAMED, routing=AT_GHCR), Redirect)
 
 
-def test_a_repository_goes_the_way_of_its_route() -> None:
-    served = answer("/v2/org/next-app/tags/list", client=PODMAN, rules=SPLIT, routing=SPLIT_SITUATION)
+def test_the_answer_depends_on_the_route_of_the_repository() -> None:
+    served = answer("/v2/org/next-app/tags/list", client=PODMAN, rules=SPLIT, routing=SPLIT_ROUTING)
     assert served == Serve(Tags("org/next-app"), ("ghcr", "docker-hub"), "ghcr")
-    redirected = answer("/v2/org/next-app/tags/list", client=CONTAINERD, rules=SPLIT, routing=SPLIT_SITUATION)
+    redirected = answer("/v2/org/next-app/tags/list", client=CONTAINERD, rules=SPLIT, routing=SPLIT_ROUTING)
     assert redirected == Redirect("ghcr", f"{GHCR}/v2/org/next-app/tags/list")
 
 
-def test_serving_begins_with_the_backend_in_charge_of_it() -> None:
+def test_serving_begins_with_the_backend_that_is_active_for_it() -> None:
     limited = RoutingState(("docker-hub",), ("ghcr",))
     served = answer("/v2/org/app/manifests/latest", client=PODMAN, routing=limited)
     assert served == Serve(LATEST, ("ghcr", "docker-hub"), "docker-hub")
 
 
-def test_a_private_backend_is_asked_with_the_client_s_own_credentials_and_no_other_is() -> None:
+def test_all_requests_are_forwarded_to_a_private_backend() -> None:
     rules = evolve(RULES, backends={"own": BackendRules(HUB, private=True)})
     routing = RoutingState(("own",), ("own",))
     for client in (DOCKER, CONTAINERD, PODMAN):
@@ -158,20 +158,20 @@ def test_a_private_backend_is_asked_with_the_client_s_own_credentials_and_no_oth
 
 @pytest.mark.parametrize("path", ["manifests/latest", f"blobs/{DIGEST}", "tags/list", f"referrers/{DIGEST}"])
 @pytest.mark.parametrize("client", [DOCKER, PODMAN])
-def test_another_organisation_is_denied(path: str, client: str) -> None:
+def test_a_repository_that_is_not_on_the_list_is_denied(path: str, client: str) -> None:
     refusal = answer(f"/v2/evil/app/{path}", client=client)
     assert isinstance(refusal, Refusal)
     assert (refusal.status, refusal.code) == (403, Code.DENIED)
     assert "evil/app" in refusal.message
 
 
-def test_a_refusal_of_the_parser_is_passed_on() -> None:
+def test_a_refusal_by_the_parser_is_the_answer() -> None:
     refusal = answer("/v2/_catalog")
     assert isinstance(refusal, Refusal)
     assert refusal.status == 404
 
 
-def test_with_an_empty_list_every_repository_is_answered_for_but_none_may_be_had_elsewhere() -> None:
+def test_with_an_empty_list_every_repository_is_allowed_but_only_on_the_first_backend() -> None:
     rules = evolve(RULES, repositories=())
     assert answer("/v2/any/thing/tags/list", rules=rules) == Redirect("docker-hub", f"{HUB}/v2/any/thing/tags/list")
     served = answer("/v2/any/thing/tags/list", rules=rules, client=PODMAN)
@@ -192,7 +192,7 @@ def test_a_host_is_compared_without_port_case_and_final_dot(host: str) -> None:
     "host", ["evil.test", "", "docker.example.com.evil.test", "a:b:c", "[::1", "docker.example.com:x"]
 )
 @pytest.mark.parametrize("target", ["/", "/v2/", "/v2/org/app/manifests/latest", "/nowhere"])
-def test_another_host_is_misdirected_and_never_echoed(host: str, target: str) -> None:
+def test_another_host_is_refused_with_421_and_never_echoed(host: str, target: str) -> None:
     refusal = answer(target, host=host, rules=HOSTED)
     assert isinstance(refusal, Refusal)
     assert refusal.status == 421
@@ -200,7 +200,7 @@ def test_another_host_is_misdirected_and_never_echoed(host: str, target: str) ->
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "192.0.2.1:8080", "[2001:db8::1]"])
-def test_an_address_is_told_that_a_registry_is_here_and_nothing_else(host: str) -> None:
+def test_a_request_to_an_address_gets_only_the_ping_answered(host: str) -> None:
     assert answer("/v2/", host=host, rules=HOSTED) == Pong()
     refusal = answer("/v2/org/app/tags/list", host=host, rules=HOSTED)
     assert isinstance(refusal, Refusal)
@@ -208,7 +208,7 @@ def test_an_address_is_told_that_a_registry_is_here_and_nothing_else(host: str) 
 
 
 @pytest.mark.parametrize(
-    ("host", "rules", "shown"),
+    ("host", "rules", "page_host"),
     [
         ("docker.example.com", HOSTED, "docker.example.com"),
         ("Docker.example.com:8080", HOSTED, "docker.example.com:8080"),
@@ -216,8 +216,8 @@ def test_an_address_is_told_that_a_registry_is_here_and_nothing_else(host: str) 
         ("anything.test", RULES, ""),
     ],
 )
-def test_the_page_names_a_host_only_if_the_settings_do(host: str, rules: Rules, shown: str) -> None:
-    assert answer("/", host=host, rules=rules) == Page(shown)
+def test_the_page_names_a_host_only_if_the_settings_do(host: str, rules: Rules, page_host: str) -> None:
+    assert answer("/", host=host, rules=rules) == Page(page_host)
 
 
 PIECES = st.sampled_from(
@@ -254,13 +254,13 @@ PIECES = st.sampled_from(
 def test_a_location_begins_with_a_configured_backend_and_its_path_is_the_request_s_own(
     target: str, routing: RoutingState, client: str
 ) -> None:
-    for asked in (target, f"/v2/{target}", f"/v2/org/app/{target}"):
-        given_back = answer(asked, routing=routing, client=client)
-        if isinstance(given_back, Redirect):
+    for path in (target, f"/v2/{target}", f"/v2/org/app/{target}"):
+        redirect = answer(path, routing=routing, client=client)
+        if isinstance(redirect, Redirect):
             url = RULES.backends[routing.redirecting[0]].url
-            assert given_back.location.startswith(f"{url}/v2/")
-            path = given_back.location.removeprefix(url).partition("?")[0]
-            assert path == (asked.partition("?")[0] if asked.startswith("/v2/") else "/v2/")
+            assert redirect.location.startswith(f"{url}/v2/")
+            redirected = redirect.location.removeprefix(url).partition("?")[0]
+            assert redirected == (path.partition("?")[0] if path.startswith("/v2/") else "/v2/")
 
 
 @given(st.text())
@@ -270,7 +270,7 @@ def test_any_host_header_can_be_split(value: str) -> None:
     assert port == "" or port.isdigit()
 
 
-def test_a_ping_leads_to_a_backend_or_nowhere() -> None:
+def test_a_ping_leads_to_a_backend_or_is_answered_here() -> None:
     rules = Rules(backends={"hub": BackendRules("https://hub.test"), "ghcr": BackendRules("https://ghcr.test")})
     assert ping_leads_to(rules, RoutingState(("hub",), ("hub",))) == "https://hub.test/v2/"
     assert ping_leads_to(rules, RoutingState(("ghcr",), ("hub",))) == "https://ghcr.test/v2/"
@@ -278,20 +278,23 @@ def test_a_ping_leads_to_a_backend_or_nowhere() -> None:
 
 
 @pytest.mark.parametrize(
-    ("drained", "asked"),
+    ("drained", "backends"),
     [({"ghcr"}, ("hub",)), ({"hub"}, ("ghcr",)), ({"hub", "ghcr"}, ("hub", "ghcr")), ({"elsewhere"}, ("hub", "ghcr"))],
 )
-def test_a_drained_backend_is_not_asked_unless_all_are_drained(drained: set[str], asked: tuple[str, ...]) -> None:
-    backends = {"hub": BackendRules("https://hub.test"), "ghcr": BackendRules("https://ghcr.test")}
-    rules = Rules(repositories=(pattern("org/*"),), backends=backends, mode=Mode.SERVE)
-    active = asked[:1]
+def test_a_drained_backend_is_not_used_unless_all_are_drained(drained: set[str], backends: tuple[str, ...]) -> None:
+    all_backends = {"hub": BackendRules("https://hub.test"), "ghcr": BackendRules("https://ghcr.test")}
+    rules = Rules(repositories=(pattern("org/*"),), backends=all_backends, mode=Mode.SERVE)
+    active = backends[:1]
     routing = RoutingState(active, active, drained=frozenset(drained))
     served = decide(ManifestRead("org/app", "latest"), "", identify("podman"), rules, routing)
     assert isinstance(served, Serve)
-    assert served.backends == asked
+    assert served.backends == backends
 
 
-def test_with_the_client_s_own_credentials_there_is_one_rule() -> None:
+def test_a_private_backend_has_one_rule_for_all_requests() -> None:
     rules = Rules(backends={"hub": BackendRules("https://hub.test", private=True)})
     for request in (Ping(), ManifestRead("org/app", "latest")):
-        assert rule(request, identify("docker/28"), rules, RoutingState(("hub",), ("hub",))) is Rule.CLIENT_S_OWN
+        assert (
+            choose_rule(request, identify("docker/28"), rules, RoutingState(("hub",), ("hub",)))
+            is Rule.CLIENT_CREDENTIALS
+        )

@@ -1,4 +1,4 @@
-"""The health machine: its table, its waits, and what of it outlives a restart."""
+"""The health state machine: its transitions, its delays, and what survives a restart."""
 
 import pytest
 from attrs import evolve
@@ -19,17 +19,17 @@ from facaded.policy.health import (
     State,
     Step,
     Verdict,
-    absent,
-    climb,
-    drifts,
+    find_drifts,
+    judge_refusal,
     observe,
-    remembered,
-    wait,
+    probe_delay,
+    probe_depth,
+    restore,
 )
 
 SETTINGS = Settings(interval=10, fast_interval=1, timeout=3, fall=2, rise=3)
 GOOD = Result(Verdict.GOOD, Step.TOKEN, "token granted", 0.1)
-LIMITED = Result(Verdict.LIMITED, Step.PING, "429, asks for patience", 0.1, retry_after=30)
+LIMITED = Result(Verdict.LIMITED, Step.PING, "rate-limited (429), retry in 30 s", 0.1, retry_after=30)
 BAD = Result(Verdict.BAD, Step.PING, "connection refused", 0.1)
 STALLING = Result(Verdict.BAD, Step.PING, "answered 503", 0.1, retry_after=40)
 LETTERS = {"g": GOOD, "l": LIMITED, "b": BAD, "s": STALLING}
@@ -74,7 +74,7 @@ def test_the_table_of_transitions(start: State, results: str, end: State) -> Non
     assert health.since == (0 if end is start else len(results))
 
 
-def test_what_failed_last_is_kept_when_the_backend_is_good_again() -> None:
+def test_the_last_failure_is_kept_when_the_backend_is_up_again() -> None:
     health = after(State.UP, "bbggg")
     assert (health.last, health.failed, health.failed_at) == (GOOD, BAD, 2)
 
@@ -105,106 +105,106 @@ def test_down_needs_fall_bad_results_in_a_row_and_up_needs_rise_good_ones(result
         (State.DOWN, "sg", 1),
     ],
 )
-def test_only_a_change_being_decided_is_watched_fast_and_a_retry_after_delays_none(
+def test_probes_are_fast_only_while_a_change_is_pending_and_a_retry_after_does_not_delay_it(
     start: State, results: str, seconds: float
 ) -> None:
-    assert wait(after(start, results), SETTINGS, jitter=0) == seconds
+    assert probe_delay(after(start, results), SETTINGS, jitter=0) == seconds
 
 
-def test_a_retry_after_is_honoured_within_reason() -> None:
-    patient = observe(Health(State.UP, 0), evolve(LIMITED, retry_after=1e9), 1, SETTINGS)
-    assert wait(patient, SETTINGS, jitter=0) == LONGEST_RETRY_AFTER
+def test_a_retry_after_is_honoured_up_to_a_limit() -> None:
+    limited = observe(Health(State.UP, 0), evolve(LIMITED, retry_after=1e9), 1, SETTINGS)
+    assert probe_delay(limited, SETTINGS, jitter=0) == LONGEST_RETRY_AFTER
 
 
 @given(st.floats(0, 1))
-def test_a_wait_is_90_to_100_percent_of_the_setting(jitter: float) -> None:
-    assert 10 * (1 - JITTER) <= wait(Health(State.UP, 0), SETTINGS, jitter) <= 10
+def test_a_delay_is_90_to_100_percent_of_the_setting(jitter: float) -> None:
+    assert 10 * (1 - JITTER) <= probe_delay(Health(State.UP, 0), SETTINGS, jitter) <= 10
 
 
-def test_a_restart_believes_only_that_a_backend_was_down() -> None:
+def test_only_the_state_down_survives_a_restart() -> None:
     down = after(State.UP, "bb")
-    assert remembered(down) == down
-    assert remembered(after(State.UP, "g")).state is State.UNKNOWN
-    assert remembered(after(State.UP, "l")).state is State.UNKNOWN
+    assert restore(down) == down
+    assert restore(after(State.UP, "g")).state is State.UNKNOWN
+    assert restore(after(State.UP, "l")).state is State.UNKNOWN
 
 
 @pytest.mark.parametrize(("requests", "seconds"), [(1, 10), (3, 10), (6, 20)])
-def test_a_backend_that_is_down_or_limited_is_asked_no_more_than_a_healthy_one(requests: int, seconds: float) -> None:
+def test_a_backend_that_is_down_or_limited_gets_no_more_requests_than_any_other(requests: int, seconds: float) -> None:
     for state, result in ((State.DOWN, BAD), (State.LIMITED, evolve(LIMITED, retry_after=0))):
         health = observe(Health(state, 0), evolve(result, requests=requests), 1, SETTINGS)
-        assert wait(health, SETTINGS, jitter=0) == seconds
-    assert wait(observe(Health(State.UP, 0), evolve(GOOD, requests=6), 1, SETTINGS), SETTINGS, jitter=0) == 10
+        assert probe_delay(health, SETTINGS, jitter=0) == seconds
+    assert probe_delay(observe(Health(State.UP, 0), evolve(GOOD, requests=6), 1, SETTINGS), SETTINGS, jitter=0) == 10
 
 
 DEEP = evolve(GOOD, step=Step.BLOB, deep=True)
 DEAD_CDN = evolve(BAD, step=Step.BLOB, deep=True)
 
 
-def test_the_blob_is_asked_for_every_deep_interval_but_not_by_the_probe_that_requests_wait_for() -> None:
+def test_a_probe_includes_the_blob_every_deep_interval_except_the_first_which_requests_wait_for() -> None:
     health = Health(State.UNKNOWN, 0)
-    assert not climb(health, 0, SETTINGS).deep
+    assert not probe_depth(health, 0, SETTINGS).deep
     health = observe(health, GOOD, 1, SETTINGS)
-    assert climb(health, 11, SETTINGS).deep
+    assert probe_depth(health, 11, SETTINGS).deep
     health = observe(health, DEEP, 11, SETTINGS)
-    assert not climb(health, 11 + SETTINGS.deep_interval - 0.1, SETTINGS).deep
-    assert climb(health, 11 + SETTINGS.deep_interval, SETTINGS).deep
+    assert not probe_depth(health, 11 + SETTINGS.deep_interval - 0.1, SETTINGS).deep
+    assert probe_depth(health, 11 + SETTINGS.deep_interval, SETTINGS).deep
 
 
-def test_once_the_blob_has_failed_every_probe_climbs_there_until_the_backend_is_well_again() -> None:
+def test_after_the_blob_has_failed_every_probe_includes_it_until_the_backend_is_up_again() -> None:
     health = observe(Health(State.UP, 0, deep_at=0), DEAD_CDN, 1, SETTINGS)
-    assert climb(health, 2, SETTINGS).deep
-    well = observe(health, DEEP, 2, SETTINGS)
-    assert not climb(well, 3, SETTINGS).deep, "one bad result of a backend that stays up"
+    assert probe_depth(health, 2, SETTINGS).deep
+    recovered = observe(health, DEEP, 2, SETTINGS)
+    assert not probe_depth(recovered, 3, SETTINGS).deep, "one bad result of a backend that stays up"
     for second, result in enumerate((DEAD_CDN, BAD, DEEP, BAD, DEEP, DEEP), start=2):
         health = observe(health, result, second, SETTINGS)
-        assert climb(health, second, SETTINGS).deep
+        assert probe_depth(health, second, SETTINGS).deep
     assert health.state is State.DOWN
-    assert not climb(observe(health, DEEP, 8, SETTINGS), 9, SETTINGS).deep
+    assert not probe_depth(observe(health, DEEP, 8, SETTINGS), 9, SETTINGS).deep
 
 
-def test_a_restart_in_the_middle_of_a_cdn_s_outage_goes_on_asking_for_the_blob() -> None:
+def test_probes_go_on_including_the_blob_after_a_restart_during_a_cdn_outage() -> None:
     down = observe(observe(Health(State.UP, 0), DEAD_CDN, 1, SETTINGS), DEAD_CDN, 2, SETTINGS)
-    assert climb(remembered(down), 3, SETTINGS).deep
+    assert probe_depth(restore(down), 3, SETTINGS).deep
 
 
 FOUND = Canary(True, "sha256:" + "a" * 64)
 GONE = Canary(False, "", "answered 404 for the canary")
 
 
-def test_a_backend_that_has_had_the_canary_once_has_proven_it() -> None:
+def test_it_is_remembered_that_a_backend_has_had_the_canary() -> None:
     health = observe(Health(State.UP, 0), evolve(GOOD, canary=GONE), 1, SETTINGS)
-    assert climb(health, 2, SETTINGS) == ProbeDepth(deep=True, canary_seen=False)
+    assert probe_depth(health, 2, SETTINGS) == ProbeDepth(deep=True, canary_seen=False)
     health = observe(health, evolve(GOOD, canary=FOUND), 2, SETTINGS)
     health = observe(health, evolve(GOOD, canary=GONE), 3, SETTINGS)
-    assert climb(health, 4, SETTINGS).canary_seen
+    assert probe_depth(health, 4, SETTINGS).canary_seen
     assert health.canary == GONE
-    assert observe(health, BAD, 5, SETTINGS).canary == GONE, "a probe that did not get there says nothing of it"
+    assert observe(health, BAD, 5, SETTINGS).canary == GONE, "a probe that does not reach it changes nothing"
 
 
-def test_a_digest_that_is_not_said_again_is_still_known() -> None:
+def test_a_digest_stays_known_when_the_backend_omits_it() -> None:
     health = observe(Health(State.UP, 0), evolve(GOOD, canary=FOUND), 1, SETTINGS)
     assert observe(health, evolve(GOOD, canary=Canary(True)), 2, SETTINGS).canary == FOUND
 
 
-def test_drift_is_what_differs_from_the_first_that_has_it() -> None:
+def test_a_canary_drifts_if_it_is_faulty_or_differs_from_that_of_the_first_backend() -> None:
     other = Canary(True, "sha256:" + "b" * 64)
 
-    def seen(*canaries: Canary | None) -> dict[str, Health]:
-        return {name: Health(State.UP, 0, canary=each) for name, each in zip("abc", canaries, strict=True)}
+    def healths(*canaries: Canary | None) -> dict[str, Health]:
+        return {name: Health(State.UP, 0, canary=canary) for name, canary in zip("abc", canaries, strict=True)}
 
     images = dict.fromkeys("abc", "org/app:latest")
-    assert drifts(seen(FOUND, FOUND, Canary(True)), images) == {}
-    assert drifts(seen(None, FOUND, FOUND), images) == {}
-    said = "the canary is sha256:bbbbbbbbbbbb there and sha256:aaaaaaaaaaaa at a"
-    assert drifts(seen(FOUND, other, GONE), images) == {"b": said, "c": GONE.drift}
-    assert drifts(seen(FOUND, other, FOUND), images | {"b": "org/other:latest"}) == {}
-    assert drifts(seen(FOUND, FOUND, evolve(FOUND, drift="a blob of the canary is not there")), images) == {
+    assert find_drifts(healths(FOUND, FOUND, Canary(True)), images) == {}
+    assert find_drifts(healths(None, FOUND, FOUND), images) == {}
+    differs = "its canary is sha256:bbbbbbbbbbbb, but a has sha256:aaaaaaaaaaaa"
+    assert find_drifts(healths(FOUND, other, GONE), images) == {"b": differs, "c": GONE.drift}
+    assert find_drifts(healths(FOUND, other, FOUND), images | {"b": "org/other:latest"}) == {}
+    assert find_drifts(healths(FOUND, FOUND, evolve(FOUND, drift="a blob of the canary is not there")), images) == {
         "c": "a blob of the canary is not there"
     }
 
 
 def relapse(health: Health, up_for: float) -> Health:
-    """Up for some seconds, then down again at once."""
+    """Return the health after the backend was up for some seconds and then went down again."""
     back = health.since + 1
     health = evolve(health, state=State.DOWN, streak=SETTINGS.rise - 1, last=GOOD)
     health = observe(health, GOOD, back, SETTINGS)
@@ -224,14 +224,14 @@ def test_each_relapse_doubles_the_wait_for_a_failback_up_to_half_an_hour() -> No
     assert health.failback_after(7200) == 7200
 
 
-def test_a_relapse_is_one_within_ten_minutes_after_the_backend_could_be_in_charge_again() -> None:
+def test_going_down_is_a_relapse_until_ten_minutes_after_the_backend_could_be_active_again() -> None:
     down = Health(State.DOWN, 0, relapses=2)
     soon = SETTINGS.failback_after * 4 + RELAPSE_TIME
     assert relapse(down, soon - 1).relapses == 3
     assert relapse(down, soon + 1).relapses == 0
 
 
-def test_relapses_are_forgotten_when_the_backend_has_been_up_for_long() -> None:
+def test_relapses_are_reset_after_the_backend_has_been_up_for_long() -> None:
     health = evolve(Health(State.UP, 0, relapses=2), back_at=0.0)
     soon = SETTINGS.failback_after * 4 + RELAPSE_TIME
     assert observe(health, GOOD, soon - 1, SETTINGS).relapses == 2
@@ -248,10 +248,10 @@ def test_relapses_are_forgotten_when_the_backend_has_been_up_for_long() -> None:
         (State.DOWN, GOOD, 1),
     ],
 )
-def test_a_wish_for_patience_is_heard_while_a_change_is_decided_too(
+def test_a_retry_after_is_honoured_by_a_backend_that_is_down_or_limited(
     state: State, result: Result, seconds: float
 ) -> None:
-    assert wait(observe(Health(state, 0), result, 1, SETTINGS), SETTINGS, jitter=0) == seconds
+    assert probe_delay(observe(Health(state, 0), result, 1, SETTINGS), SETTINGS, jitter=0) == seconds
 
 
 def test_the_first_outage_after_a_start_is_no_relapse() -> None:
@@ -274,4 +274,4 @@ def test_the_first_outage_after_a_start_is_no_relapse() -> None:
 def test_a_canary_that_is_refused_is_drift_unless_the_backend_has_had_it(
     status: int, canary_seen: bool, verdict: Verdict
 ) -> None:
-    assert absent(status, canary_seen) is verdict
+    assert judge_refusal(status, canary_seen) is verdict

@@ -1,16 +1,16 @@
-"""What was pulled recently."""
+"""Recent pulls: their order and their bound."""
 
 from facaded.policy.recent_pulls import IMAGES, RecentPulls
 
 
-def test_the_latest_comes_first_and_each_once() -> None:
+def test_the_latest_image_comes_first_and_no_image_comes_twice() -> None:
     recent = RecentPulls()
     for tag in ("1", "2", "1"):
         recent.add("org/app", tag)
     assert recent.images() == ("org/app:1", "org/app:2")
 
 
-def test_what_was_asked_longest_ago_is_forgotten_first() -> None:
+def test_the_least_recently_pulled_image_is_evicted_first() -> None:
     recent = RecentPulls()
     for number in range(IMAGES + 1):
         recent.add("org/app", str(number))

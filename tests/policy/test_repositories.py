@@ -37,19 +37,19 @@ def test_the_table_of_patterns(pattern: str, name: str, matches: bool) -> None:
     "text",
     ["", "/", "org/", "Org/*", "org/***", "org/a**", "org/[a]", "../x y", "*" * 9, "a" * 256, "*-*-*-*-*-*-*-*-*"],
 )
-def test_what_is_no_pattern_raises_a_sentence(text: str) -> None:
+def test_an_invalid_pattern_raises_a_sentence(text: str) -> None:
     with pytest.raises(ValueError, match=r"pattern|wildcards|\*\*"):
         parse(text)
 
 
 @given(st.text())
-def test_an_empty_list_has_every_name_on_it(name: str) -> None:
+def test_an_empty_list_has_every_name(name: str) -> None:
     assert listed((), name)
     assert not listed((parse("only/this"),), name) or name == "only/this"
 
 
 @pytest.mark.parametrize(
-    ("renames", "name", "theirs"),
+    ("renames", "name", "backend_name"),
     [
         ({"*": "library/*"}, "app", "library/app"),
         ({"*": "library/*"}, "org/app", "org/app"),
@@ -64,19 +64,18 @@ def test_an_empty_list_has_every_name_on_it(name: str) -> None:
         ({}, "org/app", "org/app"),
     ],
 )
-def test_a_repository_is_called_what_the_first_rename_that_matches_says(
-    renames: dict[str, str], name: str, theirs: str | None
-) -> None:
-    assert renamed(tuple(parse_rename(ours, other) for ours, other in renames.items()), name) == theirs
+def test_the_first_rename_that_matches_applies(renames: dict[str, str], name: str, backend_name: str | None) -> None:
+    entries = tuple(parse_rename(facade, backend) for facade, backend in renames.items())
+    assert renamed(entries, name) == backend_name
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs"),
+    ("facade", "backend"),
     [("*", "app"), ("app", "*"), ("*", "**"), ("*/*", "*/*"), ("**/a", "*/a"), ("Org/*", "org/*"), ("a", "B")],
 )
-def test_a_rename_has_one_wildcard_the_same_on_both_sides_or_none(ours: str, theirs: str) -> None:
+def test_a_rename_has_one_wildcard_the_same_on_both_sides_or_none(facade: str, backend: str) -> None:
     with pytest.raises(ValueError, match=r"wildcard|pattern"):
-        parse_rename(ours, theirs)
+        parse_rename(facade, backend)
 
 
 def test_a_name_that_does_not_match_has_no_parts() -> None:

@@ -17,7 +17,7 @@ def test_status_is_a_table_for_a_person_and_json_for_a_program(daemon: Daemon, m
     daemon.start()
     result = daemon.run("status")
     assert result.returncode == 0
-    assert result.stdout.splitlines()[0] == "main is active: it is the first and up"
+    assert result.stdout.splitlines()[0] == "main is active: it is the preferred backend and is up"
     assert result.stdout.splitlines()[2].split() == ["NAME", "STATE", "SINCE", "URL"]
     main.stop()
     daemon.wait_until(lambda: daemon.backend == "second", "failover")
@@ -121,9 +121,9 @@ def test_pins_and_drains_take_effect_at_once_and_outlive_restart_and_reload(daem
 @pytest.mark.parametrize(
     ("before", "command", "sentence"),
     [
-        ((), ("pin", "nobody"), "no route has a backend called nobody: main, second"),
-        ((), ("drain", "nobody"), "no route has a backend called nobody: main, second"),
-        ((), ("undrain", "nobody"), "no route has a backend called nobody: main, second"),
+        ((), ("pin", "nobody"), "no route has a backend called 'nobody': choose from main, second"),
+        ((), ("drain", "nobody"), "no route has a backend called 'nobody': choose from main, second"),
+        ((), ("undrain", "nobody"), "no route has a backend called 'nobody': choose from main, second"),
         (("drain", "main"), ("pin", "main"), "main is drained: undrain it first, or pin another backend"),
         (("pin", "main"), ("drain", "main"), "main is pinned: unpin it first, or drain another backend"),
     ],
@@ -143,7 +143,7 @@ def test_nothing_to_undo_is_success_with_a_warning(daemon: Daemon) -> None:
     for command, warning in ((("unpin",), "no backend was pinned"), (("undrain", "main"), "main was not drained")):
         answer = daemon.run(*command)
         assert answer.returncode == 0
-        assert answer.stdout == f"main is active: it is the first and up\nwarning: {warning}\n"
+        assert answer.stdout == f"main is active: it is the preferred backend and is up\nwarning: {warning}\n"
 
 
 @pytest.mark.parametrize("time_", ["soon", "2", "-2h", "0s", "10000h"])

@@ -113,7 +113,7 @@ def test_all_tags_of_a_repository_are_compared(pair: RegistryPair, daemon: Daemo
         "same": "same",
         "signed": "differs: lacks 1 of 1 referrer",
         "partial": "differs: lacks linux/arm64",
-        "alone": "differs: linux/amd64 alone",
+        "alone": "differs: only linux/amd64",
         "other": "differs: another linux/amd64, linux/arm64",
         "gone": "not there",
         signature: "not there",
@@ -220,9 +220,9 @@ def test_an_image_outside_the_settings_is_a_usage_error(daemon: Daemon) -> None:
         ('[[backend]]\nname = "main"\nurl = "{main}"\n', "nothing to compare: main is the only backend"),
         (
             'repositories = ["org/*"]\n[[backend]]\nname = "main"\nurl = "{main}"\nauth = "client"\n',
-            'nothing to compare: with auth = "client", main alone is asked',
+            'nothing to compare: with auth = "client", main is the only backend',
         ),
-        ("", "nothing to compare: each image comes from one backend alone: name your `repositories`"),
+        ("", "nothing to compare: each image comes from one backend: set `repositories`"),
     ],
 )
 def test_a_note_says_why_there_is_nothing_to_compare(

@@ -383,11 +383,11 @@ def test_a_repeated_request_for_a_redirected_manifest_starts_a_probe_and_changes
     client.send("GET", "/v2/")
     client.send("GET", "/v2/org/app/manifests/latest")
     client.watching.clock.advance(5)
-    probes_before = len(client.watching.backends.asked)
+    probes_before = len(client.watching.backends.probed)
     client.send(method, path)
     client.watching.clock.advance(0)
-    assert client.watching.backends.asked[probes_before:] == (["main"] if probed else [])
-    assert client.watching.backends.climbs["main"][-1].deep == probed
+    assert client.watching.backends.probed[probes_before:] == (["main"] if probed else [])
+    assert client.watching.backends.depths["main"][-1].deep == probed
     assert client.watching.watch.watch_state.healths["main"].state is State.UP
 
 

@@ -16,6 +16,7 @@ import fcntl
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -105,7 +106,7 @@ class AcmeStore:
             path = self._account_directory(ca) / name
             with self._usable():
                 if os.path.lexists(path):
-                    set_aside(path, "retired")
+                    set_aside(path, "retired", time.time())
 
     def certificate(self, names: Sequence[str]) -> ServerCertificate | None:
         """Return the stored certificate for these names, or None."""
@@ -157,7 +158,7 @@ class AcmeStore:
             try:
                 return parse(text)
             except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-                renamed = set_aside(path, "unreadable")
+                renamed = set_aside(path, "unreadable", time.time())
             self._warn(f"{path} has invalid content: renamed to {renamed.name}")
             return None
 

@@ -39,4 +39,4 @@ def test_only_the_repository_that_answers_500_is_served_from_the_second_registry
             result = docker.pull_with_docker(f"{facade.host}:{facade.port}/{repository}:{TAG}")
             assert result.returncode == 0, f"{result.stdout}\n{result.stderr}\n{facade.log}"
         assert facade.status()["backends"][0]["state"] == "up"
-        assert "main down" not in facade.log
+        assert "main is down" not in facade.log

@@ -1,4 +1,4 @@
-"""Patience with a backend: how long a question may take, and when there is no point in another one."""
+"""Limits on the requests to one backend: how long each may take, and when to stop sending more."""
 
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -11,18 +11,18 @@ from facaded.net.client import describe_error
 
 T = TypeVar("T")
 
-ASK_TIME = 20.0
-"""Seconds for one question to one backend, its token and its body included: each of its requests has 4."""
+TASK_TIME = 20.0
+"""Seconds for one task at one backend, with its token and its body: each HTTP request has 4."""
 
 RUN_TIME = 1800.0
-"""Seconds after which a backend is asked no more: 5000 references take a third of it where an answer takes 0.1 s."""
+"""Seconds after which a backend gets no more requests: 5000 references take a third of it at 0.1 s per response."""
 
 FAILURES = 3
-"""Failures in a row, each of the backend as a whole, after which it is asked no more: it would not get better."""
+"""Consecutive backend-wide failures after which a backend gets no more requests: it is down."""
 
 
-class Patience:
-    """Bounds the questions to one backend in time and in number of failures."""
+class RequestLimits:
+    """Limits the time and the number of failures of the requests to one backend."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
@@ -30,13 +30,13 @@ class Patience:
         self._last = ""
         self._until = clock.seconds() + RUN_TIME
 
-    async def ask(self, question: Coroutine[Deferred[Any], Any, T]) -> T:
-        """Ask one question. Raises NotFoundError, or FailingError, at once if the backend has failed too often."""
+    async def run(self, task: Coroutine[Deferred[Any], Any, T]) -> T:
+        """Run one task. Raises NotFoundError or FailingError; the latter at once if a limit has been reached."""
         if self._failures >= FAILURES or self._clock.seconds() > self._until:
-            question.close()
-            raise FailingError(f"{self._last or 'too slow'}; asked no more", backend_wide=False)
+            task.close()
+            raise FailingError(f"{self._last or 'too slow'}; gave up", backend_wide=False)
         try:
-            found = await Deferred.fromCoroutine(question).addTimeout(ASK_TIME, self._clock)
+            result = await Deferred.fromCoroutine(task).addTimeout(TASK_TIME, self._clock)
         except NotFoundError:
             self._failures = 0
             raise
@@ -44,10 +44,10 @@ class Patience:
             raise self._failed(FailingError("timeout", backend_wide=True)) from None
         except FailingError as error:
             raise self._failed(error) from None
-        except Exception as error:  # whatever a registry answers, the comparison goes on
+        except Exception as error:  # the comparison goes on, whatever a registry answers
             raise FailingError(describe_error(error), backend_wide=False) from None
         self._failures = 0
-        return found
+        return result
 
     def _failed(self, error: FailingError) -> FailingError:
         self._failures = self._failures + 1 if error.backend_wide else 0
