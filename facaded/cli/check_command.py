@@ -26,10 +26,14 @@ from facaded.policy.health import ProbeDepth, Result, Verdict
 
 @frozen
 class CheckReport(Document):
-    """What `facaded check --json` prints. `settings` is where they are from; `probes` is empty without --probe."""
+    """What `facaded check --json` prints.
+
+    `settings` is where they are from, `origins` where each key is set; `probes` is empty without --probe.
+    """
 
     settings: str
     meaning: SettingsSummary
+    origins: Mapping[str, str]
     warnings: tuple[str, ...]
     probes: Mapping[str, ProbeStatus]
 
@@ -45,9 +49,9 @@ def check(options: argparse.Namespace) -> int:
     summary = summarize(loaded.config, os.environ)
     if options.json:
         probes = {name: probe_status(result) for name, result in results.items()}
-        print_json(CheckReport(loaded.source, summary, warnings, probes))
+        print_json(CheckReport(loaded.source, summary, loaded.origins, warnings, probes))
     else:
-        show(f"{loaded.source}: the settings can be used\n\n{settings_text(summary)}")
+        show(f"{loaded.source}: the settings can be used\n\n{settings_text(summary, loaded.origins)}")
         _show_section(warning_text(warning) for warning in warnings)
         _show_section(probe_text(name, result) for name, result in results.items())
     return BAD_NEWS if any(result.verdict is not Verdict.GOOD for result in results.values()) else GOOD

@@ -1,7 +1,7 @@
 """What settings mean, as a person reads it on a terminal of 80 columns."""
 
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from facaded.cli.settings_summary import (
     BackendSummary,
@@ -18,8 +18,11 @@ WIDTH = 80
 _LABEL_WIDTH = 14
 
 
-def settings_text(summary: SettingsSummary) -> str:
-    """Write a summary as a table: a label on the left, its facts in lines on the right."""
+def settings_text(summary: SettingsSummary, origins: Mapping[str, str]) -> str:
+    """Write a summary as a table: a label on the left, its facts in lines on the right.
+
+    `origins` says where each key is set: `FILE:LINE`, or a variable or option.
+    """
     rows: dict[str, Iterable[str]] = {
         "Hosts": [f"{', '.join(summary.hosts)} (others get 421)" if summary.hosts else "any"],
         "Repositories": [_repositories(summary)],
@@ -30,6 +33,7 @@ def settings_text(summary: SettingsSummary) -> str:
         "Control": _paths(summary.paths.control, summary.service_paths.control),
         "State": _paths(summary.paths.state, summary.service_paths.state),
         "Certificates": _certificates(summary),
+        "Set by": _origins(origins),
     }
     return "\n".join(line for label, facts in rows.items() for line in _row(label, facts))
 
@@ -107,6 +111,19 @@ def _certificate(certificate: CertificateSummary) -> str:
     if certificate.chain is not None:
         return f"from the file {certificate.chain}"
     return f"{', '.join(certificate.names)} from {', else '.join(certificate.authorities)}"
+
+
+def _origins(origins: Mapping[str, str]) -> Iterator[str]:
+    keys: dict[str, list[str]] = {}
+    for key, origin in origins.items():
+        place, _, line = origin.rpartition(":")
+        is_line = bool(place) and line.isdigit()
+        keys.setdefault(place if is_line else origin, []).append(f"{key} ({line})" if is_line else key)
+    for place, names in keys.items():
+        lines = " (line)" if any(name.endswith(")") for name in names) else ""
+        yield f"{place}{lines}: {', '.join(names)}"
+    if not keys:
+        yield "defaults"
 
 
 def _row(label: str, facts: Iterable[str]) -> Iterator[str]:

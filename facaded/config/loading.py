@@ -70,9 +70,11 @@ class _Origins:
 
     @property
     def of_keys(self) -> dict[str, str]:
-        """The places of all keys that are set, by their key path as a person writes it."""
+        """The places of all keys that are set, by their key path as a person writes it, without tables and entries."""
         paths = dict.fromkeys([*self.lines, *self.elsewhere])
-        return {written(path): self.place(path) for path in paths if isinstance(path[-1], str)}
+        tables = {path[:length] for path in paths for length, name in enumerate(path) if isinstance(name, str)}
+        tables |= {table[:-1] for table in tables if table and isinstance(table[-1], int)}
+        return {written(path): self.place(path) for path in paths if isinstance(path[-1], str) and path not in tables}
 
 
 def load(path: Path | None, org: str | None, environ: Mapping[str, str], reactor: IReactorCore) -> Loaded:
@@ -89,7 +91,7 @@ def load(path: Path | None, org: str | None, environ: Mapping[str, str], reactor
     lines: Mapping[KeyPath, int] = {}
     if path is None:
         base = environment.without_file(org, environ)
-        source = ", ".join(dict.fromkeys(base.origins.values())) or "built-in defaults"
+        source = " and ".join(["built-in defaults", *dict.fromkeys(base.origins.values())])
     elif org is not None:
         raise SettingsError([f"--org: it only works without a file: set `repositories` in {path} instead"])
     else:

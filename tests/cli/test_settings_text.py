@@ -35,6 +35,7 @@ Control       /srv/state/control.sock
 State         /srv/state
               /var/lib/facaded as a systemd service
 Certificates  none: clients are answered over plain HTTP
+Set by        defaults
 """
 
 EVERYTHING = """
@@ -62,6 +63,7 @@ Certificates  from the file /etc/facaded/tls/fullchain.pem
                 https://acme-v02.api.letsencrypt.org/directory
               registry.example.org from
                 https://acme-v02.api.letsencrypt.org/directory
+Set by        defaults
 """
 
 TABLE = {
@@ -105,7 +107,7 @@ def read(directory: Path, settings: str) -> SettingsSummary:
 
 @pytest.mark.parametrize(("settings", "text"), TABLE.values(), ids=TABLE)
 def test_the_text_says_what_the_settings_mean(tmp_path: Path, settings: str, text: str) -> None:
-    written = settings_text(read(tmp_path, settings))
+    written = settings_text(read(tmp_path, settings), {})
     assert written == text.strip()
     assert max(map(len, written.splitlines())) <= WIDTH
 
@@ -128,7 +130,18 @@ def test_the_text_says_what_the_settings_mean(tmp_path: Path, settings: str, tex
     ],
 )
 def test_settings_of_one_kind_have_a_line_of_their_own(tmp_path: Path, settings: str, line: str) -> None:
-    assert line in settings_text(read(tmp_path, settings)).splitlines()
+    assert line in settings_text(read(tmp_path, settings), {}).splitlines()
+
+
+def test_the_text_says_where_each_key_is_set(tmp_path: Path) -> None:
+    path = tmp_path / "facaded.toml"
+    path.write_text("hosts = ['a.test']\n[health]\ninterval = '20s'" + BOTH + "rename = { 'a/*' = 'b/*' }")
+    loaded = load(path, None, {"FACADED_HOSTS": "b.test"}, MemoryReactorClock())
+    text = settings_text(summarize(loaded.config, {}), loaded.origins)
+    assert " ".join(text.partition("Set by")[2].split()) == (
+        f"FACADED_HOSTS: hosts {path} (line): health.interval (3), backend[0].name (5), backend[0].url (6), "
+        'backend[1].name (8), backend[1].url (9), backend[1].rename."a/*" (10)'
+    )
 
 
 def test_programs_get_the_same_facts_as_fields(tmp_path: Path) -> None:

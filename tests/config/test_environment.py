@@ -41,7 +41,6 @@ def test_the_environment_overrides_the_file_and_each_origin_is_known(tmp_path: P
         "hosts": "FACADED_HOSTS",
         "repositories": "FACADED_REPOSITORIES",
         "answer": "facaded.toml:2",
-        "health": "facaded.toml:3",
         "health.interval": "facaded.toml:4",
         "health.canary": "FACADED_CANARY",
     }
@@ -89,4 +88,4 @@ def test_a_misspelt_variable_is_warned_of_but_not_one_of_kubernetes() -> None:
 def test_the_container_that_came_before_is_still_understood_beside_it() -> None:
     loaded = without_file(REGISTRY_HOST="ghcr.io", FACADED_REPOSITORIES="org/**")
     assert [backend.name for backend in loaded.config.backends] == ["ghcr"]
-    assert loaded.source == "REGISTRY_HOST"
+    assert loaded.source == "built-in defaults and REGISTRY_HOST"
