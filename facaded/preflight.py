@@ -73,10 +73,10 @@ async def unbindable_ports(config: Config, socket: Path | None, reactor: IFacade
 def _look_up(name: str, reactor: INetworkReactor) -> Deferred[list[str]]:
     """Return the addresses of a name; none if the lookup fails or takes too long."""
 
-    async def look_up() -> list[str]:
+    async def find_addresses() -> list[str]:
         return await lookup(reactor)(name)
 
-    return Deferred.fromCoroutine(look_up()).addTimeout(LOOKUP_TIMEOUT, reactor).addErrback(lambda _: [])
+    return Deferred.fromCoroutine(find_addresses()).addTimeout(LOOKUP_TIMEOUT, reactor).addErrback(lambda _: [])
 
 
 async def _why_unbindable(endpoint: str, reactor: IFacadedReactor) -> str:

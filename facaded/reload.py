@@ -67,14 +67,14 @@ class Reloader:
             self._on_end()
         self._log.info("reloaded, settings: {source}", source=self.loaded.source)
         warnings = self._needs_restart(self.loaded)
-        self._warn(*warnings, *self.loaded.warnings)
+        self._log_warnings(*warnings, *self.loaded.warnings)
         return ReloadResult(warnings=warnings)
 
     def warn(self) -> None:
         """Log the warnings about the settings in force."""
-        self._warn(*self.loaded.warnings)
+        self._log_warnings(*self.loaded.warnings)
 
-    def _warn(self, *warnings: str) -> None:
+    def _log_warnings(self, *warnings: str) -> None:
         for warning in warnings:
             self._log.warn("{warning}", warning=warning)
 

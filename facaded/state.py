@@ -88,7 +88,7 @@ class StateStore(Service):
     def __init__(
         self, clock: IReactorTime, wall: Callable[[], float], directory: Path, backends: Mapping[str, Identity]
     ) -> None:
-        self.kept = True
+        self.saved = True
         self._clock = clock
         self._wall = wall
         self._directory = directory
@@ -109,14 +109,14 @@ class StateStore(Service):
         saved = read(self._directory, self._backends, self._clocks())
         if saved.warning:
             self._log.warn("{warning}", warning=saved.warning)
-        self.kept = self._writable = saved.writable
+        self.saved = self._writable = saved.writable
         return saved.watch_state
 
     def follow(self, watch: Watch) -> None:
         """Write the state of this watch after every change, after its first round of probes, and when it stops."""
         self._watch = watch
         watch.subscribe(self._write_change)
-        watch.when_settled().addCallback(lambda _: self._write(watch.watch_state))
+        watch.when_settled().addCallback(lambda _: self._save(watch.watch_state))
 
     def reconfigure(self, directory: Path, backends: Mapping[str, Identity]) -> None:
         """Use new settings. Call it before the watch gets its new plan, whose change is the first to be written.
@@ -129,13 +129,13 @@ class StateStore(Service):
     def stopService(self) -> None:
         Service.stopService(self)
         if self._watch is not None:
-            self._write(self._watch.watch_state)
+            self._save(self._watch.watch_state)
 
     def _write_change(self, change: Change) -> None:
-        self._write(change.watch_state)
+        self._save(change.watch_state)
 
-    def _write(self, watch_state: WatchState) -> None:
-        self.kept = False
+    def _save(self, watch_state: WatchState) -> None:
+        self.saved = False
         if not self._writable:
             return
         try:
@@ -143,7 +143,7 @@ class StateStore(Service):
         except OSError as error:
             self._log.warn("the state cannot be written ({reason}), so a restart loses it", reason=error.strerror)
         else:
-            self.kept = True
+            self.saved = True
 
     def _clocks(self) -> Clocks:
         return Clocks(self._wall(), self._clock.seconds())
@@ -180,7 +180,7 @@ def _document(watch_state: WatchState, backends: Mapping[str, Identity], clocks:
         "version": VERSION,
         "written": clocks.wall,
         "pinged": watch_state.last_ping_target,
-        "changed": _to_wall(watch_state.ping_target_changed_at, clocks),
+        "changed": _wall_or_none(watch_state.ping_target_changed_at, clocks),
         "pins": _overrides_document(watch_state.overrides.pins, clocks),
         "drains": _overrides_document(watch_state.overrides.drains, clocks),
         "charges": [
@@ -201,7 +201,7 @@ def _document(watch_state: WatchState, backends: Mapping[str, Identity], clocks:
 
 def _overrides_document(overrides: Mapping[str, Override], clocks: Clocks) -> dict[str, Any]:
     return {
-        name: {"since": clocks.to_wall(override.since), "until": _to_wall(override.until, clocks)}
+        name: {"since": clocks.to_wall(override.since), "until": _wall_or_none(override.until, clocks)}
         for name, override in overrides.items()
     }
 
@@ -210,7 +210,7 @@ def _health_document(health: Health, clocks: Clocks) -> dict[str, Any]:
     return {
         "state": health.state.value,
         "since": clocks.to_wall(health.since),
-        "back": _to_wall(health.back_at, clocks),
+        "back": _wall_or_none(health.back_at, clocks),
         "relapses": health.relapses,
         "proven": health.canary_seen,
         "hurdle": health.deepest_failed_step.value if health.deepest_failed_step else None,
@@ -240,7 +240,7 @@ def _watch_state(document: Any, backends: Mapping[str, Identity], clocks: Clocks
     }
     active = {
         (tuple(map(str, entry["route"])), Purpose(entry["purpose"])): ActiveBackend(
-            entry["backend"], _to_monotonic(entry["since"], clocks)
+            entry["backend"], _read_time(entry["since"], clocks)
         )
         for entry in document["charges"]
         if entry["backend"] in healths
@@ -256,7 +256,7 @@ def _watch_state(document: Any, backends: Mapping[str, Identity], clocks: Clocks
 
 def _overrides(entries: Any, clocks: Clocks) -> dict[str, Override]:
     return {
-        name: Override(_to_monotonic(entry["since"], clocks), _end(entry["until"], entry["since"], clocks))
+        name: Override(_read_time(entry["since"], clocks), _end(entry["until"], entry["since"], clocks))
         for name, entry in entries.items()
     }
 
@@ -267,7 +267,7 @@ def _health(entry: Any, same_canary: bool, clocks: Clocks) -> Health:
         raise ValueError("not a number of relapses")
     health = Health(
         State(entry["state"]),
-        _to_monotonic(entry["since"], clocks),
+        _read_time(entry["since"], clocks),
         back_at=_to_monotonic_or_none(entry["back"], clocks),
         relapses=relapses,
         canary_seen=bool(entry["proven"]) and same_canary,
@@ -275,20 +275,20 @@ def _health(entry: Any, same_canary: bool, clocks: Clocks) -> Health:
     )
     if (failed := entry["failed"]) is not None:
         result = Result(Verdict(failed["verdict"]), Step(failed["step"]), printable(str(failed["words"])), latency=0.0)
-        health = evolve(health, failed=result, failed_at=_to_monotonic(failed["at"], clocks))
+        health = evolve(health, failed=result, failed_at=_read_time(failed["at"], clocks))
     return restore(health)
 
 
-def _to_wall(monotonic: float | None, clocks: Clocks) -> float | None:
+def _wall_or_none(monotonic: float | None, clocks: Clocks) -> float | None:
     return None if monotonic is None else clocks.to_wall(monotonic)
 
 
-def _to_monotonic(wall: Any, clocks: Clocks) -> float:
+def _read_time(wall: Any, clocks: Clocks) -> float:
     return clocks.to_monotonic(_time(wall))
 
 
 def _to_monotonic_or_none(wall: Any, clocks: Clocks) -> float | None:
-    return None if wall is None else _to_monotonic(wall, clocks)
+    return None if wall is None else _read_time(wall, clocks)
 
 
 def _end(wall: Any, since: Any, clocks: Clocks) -> float | None:

@@ -304,7 +304,7 @@ def test_the_state_is_written_after_every_change_and_after_the_first_round(tmp_p
     assert read_document(tmp_path / "new")["pinged"] == "hub"
     watching.watch.pin("ghcr", None)
     assert list(read_document(tmp_path / "new")["pins"]) == ["ghcr"]
-    assert store.kept
+    assert store.saved
 
 
 def test_the_latest_state_is_written_when_the_store_stops(tmp_path: Path) -> None:
@@ -343,10 +343,10 @@ def test_kept_is_false_until_the_state_can_be_written_again(tmp_path: Path) -> N
     store = started_store(tmp_path, watching)
     (tmp_path / f"{FILE}.new").mkdir()
     watching.backends.answer("hub", GOOD)
-    assert not store.kept
+    assert not store.saved
     (tmp_path / f"{FILE}.new").rmdir()
     watching.watch.drain("hub", None)
-    assert store.kept
+    assert store.saved
     assert list(read_document(tmp_path)["drains"]) == ["hub"]
 
 
@@ -357,11 +357,11 @@ def test_a_state_file_that_can_neither_be_read_nor_set_aside_is_never_overwritte
     monkeypatch.setattr(Path, "rename", fail_to_rename)
     watching = Watching.begin("hub")
     store = started_store(tmp_path, watching)
-    assert not store.kept
+    assert not store.saved
     watching.backends.answer("hub", GOOD)
     watching.watch.stopService()
     store.stopService()
-    assert not store.kept
+    assert not store.saved
     assert (tmp_path / FILE).read_text() == "{"
 
 

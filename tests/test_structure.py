@@ -165,6 +165,27 @@ def aliases() -> Iterator[str]:
             yield from (f"{module_path(path)}: {alias.name} as {alias.asname}" for alias in own if alias.asname)
 
 
+def namesakes() -> Iterator[str]:
+    names: dict[str, set[str]] = {}
+    for path, function in functions():
+        if not function.name.startswith("__"):
+            names.setdefault(f"{path}: {function.name.lstrip('_')}", set()).add(function.name)
+    return (place for place, variants in names.items() if len(variants) > 1)
+
+
+VAGUE = {"each", "found", "held", "said", "given", "made", "asked", "told", "kept"}
+"""Names that say nothing about what they stand for."""
+
+
+def vague_names() -> Iterator[str]:
+    for path in MODULES:
+        for node in ast.walk(parsed(path)):
+            match node:
+                case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()) | ast.arg(arg=name):
+                    if name.strip("_") in VAGUE:
+                        yield f"{module_path(path)}: {name}"
+
+
 RULES: dict[str, Callable[[], Iterator[str]]] = {
     "files are short": lambda: map(module_path, long_files(MODULES)),
     "test files are short": lambda: (path.relative_to(TESTS).as_posix() for path in long_files(TEST_FILES)),
@@ -184,6 +205,8 @@ RULES: dict[str, Callable[[], Iterator[str]]] = {
     ),
     "a class name stands for one class": lambda: shared_names((path, class_.name) for path, class_ in classes()),
     "imports need no alias": aliases,
+    "a function has no private namesake in its file": namesakes,
+    "names are specific": vague_names,
 }
 
 

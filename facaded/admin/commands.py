@@ -59,7 +59,7 @@ class KeepsState(Protocol):
     """Writes the state file, which outlives a restart."""
 
     @property
-    def kept(self) -> bool:
+    def saved(self) -> bool:
         """Whether the latest state has been written."""
 
 
@@ -169,7 +169,7 @@ class Commands:
         return self._overridden(*(() if was_drained else (f"{parameters.backend} was not drained",)))
 
     def _overridden(self, *warnings: str) -> Overridden:
-        if not self._state.kept:
+        if not self._state.saved:
             warnings = (*warnings, NOT_SAVED)
         return Overridden(self._watch.snapshot().explain(), warnings)
 

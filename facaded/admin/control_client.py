@@ -48,16 +48,16 @@ async def ask(reactor: IFacadedReactor, path: Path, method: str, resource: str, 
     Raises CommandRefusedError if the daemon refuses, and ControlError if it does not answer with such a document.
     """
     client = BoundedClient(URL, Agent.usingEndpointFactory(reactor, _Socket(reactor, path)))
-    asked = Deferred.fromCoroutine(client.ask(method, f"{URL}{resource}", headers={}, limit=ANSWER_SIZE))
+    request = Deferred.fromCoroutine(client.ask(method, f"{URL}{resource}", headers={}, limit=ANSWER_SIZE))
     try:
-        answer = await asked.addTimeout(ANSWER_TIME, reactor)
+        answer = await request.addTimeout(ANSWER_TIME, reactor)
     except Exception as error:
         raise explain_failure(error, path) from error
     return read_answer(answer, path, kind)
 
 
 def explain_failure(error: Exception, path: Path) -> ControlError:
-    """Return why the daemon behind the socket at `path` could not be asked, and the remedy."""
+    """Return why the daemon behind the socket at `path` could not be request, and the remedy."""
     match error.osError if isinstance(error, ConnectError) else None:
         case errno.ENOENT:
             return NoDaemonError(f"not running: there is no control socket at {path}")

@@ -133,7 +133,11 @@ class Status(Document):
         in_use = [backend for backend in self.backends if backend.state is not None]
         down = any(backend.state == State.DOWN.value for backend in in_use)
         all_drained = bool(in_use) and all(backend.drained for backend in in_use)
-        return down or all_drained or any(each.expired or each.until is None for each in self.certificates)
+        return (
+            down
+            or all_drained
+            or any(certificate.expired or certificate.until is None for certificate in self.certificates)
+        )
 
 
 @frozen

@@ -165,13 +165,13 @@ class Fetcher:
         self, request: Ping | Read, name: str, authorization: str | None, options: ReadOptions
     ) -> Served | NotServed | Unauthorized | PingAccepted:
         """Forward a request to the backend `name` with the client's own Authorization. The response is not cached."""
-        work = run_detached(self._forward(request, name, authorization, options))
+        work = run_detached(self._forward_within_time(request, name, authorization, options))
         try:
             return await work.addTimeout(BUDGET, self._clock)
         except TimeoutError:
             return NotServed({name: "timeout"}, ())
 
-    async def _forward(
+    async def _forward_within_time(
         self, request: Ping | Read, name: str, authorization: str | None, options: ReadOptions
     ) -> Served | NotServed | Unauthorized | PingAccepted:
         registry, repository = self._registries[name], None if isinstance(request, Ping) else request.name

@@ -162,7 +162,7 @@ class Tokens:
             return Authorization(None, fresh=False)
         with_account = self._may_use_credentials(name)
         if challenge.scheme != "bearer":
-            return Authorization(self._basic() if with_account else None, fresh=False)
+            return Authorization(self._basic_or_none() if with_account else None, fresh=False)
         token = self._tokens.get((name, with_account), self._seconds())
         if token is not None:
             return Authorization(f"Bearer {token}", fresh=False)
@@ -246,7 +246,7 @@ class Tokens:
         self._tokens.put((name, with_account), token[0], self._seconds() + token[1] * (1 - MARGIN))
         return Authorization(f"Bearer {token[0]}", fresh=True)
 
-    def _basic(self) -> str | None:
+    def _basic_or_none(self) -> str | None:
         return self._credentials.basic() if self._credentials and self._may_receive(self._client.url) else None
 
     def _may_use_credentials(self, name: str) -> bool:

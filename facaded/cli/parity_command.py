@@ -38,7 +38,7 @@ def compare(options: argparse.Namespace) -> int:
         return USAGE
     progress = ProgressLine(sys.stderr)
     try:
-        report = run(lambda reactor: _compare(options, settings, named, progress, reactor))
+        report = run(lambda reactor: _compare_images(options, settings, named, progress, reactor))
     finally:
         progress.wipe()
     if report is None:
@@ -51,7 +51,7 @@ def compare(options: argparse.Namespace) -> int:
     return BAD_NEWS if report.is_bad_news else GOOD
 
 
-async def _compare(
+async def _compare_images(
     options: argparse.Namespace,
     settings: Config,
     named: list[Subject],

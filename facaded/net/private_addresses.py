@@ -64,9 +64,9 @@ class CheckedEndpoint:
         self._boundary = boundary
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        return self._endpoint.connect(protocolFactory).addCallback(self._check)
+        return self._endpoint.connect(protocolFactory).addCallback(self._check_peer)
 
-    def _check(self, protocol: IProtocol) -> IProtocol:
+    def _check_peer(self, protocol: IProtocol) -> IProtocol:
         transport = ITCPTransport(protocol.transport)  # type: ignore[attr-defined]  # every Protocol has one
         try:
             self._boundary.check(self._host, getattr(transport.getPeer(), "host", ""))

@@ -212,9 +212,9 @@ class Resolver:
         if not waiter.waiting:
             return waiter
         if name is None:
-            self._deliver([waiter], ())
+            self._deliver_to([waiter], ())
         elif is_address(hostName):
-            self._deliver([waiter], _parse_address(hostName))
+            self._deliver_to([waiter], _parse_address(hostName))
         else:
             self._join(name, waiter)
         return waiter
@@ -232,9 +232,9 @@ class Resolver:
             self._enqueue(_Lookup(name, [waiter]))
         elif lookup is None or len(lookup.waiters) >= WAITERS:
             self._warn_overloaded(name)
-            self._deliver([waiter], self._cache.use(name, "too many lookups are waiting"))
+            self._deliver_to([waiter], self._cache.use(name, "too many lookups are waiting"))
         elif lookup.slow and self._cache.get(name):
-            self._deliver([waiter], self._cache.use(name, "the lookup is slow"))
+            self._deliver_to([waiter], self._cache.use(name, "the lookup is slow"))
         else:
             lookup.waiters.append(waiter)
 
@@ -262,7 +262,7 @@ class Resolver:
         lookup.slow = True
         if lookup.waiters and self._cache.get(lookup.name):
             waiters, lookup.waiters = lookup.waiters, []
-            self._deliver(waiters, self._cache.use(lookup.name, f"the lookup takes over {PATIENCE:.0f} s"))
+            self._deliver_to(waiters, self._cache.use(lookup.name, f"the lookup takes over {PATIENCE:.0f} s"))
 
     def _finish(self, lookup: _Lookup, addresses: tuple[Address, ...], reason: str) -> None:
         """Deliver the result of a lookup; `reason` says why there are no addresses, if there are none."""
@@ -273,7 +273,7 @@ class Resolver:
             self._cache.store(lookup.name, addresses, lookup.slow)
         elif lookup.waiters:
             addresses = self._cache.use(lookup.name, reason)
-        self._deliver(lookup.waiters, addresses)
+        self._deliver_to(lookup.waiters, addresses)
 
     def _leave(self, waiter: _Waiter) -> None:
         """Remove a caller that has cancelled, and drop its lookup if no other caller waits and it has not started."""
@@ -290,7 +290,7 @@ class Resolver:
         if lookup.patience_timer is not None and lookup.patience_timer.active():
             lookup.patience_timer.cancel()
 
-    def _deliver(self, waiters: Iterable[_Waiter], addresses: Sequence[Address]) -> None:
+    def _deliver_to(self, waiters: Iterable[_Waiter], addresses: Sequence[Address]) -> None:
         for waiter in waiters:
             with self._log.failureHandler("the receiver of a name's addresses failed"):
                 waiter.deliver(addresses)

@@ -34,10 +34,10 @@ class SingleFlight(Generic[Key, Value]):
             work.waiters.append(waiter)
             return waiter
         work = self._works[key] = _Work(waiters=[waiter])
-        work.running = Deferred.fromCoroutine(begin()).addBoth(self._finish, key, work)
+        work.running = Deferred.fromCoroutine(begin()).addBoth(self._end, key, work)
         return waiter
 
-    def _finish(self, outcome: Value | Failure, key: Key, work: _Work[Value]) -> None:
+    def _end(self, outcome: Value | Failure, key: Key, work: _Work[Value]) -> None:
         if self._works.get(key) is work:
             del self._works[key]
         waiters, work.waiters = work.waiters, []

@@ -391,14 +391,14 @@ class BoundedSite(Site):
         The Deferred fires when all are closed.
         """
         self._drained = drained = Deferred[None]()
-        overdue = self.reactor.callLater(seconds, self._abort)
+        overdue = self.reactor.callLater(seconds, self._abort_channels)
         for channel in list(self.channels):
             channel.close_when_idle()
         if not self.channels and not drained.called:
             drained.callback(None)
         return drained.addBoth(lambda _: overdue.cancel() if overdue.active() else None)
 
-    def _abort(self) -> None:
+    def _abort_channels(self) -> None:
         for channel in list(self.channels):
             channel.abort()
 

@@ -26,7 +26,7 @@ class Daemon:
 
     watching: Watching
     reloaded: ReloadResult = field(factory=ReloadResult)
-    kept: bool = True
+    saved: bool = True
     orders: list[OrderStatus] = field(factory=list)
     refusals: tuple[str, ...] = ()
     asked: list[str] = field(factory=list)
@@ -205,7 +205,7 @@ def test_what_was_pinned_or_drained_is_undone_without_a_warning(commands: Comman
 
 
 def test_an_override_that_is_not_in_the_state_file_has_a_warning(daemon: Daemon, commands: Commands) -> None:
-    daemon.kept = False
+    daemon.saved = False
     not_saved = "the state cannot be written, so a restart undoes this: see the log"
     assert ask(commands, "POST", "/pin", Parameters(backend="main"))["warnings"] == [not_saved]
     assert ask(commands, "POST", "/undrain", Parameters(backend="second"))["warnings"] == [
