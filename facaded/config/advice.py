@@ -1,4 +1,4 @@
-"""Advice: what settings allow, but a person should know."""
+"""Advice: warnings about settings that are valid but doubtful."""
 
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -7,7 +7,7 @@ from facaded.config.sections import Config
 
 
 def advice(config: Config) -> tuple[str, ...]:
-    """Return sentences, each beginning with its key path."""
+    """Return warnings, each beginning with its key path."""
     return (*_about_tls(config), *_about_backends(config))
 
 

@@ -1,4 +1,4 @@
-"""Contradictions between settings, and between settings and files: what single values cannot tell."""
+"""Checks across settings: contradictions that no single value shows."""
 
 import itertools
 import re
@@ -18,20 +18,20 @@ from facaded.policy.decision import Mode
 from facaded.tls.acme.settings import ChallengeKind
 
 _INTERNALS = re.compile(r"^\S*\(\) (?:got an )?")
-"""The function of Twisted's that a TypeError names."""
+"""The name of a Twisted function at the start of a TypeError's message, which is removed."""
 
 _LOOPBACK_URL = re.compile(r"http://(?:127\.[0-9.]+|localhost)(?::\d+)?$")
 
 NAMESPACED = ("registry-1.docker.io", "index.docker.io", "ghcr.io", "quay.io")
-"""Registries where every repository belongs to somebody: its name has two components at least."""
+"""Registries where every repository name has at least two components, because each repository has an owner."""
 
 REGISTRY_HOSTS = {"docker.io", "index.docker.io", "registry-1.docker.io", "ghcr.io", "quay.io"}
-"""Hosts that people write in front of a repository's name."""
+"""Registry hosts that people write before a repository name by mistake."""
 
 
 @frozen
 class PlacedSettings:
-    """Settings, and in `places` which entry of the file each entry of a list of tables is (see `reading`)."""
+    """Settings to check. `places` maps the entries of lists of tables to their indexes in the file: see `reading`."""
 
     config: Config
     places: Mapping[KeyPath, list[int]]
@@ -45,7 +45,7 @@ class PlacedSettings:
 
 
 def contradictions(settings: PlacedSettings) -> Iterator[Problem]:
-    """Find what cannot be between the settings."""
+    """Find contradictions between settings."""
     config = settings.config
     yield from _names(settings)
     if config.health.fast_interval > config.health.interval:
@@ -66,7 +66,7 @@ def contradictions(settings: PlacedSettings) -> Iterator[Problem]:
 
 
 def listeners(config: Config, control: str, reactor: IReactorCore) -> Iterator[Problem]:
-    """Find what is wrong with [listen]; `control` is the endpoint of the control socket."""
+    """Find mistakes in [listen]. `control` is the endpoint of the control socket."""
     listen = config.listen
     if not listen.http and config.tls is None:
         yield Problem(("listen", "http"), "empty, so nothing would be answered: leave it out for the default")
@@ -107,7 +107,7 @@ def _names(settings: PlacedSettings) -> Iterator[Problem]:
 
 
 def _repositories(settings: PlacedSettings) -> Iterator[Problem]:
-    """Patterns that match nothing that anybody would pull."""
+    """Find patterns that match no repository that a client can pull."""
     config = settings.config
     hosts = {urlsplit(backend.url).hostname: backend for backend in config.backends}
     first = urlsplit(config.backends[0].url).hostname if config.backends else None
@@ -138,7 +138,7 @@ def _routes(config: Config) -> Iterator[Problem]:
 
 
 def _backend(config: Config, path: KeyPath, backend: Backend) -> Iterator[Problem]:
-    """One backend's account and names."""
+    """Check the account and the names of one backend."""
     account = (*path, "username"), (*path, "password_file")
     plain = urlsplit(backend.url).scheme == "http" and not _LOOPBACK_URL.match(backend.url)
     if (backend.username is None) != (backend.password_file is None):
@@ -158,7 +158,10 @@ def _backend(config: Config, path: KeyPath, backend: Backend) -> Iterator[Proble
 
 
 def _private(config: Config, path: KeyPath, backend: Backend) -> Iterator[Problem]:
-    """Credentials of clients go to one backend only, and over plain HTTP only on this machine."""
+    """Check a backend with `auth = "client"`.
+
+    Credentials of clients go to one backend only, and never over a network in plain HTTP.
+    """
     where = (*path, "auth")
     if len(config.backends) > 1:
         yield Problem(where, '"client" allows no second backend, because credentials go to one only: remove the others')
@@ -174,7 +177,7 @@ def _private(config: Config, path: KeyPath, backend: Backend) -> Iterator[Proble
 
 
 def _tls(config: Config, tls: TlsSettings) -> Iterator[Problem]:
-    nameless = tls.acme is not None and not config.certificate_names  # which is reported below, for the same reason
+    nameless = tls.acme is not None and not config.certificate_names  # reported below
     if tls.redirect_http and config.listen.http and not config.hosts and not nameless:
         sentence = "with empty `hosts` there is no name to redirect to: list your names there, or set it to false"
         yield Problem(("tls", "redirect_http"), sentence, (("hosts",), ("listen", "http"), ("tls", "acme")))

@@ -20,7 +20,7 @@ from facaded.oci.requests import parse_image
 from facaded.policy import repositories
 
 Raw = dict[str, Any]
-"""Settings as tomllib gives them."""
+"""Settings as tomllib returns them."""
 
 PREFIX = "FACADED_"
 
@@ -28,7 +28,7 @@ _LISTS = {"FACADED_HOSTS": "hosts", "FACADED_REPOSITORIES": "repositories"}
 _ANSWER, _CANARY = "FACADED_ANSWER", "FACADED_CANARY"
 _BACKEND_KEYS = ("username", "password_file")
 _KUBERNETES = re.compile(r"FACADED_(?:SERVICE|PORT)(?:_|$)")
-"""Variables that Kubernetes sets in every pod beside a Service called `facaded`."""
+"""Variables that Kubernetes sets in every pod if there is a Service called `facaded`."""
 
 _FORMER_HUB = "registry.hub.docker.com"
 
@@ -37,7 +37,7 @@ _FORMER_HUB = "registry.hub.docker.com"
 class Environment:
     """Settings from the environment or the command line.
 
-    `raw` is what tomllib would give for them, `origins` says for each key path which variable or option it is from.
+    `raw` is what tomllib would return for them, `origins` says for each key path which variable or option it is from.
     """
 
     raw: Raw = field(factory=dict)
@@ -91,7 +91,7 @@ def overlay(base: Environment, environ: Mapping[str, str], *, has_file: bool) ->
 
 
 def _of_organisation(org: str, origin: str) -> Environment:
-    """All repositories of an organisation whose names on Docker Hub and GHCR are yours."""
+    """Return settings for all repositories of an organisation, on Docker Hub and GHCR. Raises SettingsError."""
     try:
         if "*" in org:
             raise ValueError("a name, not a pattern")
@@ -111,14 +111,13 @@ def _builtin() -> list[Raw]:
 
 
 def _both_yours() -> list[Raw]:
-    """Return the built-in backends, with the same names on both: whoever names repositories here says they are "
-    "theirs."""
+    """Return the built-in backends with `rename = {}`, because whoever names repositories here owns the names."""
     first, second = _builtin()
     return [first, {**second, "rename": {}}]
 
 
 def _accounts(backends: object, environ: Mapping[str, str]) -> Iterator[tuple[tuple[str, int, str], str]]:
-    """Give the key path and the variable of every backend's account in the environment."""
+    """Yield the key path and the variable of each part of an account in the environment. Raises SettingsError."""
     for index, prefix in _backend_prefixes(backends):
         if f"{prefix}_PASSWORD" in environ:
             file = f"{prefix}_PASSWORD_FILE"
@@ -139,7 +138,7 @@ def _backend_prefixes(backends: object) -> Iterator[tuple[int, str]]:
 
 
 def _unknown(environ: Mapping[str, str], backends: object) -> Iterator[str]:
-    """Warn of variables that look like a misspelt one."""
+    """Yield a warning for each variable that looks misspelt."""
     accounts = (f"{prefix}_{key.upper()}" for _, prefix in _backend_prefixes(backends) for key in _BACKEND_KEYS)
     known = [*_LISTS, _ANSWER, _CANARY, *accounts]
     for variable in environ:

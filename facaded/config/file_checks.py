@@ -1,4 +1,4 @@
-"""Files that settings name: trust roots that can be read, and secrets that others cannot read."""
+"""Checks of the files in the settings: trust roots must be readable, and secrets must not be readable by others."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from facaded.net.connections import trust_policy
 from facaded.tls.certificate_files import OTHERS
 
 CREDENTIALS = Path("/run/credentials")
-"""Where systemd puts what LoadCredential= names, for the unit only: systemd.exec(5)."""
+"""Where systemd puts credentials (LoadCredential=), only for the unit: systemd.exec(5)."""
 
 SECRET_SIZE = 4096
 """Bytes that are read of a secret."""
@@ -20,7 +20,7 @@ SECRET_SIZE = 4096
 
 @frozen
 class Note:
-    """Something that is not a mistake, but that could not be checked."""
+    """A file that could not be checked, which is no mistake."""
 
     path: KeyPath
     sentence: str
@@ -37,7 +37,7 @@ def check_files(settings: PlacedSettings, environ: Mapping[str, str]) -> Iterato
 
 
 def _files(settings: PlacedSettings) -> Iterator[tuple[KeyPath, Path, Callable[[Path], str]]]:
-    """Give every file with its key path, and the function that says what is wrong with it."""
+    """Yield every file with its key path and the function that checks it."""
     for path, backend in settings.backends:
         if backend.ca_file:
             yield (*path, "ca_file"), backend.ca_file, _roots_problem
@@ -70,13 +70,15 @@ def _secret_problem(path: Path) -> str:
             secret = file.read(SECRET_SIZE).strip()
     except OSError as error:
         return f"{path} cannot be read ({error.strerror}): check the path and its permissions"
-    if mode & OTHERS:  # the group's bits are an access list's mask where systemd hands over a credential
+    if (
+        mode & OTHERS
+    ):  # not the group bits: systemd sets an access list on credentials, and these bits are then its mask
         return f"{path} can be read by others: chmod o= {path}"
     return "" if secret else f"{path} is empty: write the secret into it"
 
 
 def _key_problem(path: Path) -> str:
-    """A key that is missing, or that this user may not see, is the daemon's to report when it reads it."""
+    """Check the mode of a key. One that is missing or out of reach is reported by the daemon when it reads it."""
     try:
         mode = path.stat().st_mode
     except OSError:

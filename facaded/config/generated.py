@@ -22,7 +22,7 @@ health.canary = "example/image:latest"
 health.failback_after = "60s"
 listen.admin = "127.0.0.1:9180"
 """
-"""The first lines of conf/facaded.toml: what nearly everybody sets."""
+"""The first lines of conf/facaded.toml: the settings that most users change."""
 
 _INTRODUCTION = """\
 The lines above are facaded's settings to begin with: put your own names there. The backends are at the end. All other
@@ -103,7 +103,7 @@ def _manual_section(name: str, inner: Inner | None, table: Table) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Escape what Markdown would take for emphasis."""
+    """Escape asterisks, which mean emphasis in Markdown."""
     return text.replace("*", r"\*")
 
 
@@ -118,11 +118,11 @@ def json_schema() -> str:
 
 
 FILES = {"conf/facaded.toml": toml, "conf/facaded.schema.json": json_schema, "facaded/manual/settings.md": manual}
-"""What is generated, by its path in a checkout."""
+"""The generated files, by their path in a checkout."""
 
 
 def _sections(table: Table, prefix: str = "", inner: Inner | None = None) -> Iterator[tuple[str, Inner | None, Table]]:
-    """Give every plain table with the prefix of its keys."""
+    """Yield every plain table with the prefix of its keys."""
     yield prefix, inner, table
     for part in table.tables:
         if part.most == 1:
@@ -130,7 +130,7 @@ def _sections(table: Table, prefix: str = "", inner: Inner | None = None) -> Ite
 
 
 def _all_tables(table: Table, name: str = "", inner: Inner | None = None) -> Iterator[tuple[str, Inner | None, Table]]:
-    """Give every table with its name, lists of tables included."""
+    """Yield every table with its name, including lists of tables."""
     yield name, inner, table
     for part in table.tables:
         yield from _all_tables(part.table, f"{name}.{part.name}".removeprefix("."), part)

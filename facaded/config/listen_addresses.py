@@ -1,4 +1,4 @@
-"""The addresses in [listen]: read as people write them, and turned into Twisted endpoint strings."""
+"""Addresses to listen on: parses the forms that people write, and converts them to Twisted endpoint strings."""
 
 import re
 import socket
@@ -10,7 +10,7 @@ KINDS = ("tcp", "tcp6", "unix", "systemd", "haproxy")
 """Kinds of Twisted endpoints that can be listened on and closed again."""
 
 LENGTH = 200
-"""Characters of an address: the path of a Unix socket has 107 at most."""
+"""Characters of an address; the path of a Unix socket has at most 107."""
 
 _WILDCARD = re.compile(r"\*?:?(\d{1,9})")
 _IPV4 = re.compile(r"(\d{1,3}(?:\.\d{1,3}){3}):(\d{1,9})")
@@ -36,9 +36,9 @@ class Families(Enum):
 class Address:
     """An address to listen on. `text` is what the settings say.
 
-    `host` is an IP address, empty for all addresses of the machine, and None if the address is not a TCP one or if it
-    is not known before it is opened; `port` likewise. `endpoint` is a Twisted endpoint string, empty for `:8080`, which
-    amounts to one or two (see `endpoints`).
+    `host` is an IP address, empty for all addresses of the machine; `host` and `port` are None if the address is not a
+    TCP one, or is not known before it is opened. `endpoint` is a Twisted endpoint string, empty for an address such as
+    `:8080`: see `endpoints`.
     """
 
     text: str
@@ -47,7 +47,7 @@ class Address:
     endpoint: str = ""
 
     def endpoints(self, families: Families) -> tuple[str, ...]:
-        """Return the Twisted endpoint strings that this address amounts to on a machine with these IP versions."""
+        """Return the Twisted endpoint strings for this address, on a machine with these IP versions."""
         if self.endpoint:
             return (self.endpoint,)
         ipv4, ipv6 = f"tcp:{self.port}", rf"tcp:{self.port}:interface=\:\:"
@@ -55,7 +55,7 @@ class Address:
 
     @property
     def unix_path(self) -> str:
-        """The path of a Unix socket; empty if it is none."""
+        """The path of a Unix socket; empty for other addresses."""
         match = _UNIX_PATH.match(self.endpoint)
         return re.sub(r"\\(.)", r"\1", match[1]) if match else ""
 
@@ -65,7 +65,7 @@ class Address:
         return bool(self.unix_path) or (self.host is not None and (self.host.startswith("127.") or self.host == "::1"))
 
     def meets(self, other: "Address") -> bool:
-        """Whether both cannot be listened on at the same time."""
+        """Whether this address and the other cannot be listened on at the same time."""
         if not self.port or self.port != other.port:
             return bool(self.unix_path) and self.unix_path == other.unix_path
         hosts = {self.host, other.host}
@@ -74,7 +74,7 @@ class Address:
 
 
 def parse(value: object) -> Address:
-    """Read an address: a port, `HOST:PORT`, `unix:PATH`, or a Twisted endpoint string. Raises ValueError."""
+    """Parse an address: a port, `HOST:PORT`, `unix:PATH`, or a Twisted endpoint string. Raises ValueError."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise ValueError(EXPECTED)
     text = str(value)
@@ -90,7 +90,7 @@ def parse(value: object) -> Address:
 
 
 def families() -> Families:
-    """Find out which IP versions this machine has, and whether an IPv6 socket takes IPv4 connections as well."""
+    """Return which IP versions this machine has, and whether an IPv6 socket accepts IPv4 connections too."""
     try:
         with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
             probe.bind(("::", 0))

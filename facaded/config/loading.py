@@ -1,4 +1,4 @@
-"""Loading: the file, the environment and the command line become settings that have been checked."""
+"""Loading: builds checked settings from a file, the environment and the command line."""
 
 import os
 import re
@@ -40,7 +40,7 @@ _SYNTAX_REMEDIES = {
 
 @frozen
 class Loaded:
-    """PlacedSettings, where they are from, and what a person should know about them.
+    """Settings, where they are from, and warnings.
 
     `source` is the file, or what there is instead. `origins` says for the keys that are set, as written in `status`,
     where: a file with its line, a variable, or an option.
@@ -125,7 +125,7 @@ def _checked(settings: Environment, origins: _Origins, environ: Mapping[str, str
 
 
 def _follows(problem: Problem, mistakes: list[Problem]) -> bool:
-    """Whether a problem may only be a consequence of a mistake."""
+    """Whether a problem may be only a consequence of a mistake."""
     paths = (problem.path, *problem.about)
     return any(overlap(path, mistake.path) for mistake in mistakes for path in paths)
 
@@ -160,7 +160,7 @@ def _parse(data: bytes, path: Path) -> tuple[Raw, dict[KeyPath, int]]:
 
 
 def _syntax_error(message: str, text: str) -> str:
-    """Return the line, which tomllib says except at the end, and what is wrong with text that is not TOML."""
+    """Return the line and a sentence for an error of tomllib, whose messages have no line at the end of the text."""
     match = _SYNTAX.fullmatch(message)
     reason = match[1] if match else message
     line = match[2] if match and match[2] else str(text.rstrip().count("\n") + 1)

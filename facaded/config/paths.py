@@ -1,4 +1,4 @@
-"""Paths that do not have to be in the settings: the file itself, the state directory, the control socket."""
+"""Paths with defaults: the settings file, the state directory, the control socket."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Reading: what tomllib gives becomes the classes of `sections`, by the data in `schema`.
+"""Reading: converts what tomllib returns to the classes of `sections`, by the data in `schema`.
 
 Every mistake is noted with its key path. What is wrong is left out, so that the rest can still be checked as a whole.
 """
@@ -96,7 +96,7 @@ class Reader:
 
 
 def unknown(name: str, table: Table) -> str:
-    """Say what to do about a key that `table` does not have."""
+    """Return the remedy for a key that `table` does not have."""
     if table is not SETTINGS and name in {key.name for key in SETTINGS.keys}:
         return "it is not a key of this section: move it above the first [section]"
     if near := _nearest(name, table):

@@ -50,7 +50,7 @@ class Backend:
 
 PLAIN_PORT = parse(":8080")
 PLAIN_PORT_BESIDE_TLS = parse(":80")
-"""The defaults of `http`. Certificate authorities and browsers look for the plain port at 80."""
+"""The defaults of `http`. With TLS it is 80, where certificate authorities and browsers expect the plain port."""
 
 
 @frozen
@@ -77,7 +77,7 @@ class HealthSettings(health.Settings):
 
 @frozen
 class CacheSettings:
-    """[cache]: the most bytes of manifests that are kept, and how long a tag's digest is cached."""
+    """[cache]: the memory for manifests, and how long the digest of a tag is cached."""
 
     manifests: int = 64 << 20
     tag_ttl: float = 10.0
@@ -85,7 +85,7 @@ class CacheSettings:
 
 @frozen
 class StateSettings:
-    """[state]: the directory of what must outlive the daemon. Without one, see `paths.state_directory`."""
+    """[state]: the directory of the state. For the default see `paths.state_directory`."""
 
     directory: Path | None = None
 

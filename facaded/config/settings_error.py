@@ -1,4 +1,4 @@
-"""What is wrong with settings: the file, the line, the key path, and a sentence with the remedy."""
+"""Settings errors: each has a place (file and line, or variable), a key path, and a sentence with the remedy."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from facaded.config.sections import Config
 
 KeyPath: TypeAlias = tuple[str | int, ...]
-"""Where a value is in the file: names of keys, and indexes in lists. Empty: the file as a whole."""
+"""The path to a value: names of keys, and indexes in lists. Empty: the whole file."""
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -50,7 +50,7 @@ class SettingsError(Exception):
     def at(
         cls, problems: Sequence[Problem], place: Callable[[KeyPath], str], partial: "Config | None" = None
     ) -> "SettingsError":
-        """Put the place of each problem in front of it."""
+        """Return an error with the place of each problem before it."""
         return cls([f"{place(problem.path)}: {problem}" for problem in problems], partial)
 
 
@@ -61,13 +61,13 @@ def written(path: KeyPath) -> str:
 
 
 def overlap(one: KeyPath, other: KeyPath) -> bool:
-    """Whether one of two paths leads to the other."""
+    """Whether one path is the beginning of the other."""
     shorter = min(len(one), len(other))
     return one[:shorter] == other[:shorter]
 
 
 def nearest(path: KeyPath, lines: Mapping[KeyPath, int]) -> int | None:
-    """Return the line of the key, or of the innermost table or list around it that has one."""
+    """Return the line of a key, or of the innermost table or list around it that has a line."""
     return next((lines[path[:length]] for length in range(len(path), 0, -1) if path[:length] in lines), None)
 
 

@@ -1,4 +1,4 @@
-"""The form of the settings' schema: tables of a TOML file with their keys, as data."""
+"""The types of the schema: keys and tables of a TOML file as data."""
 
 from collections.abc import Callable
 
@@ -37,7 +37,7 @@ class Table:
 
     @property
     def names(self) -> list[str]:
-        """All names that may stand in this table."""
+        """The names of all keys and tables in this table."""
         return sorted([*(key.name for key in self.keys), *(inner.name for inner in self.tables)])
 
 

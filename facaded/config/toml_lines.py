@@ -1,4 +1,4 @@
-"""TOML text: bounds that hold before it is parsed, and the line of every key.
+"""TOML text: checks its size limits before it is parsed, and finds the line of every key.
 
 tomllib gives no positions, and takes minutes for a key with 100,000 dots. So the text is split into tokens here, in
 time linear in its length. The grammar is TOML 1.0.
@@ -13,10 +13,10 @@ from attrs import frozen
 from facaded.config.settings_error import KeyPath
 
 KEY_PARTS = 16
-"""Parts of a dotted key: the longest key of the settings has three."""
+"""Parts of a dotted key; the longest one in the settings has three."""
 
 NESTING = 50
-"""Lists and tables inside each other. tomllib, and `key_lines` here, call themselves for each."""
+"""Levels of lists and tables inside each other; tomllib and `key_lines` recurse for each."""
 
 _TOKEN = re.compile(
     r"""
@@ -37,7 +37,7 @@ _TOKEN = re.compile(
 
 
 class TooDeepError(ValueError):
-    """Text that is nested deeper than any settings are. `line` is where."""
+    """The text is nested deeper than any settings, at `line`."""
 
     def __init__(self, sentence: str, line: int) -> None:
         super().__init__(sentence)

@@ -1,4 +1,4 @@
-"""The values of settings: for each kind, how it is read, what people call it, and its JSON Schema.
+"""The kinds of values in settings: for each its parser, its name in the manual, and its JSON Schema.
 
 A reader takes a value as tomllib gives it. It raises ValueError with a sentence that ends with the remedy, and
 EntriesError for the entries of a list or table.
@@ -50,7 +50,7 @@ WEBSITES = {
     "docker.com": f"is Docker's website, not a registry: write {DOCKER_HUB_URL}",
     "github.com": "is a website, not a registry: write https://ghcr.io",
 }
-"""Hosts that people take for a registry, and what to write instead."""
+"""Websites that people mistake for registries, and what to write instead."""
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h)")
@@ -82,13 +82,13 @@ class EntriesError(ValueError):
 
 
 def type_name(value: object) -> str:
-    """What people call a TOML type."""
+    """Return the name of a TOML value's type, for a message."""
     names = {str: "a string", bool: "a boolean", int: "an integer", float: "a float", list: "a list", dict: "a table"}
     return names.get(type(value), "a date or time")
 
 
 def quoted(value: object) -> str:
-    """Write a value into a message, shortened if it is long."""
+    """Return a value as a message quotes it, shortened if it is long."""
     representation = repr(value)
     return representation if len(representation) <= QUOTED else f"{representation[:QUOTED]}..."
 
