@@ -153,7 +153,7 @@ def test_check_reads_the_certificates_and_tries_names_and_ports_with_probe(
     assert [warning.split(": ")[1] for warning in warnings] == ["backend", "listen.https"]
     assert "another program listens there" in " ".join(result.stdout.split())
     daemon.start()
-    assert "listen." not in daemon.check("--probe"), "its own ports are no reason to warn"
+    assert "warning: listen." not in daemon.check("--probe"), "its own ports are no reason to warn"
 
 
 class Load:
