@@ -12,6 +12,10 @@ def advice(config: Config) -> tuple[str, ...]:
 
 
 def _about_tls(config: Config) -> Iterator[str]:
+    ports = [address.port for address in config.listen.https if address.port]
+    if config.redirects_http and config.listen.http and ports and config.tls and config.tls.public_port not in ports:
+        remedy = f"set public_port = {ports[0]}, unless something forwards {config.tls.public_port}"
+        yield f"tls.public_port: https is at port {ports[0]}, and redirects go to {config.tls.public_port}: {remedy}"
     if config.tls is not None and not config.tls.certificates and config.tls.acme is None:
         remedy = "name one in [[tls.certificate]], or set agree_to_terms = true in [tls.acme]"
         yield f"tls: there is only a self-signed certificate, which no client trusts: {remedy}"
@@ -24,6 +28,10 @@ def _about_backends(config: Config) -> tuple[str, ...]:
     if len(config.backends) == 1:
         return ("backend: there is only one, so there is no failover",)
     if not config.repositories:
+        if config.routes:
+            return (
+                "repositories: empty, so there is failover only for the repositories of [[route]]: list all of yours",
+            )
         first, *others = (backend.name for backend in config.backends)
         return (
             f"repositories: empty, so there is no failover: every request goes to {first} and none to "

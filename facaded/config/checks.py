@@ -9,12 +9,14 @@ from attrs import frozen
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IReactorCore
 
-from facaded.config.listen_addresses import EXPECTED, Address
+from facaded.config.listen_addresses import ANY_IPV4, EXPECTED, Address
 from facaded.config.sections import AcmeTable, Auth, Backend, Config, TlsSettings
 from facaded.config.settings_error import KeyPath, Problem
+from facaded.config.values import REGISTRY_HOSTS
 from facaded.oci.requests import Image
 from facaded.policy import repositories
 from facaded.policy.decision import Mode
+from facaded.policy.repositories import Pattern
 from facaded.tls.acme.settings import ChallengeKind
 
 _INTERNALS = re.compile(r"^\S*\(\) (?:got an )?")
@@ -24,9 +26,6 @@ _LOOPBACK_URL = re.compile(r"http://(?:127\.[0-9.]+|localhost)(?::\d+)?$")
 
 NAMESPACED = ("registry-1.docker.io", "index.docker.io", "ghcr.io", "quay.io")
 """Registries where every repository name has at least two components, because each repository has an owner."""
-
-REGISTRY_HOSTS = {"docker.io", "index.docker.io", "registry-1.docker.io", "ghcr.io", "quay.io"}
-"""Registry hosts that people write before a repository name by mistake."""
 
 
 @frozen
@@ -60,7 +59,12 @@ def contradictions(settings: PlacedSettings) -> Iterator[Problem]:
     if config.tls is not None:
         yield from _tls(config, config.tls)
     for path, canary in _canaries(settings):
-        if not repositories.listed(config.repositories, canary.name):
+        if "/" not in canary.name and config.backends and _host(config.backends[0]) in NAMESPACED:
+            sentence = (
+                f'{_host(config.backends[0])} has no repository with so short a name: write "library/{canary.name}"'
+            )
+            yield Problem(path, f"{sentence} for an official image", (("backend",),))
+        elif not repositories.listed(config.repositories, canary.name):
             sentence = f"{canary.name} is not in `repositories`: add it there, or choose another image"
             yield Problem(path, sentence, (("repositories",),))
 
@@ -79,16 +83,22 @@ def listeners(config: Config, control: str, reactor: IReactorCore) -> Iterator[P
     ]
     for (first_path, first), (path, address) in itertools.combinations(listed, 2):
         if first.meets(address):
-            sentence = (
-                f'"{address.text}" is the same address as "{first.text}" in {".".join(first_path)}: choose another'
-            )
+            both = {first.host, address.host} == {ANY_IPV4, "::"}
+            remedy = f'write ":{address.port}" for both' if both else "choose another"
+            sentence = f'"{address.text}" is the same address as "{first.text}" in {".".join(first_path)}: {remedy}'
             yield Problem(path, sentence, (first_path,))
     for path, address in listed:
+        if address.endpoint.startswith("systemd:"):  # its sockets exist only in a unit that has them
+            continue
         try:
             serverFromString(reactor, address.endpoint or "tcp:0")
         except Exception as error:  # each kind of endpoint has its own errors
             reason = _INTERNALS.sub("", str(error))
             yield Problem(path, f"{address.text!r} is not a Twisted endpoint ({reason}): {EXPECTED}")
+
+
+def _host(backend: Backend) -> str:
+    return urlsplit(backend.url).hostname or ""
 
 
 def _names(settings: PlacedSettings) -> Iterator[Problem]:
@@ -100,6 +110,10 @@ def _names(settings: PlacedSettings) -> Iterator[Problem]:
         names.setdefault(backend.name, path)
     registries: dict[tuple[object, ...], str] = {}
     for path, backend in settings.backends:
+        if urlsplit(backend.url).hostname in settings.config.hosts:
+            yield Problem(
+                (*path, "url"), "it is a name in `hosts`, so facaded would ask itself: write the registry's URL"
+            )
         other = registries.setdefault((backend.url, backend.rename or ()), backend.name)
         if other != backend.name:
             sentence = f"{other} is the same registry with the same names: remove one of them, or set rename"
@@ -121,6 +135,22 @@ def _repositories(settings: PlacedSettings) -> Iterator[Problem]:
         elif not slash and "*" not in component and first in NAMESPACED:
             sentence = f'"{pattern.text}" is one repository, and {first} has none with so short a name: write '
             yield Problem(path, f'{sentence}"{pattern.text}/**" for those of an organisation', (("backend",),))
+    for path, patterns in _more_patterns(settings):
+        if config.repositories and not any(
+            pattern.may_overlap(listed) for pattern in patterns for listed in config.repositories
+        ):
+            sentence = f'"{patterns[0].text}" matches nothing in `repositories`: correct it, or add it there'
+            yield Problem(path, sentence, (("repositories",),))
+
+
+def _more_patterns(settings: PlacedSettings) -> Iterator[tuple[KeyPath, tuple[Pattern, ...]]]:
+    """Yield the patterns of routes and the left sides of renames, which must match listed repositories."""
+    for index, route in enumerate(settings.config.routes):
+        for place, pattern in enumerate(route.repositories):
+            yield ("route", index, "repositories", place), (pattern,)
+    for path, backend in settings.backends:
+        for rename in backend.rename or ():
+            yield (*path, "rename", rename.facade.text), (rename.facade,)
 
 
 def _routes(config: Config) -> Iterator[Problem]:
@@ -139,7 +169,7 @@ def _routes(config: Config) -> Iterator[Problem]:
 
 def _backend(config: Config, path: KeyPath, backend: Backend) -> Iterator[Problem]:
     """Check the account and the names of one backend."""
-    account = (*path, "username"), (*path, "password_file")
+    account = (*path, "username"), (*path, "password_file"), (*path, "password")
     plain = urlsplit(backend.url).scheme == "http" and not _LOOPBACK_URL.match(backend.url)
     if (backend.username is None) != (backend.password_file is None):
         present, missing = ("username", "password_file") if backend.username else ("password_file", "username")
@@ -181,6 +211,9 @@ def _tls(config: Config, tls: TlsSettings) -> Iterator[Problem]:
     if tls.redirect_http and config.listen.http and not config.hosts and not nameless:
         sentence = "with empty `hosts` there is no name to redirect to: list your names there, or set it to false"
         yield Problem(("tls", "redirect_http"), sentence, (("hosts",), ("listen", "http"), ("tls", "acme")))
+    if tls.acme_webroot is not None and not config.listen.http:
+        sentence = "it is answered on the plain port, and listen.http is empty: set listen.http, or remove this"
+        yield Problem(("tls", "acme_webroot"), sentence, (("listen", "http"),))
     if not config.listen.https:
         yield Problem(("listen", "https"), "empty, so there would be no HTTPS: leave it out for the default")
     if tls.acme is not None:

@@ -1,9 +1,10 @@
 """Settings from the environment, for containers, and those that `--org` implies.
 
 `FACADED_HOSTS`, `FACADED_REPOSITORIES`, `FACADED_CANARY` and `FACADED_ANSWER` stand for the keys of these names and
-override the file. `FACADED_<BACKEND>_USERNAME` and `FACADED_<BACKEND>_PASSWORD_FILE` give a backend's account; the
-backend's name is in upper case, with _ for everything that is not a letter or digit. A secret itself is never read from
-the environment, because other processes can see it there.
+override the file; an empty variable counts as not set. `FACADED_<BACKEND>_USERNAME` and
+`FACADED_<BACKEND>_PASSWORD_FILE` give a backend's account; the backend's name is in upper case, with _ for everything
+that is not a letter or digit. A secret itself is never read from the environment, because other processes can see it
+there.
 """
 
 import difflib
@@ -54,6 +55,7 @@ def without_file(org: str | None, environ: Mapping[str, str]) -> Environment:
         return _of_organisation(org, "--org")
     host, org = environ.get("REGISTRY_HOST"), environ.get("REGISTRY_ORG")
     base = _of_organisation(org, "REGISTRY_ORG") if org else Environment()
+    host = (host or "").removeprefix("https://").removesuffix("/")
     if not host:
         return base
     warnings: tuple[str, ...] = ()
@@ -70,15 +72,15 @@ def overlay(base: Environment, environ: Mapping[str, str], *, has_file: bool) ->
     """Return the settings of `base`, with those that the environment overrides. Raises SettingsError."""
     raw, origins = dict(base.raw), dict(base.origins)
     for variable, key in _LISTS.items():
-        if variable in environ:
-            raw[key] = re.split(r"[,\s]+", environ[variable].strip(", \t\n")) if environ[variable].strip() else []
+        if environ.get(variable):
+            raw[key] = re.split(r"[,\s]+", environ[variable].strip(", \t\n"))
             origins[key,] = variable
-    if _ANSWER in environ:
+    if environ.get(_ANSWER):
         raw["answer"], origins["answer",] = environ[_ANSWER], _ANSWER
-    if _CANARY in environ and isinstance(raw.setdefault("health", {}), dict):
+    if environ.get(_CANARY) and isinstance(raw.setdefault("health", {}), dict):
         raw["health"] = {**raw["health"], "canary": environ[_CANARY]}
         origins["health", "canary"] = _CANARY
-    if not has_file and "FACADED_REPOSITORIES" in environ and "backend" not in raw:
+    if not has_file and environ.get("FACADED_REPOSITORIES") and "backend" not in raw:
         raw["backend"] = _both_yours()
     backends = raw.get("backend", _builtin())
     accounts = list(_accounts(backends, environ))
@@ -95,8 +97,8 @@ def _of_organisation(org: str, origin: str) -> Environment:
     try:
         if "*" in org:
             raise ValueError("a name, not a pattern")
-        if "." in org.partition("/")[0]:
-            raise ValueError("a registry's host")
+        if "." in org.partition("/")[0] or ":" in org:
+            raise ValueError("a registry's host or a tag")
         pattern = repositories.parse(f"{parse_image(org).name}/**").text
     except ValueError:
         sentence = (
@@ -127,7 +129,7 @@ def _accounts(backends: object, environ: Mapping[str, str]) -> Iterator[tuple[tu
             raise SettingsError([sentence])
         for key in _BACKEND_KEYS:
             variable = f"{prefix}_{key.upper()}"
-            if variable in environ:
+            if environ.get(variable):
                 yield ("backend", index, key), variable
 
 

@@ -1,5 +1,6 @@
 """Checks of the files in the settings: trust roots must be readable, and secrets must not be readable by others."""
 
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -15,7 +16,7 @@ CREDENTIALS = Path("/run/credentials")
 """Where systemd puts credentials (LoadCredential=), only for the unit: systemd.exec(5)."""
 
 SECRET_SIZE = 4096
-"""Bytes that are read of a secret."""
+"""Bytes that a secret may have."""
 
 
 @frozen
@@ -43,6 +44,8 @@ def _files(settings: PlacedSettings) -> Iterator[tuple[KeyPath, Path, Callable[[
             yield (*path, "ca_file"), backend.ca_file, _roots_problem
         if backend.password_file and backend.username:
             yield (*path, "password_file"), backend.password_file, _secret_problem
+    if settings.config.state.directory:
+        yield ("state", "directory"), settings.config.state.directory, _directory_problem
     tls = settings.config.tls
     for index, files in enumerate(tls.certificates if tls else ()):
         yield ("tls", "certificate", index, "key"), files.key, _key_problem
@@ -54,6 +57,8 @@ def _files(settings: PlacedSettings) -> Iterator[tuple[KeyPath, Path, Callable[[
 
 
 def _roots_problem(path: Path) -> str:
+    if _is_special(path):
+        return f"{path} is not a regular file: name a file"
     try:
         trust_policy(path)
     except OSError as error:
@@ -64,17 +69,43 @@ def _roots_problem(path: Path) -> str:
 
 
 def _secret_problem(path: Path) -> str:
+    if _is_special(path):
+        return f"{path} is not a regular file: name a file"
     try:
         mode = path.stat().st_mode
         with path.open("rb") as file:
-            secret = file.read(SECRET_SIZE).strip()
+            content = file.read(SECRET_SIZE + 1)
     except OSError as error:
         return f"{path} cannot be read ({error.strerror}): check the path and its permissions"
     if (
         mode & OTHERS
     ):  # not the group bits: systemd sets an access list on credentials, and these bits are then its mask
         return f"{path} can be read by others: chmod o= {path}"
-    return "" if secret else f"{path} is empty: write the secret into it"
+    return _content_problem(path, content)
+
+
+def _content_problem(path: Path, content: bytes) -> str:
+    secret = content.strip()
+    if not secret:
+        return f"{path} is empty: write the secret into it"
+    if len(content) > SECRET_SIZE:
+        return f"{path} is longer than {SECRET_SIZE} bytes: check that it is the right file"
+    if any(byte < 0x20 or byte == 0x7F for byte in secret) or secret.startswith(b"\xef\xbb\xbf"):
+        return f"{path} has several lines or control characters: write only the secret, as text, on one line"
+    return ""
+
+
+def _is_special(path: Path) -> bool:
+    """Whether this is a FIFO or a device, which could block or never end."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _directory_problem(path: Path) -> str:
+    return f"{path} is not a directory: name another, or remove it" if path.exists() and not path.is_dir() else ""
 
 
 def _key_problem(path: Path) -> str:

@@ -57,9 +57,9 @@ write `#:schema` and its path on the first line.
 | `FACADED_CANARY` | `health.canary` |
 | `FACADED_DOCKER_HUB_USERNAME`, `FACADED_DOCKER_HUB_PASSWORD_FILE` | the same keys of that backend |
 
-These override the file. Without a file, `FACADED_REPOSITORIES` and `--org NAME` (the same as `NAME/**`) also say that
-the names are yours on Docker Hub and on GHCR (`rename = {}`), and `REGISTRY_HOST` and `REGISTRY_ORG` name one registry
-and one organisation. Secrets are only read from files.
+These override the file; an empty variable counts as not set. Without a file, `FACADED_REPOSITORIES` and `--org NAME`
+(the same as `NAME/**`) also say that the names are yours on Docker Hub and on GHCR (`rename = {}`), and `REGISTRY_HOST`
+and `REGISTRY_ORG` name one registry and one organisation. Secrets are only read from files.
 """
 
 _EXAMPLES = {"backend": ({"name": '"docker-hub"'}, {"name": '"ghcr"', "url": '"https://ghcr.io"', "rename": "{}"})}

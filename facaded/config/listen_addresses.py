@@ -12,6 +12,9 @@ KINDS = ("tcp", "tcp6", "unix", "systemd", "haproxy")
 LENGTH = 200
 """Characters of an address; the path of a Unix socket has at most 107."""
 
+PATH_LENGTH = 107
+"""Characters of the path of a Unix socket: unix(7)."""
+
 _WILDCARD = re.compile(r"\*?:?(\d{1,9})")
 _IPV4 = re.compile(r"(\d{1,3}(?:\.\d{1,3}){3}):(\d{1,9})")
 _IPV6 = re.compile(r"\[([0-9A-Fa-f:.]+)\]:(\d{1,9})")
@@ -116,14 +119,19 @@ def _endpoint(text: str) -> Address:
     if not (match := _TCP.match(text)):
         if re.match(r"(?:haproxy:)?tcp", text):
             raise ValueError(f"{text!r} has no port: {EXPECTED}")
-        return Address(text, endpoint=text)
+        address = Address(text, endpoint=text)
+        if text.startswith("unix:") and not (
+            address.unix_path.startswith("/") and len(address.unix_path) <= PATH_LENGTH
+        ):
+            raise ValueError(f"{text!r} is not an absolute path of up to {PATH_LENGTH} characters: {EXPECTED}")
+        return address
     interface = _INTERFACE.search(text)
     host = interface[1].replace("\\", "") if interface else (ANY_IPV4 if match[1] == "tcp" else "::")
-    return Address(text, host, _port(match[2]), text)
+    return Address(text, host, _port(match[2], least=0), text)
 
 
-def _port(text: str) -> int:
+def _port(text: str, least: int = 1) -> int:
     port = int(text or -1)
-    if not 0 <= port <= 65535:
-        raise ValueError(f"{text!r} is not a port: write a number up to 65535")
+    if not least <= port <= 65535:
+        raise ValueError(f"{text!r} is not a port: write a number from {least} to 65535")
     return port

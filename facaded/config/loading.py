@@ -27,10 +27,11 @@ _SYNTAX_REMEDIES = {
     "Cannot overwrite a value": "this key is set twice: keep one of them",
     "Cannot declare": "this section is there twice: put its keys into one",
     "Cannot mutate immutable namespace": "this table is already complete in { }: put all its keys there",
-    "Invalid value": 'the value is not valid: put text in double quotes, as in "10s"',
+    "Invalid value": 'put text in double quotes, as in "10s", and write true and false in lower case',
     "Expected '=' after a key": "write each setting as key = value",
-    "Expected newline or end of document": "write one setting on each line, and text in double quotes",
-    "Unclosed array": "close the list with ]",
+    "Expected newline or end of document": "write one setting on each line without , or ; at its end, and text in "
+    "double quotes",
+    "Unclosed array": "close the list with ], and put commas between its entries",
     "Unterminated string": "close the text with the quote that it begins with",
     "Illegal character '\\n'": "close the text with the quote that it begins with",
     "Exceeds the limit": "a number is too large: check that it is the right file",
@@ -132,6 +133,8 @@ def _follows(problem: Problem, mistakes: list[Problem]) -> bool:
 
 def _read(path: Path) -> tuple[Raw, dict[KeyPath, int]]:
     """Read a file, and find the line of each key. Raises SettingsError."""
+    if path.is_fifo():
+        raise SettingsError([f"{path}: it is a FIFO: name a regular file"])
     try:
         with path.open("rb") as file:
             data = file.read(FILE_SIZE + 1)
@@ -165,6 +168,7 @@ def _syntax_error(message: str, text: str) -> str:
     reason = match[1] if match else message
     line = match[2] if match and match[2] else str(text.rstrip().count("\n") + 1)
     remedy = next(
-        (remedy for start, remedy in _SYNTAX_REMEDIES.items() if reason.startswith(start)), "see https://toml.io"
+        (remedy for start, remedy in _SYNTAX_REMEDIES.items() if reason.startswith(start)),
+        "check the quotes, brackets and commas on this line",
     )
     return f"{line}: it is not valid TOML ({reason.partition(';')[0]}): {remedy}"

@@ -97,8 +97,12 @@ class Reader:
 
 def unknown(name: str, table: Table) -> str:
     """Return the remedy for a key that `table` does not have."""
-    if table is not SETTINGS and name in {key.name for key in SETTINGS.keys}:
+    if table is not SETTINGS and name in SETTINGS.names:
         return "it is not a key of this section: move it above the first [section]"
+    if called := next(
+        (section for section, _ in _sections(SETTINGS) if section.strip("[]").endswith(f".{name}")), None
+    ):
+        return f"unknown section: write [{called}]"
     if near := _nearest(name, table):
         return f"unknown key; did you mean {near[0]}?"
     if section := next((section for section, inner in _sections(SETTINGS) if name in inner.names), None):

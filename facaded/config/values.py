@@ -16,7 +16,8 @@ from attrs import frozen
 from facaded.config import listen_addresses
 from facaded.config.listen_addresses import Address
 from facaded.config.sections import Auth
-from facaded.oci.requests import Image, parse_image
+from facaded.net.addresses import is_address
+from facaded.oci.requests import Image, is_name, parse_image
 from facaded.policy import repositories
 from facaded.policy.decision import Mode, host_name, split_host
 from facaded.policy.repositories import Pattern, Rename
@@ -43,11 +44,27 @@ QUOTED = 100
 
 DOCKER_HUB_URL = "https://registry-1.docker.io"
 
+REGISTRY_HOSTS = {
+    "docker.io",
+    "index.docker.io",
+    "registry-1.docker.io",
+    "ghcr.io",
+    "quay.io",
+    "gcr.io",
+    "registry.gitlab.com",
+    "registry.k8s.io",
+    "mcr.microsoft.com",
+    "public.ecr.aws",
+}
+"""Registry hosts that people write before a repository name by mistake."""
+
 WEBSITES = {
     "registry.hub.docker.com": f"no longer works as a registry: write {DOCKER_HUB_URL}",
     "hub.docker.com": f"is Docker Hub's website, not its registry: write {DOCKER_HUB_URL}",
     "docker.io": f"is Docker Hub's website, not its registry: write {DOCKER_HUB_URL}",
     "docker.com": f"is Docker's website, not a registry: write {DOCKER_HUB_URL}",
+    "auth.docker.io": f"is Docker Hub's token server, not its registry: write {DOCKER_HUB_URL}",
+    "gitlab.com": "is a website, not a registry: write https://registry.gitlab.com",
     "github.com": "is a website, not a registry: write https://ghcr.io",
 }
 """Websites that people mistake for registries, and what to write instead."""
@@ -58,6 +75,7 @@ _SIZES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _SIZE = re.compile(r"(\d{1,12})(|B|KiB|MiB|GiB)")
 _BACKEND_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
 _HOST_NAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9-]{1,63}(?<!-))*|[0-9a-f:.]*:[0-9a-f:.]*")
+_LOOKS_LIKE_IPV4 = re.compile(r"[0-9]+(?:\.[0-9]+){3}")
 _EMAIL = re.compile(r"[^\s@<>,:]+@[^\s@<>,:]+")
 _KEY_ID = re.compile(r"[\x21-\x7e]{1,200}")
 
@@ -125,7 +143,7 @@ def _size(value: object) -> int:
 
 def _boolean(value: object) -> bool:
     if not isinstance(value, bool):
-        raise ValueError(f"expected true or false, got {type_name(value)}")
+        raise ValueError(f"expected true or false, got {type_name(value)}: write it in lower case, without quotes")
     return value
 
 
@@ -221,7 +239,10 @@ def backend_url(value: object) -> str:
         raise ValueError(f"{quoted(url)} has more than scheme and host: leave out everything after the host")
     if why := WEBSITES.get(host.removeprefix("www.")):
         raise ValueError(f"{host} {why}")
-    return f"{parts.scheme}://{host}{f':{port}' if port else ''}"
+    if _LOOKS_LIKE_IPV4.fullmatch(host) and not is_address(host):
+        raise ValueError(f"{quoted(url)}: {host} is not a valid IP address: correct it")
+    default = {"http": 80, "https": 443}[parts.scheme]
+    return f"{parts.scheme}://{host}{f':{port}' if port and port != default else ''}"
 
 
 def _backend_name(value: object) -> str:
@@ -248,11 +269,21 @@ def _pattern(value: object) -> Pattern:
     written = text(value)
     if written != written.lower():
         raise ValueError(f'{quoted(written)}: repository names have no upper case: write "{written.lower()}"')
-    return repositories.parse(written)
+    pattern = repositories.parse(written)
+    if not is_name(pattern.example):
+        raise ValueError(f"{quoted(written)} matches no valid repository name: check dots, dashes and slashes")
+    return pattern
 
 
 def _image(value: object) -> Image:
-    return parse_image(text(value))
+    """Read an image by the facade's name: people often write the registry before it."""
+    written = text(value)
+    host, slash, name = written.rpartition("://")[2].partition("/")
+    if "://" in written or (slash and (":" in host or host in REGISTRY_HOSTS)):
+        raise ValueError(f"{quoted(written)}: leave out the registry's host: write {quoted(name)}")
+    if "@" in written and ":" in written.partition("@")[0]:
+        raise ValueError(f"{quoted(written)} has a tag and a digest: write only one of them")
+    return parse_image(written)
 
 
 def _path(value: object) -> Path:

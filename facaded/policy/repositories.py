@@ -36,6 +36,20 @@ class Pattern:
         match = self.expression.fullmatch(name)
         return match.groups() if match else ()
 
+    @property
+    def example(self) -> str:
+        """A name that the pattern matches."""
+        return self.text.replace("**", "x").replace("*", "x")
+
+    def may_overlap(self, other: "Pattern") -> bool:
+        """Whether a name can match both patterns. Of two with wildcards only the beginnings and ends are compared."""
+        if not self.wildcard or not other.wildcard:
+            pattern, name = (self, other.text) if self.wildcard else (other, self.text)
+            return pattern.matches(name)
+        beginnings = [pattern.text.partition("*")[0] for pattern in (self, other)]
+        ends = [pattern.text.rpartition("*")[2][::-1] for pattern in (self, other)]
+        return all(one.startswith(another) or another.startswith(one) for one, another in (beginnings, ends))
+
     @cached_property
     def expression(self) -> re.Pattern[str]:
         """The pattern as a regular expression, with one group per wildcard."""

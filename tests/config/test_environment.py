@@ -54,8 +54,10 @@ def test_a_mistake_in_a_variable_names_the_variable(tmp_path: Path) -> None:
     )
 
 
-def test_an_empty_list_in_the_environment_is_empty() -> None:
-    assert without_file(FACADED_HOSTS=" ").config.hosts == ()
+def test_an_empty_variable_counts_as_not_set(tmp_path: Path) -> None:
+    empty = dict.fromkeys([*ALL, "FACADED_MAIN_USERNAME", "FACADED_MAIN_PASSWORD_FILE"], "")
+    config = read('hosts = ["a.test"]' + TWO, tmp_path, empty).config
+    assert (config.hosts, config.backends[0].username) == (("a.test",), None), "not open to any host"
 
 
 def test_a_section_that_is_no_table_is_still_reported(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_what_is_no_address_is_refused(value: object) -> None:
         ("tcp6:80", ":80", True),
         ("127.0.0.1:80", "127.0.0.2:80", False),
         ("127.0.0.1:80", "127.0.0.1:80", True),
-        (":0", ":0", False),
+        ("tcp:0", "tcp:0", False),
         ("unix:/a", "unix:address=/a:mode=660", True),
         ("unix:/a", "unix:/b", False),
         ("systemd:domain=INET:index=0", "systemd:domain=INET:index=1", False),

@@ -1,5 +1,6 @@
 """Every way to get the settings wrong: each mistake gives one error, with the line, the key and the remedy."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,10 @@ from facaded.config.loading import load
 from facaded.config.settings_error import SettingsError
 from tests.config.mistakes import WRONG
 from tests.config.reading import TWO, problems, read
+from tests.config.tls_mistakes import WRONG_TLS
 
 
-@pytest.mark.parametrize(("text", "problem"), WRONG)
+@pytest.mark.parametrize(("text", "problem"), [*WRONG, *WRONG_TLS])
 def test_a_mistake_gives_one_error_with_its_line_its_key_and_a_remedy(text: str, problem: str, tmp_path: Path) -> None:
     (error,) = problems(text, tmp_path)
     assert error.startswith(problem)
@@ -117,3 +119,39 @@ def test_a_file_that_is_no_text_is_refused(content: bytes, problem: str, tmp_pat
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"none.toml: it cannot be read \(No such file or directory\): check"):
         load(tmp_path / "none.toml", None, {}, reactor)
+
+
+SECRET = TWO + 'rename = {}\nusername = "me"\npassword_file = "{path}"'
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"one\ntwo\n", "has several lines or control characters: write only the secret, as text, on one line"),
+        (b"\xef\xbb\xbfone", "has several lines or control characters: write only the secret, as text, on one line"),
+        (b"x" * 5000, "is longer than 4096 bytes: check that it is the right file"),
+        (b" \n", "is empty: write the secret into it"),
+    ],
+)
+def test_a_file_that_holds_no_single_secret_is_refused(content: bytes, problem: str, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(content)
+    secret.chmod(0o600)
+    (error,) = problems('repositories = ["org/*"]' + SECRET.replace("{path}", str(secret)), tmp_path)
+    assert error == f"facaded.toml:10: backend[1].password_file: {secret} {problem}"
+
+
+def test_a_fifo_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo, 0o600)
+    text = 'repositories = ["org/*"]' + SECRET.replace("{path}", str(fifo)) + f'\nca_file = "{fifo}"'
+    assert [error.partition(str(fifo))[2] for error in problems(text, tmp_path)] == [
+        " is not a regular file: name a file",
+        " is not a regular file: name a file",
+    ]
+    with pytest.raises(SettingsError, match="it is a FIFO: name a regular file"):
+        load(fifo, None, {}, reactor)
+
+
+def test_a_socket_of_systemd_is_not_looked_for_outside_of_the_unit(tmp_path: Path) -> None:
+    read('hosts = ["h.test"]\n[listen]\nhttps = "systemd:domain=INET6:name=https"\n[tls]', tmp_path)

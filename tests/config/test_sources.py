@@ -27,7 +27,7 @@ def test_the_organisation_on_the_command_line_names_the_repositories(tmp_path: P
     assert [route.backends for route in loaded.config.rules.routes] == [("docker-hub", "ghcr")]
     assert loaded.config.backends[1].rename == (), "--org says that the names are yours"
     assert [warning.partition(":")[0] for warning in loaded.warnings] == ["health.canary"]
-    for wrong in ("", "Example", "a b", "*", "../x", "docker.io/example", "example/**"):
+    for wrong in ("", "Example", "a b", "*", "../x", "docker.io/example", "example/**", "example:latest"):
         with pytest.raises(SettingsError, match="--org"):
             load(None, wrong, {}, reactor)
     (tmp_path / "facaded.toml").write_text("")

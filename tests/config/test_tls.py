@@ -92,3 +92,9 @@ def test_https_without_tls_is_warned_of(tmp_path: Path) -> None:
         .warnings[0]
         .startswith("listen.https: it has no effect without [tls]")
     )
+
+
+def test_redirects_to_another_port_than_https_are_warned_of(tmp_path: Path) -> None:
+    text = 'hosts = ["a.test"]\n[listen]\nhttps = ":8443"\n[tls]\n'
+    assert read(text, tmp_path).warnings[0].startswith("tls.public_port: https is at port 8443")
+    assert not read(text + "public_port = 8443", tmp_path).warnings[0].startswith("tls.public_port")

@@ -80,3 +80,36 @@ def test_a_rename_has_one_wildcard_the_same_on_both_sides_or_none(facade: str, b
 
 def test_a_name_that_does_not_match_has_no_parts() -> None:
     assert parse("org/*").parts("other/app") == ()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "overlaps"),
+    [
+        ("org/**", "org/next-*", True),
+        ("org/*", "*/app", True),
+        ("**", "org/app", True),
+        ("org/*", "other/*", False),
+        ("org/app", "org/app", True),
+        ("org/app", "org/tool", False),
+        ("org/*-app", "org/*-tool", False),
+    ],
+)
+def test_patterns_may_overlap_if_a_name_can_match_both(one: str, other: str, overlaps: bool) -> None:
+    assert parse(one).may_overlap(parse(other)) == overlaps
+    assert parse(other).may_overlap(parse(one)) == overlaps
+
+
+SHAPES = st.sampled_from(["*", "**", "org/*", "org/**", "*/app", "org/a*", "**/app"])
+NAMES = st.from_regex(r"(org|team)/[ab]{1,3}(/app)?", fullmatch=True)
+
+
+@given(NAMES, SHAPES, SHAPES)
+def test_patterns_that_match_one_name_may_overlap(name: str, first: str, second: str) -> None:
+    one, other = parse(first), parse(second)
+    if one.matches(name) and other.matches(name):
+        assert one.may_overlap(other)
+
+
+@pytest.mark.parametrize("pattern", ["org/*", "org/**", "**", "*-x/app", "org/app"])
+def test_a_pattern_matches_its_example(pattern: str) -> None:
+    assert parse(pattern).matches(parse(pattern).example)

@@ -174,7 +174,7 @@ def test_an_image_that_only_the_second_has_is_pulled_and_one_that_neither_has_is
         status, headers, body = daemon.get("/v2/org/nothing/manifests/latest", headers=podman_headers)
         assert (status, headers["Retry-After"]) == (503, "5")
         message = json.loads(body)["errors"][0]["message"]
-        assert "main fails (connection refused)" in message
+        assert "main failed (connection refused)" in message
         assert "second does not have it" in message
 
 

@@ -203,15 +203,13 @@ def test_with_a_daemon_recently_pulled_images_are_compared(pair: RegistryPair, d
     result = daemon.run("parity", "--json")
     assert result.returncode == 1
     assert list(outcomes(result).items()) == [("same", "same"), ("gone", "not there")]
-    assert json.loads(result.stdout)["notes"] == [
-        "clients have also asked for images that no backend has: those are left out"
-    ]
+    assert json.loads(result.stdout)["notes"] == ["left out images that clients requested but no backend has"]
 
 
 def test_an_image_outside_the_settings_is_a_usage_error(daemon: Daemon) -> None:
     result = daemon.run("parity", "evil/app:1")
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr == "facaded: evil/app is not among the `repositories` of the settings\n"
+    assert result.stderr == "facaded: evil/app is not in `repositories`: add it there, or compare another image\n"
 
 
 @pytest.mark.parametrize(
