@@ -145,7 +145,7 @@ class TestStarting:
         self, daemon: Daemon, arguments: list[str]
     ) -> None:
         daemon.arguments = arguments
-        (daemon.directory / "state").write_text("a file")
+        (daemon.directory / "state").symlink_to("/proc/none")
         self.assert_ends(daemon, f"facaded: state.directory: {daemon.directory}/state cannot be created")
 
     def test_a_second_daemon_on_the_same_socket_ends_with_a_sentence(
