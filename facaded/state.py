@@ -52,7 +52,7 @@ class Clocks:
         return self.monotonic + min(wall - self.wall, 0.0)
 
     def to_end(self, wall: float, since: float) -> float:
-        """Convert the end of an override that began at `since`: it is no further away than it was then."""
+        """Convert the end of an override that began at `since`. A wrong clock does not lengthen the override."""
         return self.monotonic + min(wall - self.wall, wall - since, LONGEST)
 
 

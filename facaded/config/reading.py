@@ -14,7 +14,7 @@ from facaded.config.values import EntriesError, type_name
 
 
 class Reader:
-    """Reads settings once.
+    """Reads the settings of one file.
 
     `problems` are the mistakes in what was read. `places` says for each list of tables, by its key path, which entries
     of the file are in the settings: those with a mistake are not.
@@ -27,7 +27,7 @@ class Reader:
     def read(self, raw: Mapping[str, object]) -> Config:
         """Read a whole file."""
         config = self._table(raw, SETTINGS, ())
-        assert isinstance(config, Config)  # it has no required keys
+        assert isinstance(config, Config)  # the top level has no required keys
         return config
 
     def _table(self, raw: Mapping[str, object], table: Table, path: KeyPath) -> object | None:
