@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from facaded.config.sections import Config
+from facaded.config.sections import Config, TlsSettings
 
 
 def advice(config: Config) -> tuple[str, ...]:
@@ -12,10 +12,12 @@ def advice(config: Config) -> tuple[str, ...]:
 
 
 def _about_tls(config: Config) -> Iterator[str]:
+    default = TlsSettings().public_port  # one that was set by hand is known to be forwarded
     ports = [address.port for address in config.listen.https if address.port]
-    if config.redirects_http and config.listen.http and ports and config.tls and config.tls.public_port not in ports:
-        remedy = f"set public_port = {ports[0]}, unless something forwards {config.tls.public_port}"
-        yield f"tls.public_port: https is at port {ports[0]}, and redirects go to {config.tls.public_port}: {remedy}"
+    redirects = config.redirects_http and bool(config.listen.http)
+    if redirects and config.tls and config.tls.public_port == default and ports and default not in ports:
+        remedy = f"set public_port = {ports[0]}, unless something forwards {default}"
+        yield f"tls.public_port: https is at port {ports[0]}, and redirects go to {default}: {remedy}"
     if config.tls is not None and not config.tls.certificates and config.tls.acme is None:
         remedy = "name one in [[tls.certificate]], or set agree_to_terms = true in [tls.acme]"
         yield f"tls: there is only a self-signed certificate, which no client trusts: {remedy}"
