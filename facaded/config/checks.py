@@ -101,6 +101,16 @@ def _host(backend: Backend) -> str:
     return urlsplit(backend.url).hostname or ""
 
 
+def _port(backend: Backend) -> int:
+    parts = urlsplit(backend.url)
+    return parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _own_ports(config: Config) -> set[int | None]:
+    """Return the ports at which clients may reach facaded: its own, and the usual ones of a proxy in front."""
+    return {80, 443, *(address.port for address in (*config.listen.http, *config.listen.https))}
+
+
 def _names(settings: PlacedSettings) -> Iterator[Problem]:
     names: dict[str, KeyPath] = {}
     for path, backend in settings.backends:
@@ -110,7 +120,7 @@ def _names(settings: PlacedSettings) -> Iterator[Problem]:
         names.setdefault(backend.name, path)
     registries: dict[tuple[object, ...], str] = {}
     for path, backend in settings.backends:
-        if urlsplit(backend.url).hostname in settings.config.hosts:
+        if _host(backend) in settings.config.hosts and _port(backend) in _own_ports(settings.config):
             yield Problem(
                 (*path, "url"), "it is a name in `hosts`, so facaded would ask itself: write the registry's URL"
             )
@@ -123,8 +133,8 @@ def _names(settings: PlacedSettings) -> Iterator[Problem]:
 def _repositories(settings: PlacedSettings) -> Iterator[Problem]:
     """Find patterns that match no repository that a client can pull."""
     config = settings.config
-    hosts = {urlsplit(backend.url).hostname: backend for backend in config.backends}
-    first = urlsplit(config.backends[0].url).hostname if config.backends else None
+    hosts = {_host(backend) for backend in config.backends}
+    first = _host(config.backends[0]) if config.backends else None
     for index, pattern in enumerate(config.repositories):
         component, slash, rest = pattern.text.partition("/")
         path: KeyPath = ("repositories", index)
@@ -135,22 +145,20 @@ def _repositories(settings: PlacedSettings) -> Iterator[Problem]:
         elif not slash and "*" not in component and first in NAMESPACED:
             sentence = f'"{pattern.text}" is one repository, and {first} has none with so short a name: write '
             yield Problem(path, f'{sentence}"{pattern.text}/**" for those of an organisation', (("backend",),))
-    for path, patterns in _more_patterns(settings):
-        if config.repositories and not any(
-            pattern.may_overlap(listed) for pattern in patterns for listed in config.repositories
-        ):
-            sentence = f'"{patterns[0].text}" matches nothing in `repositories`: correct it, or add it there'
+    for path, pattern in _more_patterns(settings):
+        if config.repositories and not any(pattern.may_overlap(listed) for listed in config.repositories):
+            sentence = f'"{pattern.text}" matches nothing in `repositories`: correct it, or add it there'
             yield Problem(path, sentence, (("repositories",),))
 
 
-def _more_patterns(settings: PlacedSettings) -> Iterator[tuple[KeyPath, tuple[Pattern, ...]]]:
+def _more_patterns(settings: PlacedSettings) -> Iterator[tuple[KeyPath, Pattern]]:
     """Yield the patterns of routes and the left sides of renames, which must match listed repositories."""
     for index, route in enumerate(settings.config.routes):
         for place, pattern in enumerate(route.repositories):
-            yield ("route", index, "repositories", place), (pattern,)
+            yield ("route", index, "repositories", place), pattern
     for path, backend in settings.backends:
         for rename in backend.rename or ():
-            yield (*path, "rename", rename.facade.text), (rename.facade,)
+            yield (*path, "rename", rename.facade.text), rename.facade
 
 
 def _routes(config: Config) -> Iterator[Problem]:

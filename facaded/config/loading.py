@@ -43,7 +43,7 @@ _SYNTAX_REMEDIES = {
 class Loaded:
     """Settings, where they are from, and warnings.
 
-    `source` is the file, or what there is instead. `origins` says for the keys that are set, as written in `status`,
+    `source` is the file, or what there is instead. `origins` says for the keys that are set, as messages write them,
     where: a file with its line, a variable, or an option.
     """
 

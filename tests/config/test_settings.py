@@ -108,3 +108,10 @@ WATCHED = 'repositories = ["org/*"]\n[health]\ncanary = "org/app"\n'
 def test_settings_that_are_allowed_but_doubtful_give_a_warning(text: str, warned: str | None, tmp_path: Path) -> None:
     warnings = read(text, tmp_path).warnings
     assert [warning[: len(warned or "")] for warning in warnings] == ([warned] if warned else [])
+
+
+def test_a_registry_may_have_the_facade_s_host_at_another_port(tmp_path: Path) -> None:
+    text = 'hosts = ["localhost"]\n[listen]\nhttp = ":8080"\n[[backend]]\nname = "x"\nurl = "http://localhost:{port}"'
+    assert read(text.replace("{port}", "5000"), tmp_path).config.backends[0].url == "http://localhost:5000"
+    (problem,) = problems(text.replace("{port}", "8080"), tmp_path)
+    assert "so facaded would ask itself" in problem
