@@ -9,11 +9,12 @@ from facaded.admin.commands import Commands
 from facaded.admin.reporter import Reporter
 from facaded.admin.site import Admin
 from facaded.admin.status import InForce
+from facaded.backends.authorized_client import AuthorizedClient
 from facaded.backends.fetcher import Fetcher
 from facaded.backends.ladder import Probe, build_probe
 from facaded.backends.manifests import ManifestCache
 from facaded.backends.registry import Registry
-from facaded.backends.tokens import AuthorizedClient, Tokens
+from facaded.backends.tokens import Tokens
 from facaded.backends.watch import Watch
 from facaded.config.loading import Loaded
 from facaded.config.paths import state_directory

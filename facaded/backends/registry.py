@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
+from facaded.backends.authorized_client import NO_HEADERS, AuthorizedClient, ClientAuthorization
 from facaded.backends.failures import FailingError, NoListError, NoRedirectError, NotFoundError
 from facaded.backends.manifests import MANIFEST_SIZE, Accept, Manifest, ManifestCache, digest_of
-from facaded.backends.tokens import NO_HEADERS, AuthorizedClient, ClientAuthorization
 from facaded.net.client import REDIRECTS, ResponseHead, StreamedResponse
 from facaded.net.json_objects import read_object
 from facaded.net.single_flight import SingleFlight

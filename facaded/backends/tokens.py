@@ -8,35 +8,24 @@ credentials), and RFC 9110 §11 for registries that require Basic only.
 
 import base64
 import functools
-import re
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from attrs import frozen
 from publicsuffixlist import PublicSuffixList
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 
-from facaded.backends.failures import FailingError, NotFoundError, describe_status
+from facaded.backends.failures import describe_status
 from facaded.net import urls
 from facaded.net.client import (
-    REDIRECTS,
     BoundedClient,
-    LocationError,
     Response,
-    ResponseHead,
-    StreamedResponse,
-    TooLargeError,
-    describe_error,
 )
 from facaded.net.expiring import ExpiringMap
 from facaded.net.json_objects import read_object
 from facaded.net.single_flight import SingleFlight
 from facaded.oci import www_authenticate
 from facaded.oci.www_authenticate import Challenge
-from facaded.policy.health import Quota
 
 BODY_SIZE = 64 << 10
 """Largest response of a token server or to a ping, in bytes: tokens have a few kilobytes."""
@@ -55,15 +44,6 @@ TOKENS = 1000
 
 PUBLIC_TIME = 600.0
 """Seconds for which a repository counts as public after an anonymous request for it succeeded."""
-
-ANSWER_TIME = 4.0
-"""Timeout in seconds from the start of a request, including its connection, to the head of its response."""
-
-NO_HEADERS: Mapping[str, str] = {}
-
-T = TypeVar("T")
-
-_RATE = re.compile(r"(\d{1,15})(?:;w=(\d{1,9}))?")
 
 
 class RealmError(Exception):
@@ -105,25 +85,6 @@ class Authorization:
 
     value: str | None
     fresh: bool
-
-
-class Authorizer(Protocol):
-    """Chooses the Authorization of each request: `Tokens` or `ClientAuthorization`."""
-
-    async def authorize(self, name: str) -> Authorization:
-        """See `Tokens.authorize`."""
-
-    def drop(self, name: str, challenges: tuple[str, ...]) -> None:
-        """See `Tokens.drop`."""
-
-    async def challenge(self, name: str | None) -> str | None:
-        """See `Tokens.challenge`."""
-
-    def is_anonymous(self, name: str) -> bool:
-        """See `Tokens.is_anonymous`."""
-
-    def mark_public(self, name: str) -> None:
-        """See `Tokens.mark_public`."""
 
 
 class Tokens:
@@ -272,131 +233,6 @@ class Tokens:
         return domain is not None and suffixes.privatesuffix(realm_host) == domain
 
 
-class ClientAuthorization:
-    """The Authorization that a client sent. It is forwarded unchanged, and no token is obtained."""
-
-    def __init__(self, value: str | None) -> None:
-        self._authorization = Authorization(value, fresh=True)
-
-    async def authorize(self, name: str) -> Authorization:
-        return self._authorization
-
-    async def challenge(self, name: str | None) -> str | None:
-        return None
-
-    def drop(self, name: str, challenges: tuple[str, ...]) -> None:
-        """Nothing to do."""
-
-    def is_anonymous(self, name: str) -> bool:
-        return self._authorization.value is None
-
-    def mark_public(self, name: str) -> None:
-        """Nothing to do."""
-
-
-class AuthorizedClient:
-    """Sends requests to one backend through `client`, with the Authorization from `authorizer` and a timeout.
-
-    `quota` are the pulls that are left, from the last response; None if the backend does not count pulls. `note_quota`
-    is called with their owner, "address" or "account", and each new quota.
-    """
-
-    def __init__(
-        self,
-        client: BoundedClient,
-        authorizer: Authorizer,
-        clock: IReactorTime,
-        note_quota: Callable[[str, Quota], None] = lambda *_: None,
-    ) -> None:
-        self.quota: Quota | None = None
-        self._client = client
-        self._authorizer = authorizer
-        self._clock = clock
-        self._note_quota = note_quota
-
-    def on_behalf_of(self, authorizer: Authorizer) -> "AuthorizedClient":
-        """Return a client of the same backend with another Authorization."""
-        return AuthorizedClient(self._client, authorizer, self._clock)
-
-    def url(self, path: str) -> str:
-        """Return the backend's URL for a path."""
-        return f"{self._client.url}{path}"
-
-    async def fetch(
-        self, method: str, url: str, name: str, headers: Mapping[str, str] = NO_HEADERS
-    ) -> StreamedResponse:
-        """Send a request for the backend's repository `name`, and repeat it with a new token after a 401.
-
-        Returns a response with an unread body and the status 200 or a redirect's; if `headers` has a Range, also 206 or
-        416.
-        """
-        for _ in range(2):
-            anonymous = self._authorizer.is_anonymous(name)
-            authorization = await self._within_time(self._authorizer.authorize(name))
-            sent = {**headers, "Authorization": authorization.value} if authorization.value else headers
-            response = await self._within_time(self._client.open(method, url, sent))
-            self._note(response, name, anonymous)
-            if response.status in (200, *REDIRECTS) or ("Range" in headers and response.status in (206, 416)):
-                return response
-            response.abandon()
-            if response.status != 401 or authorization.fresh:
-                raise _error_from(response)
-            self._authorizer.drop(name, response.values("WWW-Authenticate"))
-        raise _error_from(response)
-
-    async def read(self, response: StreamedResponse, limit: int) -> bytes:
-        """Read a response's body, at most `limit` bytes."""
-        try:
-            return await Deferred.fromCoroutine(response.read(limit)).addTimeout(ANSWER_TIME, self._clock)
-        except TooLargeError as error:
-            raise FailingError(str(error), backend_wide=False) from None
-        except Exception as error:
-            raise FailingError(describe_error(error), backend_wide=True) from None
-
-    async def open_anonymously(self, url: str, headers: Mapping[str, str] = NO_HEADERS) -> StreamedResponse:
-        """Send a GET without a token, and return its response with any status; the body is not read."""
-        response = await self._within_time(self._client.open("GET", url, headers))
-        response.abandon()
-        return response
-
-    async def follow(self, base: str, location: str) -> tuple[str, bool]:
-        """Return the URL of a Location in a response from `base`, and whether it is on the backend's own host."""
-        try:
-            url = self._client.location(base, location)
-        except LocationError as error:
-            raise FailingError(str(error), backend_wide=False) from None
-        own = self._client.is_own(url)
-        if not own:
-            await self._within_time(self._client.check_target(url))
-        return url, own
-
-    async def challenge(self, name: str | None) -> str | None:
-        """Return the WWW-Authenticate value for a pull of `name`; None if the backend requires no authentication."""
-        return await self._within_time(self._authorizer.challenge(name))
-
-    def learn_challenge(self, challenges: tuple[str, ...]) -> None:
-        """Store the WWW-Authenticate values of a 401 response."""
-        self._authorizer.drop("", challenges)
-
-    async def _within_time(self, work: Coroutine[Deferred[Any], Any, T]) -> T:
-        """Run `work` with a timeout, and raise its errors as NotFoundError or FailingError."""
-        try:
-            return await Deferred.fromCoroutine(work).addTimeout(ANSWER_TIME, self._clock)
-        except TokenRefusedError as error:
-            raise NotFoundError(str(error)) from None
-        except (TokenError, RealmError) as error:
-            raise FailingError(str(error), backend_wide=True) from None
-        except Exception as error:
-            raise FailingError(describe_error(error), backend_wide=True) from None
-
-    def _note(self, response: StreamedResponse, name: str, anonymous: bool) -> None:
-        if response.status == 200 and anonymous:
-            self._authorizer.mark_public(name)
-        if (quota := read_quota(response)) is not None:
-            self.quota = quota
-            self._note_quota("address" if anonymous else "account", quota)
-
-
 @functools.cache
 def _load_public_suffixes() -> PublicSuffixList:
     """Return the public suffix list. It takes 2 MiB of memory, and is only needed for accounts."""
@@ -436,19 +272,3 @@ def read_token(response: Response) -> tuple[str, float] | None:
     if not isinstance(expires_in, int) or isinstance(expires_in, bool):
         expires_in = DEFAULT_LIFE
     return token, max(min(float(expires_in), LONGEST_LIFE), 0.0)
-
-
-def read_quota(head: ResponseHead) -> Quota | None:
-    """Return the pulls that are left from Docker Hub's header `ratelimit-remaining: 76;w=21600`; None without it."""
-    remaining = _RATE.fullmatch(head.value("RateLimit-Remaining"))
-    if not remaining:
-        return None
-    limit = _RATE.fullmatch(head.value("RateLimit-Limit"))
-    return Quota(int(remaining[1]), int(limit[1]) if limit else None, float(remaining[2] or 0))
-
-
-def _error_from(response: StreamedResponse) -> NotFoundError | FailingError:
-    reason = describe_status(response)
-    if 400 <= response.status < 500 and response.status not in (408, 429):
-        return NotFoundError(reason, response.status, response.values("WWW-Authenticate"))
-    return FailingError(reason, backend_wide=response.status == 429)

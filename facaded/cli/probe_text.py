@@ -6,7 +6,9 @@ _PLACES = {
     Step.PING: "GET /v2/",
     Step.TOKEN: "the token server",
     Step.MANIFEST: "the canary's manifest",
+    Step.BODY: "the canary's manifest (GET)",
     Step.BLOB: "the canary's blob",
+    Step.CDN: "the CDN",
 }
 
 
@@ -22,9 +24,11 @@ def _outcome(result: Result) -> str:
             return f"FAILED at {place}: {result.reason}"
         case Verdict.LIMITED:
             return f"rate-limited at {place}: {result.reason}"
+        case Verdict.LOCAL:
+            return f"this machine could not ask {place}: {result.reason}"
         case Verdict.GOOD if result.canary and result.canary.drift:
             return f"OK, but the canary drifts: {result.canary.drift}"
-        case Verdict.GOOD if result.step is Step.BLOB:
+        case Verdict.GOOD if result.step in (Step.BLOB, Step.CDN):
             return "OK, all steps passed"
         case Verdict.GOOD:
             return f"OK up to {place}, no canary"

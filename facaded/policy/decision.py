@@ -17,6 +17,7 @@ from facaded.net.addresses import is_address
 from facaded.oci.clients import Client, Family
 from facaded.oci.errors import Code, Refusal
 from facaded.oci.requests import Home, Ping, Read, Request
+from facaded.policy.health import Rank
 from facaded.policy.repositories import Pattern, Rename, matcher, renamed
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(?::(\d{0,5}))?")
@@ -103,13 +104,17 @@ class RoutingState:
     """The state that routes requests.
 
     `redirecting` and `serving` are the active backend of each route, by the route's index. `handover` is true while a
-    handover is in progress. `drained` are the drained backends.
+    handover is in progress. `drained` are the drained backends, `pinned` is the pinned one. `ranks` is the rank of each
+    backend that is not up, and `resting` are those whose Retry-After has not ended.
     """
 
     redirecting: tuple[str, ...]
     serving: tuple[str, ...]
     handover: bool = False
     drained: frozenset[str] = frozenset()
+    pinned: str | None = None
+    ranks: Mapping[str, Rank] = field(factory=dict)
+    resting: frozenset[str] = frozenset()
 
 
 @frozen
@@ -124,12 +129,16 @@ class Redirect:
 class Serve:
     """Try `backends` in order, and answer with the first good response.
 
-    `preferred` is the first backend of the route.
+    `preferred` is the first backend of the route. Those of `resting` are not asked, because their Retry-After has not
+    ended. `failing` are those that are down, degraded or limited. `pinned` is whether the first one is pinned.
     """
 
     read: Read
     backends: tuple[str, ...]
     preferred: str
+    resting: frozenset[str] = frozenset()
+    failing: frozenset[str] = frozenset()
+    pinned: bool = False
 
 
 @frozen
@@ -269,10 +278,22 @@ def _read(read: Read, client: Client, rules: Rules, routing: RoutingState) -> An
     index = rules.route_index(read.name)
     if choose_rule(read, client, rules, routing).redirects:
         return _redirect(read, routing.redirecting[index], rules)
-    route, first = rules.routes[index].backends, routing.serving[index]
+    return _serve(read, rules.routes[index].backends, routing.serving[index], routing)
+
+
+def _serve(read: Read, route: tuple[str, ...], active: str, routing: RoutingState) -> Serve:
+    """Return the backends to try, ranked by health; a pinned one comes first, and then the active one of its rank."""
     # The active backend is drained only if all backends of the route are: then all of them are tried.
-    drained = routing.drained if first not in routing.drained else frozenset()
-    return Serve(read, (first, *(name for name in route if name != first and name not in drained)), route[0])
+    drained = routing.drained if active not in routing.drained else frozenset()
+    backends = sorted(
+        (name for name in route if name not in drained),
+        key=lambda name: (name != routing.pinned, routing.ranks.get(name, Rank.UP), name != active),
+    )
+    failing = frozenset(
+        name for name in backends if routing.ranks.get(name) in (Rank.DEGRADED, Rank.LIMITED, Rank.DOWN)
+    )
+    resting = routing.resting.intersection(backends)
+    return Serve(read, tuple(backends), route[0], resting, failing, backends[0] == routing.pinned)
 
 
 def _redirect(request: Ping | Read, backend: str, rules: Rules) -> Redirect:

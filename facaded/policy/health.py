@@ -5,7 +5,7 @@ HAProxy's: `fall` bad results in a row take a backend down, `rise` good ones bri
 """
 
 from collections.abc import Mapping
-from enum import Enum
+from enum import Enum, IntEnum
 
 from attrs import evolve, frozen
 
@@ -23,6 +23,12 @@ RELAPSE_TIME = 600.0
 
 LONGEST_FAILBACK = 1800.0
 """The longest wait for a failback after relapses, in seconds."""
+
+CONFIRMATIONS = 5
+"""Requests that confirm a failed step, sent together on new connections: a brown-out lets some of them pass."""
+
+CONFIRMATION_TIME = 1.0
+"""Timeout of the confirming requests, in seconds."""
 
 MOST_RELAPSES = 20
 """The most relapses that are counted: more do not lengthen any wait."""
@@ -50,15 +56,31 @@ class Step(Enum):
     PING = "GET /v2/"
     TOKEN = "token server"  # noqa: S105
     MANIFEST = "manifest"
+    BODY = "GET of the manifest"
     BLOB = "blob"
+    CDN = "CDN"
 
 
 class Verdict(Enum):
-    """The result of one probe: the backend works, limits the rate of this machine (429 or the like), or fails."""
+    """The result of one probe: the backend works, limits the rate of this machine (429 or the like), or fails.
+
+    LOCAL means that this machine could not ask (no descriptors, memory or route), which says nothing of the backend.
+    """
 
     GOOD = "good"
     LIMITED = "limited"
     BAD = "bad"
+    LOCAL = "local"
+
+
+class Rank(IntEnum):
+    """The order in which the backends of a route are tried for a served request; equal ones in order of preference."""
+
+    UP = 0
+    DEGRADED = 1
+    LIMITED = 2
+    UNKNOWN = 3
+    DOWN = 4
 
 
 @frozen
@@ -87,11 +109,23 @@ class Canary:
 class ProbeDepth:
     """How far a probe goes.
 
-    `deep`: up to the canary's blob. `canary_seen`: the backend has had the canary before, so a refusal of it is bad.
+    `deep`: up to the canary's blob at the CDN. `body`: the canary's manifest is also fetched with GET. `canary_seen`:
+    the backend has had the canary before, so a refusal of it is bad. `confirm`: a step that fails is sent
+    `CONFIRMATIONS` times more, at the same time.
     """
 
     deep: bool = False
     canary_seen: bool = False
+    body: bool = False
+    confirm: bool = False
+
+
+@frozen
+class Confirmations:
+    """The requests that confirm a failed step: how many were `sent`, and how many of them `failed`."""
+
+    sent: int
+    failed: int
 
 
 @frozen
@@ -101,6 +135,7 @@ class Result:
     `step` is the step that failed, or else the last one; `reason` is what happened there. `latency` is that of the
     whole probe, in seconds; `retry_after` is the backend's Retry-After, in seconds; `requests` is how many requests the
     probe sent. `canary` is None if the probe did not reach it. `deep` is whether the probe was to include the blob.
+    `passed` are the steps that were asked and passed; `confirmations` is None if none were sent.
     """
 
     verdict: Verdict
@@ -112,6 +147,8 @@ class Result:
     canary: Canary | None = None
     quota: Quota | None = None
     deep: bool = False
+    passed: tuple[Step, ...] = ()
+    confirmations: Confirmations | None = None
 
 
 @frozen

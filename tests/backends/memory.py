@@ -12,10 +12,11 @@ from twisted.internet.task import Clock
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
+from facaded.backends.authorized_client import AuthorizedClient
 from facaded.backends.fetcher import Fetcher
 from facaded.backends.manifests import ManifestCache, digest_of
 from facaded.backends.registry import Registry
-from facaded.backends.tokens import AuthorizedClient, Credentials, Tokens
+from facaded.backends.tokens import Credentials, Tokens
 from facaded.net.client import BoundedClient
 from facaded.net.private_addresses import Boundary
 from facaded.policy.repositories import Rename
