@@ -18,8 +18,21 @@ from facaded.backends.watch import Watch
 from facaded.net.text import printable
 from facaded.policy.changes import Change
 from facaded.policy.failover import ActiveBackend
-from facaded.policy.health import MOST_RELAPSES, Health, Purpose, Result, State, Step, Verdict, restore
+from facaded.policy.health import (
+    LONGEST_RETRY_AFTER,
+    MOST_RELAPSES,
+    Damping,
+    Degradation,
+    Health,
+    Purpose,
+    Result,
+    State,
+    Step,
+    Verdict,
+    restore,
+)
 from facaded.policy.overrides import LONGEST, Override, Overrides
+from facaded.policy.samples import Count
 from facaded.policy.watch_state import FORGOTTEN, WatchState
 
 FILE = "state.json"
@@ -27,6 +40,9 @@ VERSION = 2
 
 FILE_SIZE = 1 << 20
 """The most bytes that are read: a state file has a few kilobytes."""
+
+LARGEST_COUNT = 10**9
+"""More samples than a window can have."""
 
 LATEST = 253402300799.0
 """The end of the year 9999 in seconds since the epoch: Python can show no later time."""
@@ -210,11 +226,29 @@ def _health_document(health: Health, clocks: Clocks) -> dict[str, Any]:
     return {
         "state": health.state.value,
         "since": clocks.to_wall(health.since),
-        "back": _wall_or_none(health.back_at, clocks),
-        "relapses": health.relapses,
+        "back": _wall_or_none(health.damping.back_at, clocks),
+        "relapses": health.damping.relapses,
+        "limit_back": _wall_or_none(health.limit_damping.back_at, clocks),
+        "limit_relapses": health.limit_damping.relapses,
+        "degraded": _degradation_document(health.degraded, clocks),
+        "body": _wall_or_none(health.body_at, clocks),
+        "retry": _wall_or_none(health.retry_at, clocks),
         "proven": health.canary_seen,
         "hurdle": health.deepest_failed_step.value if health.deepest_failed_step else None,
         "failed": _failure_document(health, clocks),
+    }
+
+
+def _degradation_document(degraded: Degradation | None, clocks: Clocks) -> dict[str, Any] | None:
+    if degraded is None:
+        return None
+    count = degraded.count
+    return {
+        "since": clocks.to_wall(degraded.since),
+        "step": degraded.step.value,
+        "sent": count.sent,
+        "failed": count.failed,
+        "window": count.window,
     }
 
 
@@ -262,14 +296,14 @@ def _overrides(entries: Any, clocks: Clocks) -> dict[str, Override]:
 
 
 def _health(entry: Any, same_canary: bool, clocks: Clocks) -> Health:
-    relapses = entry["relapses"]
-    if type(relapses) is not int or not 0 <= relapses <= MOST_RELAPSES:
-        raise ValueError("not a number of relapses")
     health = Health(
         State(entry["state"]),
         _read_time(entry["since"], clocks),
-        back_at=_to_monotonic_or_none(entry["back"], clocks),
-        relapses=relapses,
+        damping=_damping(entry["back"], entry["relapses"], clocks),
+        limit_damping=_damping(entry.get("limit_back"), entry.get("limit_relapses", 0), clocks),
+        degraded=_degradation(entry.get("degraded"), clocks),
+        body_at=_to_monotonic_or_none(entry.get("body"), clocks),
+        retry_at=_retry_at(entry.get("retry"), clocks),
         canary_seen=bool(entry["proven"]) and same_canary,
         deepest_failed_step=Step(entry["hurdle"]) if entry["hurdle"] else None,
     )
@@ -277,6 +311,30 @@ def _health(entry: Any, same_canary: bool, clocks: Clocks) -> Health:
         result = Result(Verdict(failed["verdict"]), Step(failed["step"]), printable(str(failed["words"])), latency=0.0)
         health = evolve(health, failed=result, failed_at=_read_time(failed["at"], clocks))
     return restore(health)
+
+
+def _damping(back: Any, relapses: Any, clocks: Clocks) -> Damping:
+    if type(relapses) is not int or not 0 <= relapses <= MOST_RELAPSES:
+        raise ValueError("not a number of relapses")
+    return Damping(_to_monotonic_or_none(back, clocks), relapses)
+
+
+def _degradation(entry: Any, clocks: Clocks) -> Degradation | None:
+    if entry is None:
+        return None
+    count = Count(_whole(entry["sent"]), _whole(entry["failed"]), float(_whole(int(entry["window"]))))
+    return Degradation(_read_time(entry["since"], clocks), Step(entry["step"]), count)
+
+
+def _whole(number: Any) -> int:
+    if type(number) is not int or not 0 <= number < LARGEST_COUNT:
+        raise ValueError("not a number of requests")
+    return number
+
+
+def _retry_at(wall: Any, clocks: Clocks) -> float | None:
+    """Return when a Retry-After ends. A wrong clock does not lengthen it over the longest one."""
+    return None if wall is None else clocks.monotonic + min(_time(wall) - clocks.wall, LONGEST_RETRY_AFTER)
 
 
 def _wall_or_none(monotonic: float | None, clocks: Clocks) -> float | None:

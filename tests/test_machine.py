@@ -191,7 +191,7 @@ class WatchMachine(RuleBasedStateMachine):
     @invariant()
     def each_route_has_an_active_backend_for_each_purpose(self) -> None:
         now = self.watch.snapshot()
-        routing, overrides = now.routing, now.watch_state.overrides
+        routing, overrides, healths = now.routing, now.watch_state.overrides, now.watch_state.healths
         for purpose, active in ((Purpose.REDIRECT, routing.redirecting), (Purpose.SERVE, routing.serving)):
             for route, name in zip(self.routes, active, strict=True):
                 assert name in route
@@ -201,9 +201,9 @@ class WatchMachine(RuleBasedStateMachine):
                     assert set(route) <= set(overrides.drains), (
                         "a backend is drained and active, others are not drained"
                     )
-                elif not self.watch.watch_state.healths[name].usable(purpose):
+                elif not healths[name].usable(purpose) and not healths[name].is_recovering:
                     others = [backend for backend in route if backend not in overrides.drains]
-                    assert not any(self.watch.watch_state.healths[backend].usable(purpose) for backend in others)
+                    assert not any(healths[backend].usable(purpose) and healths[backend].is_sound for backend in others)
                 assert name in now.explain((route, purpose))
 
 
@@ -227,8 +227,10 @@ def assert_same(saved: WatchState | None, written: WatchState) -> None:
         before = health if health.state is State.DOWN else evolve(health, state=State.UNKNOWN)
         after = saved.healths[name]
         assert saved_fields(after) == saved_fields(before)
-        times = [after.since, after.back_at, after.failed_at]
-        assert moments(times) == moments([before.since, before.back_at, before.failed_at])
+        times = [after.since, after.damping.back_at, after.limit_damping.back_at, after.failed_at]
+        assert moments(times) == moments(
+            [before.since, before.damping.back_at, before.limit_damping.back_at, before.failed_at]
+        )
 
 
 def moments(times: list[float | None]) -> object:
@@ -240,7 +242,8 @@ def saved_fields(health: Health) -> tuple[object, ...]:
     """Return the fields of a health that the state file has, apart from the times."""
     failed = health.failed
     failure = (failed.verdict, failed.step, failed.reason) if failed else None
-    return health.state, health.relapses, health.canary_seen, health.deepest_failed_step, failure
+    relapses = health.damping.relapses, health.limit_damping.relapses
+    return health.state, relapses, health.canary_seen, health.deepest_failed_step, failure
 
 
 TestMachine = WatchMachine.TestCase

@@ -217,7 +217,7 @@ def _backend(
         drift=snapshot.drifts.get(name),
         drained=None if drain is None else _override(drain, wall),
         limited_until=_limited_until(health, wall),
-        relapses=health.relapses,
+        relapses=health.damping.relapses,
         failback_after=health.failback_after(snapshot.plan.settings.failback_after),
     )
 

@@ -14,10 +14,10 @@ AFTER_ERROR = 10.0
 EARLY_PAUSE = 1.0
 """Minimum seconds from the end of a probe to the start of an early one."""
 
-EARLY_BURST = 2
-"""Early probes in a row: one that finds an outage, and one that finds its end or the next outage."""
+EARLY_BURST = 10
+"""Early probes in a row: enough to find that some of the requests fail, and how many."""
 
-EARLY_INTERVAL = 180.0
+EARLY_INTERVAL = 30.0
 """Seconds after which one more early probe is allowed, if the earlier ones found the backend up.
 
 This limits the load of probes that a client can cause by requesting a damaged image again and again.
@@ -30,14 +30,20 @@ class Prober:
     """Probes one backend periodically.
 
     `probe` makes one probe; `handle_result` is called with each result and returns the seconds until the next probe.
+    `delay` is the pause before the first one, in seconds.
     """
 
     def __init__(
-        self, clock: IReactorTime, probe: Callable[[], Awaitable[Result]], handle_result: Callable[[Result], float]
+        self,
+        clock: IReactorTime,
+        probe: Callable[[], Awaitable[Result]],
+        handle_result: Callable[[Result], float],
+        delay: float = 0.0,
     ) -> None:
         self._clock = clock
         self._probe = probe
         self._handle_result = handle_result
+        self._delay = delay
         self._stopped = False
         self._pause: IDelayedCall | None = None
         self._last_end = 0.0
@@ -45,7 +51,7 @@ class Prober:
         self._loop: Deferred[None] | None = None
 
     def start(self) -> None:
-        """Make the first probe now."""
+        """Make the first probe after the delay."""
         self._loop = Deferred.fromCoroutine(self._run())
         self._loop.addErrback(lambda failure: failure.trap(CancelledError))
         self._loop.addErrback(lambda failure: _log.failure("a prober stopped after an internal error", failure))
@@ -72,8 +78,13 @@ class Prober:
         return True
 
     def probe_now(self) -> None:
-        """Start the next probe now, without a limit, because the clock jumped."""
+        """Start the next probe now, without a limit, because the clock jumped or another backend changes its state."""
         self._shorten_pause(0)
+
+    def postpone(self, seconds: float) -> None:
+        """Start the next probe in `seconds` at the earliest, because the backend sent a Retry-After."""
+        if self._pause is not None and self._pause.getTime() < self._clock.seconds() + seconds:
+            self._pause.reset(seconds)
 
     def _shorten_pause(self, seconds: float) -> bool:
         """Shorten the pause before the next probe to `seconds`; return False if it is not longer than that."""
@@ -83,6 +94,8 @@ class Prober:
         return True
 
     async def _run(self) -> None:
+        if self._delay:
+            await self._wait(self._delay)
         while not self._stopped:
             result = await self._probe()
             if not self._stopped:

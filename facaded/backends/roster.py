@@ -6,8 +6,10 @@ from attrs import evolve
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from facaded.policy import changes, health, watch_state
+from facaded.backends.sample_limit import SampleLimit
+from facaded.policy import changes, transitions, watch_state
 from facaded.policy.changes import Change
+from facaded.policy.evidence import Attempt
 from facaded.policy.health import Health, Result
 from facaded.policy.overrides import Overrides
 from facaded.policy.plan import Plan
@@ -30,6 +32,7 @@ class Roster:
         self.watch_state = watch_state.begin(plan, previous_state, clock.seconds())
         self.settled = False
         self._clock = clock
+        self._sample_limit = SampleLimit()
         self._subscribers: list[Subscriber] = []
         self._pushed_routing = self.snapshot().routing
         self._running = False
@@ -62,8 +65,22 @@ class Roster:
     def observe(self, name: str, result: Result) -> None:
         """Apply a probe's result."""
         healths = self.watch_state.healths
-        updated = health.observe(healths[name], result, self._clock.seconds(), self.plan.settings)
+        updated = transitions.observe(healths[name], result, self._clock.seconds(), self.plan.settings)
         self._update({**healths, name: updated})
+
+    def observe_attempt(self, attempt: Attempt) -> None:
+        """Apply what a served request found. Only a failure or a Retry-After can change more than the samples."""
+        before = self.watch_state
+        if attempt.backend not in before.healths:
+            return
+        now = self._clock.seconds()
+        counted = attempt if self._sample_limit.admits(attempt, now) else evolve(attempt, sample=False)
+        updated = transitions.observe_attempt(before.healths[attempt.backend], counted, now, self.plan.settings)
+        healths = {**before.healths, attempt.backend: updated}
+        if attempt.good and not attempt.retry_after:
+            self.watch_state = evolve(before, healths=healths)
+        else:
+            self._update(healths)
 
     def override(self, overrides: Overrides) -> None:
         """Apply the operator's pins and drains."""

@@ -4,7 +4,7 @@ This service connects the state machines of `policy` to the clock and the networ
 state.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from random import Random
 
 from attrs import evolve
@@ -15,11 +15,12 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from facaded.backends.prober import Prober
 from facaded.backends.quotas import Quotas
 from facaded.backends.roster import Roster, Subscriber
-from facaded.policy import health
+from facaded.policy.evidence import Attempt
 from facaded.policy.failover import spell
 from facaded.policy.health import ProbeDepth, Result, State, Step, Verdict
 from facaded.policy.overrides import Override
 from facaded.policy.plan import Plan, WatchedBackend
+from facaded.policy.probe_schedule import probe_delay, probe_depth
 from facaded.policy.snapshot import Snapshot
 from facaded.policy.watch_state import WatchState
 
@@ -116,6 +117,14 @@ class Watch(Service):
         """Probe a backend early and up to the blob, because a request or a pull failed there. This is rate-limited."""
         self._probers.probe_soon(name)
 
+    def report(self, attempt: Attempt) -> None:
+        """Take what a served request found at a backend as evidence, and probe the backend early if it failed."""
+        self._roster.observe_attempt(attempt)
+        if attempt.retry_after:
+            self._probers.postpone(attempt.backend)
+        elif not attempt.good:
+            self._probers.probe_soon(attempt.backend, with_body=attempt.step is Step.BODY)
+
     # The operator's commands. They change nothing if they raise ContradictionError.
 
     def pin(self, name: str, seconds: float | None) -> None:
@@ -209,11 +218,15 @@ class Probers:
         self._quotas = quotas
         self._probers: dict[str, Prober] = {}
         self._deep_next: set[str] = set()
+        self._body_next: set[str] = set()
 
     def start(self, name: str, watched: WatchedBackend) -> None:
-        """Start to probe a backend."""
+        """Start to probe a backend: now, or when its Retry-After ends."""
         self._probers[name] = prober = Prober(
-            self._clock, lambda: watched.probe(self._choose_depth(name)), lambda result: self._handle(name, result)
+            self._clock,
+            lambda: watched.probe(self._choose_depth(name)),
+            lambda result: self._handle(name, result),
+            self._rest(name),
         )
         prober.start()
 
@@ -222,39 +235,56 @@ class Probers:
         for name in self._probers.keys() - set(names):
             self._probers.pop(name).stop()
 
-    def probe_soon(self, name: str) -> None:
+    def probe_soon(self, name: str, with_body: bool = False) -> None:
         """Make the next probe of a backend early, up to the blob, unless there were too many early probes.
 
-        A backend that is down is left alone: it is probed often enough, or has sent a Retry-After.
+        A backend that is down is left alone, because it is probed often enough, and one whose Retry-After has not
+        ended. `with_body` also fetches the canary's manifest.
         """
-        if name not in self._probers or self._roster.watch_state.healths[name].state is State.DOWN:
+        if name not in self._probers or self._roster.watch_state.healths[name].state is State.DOWN or self._rest(name):
             return
         if self._probers[name].probe_early():
             self._deep_next.add(name)
+            self._body_next.update([name] if with_body else [])
+
+    def postpone(self, name: str) -> None:
+        """Probe a backend no earlier than its Retry-After allows."""
+        if name in self._probers:
+            self._probers[name].postpone(self._rest(name))
 
     def probe_all(self) -> None:
-        """Probe all backends at once."""
-        for prober in self._probers.values():
-            prober.probe_now()
+        """Probe all backends at once, but those whose Retry-After has not ended."""
+        self._probe_now(self._probers)
+
+    def _probe_now(self, names: Iterable[str]) -> None:
+        for name in names:
+            if name in self._probers and not self._rest(name):
+                self._probers[name].probe_now()
+
+    def _rest(self, name: str) -> float:
+        """Return the seconds until the Retry-After of a backend ends, 0 without one."""
+        retry_at, now = self._roster.watch_state.healths[name].retry_at, self._clock.seconds()
+        return max((retry_at or now) - now, 0.0)
 
     def _choose_depth(self, name: str) -> ProbeDepth:
-        depth = health.probe_depth(
-            self._roster.watch_state.healths[name], self._clock.seconds(), self._roster.plan.settings
-        )
-        if name in self._deep_next:
-            self._deep_next.remove(name)
-            return evolve(depth, deep=True)
+        health, plan = self._roster.watch_state.healths[name], self._roster.plan
+        depth = probe_depth(health, self._clock.seconds(), plan.settings)
+        depth = evolve(depth, deep=depth.deep or name in self._deep_next, body=depth.body or name in self._body_next)
+        self._deep_next.discard(name)
+        self._body_next.discard(name)
         return depth
 
     def _handle(self, name: str, result: Result) -> float:
         """Apply a result, and return the seconds until the next probe."""
         if result.quota is not None:
             self._quotas.note(name, "address", result.quota)
+        before = self._roster.watch_state.healths[name]
         self._roster.observe(name, result)
         self._first_round.complete(name)
-        return health.probe_delay(
-            self._roster.watch_state.healths[name], self._roster.plan.settings, self._random.random()
-        )
+        health = self._roster.watch_state.healths[name]
+        if (health.is_failing, health.is_recovering) != (before.is_failing, before.is_recovering):
+            self._probe_now(self._roster.watch_state.rivals(name))
+        return probe_delay(health, self._roster.plan.settings, self._random.random(), self._clock.seconds())
 
 
 class ClockCheck:

@@ -47,14 +47,14 @@ class Selector:
     def choose(self, healths: Mapping[str, Health], active: ActiveBackend | None, now: float) -> ActiveBackend:
         """Return the backend that is active from now on. `active` is the one until now.
 
-        If all of them are down, the first becomes active: perhaps only this machine's own network is broken.
+        If all of them are down, it stays active: perhaps only this machine's own network is broken.
         """
         name = self._choose_name(healths, active.backend if active else None, now)
         return active if active and active.backend == name else ActiveBackend(name, now)
 
     def failback_at(self, healths: Mapping[str, Health], active: ActiveBackend) -> float | None:
         """Return when an earlier backend becomes active again if nothing else happens; None if none does."""
-        if self._pinned or active.backend not in self.candidates or not self._works(healths[active.backend]):
+        if self._pinned or active.backend not in self._usable(healths):
             return None
         return min((self._due(healths[name]) for name in self._earlier(healths, active.backend)), default=None)
 
@@ -74,7 +74,7 @@ class Selector:
         if not any(self._works(healths[backend]) for backend in self.candidates):
             which = "backends that are not drained" if len(self.candidates) < len(self.backends) else "backends"
             limited = any(healths[backend].state is State.LIMITED for backend in self.candidates)
-            return f"all {which} are down{' or limited' if limited else ''}, so requests go to the first one"
+            return f"all {which} are down{' or limited' if limited else ''}, so the last one that worked stays active"
         due = self.failback_at(healths, active)
         if due is not None:
             successor = min(self._earlier(healths, name), key=lambda backend: self._due(healths[backend]))
@@ -94,13 +94,30 @@ class Selector:
             return self._pinned
         if all(name in self.overrides.drains for name in self.backends):
             return self.backends[0]
-        usable = [name for name in self.candidates if self._works(healths[name])]
-        if not usable:
-            return self.candidates[0]
+        usable = self._usable(healths)
         if current not in usable:
-            return next((name for name in usable if healths[name].state is not State.UNKNOWN), usable[0])
+            return self._choose_successor(usable, healths, current if current in self.candidates else None)
         earlier = self._earlier(healths, current)
         return next((name for name in earlier if now >= self._due(healths[name])), current)
+
+    def _choose_successor(self, usable: Sequence[str], healths: Mapping[str, Health], current: str | None) -> str:
+        """Return the backend that is active after `current`, which is not usable; `current` is None if it is drained.
+
+        What looks like an outage of every backend is probably one of this machine's own network. So nothing moves to a
+        backend that is failing too or has not been probed, nor away from one that recovers at the same time.
+        """
+        if current is not None and healths[current].is_recovering:
+            return current
+        known = [name for name in usable if healths[name].state is not State.UNKNOWN]
+        steady = [name for name in known if not healths[name].is_failing]
+        if current is not None and not steady:
+            return current
+        return (steady or known or usable or self.candidates)[0]
+
+    def _usable(self, healths: Mapping[str, Health]) -> list[str]:
+        """Return the candidates that may be active; degraded ones only if there is no other."""
+        working = [name for name in self.candidates if self._works(healths[name])]
+        return [name for name in working if healths[name].degraded is None] or working
 
     @property
     def _pinned(self) -> str | None:
@@ -111,16 +128,16 @@ class Selector:
         return health.usable(self.purpose)
 
     def _earlier(self, healths: Mapping[str, Health], name: str) -> list[str]:
-        """Return the candidates before `name` that are known to work."""
+        """Return the candidates before `name` that are known to work well."""
         return [
             backend
             for backend in self.candidates[: self.candidates.index(name)]
-            if self._works(healths[backend]) and healths[backend].state is not State.UNKNOWN
+            if self._works(healths[backend]) and healths[backend].is_sound
         ]
 
     def _due(self, health: Health) -> float:
         """Return when a backend that works will have been up for long enough to become active again."""
-        return health.usable_since(self.purpose) + health.failback_after(self.failback_after)
+        return health.usable_since(self.purpose) + health.failback_after(self.failback_after, self.purpose)
 
 
 def summarise(

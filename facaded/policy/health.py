@@ -1,7 +1,7 @@
-"""The health of one backend: a state machine driven only by probe results and time.
+"""The health of one backend: its states, the results of its probes, and what is known of it.
 
-`_TRANSITIONS` and `observe` hold everything that changes a state. Times are monotonic seconds, passed in. The terms are
-HAProxy's: `fall` bad results in a row take a backend down, `rise` good ones bring it up.
+`transitions` has what changes it. Times are monotonic seconds, passed in. The terms are HAProxy's: `fall` bad results
+in a row take a backend down, `rise` good ones bring it up.
 """
 
 from collections.abc import Mapping
@@ -9,17 +9,13 @@ from enum import Enum, IntEnum
 
 from attrs import evolve, frozen
 
-JITTER = 0.1
-"""The fraction by which waits are shortened at random, so that many facades do not probe in step."""
+from facaded.policy.samples import Count, Samples
 
 LONGEST_RETRY_AFTER = 600.0
 """The longest Retry-After that is honoured, in seconds: a faulty backend must not stop its own health checks."""
 
-USUAL_REQUESTS = 3
-"""Requests of a normal probe: the ping, the token, the HEAD of the canary's manifest."""
-
 RELAPSE_TIME = 600.0
-"""Going down is a relapse if it happens within this many seconds after the backend could become active again."""
+"""A failure is a relapse if it begins within this many seconds after the backend could become active again."""
 
 LONGEST_FAILBACK = 1800.0
 """The longest wait for a failback after relapses, in seconds."""
@@ -97,12 +93,14 @@ class Canary:
     """What a probe learned about the canary.
 
     `present` is whether its manifest is there, `digest` that manifest's digest or empty if the backend sent none.
-    `drift` describes a fault of the canary that is not the backend's; empty if there is none.
+    `drift` describes a fault of the canary that is not the backend's; empty if there is none. `drifted_deep` is whether
+    only a deep probe can find it.
     """
 
     present: bool
     digest: str = ""
     drift: str = ""
+    drifted_deep: bool = False
 
 
 @frozen
@@ -122,10 +120,15 @@ class ProbeDepth:
 
 @frozen
 class Confirmations:
-    """The requests that confirm a failed step: how many were `sent`, and how many of them `failed`."""
+    """The requests that confirm a failed step: how many were `sent`, how many `failed`, and the `seconds` they took."""
 
     sent: int
     failed: int
+    seconds: float = 0.0
+
+    @property
+    def all_failed(self) -> bool:
+        return self.failed >= self.sent
 
 
 @frozen
@@ -164,23 +167,70 @@ class Settings:
     failback_after: float = 60.0
 
 
+NO_SAMPLES: Samples[Step] = Samples()
+
+
+@frozen
+class Degradation:
+    """A brown-out: requests of `step` fail too often, by `count`; it began at `since`."""
+
+    since: float
+    step: Step
+    count: Count
+
+
+@frozen
+class Damping:
+    """What keeps a backend that fails again and again from becoming active each time that it recovers.
+
+    `back_at` is when it last recovered, and `relapses` is how many times in a row it failed again soon after that.
+    """
+
+    back_at: float | None = None
+    relapses: int = 0
+
+    def wait(self, setting: float) -> float:
+        """Return the seconds that the backend must work before it becomes active again: each relapse doubles them."""
+        return min(setting * 2.0**self.relapses, max(setting, LONGEST_FAILBACK))
+
+    def fall(self, now: float, setting: float) -> "Damping":
+        """Return the damping after a failure that begins now."""
+        return evolve(self, relapses=min(self.relapses + 1, MOST_RELAPSES) if self._is_relapse(now, setting) else 0)
+
+    def recover(self, now: float) -> "Damping":
+        """Return the damping after a recovery."""
+        return evolve(self, back_at=now)
+
+    def age(self, now: float, setting: float) -> "Damping":
+        """Return the damping without relapses if a failure now would be none."""
+        return evolve(self, relapses=0) if self.relapses and not self._is_relapse(now, setting) else self
+
+    def _is_relapse(self, now: float, setting: float) -> bool:
+        return self.back_at is not None and now < self.back_at + self.wait(setting) + RELAPSE_TIME
+
+
 @frozen
 class Health:
     """A backend's state, the time `since` it has that state, and the progress of a pending change.
 
-    `streak` counts the latest results in a row that point to another state. `last` is the latest result, `failed` the
-    latest one that was not good, and `failed_at` its time. `deepest_failed_step` is the furthest step that failed since
-    the backend was last up: every probe goes that far until the backend is up again.
+    `bads` counts the bad results since the last good one, `goods` the latest results in a row that point to a recovery.
+    `last` is the latest result, `failed` the latest one that was not good, and `failed_at` its time.
+    `deepest_failed_step` is the furthest step that failed since the backend was last up: every probe goes that far
+    until the backend is up again.
 
     `canary` is what the latest probe that reached the canary learned about it. `canary_seen` is whether the backend has
-    ever had it. `deep_at` is when a probe last included the blob. `answering_since` is when the backend last left
-    `down` or `unknown`. `back_at` is when it last recovered from being down, and `relapses` is how many times in a row
-    it went down again soon after that.
+    ever had it. `deep_at` is when a probe last included the blob, `body_at` when one last fetched the manifest.
+    `answering_since` is when the backend last left `down` or `unknown`. `damping` is that of `down` and of brown-outs,
+    `limit_damping` that of `limited`.
+
+    `samples` are those of probes and of served requests. `degraded` is the brown-out in progress, `sound_since` the end
+    of the last one. `retry_at` is when the last Retry-After ends.
     """
 
     state: State
     since: float
-    streak: int = 0
+    bads: int = 0
+    goods: int = 0
     last: Result | None = None
     failed: Result | None = None
     failed_at: float | None = None
@@ -188,81 +238,70 @@ class Health:
     canary: Canary | None = None
     canary_seen: bool = False
     deep_at: float | None = None
+    body_at: float | None = None
     answering_since: float | None = None
-    back_at: float | None = None
-    relapses: int = 0
+    damping: Damping = Damping()
+    limit_damping: Damping = Damping()
+    samples: Samples[Step] = NO_SAMPLES
+    degraded: Degradation | None = None
+    sound_since: float | None = None
+    retry_at: float | None = None
 
     def usable(self, purpose: Purpose) -> bool:
         """Return whether the backend may be active.
 
         A limited backend may be for redirects, which spend the client's quota, but not for serving, which spends the
-        facade's.
+        facade's. A degraded one may be only if all are degraded or worse, which `failover` decides.
         """
         return self.state is not State.DOWN and (purpose is Purpose.REDIRECT or self.state is not State.LIMITED)
 
     def usable_since(self, purpose: Purpose) -> float:
         """Return when a usable backend became usable."""
-        if purpose is Purpose.REDIRECT and self.answering_since is not None:
-            return self.answering_since
-        return self.since
+        redirectable = purpose is Purpose.REDIRECT and self.answering_since is not None
+        since = self.answering_since if redirectable and self.answering_since is not None else self.since
+        return since if self.sound_since is None else max(since, self.sound_since)
 
-    def failback_after(self, setting: float) -> float:
-        """Return how many seconds the backend must be up before it becomes active again: each relapse doubles it."""
-        return min(setting * 2.0**self.relapses, max(setting, LONGEST_FAILBACK))
+    def failback_after(self, setting: float, purpose: Purpose = Purpose.REDIRECT) -> float:
+        """Return how many seconds the backend must be usable before it becomes active again; relapses lengthen it."""
+        wait = self.damping.wait(setting)
+        return wait if purpose is Purpose.REDIRECT else max(wait, self.limit_damping.wait(setting))
 
+    @property
+    def rank(self) -> Rank:
+        """The rank of the backend among those that are tried for a served request."""
+        if self.state is State.UP and self.degraded is not None:
+            return Rank.DEGRADED
+        return {State.UP: Rank.UP, State.LIMITED: Rank.LIMITED, State.DOWN: Rank.DOWN}.get(self.state, Rank.UNKNOWN)
 
-_TRANSITIONS = {
-    # (state, verdict): (the next state, how many such results in a row it takes)
-    (State.UNKNOWN, Verdict.GOOD): (State.UP, "once"),
-    (State.UNKNOWN, Verdict.LIMITED): (State.LIMITED, "once"),
-    (State.UNKNOWN, Verdict.BAD): (State.DOWN, "once"),
-    (State.UP, Verdict.LIMITED): (State.LIMITED, "once"),
-    (State.UP, Verdict.BAD): (State.DOWN, "fall"),
-    (State.LIMITED, Verdict.GOOD): (State.UP, "rise"),
-    (State.LIMITED, Verdict.BAD): (State.DOWN, "fall"),
-    (State.DOWN, Verdict.GOOD): (State.UP, "rise"),
-    (State.DOWN, Verdict.LIMITED): (State.LIMITED, "rise"),
-}
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last results were bad, but not enough of them to be down."""
+        return self.state is not State.DOWN and self.bads > 0
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether the backend is known to work, and nothing points to the contrary."""
+        return self.state in (State.UP, State.LIMITED) and self.degraded is None and not self.is_failing
 
-def observe(health: Health, result: Result, now: float, settings: Settings) -> Health:
-    """Return the health after one more probe result."""
-    noted = _note(health, result, now)
-    if noted.relapses and health.state is State.UP and not _would_be_relapse(noted, now, settings):
-        noted = evolve(noted, relapses=0)
-    if (health.state, result.verdict) not in _TRANSITIONS:
-        deepest = None if health.state is State.UP else noted.deepest_failed_step
-        return evolve(noted, streak=0, deepest_failed_step=deepest)
-    target, threshold = _TRANSITIONS[health.state, result.verdict]
-    streak = health.streak + 1 if _same_direction(health.last, result) else 1
-    needed = {"once": 1, "fall": settings.fall, "rise": settings.rise}[threshold]
-    if streak < needed:
-        return evolve(noted, streak=streak)
-    return _enter(noted, target, now, settings)
+    @property
+    def is_recovering(self) -> bool:
+        """Whether the backend is down and the last results were not bad."""
+        return self.state is State.DOWN and self.goods > 0
+
+    def is_resting(self, now: float) -> bool:
+        """Return whether the backend has asked for no request until later."""
+        return self.retry_at is not None and now < self.retry_at
 
 
-def probe_depth(health: Health, now: float, settings: Settings) -> ProbeDepth:
-    """Return how far the next probe goes: to the blob every `deep_interval`, and while the blob step is failing."""
-    due = health.deep_at is None or now >= health.deep_at + settings.deep_interval
-    known = health.state is not State.UNKNOWN  # requests wait for the first probe, so it is a short one
-    return ProbeDepth(health.deepest_failed_step is Step.BLOB or (due and known), health.canary_seen)
+def restore(health: Health) -> Health:
+    """Return the health to start from after a restart, given the health before it.
 
-
-def probe_delay(health: Health, settings: Settings, jitter: float) -> float:
-    """Return the seconds from the end of a probe to the start of the next.
-
-    `jitter` is a random number from 0 to 1. While a change is pending the delay is `fast_interval`, except for a change
-    from limited to up, which may not last. A backend that is down or limited is not probed before its Retry-After ends,
-    and gets no more requests a minute than one that is up.
+    `down` stays: the backend needs `rise` good results again. Any other state becomes unknown until the first probe.
+    Then one bad result is enough, so a backend that failed in the meantime does not get the first requests.
     """
-    shortened = 1 - JITTER * jitter
-    if health.last is None or health.state not in (State.DOWN, State.LIMITED):
-        return (settings.fast_interval if health.streak else settings.interval) * shortened
-    recovering = health.state is State.DOWN and health.streak > 0
-    failing = health.state is State.LIMITED and health.last.verdict is Verdict.BAD and health.streak > 0
-    steady = settings.interval * max(1.0, health.last.requests / USUAL_REQUESTS)
-    seconds = (settings.fast_interval if recovering or failing else steady) * shortened
-    return max(seconds, min(health.last.retry_after, LONGEST_RETRY_AFTER))
+    if health.state is State.DOWN:
+        return health
+    return evolve(health, state=State.UNKNOWN)
 
 
 def judge_refusal(status: int, canary_seen: bool) -> Verdict:
@@ -295,63 +334,7 @@ def find_drifts(healths: Mapping[str, Health], canaries: Mapping[str, str]) -> d
     return drifts
 
 
-def restore(health: Health) -> Health:
-    """Return the health to start from after a restart, given the health before it.
-
-    `down` stays: the backend needs `rise` good results again. Any other state becomes unknown until the first probe.
-    Then one bad result is enough, so a backend that failed in the meantime does not get the first requests.
-    """
-    if health.state is State.DOWN:
-        return health
-    return evolve(health, state=State.UNKNOWN)
-
-
-def _note(health: Health, result: Result, now: float) -> Health:
-    """Return the health with everything but the state updated from a result."""
-    noted = evolve(health, last=result)
-    if result.deep:
-        noted = evolve(noted, deep_at=now)
-    if result.canary is not None:
-        # Some registries seldom send the digest, so the last one stays known.
-        known = health.canary.digest if health.canary and result.canary.present else ""
-        canary = evolve(result.canary, digest=result.canary.digest or known)
-        noted = evolve(noted, canary=canary, canary_seen=noted.canary_seen or canary.present)
-    if result.verdict is Verdict.GOOD:
-        return noted
-    return evolve(
-        noted, failed=result, failed_at=now, deepest_failed_step=_further(health.deepest_failed_step, result.step)
-    )
-
-
-def _enter(health: Health, state: State, now: float, settings: Settings) -> Health:
-    """Return the health of a backend whose state changes to `state` now."""
-    entered = evolve(health, state=state, since=now, streak=0)
-    if state is State.DOWN:
-        relapsed = _would_be_relapse(health, now, settings)
-        return evolve(entered, relapses=min(health.relapses + 1, MOST_RELAPSES) if relapsed else 0)
-    if health.state in (State.DOWN, State.UNKNOWN):
-        entered = evolve(entered, answering_since=now)
-    if health.state is State.DOWN:
-        entered = evolve(entered, back_at=now)
-    return evolve(entered, deepest_failed_step=None) if state is State.UP else entered
-
-
-def _would_be_relapse(health: Health, now: float, settings: Settings) -> bool:
-    """Return whether going down now would be a relapse."""
-    window = health.failback_after(settings.failback_after) + RELAPSE_TIME
-    return health.back_at is not None and now < health.back_at + window
-
-
-def _further(deepest: Step | None, step: Step) -> Step:
-    steps = list(Step)
-    return step if deepest is None or steps.index(step) > steps.index(deepest) else deepest
-
-
 def _short(digest: str) -> str:
     """Return the start of a digest, long enough to tell it from another."""
     algorithm, _, encoded = digest.partition(":")
     return f"{algorithm}:{encoded[:12]}"
-
-
-def _same_direction(previous: Result | None, result: Result) -> bool:
-    return previous is not None and (previous.verdict is Verdict.BAD) == (result.verdict is Verdict.BAD)

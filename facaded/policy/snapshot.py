@@ -5,7 +5,7 @@ from attrs import frozen
 from facaded.policy import health
 from facaded.policy.decision import RoutingState
 from facaded.policy.failover import ActiveBackend, Place
-from facaded.policy.health import Purpose
+from facaded.policy.health import Purpose, Rank
 from facaded.policy.plan import Plan
 from facaded.policy.watch_state import WatchState, active_backends
 
@@ -38,25 +38,30 @@ class Snapshot:
     @property
     def routing(self) -> RoutingState:
         """The state that answers depend on."""
+        healths = self.watch_state.healths
         return RoutingState(
             active_backends(self.plan, self.watch_state.active, Purpose.REDIRECT),
             active_backends(self.plan, self.watch_state.active, Purpose.SERVE),
             self.handover_until is not None,
             frozenset(self.watch_state.overrides.drains),
+            self.watch_state.overrides.pinned,
+            {name: health.rank for name, health in healths.items() if health.rank is not Rank.UP},
+            frozenset(name for name, health in healths.items() if health.is_resting(self.at)),
         )
 
     @property
     def next_due(self) -> float | None:
         """When the next change is due if no probe brings one earlier, or None.
 
-        Failbacks are due, and the ends of overrides and of a handover.
+        Failbacks are due, and the ends of overrides, of a handover, and of a Retry-After.
         """
         watch_state = self.watch_state
         selectors = self.plan.selectors(watch_state.overrides)
         failbacks = [
             selectors[place].failback_at(watch_state.healths, active) for place, active in watch_state.active.items()
         ]
-        dues = (*failbacks, watch_state.overrides.next_expiry, self.handover_until)
+        rests = [health.retry_at for health in watch_state.healths.values() if health.is_resting(self.at)]
+        dues = (*failbacks, watch_state.overrides.next_expiry, self.handover_until, *rests)
         return min((due for due in dues if due is not None), default=None)
 
     def explain(self, place: Place | None = None) -> str:

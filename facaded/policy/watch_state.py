@@ -31,6 +31,23 @@ class WatchState:
     last_ping_target: str | None = None
     ping_target_changed_at: float | None = None
 
+    def rivals(self, name: str) -> frozenset[str]:
+        """Return the backends to probe before another one becomes active, after a result of the backend `name`.
+
+        When an active backend begins to fail, these are the others of its routes, one of which may take over. When all
+        of a route are down and one begins to recover, they are the others, which probably recover too.
+        """
+        health = self.healths[name]
+
+        def concerns(route: tuple[str, ...], active: str) -> bool:
+            if health.is_failing:
+                return active == name
+            all_down = all(self.healths[backend].state is State.DOWN for backend in route)
+            return name in route and health.is_recovering and all_down
+
+        routes = {route for (route, _), active in self.active.items() if concerns(route, active.backend)}
+        return frozenset(backend for route in routes for backend in route if backend != name)
+
     @property
     def canary_seen(self) -> frozenset[str]:
         """The backends that have ever had the canary."""

@@ -3,7 +3,7 @@
 from attrs import evolve
 
 from facaded.policy.decision import RoutingState
-from facaded.policy.health import restore
+from facaded.policy.health import Rank, restore
 from facaded.policy.watch_state import FORGOTTEN, WatchState
 from tests.watching import BAD, GOOD, Watching, fail, up
 
@@ -12,7 +12,7 @@ def test_a_failover_starts_a_handover_that_ends_after_its_time() -> None:
     watching = up("hub", "ghcr")
     assert not watching.routing.handover
     fail(watching, "hub")
-    assert watching.routing == RoutingState(("ghcr",), ("ghcr",), handover=True)
+    assert watching.routing == RoutingState(("ghcr",), ("ghcr",), handover=True, ranks={"hub": Rank.DOWN})
     watching.clock.advance(3599)
     assert watching.routing.handover
     watching.clock.advance(1)
@@ -32,7 +32,7 @@ def test_the_first_round_starts_no_handover() -> None:
     watching = Watching.begin("hub", "ghcr")
     watching.backends.answer("hub", BAD)
     watching.backends.answer("ghcr", GOOD)
-    assert watching.routing == RoutingState(("ghcr",), ("ghcr",), handover=False)
+    assert watching.routing == RoutingState(("ghcr",), ("ghcr",), handover=False, ranks={"hub": Rank.DOWN})
 
 
 def restart(before: Watching, *names: str) -> Watching:
@@ -46,7 +46,7 @@ def test_a_failover_after_a_restart_starts_a_handover() -> None:
     after = restart(up("hub", "ghcr"), "hub", "ghcr")
     after.backends.answer("hub", BAD)
     after.backends.answer("ghcr", GOOD)
-    assert after.routing == RoutingState(("ghcr",), ("ghcr",), handover=True)
+    assert after.routing == RoutingState(("ghcr",), ("ghcr",), handover=True, ranks={"hub": Rank.DOWN})
 
 
 def test_a_restart_that_changes_nothing_starts_no_handover() -> None:

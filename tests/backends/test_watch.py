@@ -8,12 +8,12 @@ from facaded.backends.watch import FIRST_ROUND
 from facaded.policy.changes import Change, Takeover, Transition
 from facaded.policy.decision import RoutingState
 from facaded.policy.failover import ActiveBackend
-from facaded.policy.health import Canary, Health, Purpose, Quota, Result, State, Step, Verdict
+from facaded.policy.health import Canary, Health, Purpose, Quota, Rank, Result, State, Step, Verdict
 from facaded.policy.overrides import ContradictionError, Overrides
 from facaded.policy.watch_state import WatchState
 from tests.watching import BAD, GOOD, Watching, fail, up
 
-REQUESTS = {Step.PING: 1, Step.TOKEN: 2, Step.MANIFEST: 3, Step.BLOB: 5}
+REQUESTS = {Step.PING: 1, Step.TOKEN: 2, Step.MANIFEST: 3, Step.BODY: 4, Step.BLOB: 4, Step.CDN: 5}
 """Requests of a probe up to each step; the last step sends two, one of them to the CDN."""
 
 
@@ -166,7 +166,7 @@ def test_a_limited_backend_is_redirected_to_but_not_served_from() -> None:
     watching = up("hub", "ghcr")
     watching.advance(10)
     watching.backends.answer("hub", evolve(BAD, verdict=Verdict.LIMITED))
-    assert watching.routing == RoutingState(("hub",), ("ghcr",))
+    assert watching.routing == RoutingState(("hub",), ("ghcr",), ranks={"hub": Rank.LIMITED})
 
 
 def test_a_failed_request_makes_the_next_probe_early_and_deep() -> None:
@@ -198,9 +198,9 @@ def test_a_backend_that_is_down_is_not_probed_before_its_retry_after() -> None:
 
 def test_a_limited_backend_is_probed_early_because_it_is_redirected_to() -> None:
     watching = Watching.begin("hub", "ghcr")
-    watching.backends.answer("hub", evolve(BAD, verdict=Verdict.LIMITED, retry_after=600))
+    watching.backends.answer("hub", evolve(BAD, verdict=Verdict.LIMITED))
     watching.backends.answer("ghcr", GOOD)
-    watching.advance(60)
+    watching.advance(2)
     watching.watch.probe_soon("hub")
     watching.clock.advance(0)
     watching.backends.answer("hub", BAD)
@@ -302,7 +302,7 @@ def test_a_pin_applies_at_once_and_expires() -> None:
     watching.news.clear()
     watching.watch.pin("ghcr", 3)
     assert watching.active == "ghcr"
-    assert watching.routing == RoutingState(("ghcr",), ("ghcr",), handover=True)
+    assert watching.routing == RoutingState(("ghcr",), ("ghcr",), handover=True, pinned="ghcr")
     assert watching.watch.snapshot().explain() == "ghcr is active: it is pinned for another 3 s"
     watching.advance(3.1)
     assert watching.news == ["ghcr is pinned; ghcr is active", "ghcr is no longer pinned; ghcr is active"]
@@ -388,7 +388,7 @@ def test_a_change_is_pushed_as_one_value() -> None:
             Takeover((route, Purpose.SERVE), "hub", "ghcr"),
         ),
         watching.watch.watch_state,
-        RoutingState(("ghcr",), ("ghcr",), handover=True),
+        RoutingState(("ghcr",), ("ghcr",), handover=True, ranks={"hub": Rank.DOWN}),
     )
 
 
@@ -430,9 +430,10 @@ def test_probes_send_at_most_22_requests_a_minute_with_the_defaults(verdict: Ver
     watching, requests, minutes = Watching.begin("hub"), 0, 20
     for _ in range(minutes * 600):
         if "hub" in watching.backends.waiting:
-            deep = watching.backends.depths["hub"][-1].deep
-            climbed = Step.BLOB if deep else Step.MANIFEST
-            fails = verdict is not Verdict.BAD or REQUESTS[step] <= REQUESTS[climbed]
+            depth = watching.backends.depths["hub"][-1]
+            deep, climbed = depth.deep, Step.CDN if depth.deep else Step.BODY if depth.body else Step.MANIFEST
+            reached = depth.body if step is Step.BODY else REQUESTS[step] <= REQUESTS[climbed]
+            fails = verdict is not Verdict.BAD or reached
             result = Result(verdict if fails else Verdict.GOOD, step if fails else climbed, "", 0.0, deep=deep)
             result = evolve(result, requests=REQUESTS[step if verdict is Verdict.BAD and fails else climbed])
             requests += result.requests

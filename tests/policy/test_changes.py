@@ -5,7 +5,7 @@ from attrs import evolve
 
 from facaded.policy.changes import Takeover, Transition, announce, compare
 from facaded.policy.decision import RoutingState
-from facaded.policy.health import Canary, Health, ProbeDepth, Purpose, Result, Settings, State, Step, Verdict
+from facaded.policy.health import Canary, Health, ProbeDepth, Purpose, Rank, Result, Settings, State, Step, Verdict
 from facaded.policy.overrides import Override, Overrides
 from facaded.policy.plan import Plan, WatchedBackend
 from facaded.policy.snapshot import Snapshot
@@ -44,7 +44,7 @@ def test_a_failover_is_one_change_with_its_reason() -> None:
     assert change.transitions == (Transition("hub", State.UP, State.DOWN, "token server: timeout"),)
     assert change.takeovers == tuple(Takeover((ROUTE, purpose), "hub", "ghcr") for purpose in Purpose)
     assert change.watch_state == FAILED_OVER
-    assert change.routing == RoutingState(("ghcr",), ("ghcr",), handover=True)
+    assert change.routing == RoutingState(("ghcr",), ("ghcr",), handover=True, ranks={"hub": Rank.DOWN})
 
 
 def test_without_a_change_there_is_no_news() -> None:

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from facaded.policy.failover import ActiveBackend, Selector, describe, spell, summarise
-from facaded.policy.health import Health, Purpose, Result, Settings, State, Step, Verdict, observe
+from facaded.policy.health import Damping, Health, Purpose, Result, Settings, State, Step, Verdict
 from facaded.policy.overrides import ContradictionError, Override, Overrides
+from facaded.policy.transitions import observe
 
 ORDER = ("hub", "ghcr", "quay")
 REFUSED = Result(Verdict.BAD, Step.TOKEN, "timeout", 3.0)
@@ -31,7 +32,7 @@ def healths(states: str, since: float = 0) -> dict[str, Health]:
         ("duu", None, "ghcr"),
         ("ddu", None, "quay"),
         ("ddd", None, "hub"),
-        ("ddd", "quay", "hub"),
+        ("ddd", "quay", "quay"),
         ("luu", None, "hub"),
         ("?uu", None, "ghcr"),
         ("???", None, "hub"),
@@ -88,7 +89,7 @@ def test_one_sentence_says_which_backend_is_active_and_why() -> None:
     returning = sentence(healths("uuu", since=50), "ghcr")
     assert returning == "ghcr is active: hub takes over in 40 s if it stays up"
     all_down = sentence(healths("ddd"), "hub")
-    assert all_down == "hub is active: all backends are down, so requests go to the first one"
+    assert all_down == "hub is active: all backends are down, so the last one that worked stays active"
     assert sentence(healths("uuu"), "hub", ("hub",)) == "hub is active: its route has no other backend"
 
 
@@ -141,7 +142,7 @@ def test_no_failback_is_due_to_or_from_a_drained_backend() -> None:
 
 
 def test_relapses_lengthen_the_wait_for_a_failback() -> None:
-    back = healths("uuu") | {"hub": Health(State.UP, 40, relapses=2)}
+    back = healths("uuu") | {"hub": Health(State.UP, 40, damping=Damping(relapses=2))}
     assert REDIRECT.failback_at(back, ActiveBackend("ghcr", 0)) == 40 + 4 * FAILBACK
 
 
@@ -158,7 +159,8 @@ def test_the_sentence_names_overrides() -> None:
     assert all_drained == "hub is active: all backends are drained, so requests go to the first one"
     undrained_down = sentence("udd", "ghcr", Overrides(drains={"hub": NOW}))
     assert (
-        undrained_down == "ghcr is active: all backends that are not drained are down, so requests go to the first one"
+        undrained_down == "ghcr is active: all backends that are not drained are down, so the last one that worked "
+        "stays active"
     )
 
 
@@ -199,12 +201,14 @@ class Failover(RuleBasedStateMachine):
         usable_before = self.healths[before.backend].usable(self.purpose) and before.backend in selector.candidates
         self.overrides = self.overrides.in_force(ORDER, self.now)
         self.active = self.selector.choose(self.healths, before, self.now)
+        if self.healths_decide and before.backend in self.selector.candidates and self.active != before:
+            assert self.healths[self.active.backend].usable(self.purpose), "nothing moves to a backend that is down"
         if self.active != before:
             assert self.active.since == self.now
         moved_earlier = ORDER.index(self.active.backend) < ORDER.index(before.backend)
         overridden = by_operator or self.overrides != selector.overrides or not self.healths_decide
         if moved_earlier and usable_before and not overridden:
-            wait = self.healths[self.active.backend].failback_after(FAILBACK)
+            wait = self.healths[self.active.backend].failback_after(FAILBACK, self.purpose)
             assert self.now >= self.up_since[self.active.backend] + wait, "failback before its time"
 
     @property
@@ -277,10 +281,11 @@ class Failover(RuleBasedStateMachine):
         if not self.healths_decide:
             return
         candidates = [name for name in ORDER if name not in self.overrides.drains]
-        if any(self.healths[name].usable(self.purpose) for name in candidates):
-            assert self.healths[self.active.backend].usable(self.purpose)
-        else:
-            assert self.active.backend == candidates[0]
+        active = self.healths[self.active.backend]
+        known = [name for name in candidates if self.healths[name].state is not State.UNKNOWN]
+        steady = [name for name in known if not self.healths[name].is_failing]
+        if any(self.healths[name].usable(self.purpose) for name in steady):
+            assert active.usable(self.purpose) or active.is_recovering
 
     @invariant()
     def choosing_again_changes_nothing(self) -> None:
