@@ -10,8 +10,15 @@ from typing import Any, Protocol, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from facaded.backends.failures import FailingError, NotFoundError, describe_status
-from facaded.backends.tokens import Authorization, RealmError, TokenError, TokenRefusedError
+from facaded.backends.failures import (
+    FailingError,
+    NotFoundError,
+    RealmError,
+    TokenError,
+    TokenRefusedError,
+    describe_status,
+)
+from facaded.backends.tokens import Authorization
 from facaded.net.client import (
     REDIRECTS,
     BoundedClient,
