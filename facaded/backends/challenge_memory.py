@@ -68,6 +68,11 @@ class ChallengeMemory:
         self._pinged_for: ExpiringMap[Server, float] = ExpiringMap(REALMS)
         self._pings: SingleFlight[None, Remembered] = SingleFlight()
 
+    @property
+    def last(self) -> Remembered | None:
+        """The last challenge, which may have expired; None before the first response."""
+        return self._current
+
     async def current(self) -> Remembered:
         """Return the present challenge, after a ping if none is known or it has expired.
 
@@ -75,10 +80,10 @@ class ChallengeMemory:
         no connection, if none is known.
         """
         if self._current is None:
-            return await self._pings.get(None, self._ping)
+            return await self._pings.get(None, self._send_ping)
         if self._seconds() < self._current.until:
             return self._current
-        return await self._renew(self._current, FAILED_PING)
+        return await self._ping_if_due(self._current, FAILED_PING)
 
     async def renew(self, failed: Remembered, refused: bool) -> Remembered:
         """Return the challenge to use after the token server of `failed` refused or otherwise failed.
@@ -87,7 +92,7 @@ class ChallengeMemory:
         """
         if self._current is not None and self._current.server != failed.server:
             return self._current
-        return await self._renew(failed, REFUSED_PING if refused else FAILED_PING)
+        return await self._ping_if_due(failed, REFUSED_PING if refused else FAILED_PING)
 
     def distrust(self, remembered: Remembered) -> None:
         """Note that the token server hangs: the next request begins with a ping."""
@@ -103,25 +108,25 @@ class ChallengeMemory:
         learned.until = now + (CHALLENGE_TIME if known else REFUSED_PING)
         self._current = learned
 
-    async def _renew(self, failed: Remembered, interval: float) -> Remembered:
+    async def _ping_if_due(self, failed: Remembered, interval: float) -> Remembered:
         """Ping unless that was done for the same token server less than `interval` seconds ago."""
 
-        async def ping() -> Remembered:
+        async def ping_once() -> Remembered:
             now = self._seconds()
             pinged_at = self._pinged_for.get(failed.server, now)
             if pinged_at is not None and now - pinged_at < interval:
                 return self._current or failed
             self._pinged_for.put(failed.server, now, now + REFUSED_PING)
-            return await self._ping()
+            return await self._send_ping()
 
         try:
-            return await self._pings.get(None, ping)
+            return await self._pings.get(None, ping_once)
         except CancelledError:
             raise
         except Exception:
             return self._current or failed
 
-    async def _ping(self) -> Remembered:
+    async def _send_ping(self) -> Remembered:
         response = await self._client.ask("GET", f"{self._client.url}/v2/", headers={}, limit=BODY_SIZE)
         if response.status not in (200, 401):
             raise TokenError(f"GET /v2/: {describe_status(response)}")

@@ -13,7 +13,7 @@ FORGET_TIME = 3600.0
 
 
 @frozen
-class Refusal:
+class AccountRefusal:
     """A refused account: for which `repository`, the `problem` as a sentence, since when and when last (monotonic)."""
 
     repository: str
@@ -29,7 +29,7 @@ class RefusedAccounts:
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._refusals: dict[str, Refusal] = {}
+        self._refusals: dict[str, AccountRefusal] = {}
 
     def note(self, backend: str, repository: str, problem: str | None) -> None:
         """Store what is wrong with the account at `backend`; None if it works for `repository`. See `NoteAccount`."""
@@ -39,12 +39,12 @@ class RefusedAccounts:
                 del self._refusals[backend]
                 self._log.info("{backend}: facaded's account works again", backend=backend)
         elif refusal is None:
-            self._refusals[backend] = Refusal(repository, problem, now, now)
+            self._refusals[backend] = AccountRefusal(repository, problem, now, now)
             self._log.warn("{backend}: {problem}", backend=backend, problem=problem)
         else:
             self._refusals[backend] = evolve(refusal, last=now)
 
-    def of(self, backend: str) -> Refusal | None:
+    def of(self, backend: str) -> AccountRefusal | None:
         """Return the refusal of the account at `backend`, or None."""
         refusal = self._refusals.get(backend)
         if refusal is not None and self._clock.seconds() - refusal.last >= FORGET_TIME:

@@ -39,9 +39,6 @@ LONGEST_LIFE = 3600.0
 MARGIN = 0.2
 """The fraction of a token's lifetime, at its end, in which it is not used: requests take time and clocks differ."""
 
-REJECTED = "the token server rejected facaded's account"
-"""The failure of a backend whose images need the account."""
-
 TOKENS = 1000
 """Tokens cached for one backend; the least recently used are evicted first."""
 
@@ -84,9 +81,9 @@ class Tokens:
         with_account = self._uses_account(name)
         if (cached := self._cached(name, with_account)) is not None:
             return cached
-        if self._account.publish_private and self._account.is_refused_for(name):
-            raise TokenError(REJECTED)
         remembered, began = await self._challenges.current(), self._seconds()
+        if self._account.publish_private and self._account.is_refused_for(name):
+            raise _rejected_by(remembered)
         if _token_server(remembered) is None:
             return self._without_token(remembered, with_account)
         try:
@@ -119,6 +116,8 @@ class Tokens:
 
         The next request obtains a new token from the realm of the new challenge.
         """
+        if self._sent_basic(name):
+            self._account.mark_refused(name, 401, by="the registry")
         for with_account in (False, True):
             self._tokens.discard((name, with_account))
         self._challenges.learn(challenges)
@@ -135,6 +134,13 @@ class Tokens:
         if not self._account.is_meant_for(name):
             return False
         return not self._account.is_refused_for(name) or self._cached(name, with_account=True) is not None
+
+    def _sent_basic(self, name: str) -> bool:
+        """Return whether the last request for `name` carried the account itself, because there is no token server."""
+        last = self._challenges.last
+        if last is None or last.challenge is None or _token_server(last) is not None:
+            return False
+        return self._cached(name, with_account=True) is None and self._uses_account(name)
 
     def _cached(self, name: str, with_account: bool) -> Authorization | None:
         token = self._tokens.get((name, with_account), self._seconds())
@@ -172,7 +178,7 @@ class Tokens:
         if isinstance(error, AccountRefusedError):
             self._account.mark_refused(name, error.status)
         if self._account.publish_private:
-            raise TokenError(REJECTED)
+            raise _rejected_by(remembered)
         return self._cached(name, with_account=False) or await self._request_token(remembered, name, False)
 
     async def _request_token(self, remembered: Remembered, name: str, with_account: bool) -> Authorization:
@@ -203,6 +209,12 @@ def _token_server(remembered: Remembered) -> Challenge | None:
     """Return the challenge for Bearer, whose realm is a token server; None for any other."""
     challenge = remembered.challenge
     return challenge if challenge is not None and challenge.scheme == "bearer" else None
+
+
+def _rejected_by(remembered: Remembered) -> TokenError:
+    """Return the failure of a backend whose images need the account."""
+    server = "the registry" if _token_server(remembered) is None else "the token server"
+    return TokenError(f"{server} rejected facaded's account")
 
 
 def build_token_url(bearer: Challenge, registry_url: str, scope: str | None) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
@@ -16,6 +17,7 @@ from facaded.backends.authorized_client import AuthorizedClient
 from facaded.backends.fetcher import Fetcher
 from facaded.backends.manifests import ManifestCache, digest_of
 from facaded.backends.own_account import Credentials
+from facaded.backends.refused_accounts import RefusedAccounts
 from facaded.backends.registry import Registry
 from facaded.backends.tokens import Tokens
 from facaded.net.client import BoundedClient
@@ -145,14 +147,19 @@ class Fake:
     def _token(self, request: Request) -> bytes:
         if self.fault == "account refused" and request.getHeader(b"Authorization"):
             return self._respond(request, 401, {}, b"")
+        if self.fault == f"account 403 {self._scope(request)}" and request.getHeader(b"Authorization"):
+            return self._respond(request, 403, {}, b"")
         if self.fault in ("token 500", "token 403", "token 404"):
             return self._respond(request, int(self.fault[-3:]), {}, b"")
         self.tokens += 1
         token = f"{self.name}-{self.tokens}"
-        scope = parse_qs(urlsplit(request.uri.decode()).query).get("scope", ["none"])[0]
         if self.fault != "refuse tokens":
             self.valid.add(token)
-        return json.dumps({"token": token, "expires_in": 300, "scope": scope}).encode()
+        return json.dumps({"token": token, "expires_in": 300, "scope": self._scope(request)}).encode()
+
+    @staticmethod
+    def _scope(request: Request) -> str:
+        return parse_qs(urlsplit(request.uri.decode()).query).get("scope", ["none"])[0]
 
     def _challenge(self, request: Request) -> bytes:
         realm = self.realm or f"https://auth.{self.name}.test/token"
@@ -186,6 +193,7 @@ class Network(Resource):
         self.agent = RequestTraversalAgent(self)
         self.failed: list[str] = []
         self.boundaries = dict[str, Boundary]()
+        self.refused_accounts = RefusedAccounts(self.clock)
         self.replies = dict[str, tuple[int, bytes]]()
 
     def render(self, request: Request) -> Any:
@@ -223,7 +231,8 @@ class Network(Resource):
         for name in self.fakes:
             client = BoundedClient(f"https://{name}.test", self.agent, self.boundaries.get(name))
             account = credentials if not registries else None
-            tokens = Tokens(client, self.clock.seconds, account, publish_private)
+            note = partial(self.refused_accounts.note, name)
+            tokens = Tokens(client, self.clock.seconds, account, publish_private, note)
             authorized = AuthorizedClient(client, tokens, self.clock)
             registries[name] = Registry(name, authorized, (renames or {}).get(name, ()), cache)
         return registries
