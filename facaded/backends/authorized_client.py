@@ -46,7 +46,7 @@ class Authorizer(Protocol):
     async def authorize(self, name: str) -> Authorization:
         """See `Tokens.authorize`."""
 
-    def drop(self, name: str, challenges: tuple[str, ...]) -> None:
+    def drop(self, name: str, challenges: tuple[str, ...], sent: str | None = None) -> None:
         """See `Tokens.drop`."""
 
     async def challenge(self, name: str | None) -> str | None:
@@ -71,7 +71,7 @@ class ClientAuthorization:
     async def challenge(self, name: str | None) -> str | None:
         return None
 
-    def drop(self, name: str, challenges: tuple[str, ...]) -> None:
+    def drop(self, name: str, challenges: tuple[str, ...], sent: str | None = None) -> None:
         """Nothing to do."""
 
     def is_anonymous(self, name: str) -> bool:
@@ -128,7 +128,7 @@ class AuthorizedClient:
             response.abandon()
             if response.status != 401 or authorization.fresh:
                 raise _error_from(response)
-            self._authorizer.drop(name, response.values("WWW-Authenticate"))
+            self._authorizer.drop(name, response.values("WWW-Authenticate"), authorization.value)
         raise _error_from(response)
 
     async def read(self, response: StreamedResponse, limit: int) -> bytes:

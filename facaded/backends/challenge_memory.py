@@ -4,10 +4,11 @@ A registry can name a wrong token server for a moment, or move it. What one resp
 `GET /v2/` is sent again when the token server that it named fails.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
-from attrs import define
-from twisted.internet.defer import CancelledError
+from attrs import frozen
+from twisted.internet.defer import CancelledError, Deferred
 
 from facaded.backends.failures import TokenError, describe_status
 from facaded.net.client import BoundedClient
@@ -26,14 +27,15 @@ CHALLENGE_TIME = 300.0
 REFUSED_PING = 10.0
 """Least seconds between two pings because a token server refuses: GHCR refuses every package that is missing.
 
-A challenge of another response, which the last ping did not name, is used for no longer without a ping.
+Also the time for which a challenge of a response other than the ping is used, and the least time between pings for an
+expired challenge.
 """
 
 FAILED_PING = 1.0
 """Least seconds between two pings because a token server fails."""
 
 HANGING = 1.0
-"""Seconds after which a request to a token server counts as hanging if it is cancelled."""
+"""Seconds after which a request counts as hanging if it is cancelled: other requests do not wait for it any more."""
 
 REALMS = 16
 """Token servers of one backend for which the time of the last ping is remembered."""
@@ -42,12 +44,16 @@ Server = tuple[str, str, str]
 """Scheme, realm and service of a challenge, which say where tokens come from; all empty for an open registry."""
 
 
-@define(eq=False)
+@frozen(eq=False)
 class Remembered:
-    """A challenge, None if the backend requires no authentication, and the monotonic time at which it expires."""
+    """A challenge, None if the backend requires no authentication, and the monotonic time at which it expires.
+
+    `hanging` is True if its token server did not answer in time.
+    """
 
     challenge: Challenge | None
     until: float
+    hanging: bool = False
 
     @property
     def server(self) -> Server:
@@ -66,12 +72,8 @@ class ChallengeMemory:
         self._seconds = seconds
         self._current: Remembered | None = None
         self._pinged_for: ExpiringMap[Server, float] = ExpiringMap(REALMS)
-        self._pings: SingleFlight[None, Remembered] = SingleFlight()
-
-    @property
-    def last(self) -> Remembered | None:
-        """The last challenge, which may have expired; None before the first response."""
-        return self._current
+        self._pings: SingleFlight[object, Remembered] = SingleFlight()
+        self._flight = object()
 
     async def current(self) -> Remembered:
         """Return the present challenge, after a ping if none is known or it has expired.
@@ -80,10 +82,10 @@ class ChallengeMemory:
         no connection, if none is known.
         """
         if self._current is None:
-            return await self._pings.get(None, self._send_ping)
+            return await self._share(self._send_ping)
         if self._seconds() < self._current.until:
             return self._current
-        return await self._ping_if_due(self._current, FAILED_PING)
+        return await self._ping_if_due(self._current, FAILED_PING if self._current.hanging else REFUSED_PING)
 
     async def renew(self, failed: Remembered, refused: bool) -> Remembered:
         """Return the challenge to use after the token server of `failed` refused or otherwise failed.
@@ -96,17 +98,17 @@ class ChallengeMemory:
 
     def distrust(self, remembered: Remembered) -> None:
         """Note that the token server hangs: the next request begins with a ping."""
-        remembered.until = min(remembered.until, self._seconds())
+        if remembered is self._current:
+            self._current = Remembered(remembered.challenge, self._seconds(), hanging=True)
 
     def learn(self, values: tuple[str, ...]) -> None:
         """Note the WWW-Authenticate values of a 401 response."""
         challenge = _choose(values)
         if challenge is None:
             return
-        now, learned = self._seconds(), Remembered(challenge, 0.0)
-        known = self._current is not None and self._current.server == learned.server
-        learned.until = now + (CHALLENGE_TIME if known else REFUSED_PING)
-        self._current = learned
+        learned = Remembered(challenge, self._seconds() + REFUSED_PING)
+        if self._current is None or self._current.server != learned.server:
+            self._current = learned
 
     async def _ping_if_due(self, failed: Remembered, interval: float) -> Remembered:
         """Ping unless that was done for the same token server less than `interval` seconds ago."""
@@ -120,11 +122,21 @@ class ChallengeMemory:
             return await self._send_ping()
 
         try:
-            return await self._pings.get(None, ping_once)
+            return await self._share(ping_once)
         except CancelledError:
             raise
         except Exception:
             return self._current or failed
+
+    async def _share(self, work: Callable[[], Coroutine[Deferred[Any], Any, Remembered]]) -> Remembered:
+        """Run `work`, or wait for a run in progress that does not hang."""
+        flight, began = self._flight, self._seconds()
+        try:
+            return await self._pings.get(flight, work)
+        except CancelledError:
+            if flight is self._flight and self._seconds() - began >= HANGING:
+                self._flight = object()
+            raise
 
     async def _send_ping(self) -> Remembered:
         response = await self._client.ask("GET", f"{self._client.url}/v2/", headers={}, limit=BODY_SIZE)

@@ -111,12 +111,13 @@ class Tokens:
             parameters |= {"scope": f"repository:{name}:pull"} if name else {}
         return www_authenticate.write(Challenge(challenge.scheme, parameters))
 
-    def drop(self, name: str, challenges: tuple[str, ...]) -> None:
+    def drop(self, name: str, challenges: tuple[str, ...], sent: str | None = None) -> None:
         """Remove the tokens for `name` after a 401 response with these WWW-Authenticate values.
 
-        The next request obtains a new token from the realm of the new challenge.
+        `sent` is the Authorization of the request. The next request obtains a new token from the realm of the new
+        challenge.
         """
-        if self._sent_basic(name):
+        if sent is not None and sent.startswith("Basic "):
             self._account.mark_refused(name, 401, by="the registry")
         for with_account in (False, True):
             self._tokens.discard((name, with_account))
@@ -134,13 +135,6 @@ class Tokens:
         if not self._account.is_meant_for(name):
             return False
         return not self._account.is_refused_for(name) or self._cached(name, with_account=True) is not None
-
-    def _sent_basic(self, name: str) -> bool:
-        """Return whether the last request for `name` carried the account itself, because there is no token server."""
-        last = self._challenges.last
-        if last is None or last.challenge is None or _token_server(last) is not None:
-            return False
-        return self._cached(name, with_account=True) is None and self._uses_account(name)
 
     def _cached(self, name: str, with_account: bool) -> Authorization | None:
         token = self._tokens.get((name, with_account), self._seconds())

@@ -3,10 +3,11 @@
 import json
 
 import pytest
+from twisted.internet.defer import Deferred
 
-from facaded.backends.fetcher import Fetcher, NotServed
-from facaded.oci.requests import ManifestRead
-from tests.backends.fetching import ask, backend, two_registries
+from facaded.backends.fetcher import Fetcher, NotServed, ReadOptions
+from facaded.oci.requests import ManifestRead, Ping
+from tests.backends.fetching import LATEST, WIDE, ask, backend, forward, two_registries
 from tests.backends.memory import Fake, Network
 
 HTML = b"<!DOCTYPE html><title>Maintenance</title>"
@@ -83,6 +84,60 @@ def test_a_ping_that_fails_does_not_end_the_use_of_a_challenge_that_works() -> N
     network.replies["hub.test/v2/"] = (503, b"")
     network.clock.advance(400)
     assert pull(network, fetcher, "org/other") == "hub"
+
+
+def test_a_ping_that_hangs_fails_one_request_while_a_challenge_is_known() -> None:
+    network, fetcher, hub = one_registry()
+    pull(network, fetcher)
+    network.replies["hub.test/v2/"] = (0, b"")
+    network.clock.advance(400)
+    waiting = Deferred.fromCoroutine(fetcher.serve(ManifestRead("org/other", "latest"), ("hub",), ReadOptions(WIDE)))
+    network.agent.flush()
+    network.clock.advance(3.9)
+    joined = Deferred.fromCoroutine(fetcher.serve(ManifestRead("org/other", "latest"), ("hub",), ReadOptions(WIDE)))
+    assert isinstance(network.run(waiting, 1), NotServed)
+    assert pull(network, fetcher, "org/third") == "hub", "it does not wait for the ping that hangs"
+    assert isinstance(network.run(joined, 5), NotServed)
+    assert pings(hub) == 1
+
+
+def test_a_first_ping_that_hangs_is_not_waited_for_by_later_requests() -> None:
+    network, fetcher, _ = one_registry()
+    network.replies["hub.test/v2/"] = (0, b"")
+    read = ManifestRead("org/other", "latest")
+    first = Deferred.fromCoroutine(fetcher.serve(read, ("hub",), ReadOptions(WIDE)))
+    network.agent.flush()
+    network.clock.advance(3.9)
+    joined = Deferred.fromCoroutine(fetcher.serve(read, ("hub",), ReadOptions(WIDE, with_body=False)))
+    assert isinstance(network.run(first, 1), NotServed)
+    del network.replies["hub.test/v2/"]
+    assert pull(network, fetcher, "org/third") == "hub"
+    assert isinstance(network.run(joined, 5), NotServed)
+
+
+def test_a_token_server_that_hangs_is_asked_again_on_another_connection() -> None:
+    network, fetcher, _ = one_registry()
+    network.replies["auth.hub.test"] = (0, b"")
+    read = ManifestRead("org/app", "latest")
+    first = Deferred.fromCoroutine(fetcher.serve(read, ("hub",), ReadOptions(WIDE, with_body=False)))
+    network.agent.flush()
+    network.agent.flush()
+    network.clock.advance(3.9)
+    joined = Deferred.fromCoroutine(fetcher.serve(ManifestRead("org/app", "v1"), ("hub",), ReadOptions(WIDE)))
+    assert isinstance(network.run(first, 1), NotServed)
+    del network.replies["auth.hub.test"]
+    assert pull(network, fetcher) == "hub"
+    network.run(joined, 5)
+
+
+def test_clients_get_the_challenge_of_the_ping_again_after_a_wrong_one() -> None:
+    network, fetcher, hub = one_registry()
+    expected = forward(network, fetcher, Ping(), None)
+    hub.realm = DEAD
+    hub.after_challenge = lambda: setattr(hub, "realm", "")
+    assert forward(network, fetcher, LATEST, "Bearer expired") != expected
+    network.clock.advance(11)
+    assert forward(network, fetcher, Ping(), None) == expected
 
 
 def test_the_refusal_of_missing_repositories_does_not_ping_each_time() -> None:

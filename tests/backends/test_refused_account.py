@@ -138,6 +138,19 @@ def test_a_registry_without_a_token_server_refuses_the_account(credentials: Cred
     assert f"was refused by the registry (401): {REMEDY}" in lines[0]
 
 
+def test_a_401_to_requests_without_the_account_does_not_refuse_it(credentials: Credentials, lines: list[str]) -> None:
+    network = registry("basic")
+    network.replies["hub.test/v2/"] = (200, b"{}")
+    network.fakes["hub"].valid.add(BASIC)
+    fetcher = network.fetcher(credentials=credentials, publish_private=True)
+    reads = [
+        Deferred.fromCoroutine(fetcher.serve(ManifestRead(f"org/app{number}", "latest"), ("hub",), ReadOptions(WIDE)))
+        for number in range(5)
+    ]
+    assert not any(isinstance(network.run(read), NotServed) for read in reads)
+    assert lines == []
+
+
 def test_an_account_that_is_not_sent_to_a_realm_is_not_refused(credentials: Credentials, lines: list[str]) -> None:
     network = registry("")
     network.fakes["hub"].realm = "https://auth.else.example/token"
