@@ -40,6 +40,10 @@ def ignore_quota(backend: str, asker: str, quota: Quota) -> None:
     """Do nothing with the number of pulls that are left."""
 
 
+def ignore_account(backend: str, repository: str, problem: str | None) -> None:
+    """Do nothing with the news of an account."""
+
+
 def make_probe(reactor: IFacadedReactor, config: Config, backend: Backend) -> Probe:
     """Return the function that probes a backend once. Raises as `connections.trust_policy` does."""
     timeout, has_account = config.health.timeout, backend.credentials is not None
@@ -51,16 +55,18 @@ def make_registries(
     config: Config,
     cache: ManifestCache,
     note_quota: Callable[[str, str, Quota], None] = ignore_quota,
+    note_account: Callable[[str, str, str | None], None] = ignore_account,
 ) -> dict[str, Registry]:
     """Return the client of every backend by the backend's name.
 
-    `note_quota` is called with that name and the arguments of `AuthorizedClient`. Raises as `connections.trust_policy`
-    does.
+    `note_quota` is called with that name and the arguments of `AuthorizedClient`, `note_account` with that name and
+    those of `NoteAccount`. Raises as `connections.trust_policy` does.
     """
 
     def registry(backend: Backend) -> Registry:
         client = pooled_client(reactor, backend.url, backend.ca_file)
-        tokens = Tokens(client, reactor.seconds, backend.credentials, backend.publish_private)
+        note = partial(note_account, backend.name)
+        tokens = Tokens(client, reactor.seconds, backend.credentials, backend.publish_private, note)
         authorized = AuthorizedClient(client, tokens, reactor, partial(note_quota, backend.name))
         return Registry(backend.name, authorized, backend.rename or (), cache, backend.relay_blobs)
 
@@ -70,7 +76,8 @@ def make_registries(
 def make_fetcher(reactor: IFacadedReactor, config: Config, watch: Watch) -> Fetcher:
     """Return what fetches from the backends to serve clients, with an empty manifest cache."""
     cache = ManifestCache(config.cache.manifests, config.cache.tag_ttl, reactor.seconds)
-    return Fetcher(make_registries(reactor, config, cache, watch.quotas.note), reactor, watch.probe_soon)
+    registries = make_registries(reactor, config, cache, watch.quotas.note, watch.refused_accounts.note)
+    return Fetcher(registries, reactor, watch.probe_soon)
 
 
 def make_plan(reactor: IFacadedReactor, config: Config, rules: Rules) -> Plan:

@@ -49,6 +49,7 @@ class Reporter:
             self._in_force,
             self._watch.snapshot(),
             {name: self._watch.quotas.of(name) for name in backends},
+            {name: self._watch.refused_accounts.of(name) for name in backends},
             self._names.stale(),
             self._certificate_statuses(orders),
             self._clocks().to_wall,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from attrs import field, frozen
 
 from facaded import __version__
+from facaded.backends.refused_accounts import AccountRefusal
 from facaded.net.json_documents import LEFT_OUT, Document, key
 from facaded.policy.decision import Rules
 from facaded.policy.health import Health, Purpose, Quota, Result, State
@@ -19,6 +20,10 @@ Wall = Callable[[float], float]
 
 PullsLeft = Mapping[str, Mapping[str, tuple[Quota, float]]]
 """The pulls left, by backend and by what the backend counts (address or account), and when it said so (monotonic)."""
+
+
+Refusals = Mapping[str, AccountRefusal | None]
+"""The refusals of facaded's own accounts, by backend."""
 
 
 @frozen
@@ -74,6 +79,14 @@ class QuotaStatus:
 
 
 @frozen
+class AccountStatus:
+    """What is wrong with facaded's own account at a backend, as a sentence, and since when."""
+
+    problem: str
+    since: float
+
+
+@frozen
 class BackendStatus:
     """The status of a backend. If no route uses it, it has only `name` and `url`."""
 
@@ -89,6 +102,7 @@ class BackendStatus:
     limited_until: float | None = None
     relapses: int | None = None
     failback_after: float | None = None
+    account: AccountStatus | None = None
 
 
 @frozen
@@ -153,6 +167,7 @@ def document(
     in_force: InForce,
     snapshot: Snapshot,
     pulls_left: PullsLeft,
+    refusals: Refusals,
     stale_names: Mapping[str, float],
     certificates: Sequence[CertificateStatus],
     wall: Wall,
@@ -175,7 +190,7 @@ def document(
         stale_names={name: wall(since) for name, since in stale_names.items()},
         routes=tuple(_routes(snapshot, in_force.rules, wall)),
         backends=tuple(
-            _backend(name, backend.url, snapshot, pulls_left.get(name, {}), wall)
+            _backend(name, backend.url, snapshot, pulls_left.get(name, {}), refusals.get(name), wall)
             for name, backend in in_force.rules.backends.items()
         ),
         certificates=tuple(certificates),
@@ -200,7 +215,12 @@ def _routes(snapshot: Snapshot, rules: Rules, wall: Wall) -> Iterator[RouteStatu
 
 
 def _backend(
-    name: str, url: str, snapshot: Snapshot, pulls_left: Mapping[str, tuple[Quota, float]], wall: Wall
+    name: str,
+    url: str,
+    snapshot: Snapshot,
+    pulls_left: Mapping[str, tuple[Quota, float]],
+    refusal: AccountRefusal | None,
+    wall: Wall,
 ) -> BackendStatus:
     health = snapshot.watch_state.healths.get(name)
     if health is None:
@@ -219,6 +239,7 @@ def _backend(
         limited_until=_limited_until(health, wall),
         relapses=health.damping.relapses,
         failback_after=health.failback_after(snapshot.plan.settings.failback_after),
+        account=None if refusal is None else AccountStatus(refusal.problem, wall(refusal.since)),
     )
 
 

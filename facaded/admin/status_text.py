@@ -124,6 +124,8 @@ def _backend_notes(backend: BackendStatus, status: Status) -> Iterator[str]:
         yield f"{name}: limited until {_time(backend.limited_until)} at the latest"
     if backend.relapses:
         yield f"{name}: relapsed {backend.relapses} times, fails back after {_duration(backend.failback_after)} up"
+    if backend.account is not None:
+        yield f"{name}: {backend.account.problem} (since {_time(backend.account.since)})"
     for asker, quota in backend.pulls_left.items():
         limit = f" of {quota.limit} in {_duration(quota.window)}" if quota.limit is not None else ""
         yield f"{name}: {quota.remaining} pulls left{limit} for this machine's {asker}"

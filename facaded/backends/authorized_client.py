@@ -10,8 +10,15 @@ from typing import Any, Protocol, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from facaded.backends.failures import FailingError, NotFoundError, describe_status
-from facaded.backends.tokens import Authorization, RealmError, TokenError, TokenRefusedError
+from facaded.backends.failures import (
+    FailingError,
+    NotFoundError,
+    RealmError,
+    TokenError,
+    TokenRefusedError,
+    describe_status,
+)
+from facaded.backends.tokens import Authorization
 from facaded.net.client import (
     REDIRECTS,
     BoundedClient,
@@ -39,7 +46,7 @@ class Authorizer(Protocol):
     async def authorize(self, name: str) -> Authorization:
         """See `Tokens.authorize`."""
 
-    def drop(self, name: str, challenges: tuple[str, ...]) -> None:
+    def drop(self, name: str, challenges: tuple[str, ...], sent: str | None = None) -> None:
         """See `Tokens.drop`."""
 
     async def challenge(self, name: str | None) -> str | None:
@@ -64,7 +71,7 @@ class ClientAuthorization:
     async def challenge(self, name: str | None) -> str | None:
         return None
 
-    def drop(self, name: str, challenges: tuple[str, ...]) -> None:
+    def drop(self, name: str, challenges: tuple[str, ...], sent: str | None = None) -> None:
         """Nothing to do."""
 
     def is_anonymous(self, name: str) -> bool:
@@ -121,7 +128,7 @@ class AuthorizedClient:
             response.abandon()
             if response.status != 401 or authorization.fresh:
                 raise _error_from(response)
-            self._authorizer.drop(name, response.values("WWW-Authenticate"))
+            self._authorizer.drop(name, response.values("WWW-Authenticate"), authorization.value)
         raise _error_from(response)
 
     async def read(self, response: StreamedResponse, limit: int) -> bytes:

@@ -42,6 +42,30 @@ class NoListError(FailingError):
     """
 
 
+class RealmError(Exception):
+    """A challenge has a realm that facaded does not send requests to. The text says why."""
+
+
+class TokenError(Exception):
+    """The token server failed. The text says how."""
+
+
+class PasswordFileError(TokenError):
+    """The password file of facaded's account cannot be read."""
+
+
+class TokenRefusedError(Exception):
+    """The token server works, but issues no token for this repository: it answered `status`, 401 or 403."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"token server: answered {status}")
+        self.status = status
+
+
+class AccountRefusedError(TokenRefusedError):
+    """The token server refused a request that carried facaded's own account."""
+
+
 def describe_status(head: ResponseHead) -> str:
     """Describe the status of a failed request: `answered 503`, or `rate-limited (429), retry in 30 s`."""
     if head.status != 429:

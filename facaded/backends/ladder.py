@@ -19,9 +19,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from facaded.backends.authorized_client import read_quota
-from facaded.backends.failures import describe_status
+from facaded.backends.failures import RealmError, describe_status
 from facaded.backends.manifests import EVERY_TYPE, MANIFEST_SIZE, digest_of, find_smallest_blob
-from facaded.backends.tokens import RealmError, build_token_url, read_token
+from facaded.backends.tokens import build_token_url, read_token
 from facaded.net.client import (
     REDIRECTS,
     BoundedClient,

@@ -6,29 +6,29 @@ Source: Docker's token authentication specification (GET with `service` and `sco
 credentials), and RFC 9110 §11 for registries that require Basic only.
 """
 
-import base64
-import functools
 from collections.abc import Callable
-from pathlib import Path
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode
 
 from attrs import frozen
-from publicsuffixlist import PublicSuffixList
+from twisted.internet.defer import CancelledError
 
-from facaded.backends.failures import describe_status
-from facaded.net import urls
-from facaded.net.client import (
-    BoundedClient,
-    Response,
+from facaded.backends.challenge_memory import BODY_SIZE, HANGING, ChallengeMemory, Remembered
+from facaded.backends.failures import (
+    AccountRefusedError,
+    PasswordFileError,
+    RealmError,
+    TokenError,
+    TokenRefusedError,
+    describe_status,
 )
+from facaded.backends.own_account import Credentials, NoteAccount, OwnAccount
+from facaded.net import urls
+from facaded.net.client import BoundedClient, Response
 from facaded.net.expiring import ExpiringMap
 from facaded.net.json_objects import read_object
 from facaded.net.single_flight import SingleFlight
 from facaded.oci import www_authenticate
 from facaded.oci.www_authenticate import Challenge
-
-BODY_SIZE = 64 << 10
-"""Largest response of a token server or to a ping, in bytes: tokens have a few kilobytes."""
 
 DEFAULT_LIFE = 60.0
 """Lifetime in seconds of a token without expires_in (Docker's specification)."""
@@ -41,42 +41,6 @@ MARGIN = 0.2
 
 TOKENS = 1000
 """Tokens cached for one backend; the least recently used are evicted first."""
-
-PUBLIC_TIME = 600.0
-"""Seconds for which a repository counts as public after an anonymous request for it succeeded."""
-
-
-class RealmError(Exception):
-    """A challenge has a realm that facaded does not send requests to. The text says why."""
-
-
-class TokenError(Exception):
-    """The token server failed. The text says how."""
-
-
-class TokenRefusedError(Exception):
-    """The token server works, but issues no token for this repository."""
-
-
-@frozen
-class Credentials:
-    """facaded's own account at a backend.
-
-    `realm` is a token server outside the backend's domain that may receive it too.
-    """
-
-    username: str
-    password_file: Path
-    realm: str | None = None
-
-    def basic(self) -> str:
-        """Return the Authorization value for Basic. Raises TokenError if the password file cannot be read."""
-        try:
-            with self.password_file.open("rb") as file:
-                password = file.read(4096).strip()
-        except OSError:
-            raise TokenError("facaded cannot read password_file") from None
-        return "Basic " + base64.b64encode(self.username.encode() + b":" + password).decode("ascii")
 
 
 @frozen
@@ -91,7 +55,7 @@ class Tokens:
     """The tokens of one backend, which are obtained when they are needed and cached.
 
     `seconds` returns monotonic time. `credentials` are used for a repository only while it is known to be public, or
-    always with `publish_private`.
+    always with `publish_private`. `note_account` is called with news of that account.
     """
 
     def __init__(
@@ -100,15 +64,13 @@ class Tokens:
         seconds: Callable[[], float],
         credentials: Credentials | None = None,
         publish_private: bool = False,
+        note_account: NoteAccount = lambda *_: None,
     ) -> None:
         self._client = client
         self._seconds = seconds
-        self._credentials = credentials
-        self._publish_private = publish_private
-        self._challenge: Challenge | None = None
-        self._pinged = False
+        self._account = OwnAccount(client.url, seconds, credentials, publish_private, note_account)
+        self._challenges = ChallengeMemory(client, seconds)
         self._tokens: ExpiringMap[tuple[str, bool], str] = ExpiringMap(TOKENS)
-        self._public: ExpiringMap[str, bool] = ExpiringMap(TOKENS)
         self._requests: SingleFlight[object, Authorization] = SingleFlight()
 
     async def authorize(self, name: str) -> Authorization:
@@ -116,20 +78,22 @@ class Tokens:
 
         Raises TokenRefusedError, TokenError or RealmError, or what Twisted raises when there is no connection.
         """
-        if not self._pinged:
-            await self._requests.get("challenge", self._ping)
-        challenge = self._challenge
-        if challenge is None:
-            return Authorization(None, fresh=False)
-        with_account = self._may_use_credentials(name)
-        if challenge.scheme != "bearer":
-            return Authorization(self._basic_or_none() if with_account else None, fresh=False)
-        token = self._tokens.get((name, with_account), self._seconds())
-        if token is not None:
-            return Authorization(f"Bearer {token}", fresh=False)
-        return await self._requests.get(
-            (name, with_account), lambda: self._request_with_fallback(challenge, name, with_account)
-        )
+        with_account = self._uses_account(name)
+        if (cached := self._cached(name, with_account)) is not None:
+            return cached
+        remembered, began = await self._challenges.current(), self._seconds()
+        if self._account.publish_private and self._account.is_refused_for(name):
+            raise _rejected_by(remembered)
+        if _token_server(remembered) is None:
+            return self._without_token(remembered, with_account)
+        try:
+            return await self._requests.get(
+                (remembered, name, with_account), lambda: self._obtain(remembered, name, with_account)
+            )
+        except CancelledError:
+            if self._seconds() - began >= HANGING:
+                self._challenges.distrust(remembered)
+            raise
 
     async def challenge(self, name: str | None) -> str | None:
         """Return the WWW-Authenticate value that makes a client authenticate to the backend.
@@ -137,9 +101,7 @@ class Tokens:
         Its scope is a pull of `name`; without a name there is none. Returns None if the backend requires no
         authentication. Raises as `authorize` does.
         """
-        if not self._pinged:
-            await self._requests.get("challenge", self._ping)
-        challenge = self._challenge
+        challenge = (await self._challenges.current()).challenge
         if challenge is None:
             return None
         parameters = {key: challenge.parameters[key] for key in ("realm", "service") if key in challenge.parameters}
@@ -149,94 +111,104 @@ class Tokens:
             parameters |= {"scope": f"repository:{name}:pull"} if name else {}
         return www_authenticate.write(Challenge(challenge.scheme, parameters))
 
-    def drop(self, name: str, challenges: tuple[str, ...]) -> None:
+    def drop(self, name: str, challenges: tuple[str, ...], sent: str | None = None) -> None:
         """Remove the tokens for `name` after a 401 response with these WWW-Authenticate values.
 
-        The next request obtains a new token from the realm of the new challenge.
+        `sent` is the Authorization of the request. The next request obtains a new token from the realm of the new
+        challenge.
         """
+        if sent is not None and sent.startswith("Basic "):
+            self._account.mark_refused(name, 401, by="the registry")
         for with_account in (False, True):
             self._tokens.discard((name, with_account))
-        self._store_challenge(challenges)
+        self._challenges.learn(challenges)
 
     def mark_public(self, name: str) -> None:
         """Note that an anonymous request for the repository `name` succeeded."""
-        self._public.put(name, True, self._seconds() + PUBLIC_TIME)
+        self._account.mark_public(name)
 
     def is_anonymous(self, name: str) -> bool:
         """Return whether the next request for `name` is sent without facaded's credentials."""
-        return not self._may_use_credentials(name)
+        return not self._uses_account(name)
 
-    async def _ping(self) -> Authorization:
-        response = await self._client.ask("GET", f"{self._client.url}/v2/", headers={}, limit=BODY_SIZE)
-        if response.status not in (200, 401):
-            raise TokenError(f"GET /v2/: {describe_status(response)}")
-        self._pinged = True
-        self._store_challenge(response.values("WWW-Authenticate") if response.status == 401 else ())
-        return Authorization(None, fresh=True)
+    def _uses_account(self, name: str) -> bool:
+        if not self._account.is_meant_for(name):
+            return False
+        return not self._account.is_refused_for(name) or self._cached(name, with_account=True) is not None
 
-    def _store_challenge(self, values: tuple[str, ...]) -> None:
-        challenges = [challenge for value in values for challenge in www_authenticate.parse(value)]
-        preferred = [challenge for challenge in challenges if challenge.scheme == "bearer"] + challenges
-        if preferred:
-            self._challenge = preferred[0]
+    def _cached(self, name: str, with_account: bool) -> Authorization | None:
+        token = self._tokens.get((name, with_account), self._seconds())
+        return None if token is None else Authorization(f"Bearer {token}", fresh=False)
 
-    async def _request_with_fallback(self, bearer: Challenge, name: str, with_account: bool) -> Authorization:
-        """Request a token with the account, or anonymously if that is refused: public images need no account."""
+    def _without_token(self, remembered: Remembered, with_account: bool) -> Authorization:
+        """Return the Authorization at a registry without a token server: Basic, or none."""
+        basic = self._account.basic(self._client.url) if with_account and remembered.challenge else None
+        return Authorization(basic, fresh=False)
+
+    async def _obtain(self, remembered: Remembered, name: str, with_account: bool) -> Authorization:
+        """Request a token. If its server refuses or fails, ask the backend if it is still the right one."""
         try:
-            return await self._request_token(bearer, name, with_account)
-        except TokenRefusedError:
-            if not with_account:
-                raise
-            if self._publish_private:
-                raise TokenError("the token server rejected facaded's account") from None
-            return await self._request_token(bearer, name, with_account=False)
+            return await self._request_token(remembered, name, with_account)
+        except (CancelledError, PasswordFileError):
+            raise
+        except Exception as error:
+            renewed = await self._challenges.renew(remembered, refused=isinstance(error, TokenRefusedError))
+            if renewed.server == remembered.server:
+                return await self._do_without_account(error, renewed, name, with_account)
+        try:
+            return await self._request_token(renewed, name, with_account)
+        except TokenRefusedError as error:
+            return await self._do_without_account(error, renewed, name, with_account)
 
-    async def _request_token(self, bearer: Challenge, name: str, with_account: bool) -> Authorization:
+    async def _do_without_account(
+        self, error: Exception, remembered: Remembered, name: str, with_account: bool
+    ) -> Authorization:
+        """Return an anonymous token if `error` is a refusal of the account, because public images need none.
+
+        Otherwise, raises the error.
+        """
+        if not with_account or not isinstance(error, TokenRefusedError):
+            raise error
+        if isinstance(error, AccountRefusedError):
+            self._account.mark_refused(name, error.status)
+        if self._account.publish_private:
+            raise _rejected_by(remembered)
+        return self._cached(name, with_account=False) or await self._request_token(remembered, name, False)
+
+    async def _request_token(self, remembered: Remembered, name: str, with_account: bool) -> Authorization:
+        bearer = _token_server(remembered)
+        if bearer is None:
+            return self._without_token(remembered, with_account)
         url = build_token_url(bearer, self._client.url, f"repository:{name}:pull")
-        headers = {"Accept": "application/json"}
-        if with_account and self._credentials and self._may_receive(url):
-            headers["Authorization"] = self._credentials.basic()
+        headers, basic = {"Accept": "application/json"}, self._account.basic(url) if with_account else None
+        if basic is not None:
+            self._account.begin_trial()
+            headers["Authorization"] = basic
         response = await self._client.ask("GET", url, headers=headers, limit=BODY_SIZE)
         if response.status in (401, 403):
-            raise TokenRefusedError(f"token server: answered {response.status}")
+            error = TokenRefusedError if basic is None else AccountRefusedError
+            raise error(response.status)
         if response.status != 200:
             raise TokenError(f"token server: {describe_status(response)}")
         token = read_token(response)
         if token is None:
             raise TokenError("token server: no token in the response")
+        if basic is not None:
+            self._account.mark_accepted(name)
         self._tokens.put((name, with_account), token[0], self._seconds() + token[1] * (1 - MARGIN))
         return Authorization(f"Bearer {token[0]}", fresh=True)
 
-    def _basic_or_none(self) -> str | None:
-        return self._credentials.basic() if self._credentials and self._may_receive(self._client.url) else None
 
-    def _may_use_credentials(self, name: str) -> bool:
-        if self._credentials is None:
-            return False
-        return self._publish_private or self._public.get(name, self._seconds()) is not None
-
-    def _may_receive(self, url: str) -> bool:
-        """Return whether credentials may be sent to `url`.
-
-        It must be on the backend's host, under its registrable domain, or the realm in the settings.
-        """
-        realm, backend = urlsplit(url), urlsplit(self._client.url)
-        if self._credentials and self._credentials.realm and url.partition("?")[0] == self._credentials.realm:
-            return True
-        realm_host, backend_host = realm.hostname or "", backend.hostname or ""
-        if realm_host == backend_host:
-            return True
-        if backend_host.replace(".", "").isdigit():
-            return False
-        suffixes = _load_public_suffixes()
-        domain = suffixes.privatesuffix(backend_host)
-        return domain is not None and suffixes.privatesuffix(realm_host) == domain
+def _token_server(remembered: Remembered) -> Challenge | None:
+    """Return the challenge for Bearer, whose realm is a token server; None for any other."""
+    challenge = remembered.challenge
+    return challenge if challenge is not None and challenge.scheme == "bearer" else None
 
 
-@functools.cache
-def _load_public_suffixes() -> PublicSuffixList:
-    """Return the public suffix list. It takes 2 MiB of memory, and is only needed for accounts."""
-    return PublicSuffixList()
+def _rejected_by(remembered: Remembered) -> TokenError:
+    """Return the failure of a backend whose images need the account."""
+    server = "the registry" if _token_server(remembered) is None else "the token server"
+    return TokenError(f"{server} rejected facaded's account")
 
 
 def build_token_url(bearer: Challenge, registry_url: str, scope: str | None) -> str:
@@ -271,4 +243,4 @@ def read_token(response: Response) -> tuple[str, float] | None:
     expires_in = document.get("expires_in")
     if not isinstance(expires_in, int) or isinstance(expires_in, bool):
         expires_in = DEFAULT_LIFE
-    return token, max(min(float(expires_in), LONGEST_LIFE), 0.0)
+    return token, float(max(min(expires_in, LONGEST_LIFE), 0.0))

@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from facaded.backends.prober import Prober
 from facaded.backends.quotas import Quotas
+from facaded.backends.refused_accounts import RefusedAccounts
 from facaded.backends.roster import Roster, Subscriber
 from facaded.policy.evidence import Attempt
 from facaded.policy.failover import spell
@@ -38,7 +39,8 @@ class Watch(Service):
     """Probes the backends while it runs, and reports their states and the active backend.
 
     `clock` has monotonic time, `wall` returns seconds since the epoch, `random` gives the jitter. `previous_state` is
-    the state of an earlier run; see `health.remembered`. `quotas` are the pulls that are left.
+    the state of an earlier run; see `health.remembered`. `quotas` are the pulls that are left, and
+    `refused_accounts` what is wrong with facaded's own accounts.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Watch(Service):
         previous_state: WatchState | None,
     ) -> None:
         self.quotas = Quotas(clock)
+        self.refused_accounts = RefusedAccounts(clock)
         self._roster = Roster(clock, plan, previous_state)
         self._first_round = FirstRound(clock, self._roster)
         self._probers = Probers(clock, random, self._roster, self._first_round, self.quotas)
@@ -82,6 +85,7 @@ class Watch(Service):
         self._probers.stop_except(unchanged)
         self._first_round.reconfigure(plan, alike)
         self.quotas.retain(alike)
+        self.refused_accounts.retain(alike)
         self._roster.reconfigure(plan)
         for name, watched in plan.backends.items():
             if self.running and name not in unchanged:

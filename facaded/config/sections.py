@@ -6,7 +6,7 @@ from pathlib import Path
 
 from attrs import evolve, field, frozen
 
-from facaded.backends.tokens import Credentials
+from facaded.backends.own_account import Credentials
 from facaded.config.listen_addresses import Address, parse
 from facaded.net.addresses import is_address
 from facaded.oci.requests import Image

@@ -35,7 +35,7 @@ class Daemon:
 
     def report(self, orders: Sequence[OrderStatus]) -> Status:
         self.reported = orders
-        return document(InForce(RULES, "facaded.toml"), self.watching.watch.snapshot(), {}, {}, (), lambda at: at)
+        return document(InForce(RULES, "facaded.toml"), self.watching.watch.snapshot(), {}, {}, {}, (), lambda at: at)
 
     def reload(self) -> ReloadResult:
         self.asked.append("reload")

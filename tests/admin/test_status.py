@@ -54,7 +54,9 @@ def status(watching: Watching, *certificates: dict[str, Any]) -> Status:
     watch = watching.watch
     pulls_left = {name: watch.quotas.of(name) for name in BACKENDS}
     statuses = [from_object(certificate, CertificateStatus) for certificate in certificates]
-    return document(IN_FORCE, watch.snapshot(), pulls_left, {"hub.test": 3.0}, statuses, lambda at: 1000.0 + at)
+    refusals = {name: watch.refused_accounts.of(name) for name in BACKENDS}
+    names = {"hub.test": 3.0}
+    return document(IN_FORCE, watch.snapshot(), pulls_left, refusals, names, statuses, lambda at: 1000.0 + at)
 
 
 def as_json(status: Status) -> dict[str, Any]:
@@ -107,10 +109,19 @@ def test_a_pin_is_in_the_document() -> None:
     assert as_json(status(watched))["pins"] == {"main": {"since": since, "until": None}}
 
 
+def test_a_refused_account_is_in_the_document() -> None:
+    watched = watching()
+    since = 1000.0 + watched.clock.seconds()
+    watched.watch.refused_accounts.note("second", "", "facaded's account was refused")
+    main, second, _ = as_json(status(watched))["backends"]
+    assert main["account"] is None
+    assert second["account"] == {"problem": "facaded's account was refused", "since": since}
+
+
 def test_a_backend_that_no_route_uses_has_nulls() -> None:
     watched = Watching.begin("main")
     rules = Rules(backends={"main": BACKENDS["main"], "spare": BACKENDS["spare"]})
-    shown = document(InForce(rules, "defaults"), watched.watch.snapshot(), {}, {}, (), lambda at: at)
+    shown = document(InForce(rules, "defaults"), watched.watch.snapshot(), {}, {}, {}, (), lambda at: at)
     main, spare = as_json(shown)["backends"]
     assert main["last"] == {}, "it has not been probed yet"
     assert spare == {
@@ -132,7 +143,7 @@ def status_of(watching: Watching, name: str) -> dict[str, Any]:
     rules = Rules(
         backends={backend: BACKENDS[backend] for backend in ("main", "second")}, repositories=(parse("org/*"),)
     )
-    shown = document(InForce(rules, ""), watching.watch.snapshot(), {}, {}, (), lambda at: 1000.0 + at)
+    shown = document(InForce(rules, ""), watching.watch.snapshot(), {}, {}, {}, (), lambda at: 1000.0 + at)
     return next(backend for backend in as_json(shown)["backends"] if backend["name"] == name)
 
 
@@ -170,7 +181,7 @@ def test_a_backend_that_no_route_uses_is_not_counted_as_one_that_is_left() -> No
     watched.backends.answer("main", GOOD)
     watched.watch.drain("main", None)
     rules = Rules(backends={"main": BACKENDS["main"], "spare": BACKENDS["spare"]})
-    assert document(InForce(rules, "defaults"), watched.watch.snapshot(), {}, {}, (), lambda at: at).is_bad_news
+    assert document(InForce(rules, "defaults"), watched.watch.snapshot(), {}, {}, {}, (), lambda at: at).is_bad_news
 
 
 class Names:

@@ -234,6 +234,10 @@ def test_a_route_and_serving_have_a_line_where_they_differ(routes: list[dict[str
             "docker-hub: 7 pulls left of 100 in 6 h for this machine's address",
         ),
         (
+            {"account": {"problem": "facaded's account was refused", "since": AT}},
+            f"docker-hub: facaded's account was refused (since {AS_TEXT})",
+        ),
+        (
             {"pulls_left": {"account": {"remaining": 7, "limit": None, "window": 0.0, "at": AT}}},
             "docker-hub: 7 pulls left for this machine's account",
         ),

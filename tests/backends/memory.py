@@ -1,7 +1,8 @@
 """Registries in memory that require tokens, and can fail in ways that real registries did."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
@@ -15,8 +16,10 @@ from twisted.web.server import NOT_DONE_YET, Request
 from facaded.backends.authorized_client import AuthorizedClient
 from facaded.backends.fetcher import Fetcher
 from facaded.backends.manifests import ManifestCache, digest_of
+from facaded.backends.own_account import Credentials
+from facaded.backends.refused_accounts import RefusedAccounts
 from facaded.backends.registry import Registry
-from facaded.backends.tokens import Credentials, Tokens
+from facaded.backends.tokens import Tokens
 from facaded.net.client import BoundedClient
 from facaded.net.private_addresses import Boundary
 from facaded.policy.repositories import Rename
@@ -34,7 +37,7 @@ class Fake:
     `fault` is how it fails; `manifests` maps repository and reference to media type and body; `headers` are sent with
     every manifest, and their Location with every blob. `pages` maps path and query of a list to its JSON and its Link.
     `requests` are method and path of each request, `authorizations` its host and Authorization; `valid` are the valid
-    tokens, and `tokens` counts those that were issued.
+    tokens, and `tokens` counts those that were issued. `after_challenge` is called after each challenge.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Fake:
     requests: list[tuple[str, str]] = field(factory=list)
     authorizations: list[tuple[str, str]] = field(factory=list)
     valid: set[str] = field(factory=set)
+    after_challenge: Callable[[], None] = lambda: None
 
     def put(self, repository: str, tag: str, kind: str = INDEX, body: bytes = b"") -> str:
         """Publish a manifest and return its digest."""
@@ -86,7 +90,8 @@ class Fake:
             return b"a"
         if path == "/v2/" and self.fault == "open door":
             return b"{}"
-        if authorization.removeprefix("Bearer ") not in self.valid and authorization not in self.valid:
+        allowed = self.fault == "open" or authorization in self.valid
+        if not allowed and authorization.removeprefix("Bearer ") not in self.valid:
             return self._challenge(request)
         if path == "/v2/":
             return b"{}"
@@ -142,20 +147,26 @@ class Fake:
     def _token(self, request: Request) -> bytes:
         if self.fault == "account refused" and request.getHeader(b"Authorization"):
             return self._respond(request, 401, {}, b"")
+        if self.fault == f"account 403 {self._scope(request)}" and request.getHeader(b"Authorization"):
+            return self._respond(request, 403, {}, b"")
         if self.fault in ("token 500", "token 403", "token 404"):
             return self._respond(request, int(self.fault[-3:]), {}, b"")
         self.tokens += 1
         token = f"{self.name}-{self.tokens}"
-        scope = parse_qs(urlsplit(request.uri.decode()).query).get("scope", ["none"])[0]
         if self.fault != "refuse tokens":
             self.valid.add(token)
-        return json.dumps({"token": token, "expires_in": 300, "scope": scope}).encode()
+        return json.dumps({"token": token, "expires_in": 300, "scope": self._scope(request)}).encode()
+
+    @staticmethod
+    def _scope(request: Request) -> str:
+        return parse_qs(urlsplit(request.uri.decode()).query).get("scope", ["none"])[0]
 
     def _challenge(self, request: Request) -> bytes:
         realm = self.realm or f"https://auth.{self.name}.test/token"
         if self.fault == "basic":
             return self._respond(request, 401, {"WWW-Authenticate": 'Basic realm="hub"'}, b"")
         challenge = f'Bearer realm="{realm}",service="{self.name}",scope="repository:user/image:pull"'
+        self.after_challenge()
         return self._respond(request, 401, {"WWW-Authenticate": challenge}, b"")
 
     @staticmethod
@@ -167,7 +178,10 @@ class Fake:
 
 
 class Network(Resource):
-    """Several registries, and an agent that connects to them. `failed` are the backends that failed a request."""
+    """Several registries, and an agent that connects to them. `failed` are the backends that failed a request.
+
+    `replies` are the status and body of every response of a host, or of a host and path; it hangs with status 0.
+    """
 
     isLeaf = True
 
@@ -179,9 +193,14 @@ class Network(Resource):
         self.agent = RequestTraversalAgent(self)
         self.failed: list[str] = []
         self.boundaries = dict[str, Boundary]()
+        self.refused_accounts = RefusedAccounts(self.clock)
+        self.replies = dict[str, tuple[int, bytes]]()
 
     def render(self, request: Request) -> Any:
         host = (request.getHeader(b"Host") or b"").decode()
+        if reply := self.replies.get(host) or self.replies.get(host + request.uri.decode()):
+            request.setResponseCode(reply[0] or 200)
+            return reply[1] if reply[0] else NOT_DONE_YET
         name = host.removesuffix(".test").rpartition(".")[2]
         if name in self.fakes:
             return self.fakes[name].answer(request, host)
@@ -212,7 +231,8 @@ class Network(Resource):
         for name in self.fakes:
             client = BoundedClient(f"https://{name}.test", self.agent, self.boundaries.get(name))
             account = credentials if not registries else None
-            tokens = Tokens(client, self.clock.seconds, account, publish_private)
+            note = partial(self.refused_accounts.note, name)
+            tokens = Tokens(client, self.clock.seconds, account, publish_private, note)
             authorized = AuthorizedClient(client, tokens, self.clock)
             registries[name] = Registry(name, authorized, (renames or {}).get(name, ()), cache)
         return registries
