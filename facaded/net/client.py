@@ -4,7 +4,10 @@ The caller limits the time of a request by cancelling it, which closes the conne
 is read.
 """
 
-from collections.abc import Mapping
+import email.utils
+import re
+import time
+from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 from attrs import frozen
@@ -40,6 +43,11 @@ USER_AGENT = f"facaded/{__version__}"
 
 LONGEST_RETRY_AFTER = 86400.0
 """Longest Retry-After in seconds (a day): a longer one is shortened to this."""
+
+DATE_LENGTH = 40
+"""Characters of a date header that are read: the longest valid date has 33."""
+
+_DECIMAL = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 REDIRECTS = (301, 302, 303, 307, 308)
 
@@ -80,12 +88,19 @@ class ResponseHead:
         """Return the first value of a header, or an empty string."""
         return next(iter(self.values(name)), "")
 
-    def retry_after(self) -> float:
-        """Return the seconds of the Retry-After header, at most a day.
+    def retry_after(self, wall: Callable[[], float] = time.time) -> float:
+        """Return the seconds of the Retry-After header (RFC 9110 §10.2.3), at most a day. Never raises.
 
-        Returns 0 if there is none, or if it is a date, which registries do not send.
+        Returns 0 if there is none, if it cannot be read, or if it is in the past. A date is relative to the response's
+        own Date, whose clock it was made by; without one, to `wall`, which returns seconds since the epoch.
         """
-        return min(float(whole_number(self.value("Retry-After")) or 0), LONGEST_RETRY_AFTER)
+        value = self.value("Retry-After").strip()
+        if _DECIMAL.fullmatch(value):
+            return min(float(value), LONGEST_RETRY_AFTER)
+        until, sent_at = _seconds_since_epoch(value), _seconds_since_epoch(self.value("Date"))
+        if until is None:
+            return 0.0
+        return min(max(until - (wall() if sent_at is None else sent_at), 0.0), LONGEST_RETRY_AFTER)
 
 
 @frozen
@@ -175,6 +190,15 @@ class BoundedClient:
         """
         opened = await self.open(method, url, headers, body)
         return Response(opened.status, opened.headers, await opened.read(limit))
+
+
+def _seconds_since_epoch(date: str) -> float | None:
+    """Return the time that a date header names, in any of the three forms of RFC 9110 §5.6.7; None if it names none."""
+    try:
+        parsed = email.utils.parsedate_tz(date[:DATE_LENGTH])
+        return None if parsed is None else float(email.utils.mktime_tz(parsed))
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
 
 
 def describe_error(error: BaseException) -> str:

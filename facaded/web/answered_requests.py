@@ -1,5 +1,6 @@
 """Answered requests as values, for the access log and for the tracking of pulls."""
 
+import re
 from collections.abc import Callable
 from enum import Enum
 from typing import TypeAlias
@@ -48,6 +49,8 @@ class Decision:
 
 UNDECIDED = Decision()
 
+_FIRST_BYTE = re.compile(r"bytes=(\d{1,18})-.*", re.IGNORECASE)
+
 
 @frozen
 class AnsweredRequest:
@@ -55,7 +58,8 @@ class AnsweredRequest:
 
     `address` is the client's, or "-" on a Unix socket; `path` is the request-target without its query, in printable
     ASCII; `bytes` is the size of the answer's body; `seconds` is the time from the last byte of the request to the last
-    byte of the answer.
+    byte of the answer; `first_byte` is where the part of the content begins that its Range header asks for, None if
+    that is unknown.
     """
 
     address: str
@@ -66,7 +70,14 @@ class AnsweredRequest:
     status: int
     bytes: int
     seconds: float
+    first_byte: int | None = 0
 
 
 Subscriber: TypeAlias = Callable[[AnsweredRequest], None]
 """Is called with every answered request. An exception is logged and has no other effect."""
+
+
+def parse_first_byte(ranges: str) -> int | None:
+    """Return the first byte that a Range header asks for (RFC 9110 §14.2): 0 if it is empty, None if it is unknown."""
+    match = _FIRST_BYTE.fullmatch(ranges)
+    return int(match[1]) if match else (None if ranges else 0)

@@ -28,7 +28,7 @@ from twisted.web.server import Request, Site
 from zope.interface import implementer
 
 from facaded.oci.clients import Client, identify
-from facaded.web.answered_requests import UNDECIDED, AnsweredRequest, Decision, Subscriber
+from facaded.web.answered_requests import UNDECIDED, AnsweredRequest, Decision, Subscriber, parse_first_byte
 
 HEAD_TIME = 10.0
 """Seconds from the first byte of a request to the end of its head: a client that needs longer is stuck or hostile."""
@@ -325,11 +325,12 @@ class BoundedRequest(Request):
             _address(self),
             self.method.decode("latin-1"),
             _printable_path(self.uri),
-            self.identified_client or identify((self.getHeader(b"User-Agent") or b"").decode("latin-1")),
+            self.identified_client or identify(_header_text(self, b"User-Agent")),
             self.decision,
             self.code,
             self.sentLength,
             self.site.reactor.seconds() - self.started_at,
+            parse_first_byte(_header_text(self, b"Range")),
         )
 
 
@@ -438,6 +439,10 @@ def record_decision(request: Request, client: Client, decision: Decision) -> Non
 
 def _address(request: Request) -> str:
     return getattr(request.getClientAddress(), "host", None) or "-"  # a Unix socket has none
+
+
+def _header_text(request: Request, name: bytes) -> str:
+    return (request.getHeader(name) or b"").decode("latin-1")
 
 
 def _printable_path(target: bytes) -> str:

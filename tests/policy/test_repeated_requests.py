@@ -2,7 +2,7 @@
 
 import pytest
 
-from facaded.policy.repeated_requests import REDIRECTS, REPEAT_TIME, RepeatedRequests
+from facaded.policy.repeated_requests import REDIRECTS, REPEAT_TIME, RETRY_PAUSE, RepeatedRequests
 
 REQUEST = ("192.0.2.7", "GET", "https://hub.test/v2/org/app/manifests/latest")
 
@@ -29,6 +29,22 @@ def test_a_client_that_usually_sends_a_request_twice_repeats_it_with_the_third()
     requests = RepeatedRequests()
     assert [requests.record(*REQUEST, now=100 + second, usual=2) for second in range(4)] == [False, False, True, True]
     assert not requests.record(*REQUEST, now=200, usual=2)
+
+
+@pytest.mark.parametrize(
+    ("times", "repeated"),
+    [
+        ([100, 100 + RETRY_PAUSE - 0.1], [False, False]),
+        ([100, 100 + RETRY_PAUSE], [False, True]),
+        ([100, 100.5, 101, 101.5], [False, False, True, True]),
+        ([100, 100.5, 120, 120.5, 121], [False, False, False, False, True]),
+    ],
+)
+def test_a_request_that_may_be_parallel_is_no_repetition_until_a_second_after_the_first(
+    times: list[float], repeated: list[bool]
+) -> None:
+    requests = RepeatedRequests()
+    assert [requests.record(*REQUEST, now=now, pause=RETRY_PAUSE) for now in times] == repeated
 
 
 def test_the_oldest_redirects_are_evicted_first() -> None:
