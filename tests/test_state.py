@@ -15,8 +15,9 @@ from facaded.files import SET_ASIDE
 from facaded.policy.failover import ActiveBackend
 from facaded.policy.health import Health, Purpose, Result, State, Step, Verdict
 from facaded.policy.overrides import LONGEST, Override, Overrides
+from facaded.policy.plan import Identity
 from facaded.policy.watch_state import FORGOTTEN, WatchState
-from facaded.state import FILE, Clocks, Identity, StateError, StateStore, read, write
+from facaded.state import FILE, Clocks, StateError, StateStore, read, write
 from tests.watching import BAD, GOOD, Watching
 
 URLS = {"hub": Identity("https://hub.test", "org/app:latest"), "ghcr": Identity("https://ghcr.test")}
@@ -142,7 +143,9 @@ def test_a_wrong_clock_does_not_lengthen_an_override(tmp_path: Path) -> None:
     saved = read(tmp_path, URLS, LATER)
     assert saved.watch_state is not None
     assert saved.watch_state.overrides.pins["ghcr"].until == LATER.monotonic + 7200
-    (tmp_path / FILE).write_text(json.dumps({**EMPTY, "pins": {"hub": {"since": 1, "until": 4e9}}}))
+    (tmp_path / FILE).write_text(
+        json.dumps({**EMPTY, "pins": {"hub": {"since": 1, "until": 4e9}}, "backends": {"hub": BACKEND}})
+    )
     saved = read(tmp_path, URLS, LATER)
     assert saved.watch_state is not None
     assert saved.watch_state.overrides.pins["hub"].until == LATER.monotonic + LONGEST

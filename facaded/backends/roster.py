@@ -6,11 +6,11 @@ from attrs import evolve
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from facaded.policy import changes, health, watch_state
+from facaded.policy import changes, health, renaming, watch_state
 from facaded.policy.changes import Change
 from facaded.policy.health import Health, Result
 from facaded.policy.overrides import Overrides
-from facaded.policy.plan import Plan
+from facaded.policy.plan import Plan, successors
 from facaded.policy.snapshot import Snapshot
 from facaded.policy.watch_state import WatchState
 
@@ -70,11 +70,23 @@ class Roster:
         self._update(overrides=overrides)
 
     def reconfigure(self, plan: Plan) -> None:
-        """Replace the plan. This always pushes a change, because subscribers store the new state."""
-        before = self.snapshot()
+        """Replace the plan. This always pushes a change, because subscribers store the new state.
+
+        State follows a backend's URL, so the state before gets the new names first; a rename by itself is not news.
+        """
+        names = successors(self.plan.identities, plan.identities)
+        before = renaming.rename_snapshot(self.snapshot(), names)
         self.plan = plan
         healths = watch_state.carry_over(before.watch_state, before.plan, plan, before.at)
-        self._push(self._replace(before, healths, before.watch_state.overrides))
+        remaining = before.watch_state.overrides.only(set(names.values()))
+        self._push(self._replace(before, healths, remaining))
+
+    def advance_overrides(self, seconds: float) -> None:
+        """Count `seconds` that only the wall clock has counted towards the end of pins and drains."""
+        before = self.snapshot()
+        overrides = before.watch_state.overrides.advanced(seconds, before.at)
+        self.watch_state = evolve(before.watch_state, overrides=overrides)
+        self._update()
 
     def announce(self, news: str) -> None:
         """Push a log line without a change of state."""

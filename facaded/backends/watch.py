@@ -19,7 +19,7 @@ from facaded.policy import health
 from facaded.policy.failover import spell
 from facaded.policy.health import ProbeDepth, Result, State, Step, Verdict
 from facaded.policy.overrides import Override
-from facaded.policy.plan import Plan, WatchedBackend
+from facaded.policy.plan import Plan, WatchedBackend, successors
 from facaded.policy.snapshot import Snapshot
 from facaded.policy.watch_state import WatchState
 
@@ -72,15 +72,16 @@ class Watch(Service):
     def reconfigure(self, plan: Plan) -> None:
         """Replace the plan.
 
-        A backend that is the same in both plans keeps its state. One that is now probed in another way keeps what it
-        would keep over a restart, and is probed at once, like new backends.
+        A backend with the same URL in both plans keeps its state under its new name. One that is now probed in another
+        way keeps what it would keep over a restart. These, renamed and new backends are probed at once.
         """
         previous = self._roster.plan
         alike = plan.unchanged_since(previous)
         unchanged = alike if previous.settings == plan.settings else set()  # new intervals apply to all at once
         self._probers.stop_except(unchanged)
         self._first_round.reconfigure(plan, alike)
-        self.quotas.retain(alike)
+        names = successors(previous.identities, plan.identities)
+        self.quotas.rename({old: new for old, new in names.items() if previous.backends[old] == plan.backends[new]})
         self._roster.reconfigure(plan)
         for name, watched in plan.backends.items():
             if self.running and name not in unchanged:
@@ -140,6 +141,8 @@ class Watch(Service):
         self._roster.override(current.watch_state.overrides.undrain(name, current.plan.backends))
 
     def _probe_after_jump(self, seconds: float) -> None:
+        if seconds > 0:  # a pin or a drain lasts for wall time; a jump back does not lengthen it
+            self._roster.advance_overrides(seconds)
         direction = "forward" if seconds > 0 else "back"
         self._roster.announce(f"the clock jumped {direction} by {spell(abs(seconds))}: probing all backends")
         self._probers.probe_all()

@@ -7,7 +7,7 @@ from facaded.policy.changes import Takeover, Transition, announce, compare
 from facaded.policy.decision import RoutingState
 from facaded.policy.health import Canary, Health, ProbeDepth, Purpose, Result, Settings, State, Step, Verdict
 from facaded.policy.overrides import Override, Overrides
-from facaded.policy.plan import Plan, WatchedBackend
+from facaded.policy.plan import Identity, Plan, WatchedBackend
 from facaded.policy.snapshot import Snapshot
 from facaded.policy.watch_state import WatchState, begin, carry_over, follow
 
@@ -22,7 +22,7 @@ async def no_probe(depth: ProbeDepth) -> Result:
 
 
 def watched(name: str, manner: str = "") -> WatchedBackend:
-    return WatchedBackend((name,), no_probe, "org/app", (manner,))
+    return WatchedBackend(Identity(name), no_probe, "org/app", (manner,))
 
 
 PLAN = Plan({name: watched(name) for name in ROUTE}, (ROUTE,), Settings(failback_after=60.0), handover=100.0)
