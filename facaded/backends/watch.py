@@ -121,6 +121,7 @@ class Watch(Service):
 
     def pin(self, name: str, seconds: float | None) -> None:
         """Make a backend the active one, for `seconds` or until it is unpinned."""
+        self._clock_check.compare()  # a suspend that has just ended is no part of these seconds
         current = self.snapshot()
         override = Override.lasting(seconds, current.at)
         self._roster.override(current.watch_state.overrides.pin(name, override, current.plan.backends))
@@ -131,6 +132,7 @@ class Watch(Service):
 
     def drain(self, name: str, seconds: float | None) -> None:
         """Drain a backend, for `seconds` or until it is undrained."""
+        self._clock_check.compare()
         current = self.snapshot()
         override = Override.lasting(seconds, current.at)
         self._roster.override(current.watch_state.overrides.drain(name, override, current.plan.backends))
@@ -275,19 +277,23 @@ class ClockCheck:
 
     def start(self) -> None:
         """Compare the clocks every `CLOCK_CHECK` seconds."""
-        self._timer = self._clock.callLater(CLOCK_CHECK, self._compare)
+        self._timer = self._clock.callLater(CLOCK_CHECK, self._tick)
 
     def stop(self) -> None:
         """Stop the timer."""
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
 
-    def _compare(self) -> None:
-        self.start()
+    def compare(self) -> None:
+        """Compare the clocks now."""
         difference = self._measure()
         if abs(difference - self._difference) >= CLOCK_STEP:
             jump, self._difference = difference - self._difference, difference
             self._handle_jump(jump)
+
+    def _tick(self) -> None:
+        self.start()
+        self.compare()
 
     def _measure(self) -> float:
         return self._wall() - self._clock.seconds()

@@ -97,17 +97,21 @@ class Overrides:
     def renamed(self, names: Mapping[str, str]) -> "Overrides":
         """Return the overrides by the backends' new names, which `names` has by the old ones.
 
-        Those of a backend that `names` does not have keep their name, unless another backend's override has it now.
+        Those of a backend that `names` does not have keep their name, unless another backend has it now.
         """
+        taken = set(names.values())
 
         def rename(overrides: Mapping[str, Override]) -> dict[str, Override]:
-            gone = {name: override for name, override in overrides.items() if name not in names}
-            return {**gone, **{names[name]: override for name, override in overrides.items() if name in names}}
+            return {
+                names.get(name, name): override
+                for name, override in overrides.items()
+                if name in names or name not in taken
+            }
 
         return Overrides(rename(self.pins), rename(self.drains))
 
     def advanced(self, seconds: float, now: float) -> "Overrides":
-        """Return the overrides after `seconds` that the monotonic clock has not counted: they expire that much earlier."""
+        """Return the overrides after `seconds` that the monotonic clock has not counted."""
 
         def advance(overrides: Mapping[str, Override]) -> dict[str, Override]:
             return {name: override.advanced(seconds, now) for name, override in overrides.items()}

@@ -75,11 +75,12 @@ class Plan:
 def successors(before: Mapping[str, Identity], after: Mapping[str, Identity]) -> dict[str, str]:
     """Return the new name of each backend whose URL remains, by its old name.
 
-    If several backends have the same URL, one that can keep its name does; the others are paired in their order.
+    If several backends have the same URL, those that can keep their names do. Of the others, those with the same canary
+    are paired first, in the order of the settings.
     """
-    names = {name: name for name, identity in before.items() if name in after and after[name].url == identity.url}
-    for name, identity in before.items():
-        free = (other for other in after if other not in names.values() and after[other].url == identity.url)
-        if name not in names and (successor := next(free, None)) is not None:
-            names[name] = successor
+    names: dict[str, str] = {}
+    candidates = [(old, new) for old in before for new in after if before[old].url == after[new].url]
+    for old, new in sorted(candidates, key=lambda pair: (pair[0] != pair[1], before[pair[0]] != after[pair[1]])):
+        if old not in names and new not in names.values():
+            names[old] = new
     return names

@@ -71,6 +71,13 @@ def test_a_pin_does_not_pass_to_another_url_under_the_same_name() -> None:
     assert watching.active == "hub"
 
 
+def test_a_drain_does_not_pass_to_a_renamed_backend_that_takes_the_name() -> None:
+    watching = up("hub", "ghcr")
+    watching.watch.drain("hub", None)
+    watching.watch.reconfigure(watching.backends.plan("hub", urls={"hub": "ghcr"}))
+    assert watching.watch.watch_state.overrides == Overrides()
+
+
 def test_a_name_taken_by_another_drained_backend_is_still_drained() -> None:
     watching = up("hub", "ghcr")
     watching.watch.drain("hub", None)
@@ -195,6 +202,17 @@ def test_what_was_over_during_a_suspend_ends_before_anything_is_probed() -> None
     assert watching.watch.watch_state.overrides == Overrides()
     assert watching.news[0].startswith("ghcr is no longer pinned; hub is no longer drained")
     assert probed[0] == before
+
+
+def test_a_pin_right_after_a_suspend_lasts_as_long_as_it_was_to() -> None:
+    watching = up("hub", "ghcr")
+    watching.step = 3600
+    watching.watch.pin("ghcr", 600)
+    watching.watch.drain("hub", 600)
+    watching.advance(599)
+    assert watching.active == "ghcr"
+    watching.advance(1.1)
+    assert watching.watch.watch_state.overrides == Overrides()
 
 
 def test_a_jump_back_does_not_lengthen_an_override_and_none_ends_what_has_no_end() -> None:
