@@ -51,7 +51,7 @@ class Roster:
     def stop(self) -> None:
         """Stop the timer."""
         self._running = False
-        self._cancel_timer()
+        self._set_timer(None)
 
     def settle(self) -> None:
         """End the first round of probes: from now on, its results decide which backend is active."""
@@ -117,10 +117,7 @@ class Roster:
                 self._log.failure("internal error in a subscriber to health changes")
 
     def _set_timer(self, due: float | None) -> None:
-        self._cancel_timer()
-        if due is not None and self._running:
-            self._timer = self._clock.callLater(max(due - self._clock.seconds(), 0), self._update)
-
-    def _cancel_timer(self) -> None:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
+        if due is not None and self._running:
+            self._timer = self._clock.callLater(max(due - self._clock.seconds(), 0), self._update)

@@ -45,6 +45,10 @@ def test_a_backend_is_known_by_its_url(
     assert successors(before, after) == names
 
 
+def test_a_plan_has_the_identities_of_its_backends() -> None:
+    assert plan({"a": X, "b": OTHER_CANARY}, ("a", "b")).identities == {"a": X, "b": OTHER_CANARY}
+
+
 async def no_probe(depth: ProbeDepth) -> Result:
     raise AssertionError("policy code never probes")
 
