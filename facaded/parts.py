@@ -25,9 +25,9 @@ from facaded.net.connections import pooled_client
 from facaded.net.reactor import IFacadedReactor
 from facaded.policy.decision import Mode, RoutingState, Rules, ping_leads_to
 from facaded.policy.health import Quota
-from facaded.policy.plan import Plan, WatchedBackend
+from facaded.policy.plan import Identity, Plan, WatchedBackend
 from facaded.reload import Prepare, Swap
-from facaded.state import Identity, StateStore
+from facaded.state import StateStore
 from facaded.tls import plain
 from facaded.tls.acme.store import StoreError
 from facaded.tls.challenges import Challenges
@@ -99,12 +99,17 @@ def _watch_entry(reactor: IFacadedReactor, config: Config, backend: Backend) -> 
     roots = backend.ca_file.read_bytes() if backend.ca_file else b""
     manner = (hashlib.sha256(roots).digest(), config.health.timeout, backend.credentials is not None)
     canary = str(config.own_canary(backend) or "")
-    return WatchedBackend((backend.url, config.canary(backend)), make_probe(reactor, config, backend), canary, manner)
+    return WatchedBackend(_identity(config, backend), make_probe(reactor, config, backend), canary, manner)
 
 
 def make_identities(config: Config) -> dict[str, Identity]:
-    """Return the identity of every backend, by which its state in the state file is recognised."""
-    return {backend.name: Identity(backend.url, str(config.canary(backend) or "")) for backend in config.backends}
+    """Return the identity of every backend that a route has, by which its state in the state file is recognised."""
+    used = {name for route in config.rules.routes for name in route.backends}
+    return {backend.name: _identity(config, backend) for backend in config.backends if backend.name in used}
+
+
+def _identity(config: Config, backend: Backend) -> Identity:
+    return Identity(backend.url, str(config.canary(backend) or ""))
 
 
 def make_plain_port_settings(config: Config) -> plain.PlainPortSettings:

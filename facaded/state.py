@@ -32,8 +32,10 @@ from facaded.policy.health import (
     restore,
 )
 from facaded.policy.overrides import LONGEST, Override, Overrides
+from facaded.policy.plan import Identity, successors
+from facaded.policy.renaming import rename_state
 from facaded.policy.samples import Count
-from facaded.policy.watch_state import FORGOTTEN, WatchState
+from facaded.policy.watch_state import FORGOTTEN, WatchState, forget_canary
 
 FILE = "state.json"
 VERSION = 2
@@ -70,14 +72,6 @@ class Clocks:
     def to_end(self, wall: float, since: float) -> float:
         """Convert the end of an override that began at `since`. A wrong clock does not lengthen the override."""
         return self.monotonic + min(wall - self.wall, wall - since, LONGEST)
-
-
-@frozen
-class Identity:
-    """The URL and the canary of a backend: its state is only restored if the URL is the same."""
-
-    url: str
-    canary: str = ""
 
 
 @frozen
@@ -168,6 +162,7 @@ class StateStore(Service):
 def read(directory: Path, backends: Mapping[str, Identity], clocks: Clocks) -> SavedState:
     """Read the state of an earlier run, for backends that still have the same URL. Never raises.
 
+    `backends` are those of the settings; the state has their names, whatever the names were in the earlier run.
     A file that cannot be read is renamed, never overwritten; if that fails too, `writable` is False. Where clients were
     redirected to is then unknown, so pulls in progress are treated as if it had changed.
     """
@@ -267,10 +262,11 @@ def _watch_state(document: Any, backends: Mapping[str, Identity], clocks: Clocks
     """Read a document. Raises ValueError, or what Python raises for a value of another type."""
     if document["version"] != VERSION:
         raise ValueError("another version")
+    saved = {name: Identity(entry["url"], entry["canary"]) for name, entry in document["backends"].items()}
+    names = successors(saved, backends)
     healths = {
-        name: _health(entry, entry["canary"] == backends[name].canary, clocks)
-        for name, entry in document["backends"].items()
-        if name in backends and entry["url"] == backends[name].url
+        name: _health(document["backends"][name], saved[name].canary == backends[successor].canary, clocks)
+        for name, successor in names.items()
     }
     active = {
         (tuple(map(str, entry["route"])), Purpose(entry["purpose"])): ActiveBackend(
@@ -285,7 +281,9 @@ def _watch_state(document: Any, backends: Mapping[str, Identity], clocks: Clocks
     overrides = Overrides(_overrides(document["pins"], clocks), _overrides(document["drains"], clocks))
     if len(overrides.pins) > 1 or overrides.pins.keys() & overrides.drains.keys():
         raise ValueError("overrides that contradict each other")
-    return WatchState(healths, active, overrides, ping_target, _to_monotonic_or_none(document["changed"], clocks))
+    changed_at = _to_monotonic_or_none(document["changed"], clocks)
+    renamed = rename_state(WatchState(healths, active, overrides, ping_target, changed_at), names)
+    return evolve(renamed, overrides=renamed.overrides.only(set(names.values())))
 
 
 def _overrides(entries: Any, clocks: Clocks) -> dict[str, Override]:
@@ -304,13 +302,13 @@ def _health(entry: Any, same_canary: bool, clocks: Clocks) -> Health:
         degraded=_degradation(entry.get("degraded"), clocks),
         body_at=_to_monotonic_or_none(entry.get("body"), clocks),
         retry_at=_retry_at(entry.get("retry"), clocks),
-        canary_seen=bool(entry["proven"]) and same_canary,
+        canary_seen=bool(entry["proven"]),
         deepest_failed_step=Step(entry["hurdle"]) if entry["hurdle"] else None,
     )
     if (failed := entry["failed"]) is not None:
         result = Result(Verdict(failed["verdict"]), Step(failed["step"]), printable(str(failed["words"])), latency=0.0)
         health = evolve(health, failed=result, failed_at=_read_time(failed["at"], clocks))
-    return restore(health)
+    return restore(health if same_canary else forget_canary(health))
 
 
 def _damping(back: Any, relapses: Any, clocks: Clocks) -> Damping:

@@ -17,9 +17,9 @@ from facaded.policy.changes import Change
 from facaded.policy.decision import RoutingState
 from facaded.policy.health import Canary, Health, Purpose, Result, State, Step, Verdict
 from facaded.policy.overrides import ContradictionError
-from facaded.policy.plan import Plan
+from facaded.policy.plan import Identity, Plan
 from facaded.policy.watch_state import WatchState
-from facaded.state import Clocks, Identity
+from facaded.state import Clocks
 from tests.watching import ScriptedBackends
 
 NAMES = ("hub", "ghcr", "quay")

@@ -15,8 +15,9 @@ from facaded.files import SET_ASIDE
 from facaded.policy.failover import ActiveBackend
 from facaded.policy.health import Damping, Health, Purpose, Result, State, Step, Verdict
 from facaded.policy.overrides import LONGEST, Override, Overrides
+from facaded.policy.plan import Identity
 from facaded.policy.watch_state import FORGOTTEN, WatchState
-from facaded.state import FILE, Clocks, Identity, StateError, StateStore, read, write
+from facaded.state import FILE, Clocks, StateError, StateStore, read, write
 from tests.watching import BAD, GOOD, Watching
 
 URLS = {"hub": Identity("https://hub.test", "org/app:latest"), "ghcr": Identity("https://ghcr.test")}
@@ -135,7 +136,34 @@ def test_a_new_canary_counts_as_not_seen(tmp_path: Path) -> None:
     write(tmp_path, WATCH_STATE, URLS, THEN)
     saved = read(tmp_path, {**URLS, "hub": Identity("https://hub.test", "org/typo:latest")}, THEN)
     assert saved.watch_state is not None
-    assert not saved.watch_state.healths["hub"].canary_seen
+    health = saved.watch_state.healths["hub"]
+    assert (health.state, health.canary_seen, health.deepest_failed_step) == (State.DOWN, False, None)
+
+
+RENAMED = {"main": URLS["hub"], "second": URLS["ghcr"]}
+SWAPPED = {"ghcr": URLS["hub"], "hub": URLS["ghcr"]}
+
+
+@pytest.mark.parametrize(("backends", "hub", "ghcr"), [(RENAMED, "main", "second"), (SWAPPED, "ghcr", "hub")])
+def test_the_state_follows_a_backend_that_was_renamed_before_the_restart(
+    tmp_path: Path, backends: dict[str, Identity], hub: str, ghcr: str
+) -> None:
+    write(tmp_path, WATCH_STATE, URLS, THEN)
+    saved = read(tmp_path, backends, THEN)
+    assert saved.watch_state == WatchState(
+        {hub: DOWN, ghcr: Health(State.UNKNOWN, 100.0)},
+        {((hub, ghcr), Purpose.REDIRECT): ActiveBackend(ghcr, 410.0)},
+        Overrides(pins={ghcr: Override(450.0, 7650.0)}, drains={hub: Override(420.0)}),
+        last_ping_target="https://ghcr.test/v2/",
+        ping_target_changed_at=410.0,
+    )
+
+
+def test_no_override_passes_to_another_url_under_the_same_name(tmp_path: Path) -> None:
+    write(tmp_path, WATCH_STATE, URLS, THEN)
+    saved = read(tmp_path, {"hub": URLS["ghcr"], "ghcr": Identity("https://other.test")}, THEN)
+    assert saved.watch_state is not None
+    assert saved.watch_state.overrides == Overrides(pins={"hub": Override(450.0, 7650.0)})
 
 
 def test_an_override_ends_in_time_although_the_daemon_was_stopped(tmp_path: Path) -> None:
@@ -150,7 +178,9 @@ def test_a_wrong_clock_does_not_lengthen_an_override(tmp_path: Path) -> None:
     saved = read(tmp_path, URLS, LATER)
     assert saved.watch_state is not None
     assert saved.watch_state.overrides.pins["ghcr"].until == LATER.monotonic + 7200
-    (tmp_path / FILE).write_text(json.dumps({**EMPTY, "pins": {"hub": {"since": 1, "until": 4e9}}}))
+    (tmp_path / FILE).write_text(
+        json.dumps({**EMPTY, "pins": {"hub": {"since": 1, "until": 4e9}}, "backends": {"hub": BACKEND}})
+    )
     saved = read(tmp_path, URLS, LATER)
     assert saved.watch_state is not None
     assert saved.watch_state.overrides.pins["hub"].until == LATER.monotonic + LONGEST

@@ -11,7 +11,7 @@ from facaded.backends.watch import Watch
 from facaded.policy.changes import Change
 from facaded.policy.decision import RoutingState
 from facaded.policy.health import ProbeDepth, Result, Settings, Step, Verdict
-from facaded.policy.plan import Plan, WatchedBackend
+from facaded.policy.plan import Identity, Plan, WatchedBackend
 from facaded.policy.watch_state import WatchState
 
 GOOD = Result(Verdict.GOOD, Step.TOKEN, "token granted", 0.1)
@@ -33,13 +33,20 @@ class ScriptedBackends:
     depths: dict[str, list[ProbeDepth]] = field(factory=dict)
 
     def plan(self, *names: str, urls: Mapping[str, str] | None = None, failback_after: float = 60) -> Plan:
+        """Return a plan with these backends on one route. `urls` are those of backends whose URL is not their name."""
+
+        def url(name: str) -> str:
+            return (urls or {}).get(name, name)
+
         def watched(name: str) -> WatchedBackend:
-            return WatchedBackend(
-                (name, (urls or {}).get(name)), lambda depth: self._probe(name, depth), "org/app:latest"
-            )
+            identity = Identity(url(name), "org/app:latest")
+            return WatchedBackend(identity, lambda depth: self._probe(name, depth), "org/app:latest")
+
+        def ping_target(redirecting: tuple[str, ...]) -> str:
+            return " ".join(map(url, redirecting))
 
         settings = evolve(SETTINGS, failback_after=failback_after)
-        return Plan({name: watched(name) for name in names}, (names,), settings, handover=3600)
+        return Plan({name: watched(name) for name in names}, (names,), settings, 3600, ping_target)
 
     def answer(self, name: str, result: Result) -> None:
         self.waiting.pop(name).callback(result)

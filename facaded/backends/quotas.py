@@ -1,6 +1,6 @@
 """The pulls that are left at each registry, from its last rate-limit headers."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -22,6 +22,6 @@ class Quotas:
         """Return the last quotas of a backend by owner, each with its time in monotonic seconds."""
         return self._quotas.get(backend, {})
 
-    def retain(self, backends: Collection[str]) -> None:
-        """Remove all backends except these."""
-        self._quotas = {name: quotas for name, quotas in self._quotas.items() if name in backends}
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Give backends their new names, which `names` has by the old ones, and remove all others."""
+        self._quotas = {names[name]: quotas for name, quotas in self._quotas.items() if name in names}

@@ -7,12 +7,12 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from facaded.backends.sample_limit import SampleLimit
-from facaded.policy import changes, transitions, watch_state
+from facaded.policy import changes, renaming, transitions, watch_state
 from facaded.policy.changes import Change
 from facaded.policy.evidence import Attempt
 from facaded.policy.health import Health, Result
 from facaded.policy.overrides import Overrides
-from facaded.policy.plan import Plan
+from facaded.policy.plan import Plan, successors
 from facaded.policy.snapshot import Snapshot
 from facaded.policy.watch_state import WatchState
 
@@ -54,7 +54,7 @@ class Roster:
     def stop(self) -> None:
         """Stop the timer."""
         self._running = False
-        self._cancel_timer()
+        self._set_timer(None)
 
     def settle(self) -> None:
         """End the first round of probes: from now on, its results decide which backend is active."""
@@ -87,11 +87,23 @@ class Roster:
         self._update(overrides=overrides)
 
     def reconfigure(self, plan: Plan) -> None:
-        """Replace the plan. This always pushes a change, because subscribers store the new state."""
-        before = self.snapshot()
+        """Replace the plan. This always pushes a change, because subscribers store the new state.
+
+        State follows a backend's URL, so the state before gets the new names first; a rename by itself is not news.
+        """
+        names = successors(self.plan.identities, plan.identities)
+        before = renaming.rename_snapshot(self.snapshot(), names)
         self.plan = plan
         healths = watch_state.carry_over(before.watch_state, before.plan, plan, before.at)
-        self._push(self._replace(before, healths, before.watch_state.overrides))
+        remaining = before.watch_state.overrides.only(set(names.values()))
+        self._push(self._replace(before, healths, remaining))
+
+    def advance_overrides(self, seconds: float) -> None:
+        """Count `seconds` that only the wall clock has counted towards the end of pins and drains."""
+        before = self.snapshot()
+        overrides = before.watch_state.overrides.advanced(seconds, before.at)
+        self.watch_state = evolve(before.watch_state, overrides=overrides)
+        self._update()
 
     def announce(self, news: str) -> None:
         """Push a log line without a change of state."""
@@ -122,10 +134,7 @@ class Roster:
                 self._log.failure("internal error in a subscriber to health changes")
 
     def _set_timer(self, due: float | None) -> None:
-        self._cancel_timer()
-        if due is not None and self._running:
-            self._timer = self._clock.callLater(max(due - self._clock.seconds(), 0), self._update)
-
-    def _cancel_timer(self) -> None:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
+        if due is not None and self._running:
+            self._timer = self._clock.callLater(max(due - self._clock.seconds(), 0), self._update)

@@ -20,7 +20,7 @@ from facaded.policy.evidence import Attempt
 from facaded.policy.failover import spell
 from facaded.policy.health import ProbeDepth, Result, State, Step, Verdict
 from facaded.policy.overrides import Override
-from facaded.policy.plan import Plan, WatchedBackend
+from facaded.policy.plan import Plan, WatchedBackend, successors
 from facaded.policy.probe_schedule import probe_delay, probe_depth
 from facaded.policy.snapshot import Snapshot
 from facaded.policy.watch_state import WatchState
@@ -56,7 +56,7 @@ class Watch(Service):
         self._roster = Roster(clock, plan, previous_state)
         self._first_round = FirstRound(clock, self._roster)
         self._probers = Probers(clock, random, self._roster, self._first_round, self.quotas)
-        self._clock_check = ClockCheck(clock, wall, self._probe_after_jump)
+        self._clock_check = ClockCheck(clock, wall, self._probers.handle_jump)
 
     def startService(self) -> None:
         Service.startService(self)
@@ -76,15 +76,16 @@ class Watch(Service):
     def reconfigure(self, plan: Plan) -> None:
         """Replace the plan.
 
-        A backend that is the same in both plans keeps its state. One that is now probed in another way keeps what it
-        would keep over a restart, and is probed at once, like new backends.
+        A backend with the same URL in both plans keeps its state under its new name. One that is now probed in another
+        way keeps what it would keep over a restart. These, renamed and new backends are probed at once.
         """
         previous = self._roster.plan
         alike = plan.unchanged_since(previous)
         unchanged = alike if previous.settings == plan.settings else set()  # new intervals apply to all at once
         self._probers.stop_except(unchanged)
         self._first_round.reconfigure(plan, alike)
-        self.quotas.retain(alike)
+        names = successors(previous.identities, plan.identities)
+        self.quotas.rename({old: new for old, new in names.items() if previous.backends[old] == plan.backends[new]})
         self.refused_accounts.retain(alike)
         self._roster.reconfigure(plan)
         for name, watched in plan.backends.items():
@@ -133,6 +134,7 @@ class Watch(Service):
 
     def pin(self, name: str, seconds: float | None) -> None:
         """Make a backend the active one, for `seconds` or until it is unpinned."""
+        self._clock_check.compare()  # a suspend that has just ended is no part of these seconds
         current = self.snapshot()
         override = Override.lasting(seconds, current.at)
         self._roster.override(current.watch_state.overrides.pin(name, override, current.plan.backends))
@@ -143,6 +145,7 @@ class Watch(Service):
 
     def drain(self, name: str, seconds: float | None) -> None:
         """Drain a backend, for `seconds` or until it is undrained."""
+        self._clock_check.compare()
         current = self.snapshot()
         override = Override.lasting(seconds, current.at)
         self._roster.override(current.watch_state.overrides.drain(name, override, current.plan.backends))
@@ -151,11 +154,6 @@ class Watch(Service):
         """Remove a backend's drain."""
         current = self.snapshot()
         self._roster.override(current.watch_state.overrides.undrain(name, current.plan.backends))
-
-    def _probe_after_jump(self, seconds: float) -> None:
-        direction = "forward" if seconds > 0 else "back"
-        self._roster.announce(f"the clock jumped {direction} by {spell(abs(seconds))}: probing all backends")
-        self._probers.probe_all()
 
 
 class FirstRound:
@@ -256,8 +254,12 @@ class Probers:
         if name in self._probers:
             self._probers[name].postpone(self._rest(name))
 
-    def probe_all(self) -> None:
-        """Probe all backends at once, but those whose Retry-After has not ended."""
+    def handle_jump(self, seconds: float) -> None:
+        """Probe all backends at once after the wall clock has jumped, but not those whose Retry-After has not ended."""
+        if seconds > 0:  # a pin or a drain lasts for wall time; a jump back does not lengthen it
+            self._roster.advance_overrides(seconds)
+        direction = "forward" if seconds > 0 else "back"
+        self._roster.announce(f"the clock jumped {direction} by {spell(abs(seconds))}: probing all backends")
         self._probe_now(self._probers)
 
     def _probe_now(self, names: Iterable[str]) -> None:
@@ -306,19 +308,23 @@ class ClockCheck:
 
     def start(self) -> None:
         """Compare the clocks every `CLOCK_CHECK` seconds."""
-        self._timer = self._clock.callLater(CLOCK_CHECK, self._compare)
+        self._timer = self._clock.callLater(CLOCK_CHECK, self._tick)
 
     def stop(self) -> None:
         """Stop the timer."""
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
 
-    def _compare(self) -> None:
-        self.start()
+    def compare(self) -> None:
+        """Compare the clocks now."""
         difference = self._measure()
         if abs(difference - self._difference) >= CLOCK_STEP:
             jump, self._difference = difference - self._difference, difference
             self._handle_jump(jump)
+
+    def _tick(self) -> None:
+        self.start()
+        self.compare()
 
     def _measure(self) -> float:
         return self._wall() - self._clock.seconds()

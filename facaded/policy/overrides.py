@@ -28,6 +28,10 @@ class Override:
         """Return an override that begins now and expires after `seconds`, or never if that is None."""
         return cls(now, None if seconds is None else now + min(seconds, LONGEST))
 
+    def advanced(self, seconds: float, now: float) -> "Override":
+        """Return the override that began `seconds` earlier, and expires that much earlier, but not before `now`."""
+        return Override(self.since - seconds, None if self.until is None else max(self.until - seconds, now))
+
     def has_expired(self, now: float) -> bool:
         return self.until is not None and now >= self.until
 
@@ -77,13 +81,42 @@ class Overrides:
         """Return the overrides that have not expired, of backends that still exist."""
 
         def select(overrides: Mapping[str, Override]) -> dict[str, Override]:
-            return {
-                name: override
-                for name, override in overrides.items()
-                if name in known and not override.has_expired(now)
-            }
+            return {name: override for name, override in overrides.items() if not override.has_expired(now)}
+
+        existing = self.only(known)
+        return Overrides(select(existing.pins), select(existing.drains))
+
+    def only(self, known: Collection[str]) -> "Overrides":
+        """Return the overrides of the backends in `known`."""
+
+        def select(overrides: Mapping[str, Override]) -> dict[str, Override]:
+            return {name: override for name, override in overrides.items() if name in known}
 
         return Overrides(select(self.pins), select(self.drains))
+
+    def renamed(self, names: Mapping[str, str]) -> "Overrides":
+        """Return the overrides by the backends' new names, which `names` has by the old ones.
+
+        Those of a backend that `names` does not have keep their name, unless another backend has it now.
+        """
+        taken = set(names.values())
+
+        def rename(overrides: Mapping[str, Override]) -> dict[str, Override]:
+            return {
+                names.get(name, name): override
+                for name, override in overrides.items()
+                if name in names or name not in taken
+            }
+
+        return Overrides(rename(self.pins), rename(self.drains))
+
+    def advanced(self, seconds: float, now: float) -> "Overrides":
+        """Return the overrides after `seconds` that the monotonic clock has not counted."""
+
+        def advance(overrides: Mapping[str, Override]) -> dict[str, Override]:
+            return {name: override.advanced(seconds, now) for name, override in overrides.items()}
+
+        return Overrides(advance(self.pins), advance(self.drains))
 
     def changes_since(self, before: "Overrides") -> list[str]:
         """Return what changed since `before`, one sentence per change."""

@@ -10,15 +10,25 @@ from facaded.policy.overrides import Overrides
 
 
 @frozen
+class Identity:
+    """What a backend is known by after a reload or a restart: its URL, whatever its name.
+
+    `canary` is the canary image by the backend's name, or empty. What is known about another canary is forgotten.
+    """
+
+    url: str
+    canary: str = ""
+
+
+@frozen
 class WatchedBackend:
     """One backend to probe.
 
-    After a reload, a backend with an equal `identity` is the same backend, and one with an equal `manner` too is probed
-    in the same way. `probe` sends one probe; nothing in policy/ calls it. `canary` is the canary image by the facade's
-    name, or empty.
+    After a reload, a backend with an equal `identity` and `manner` is probed in the same way. `probe` sends one probe;
+    nothing in policy/ calls it. `canary` is the canary image by the facade's name, or empty.
     """
 
-    identity: tuple[object, ...]
+    identity: Identity
     probe: Callable[[ProbeDepth], Awaitable[Result]] = field(eq=False)
     canary: str = ""
     manner: tuple[object, ...] = ()
@@ -52,6 +62,25 @@ class Plan:
             for purpose in Purpose
         }
 
+    @property
+    def identities(self) -> dict[str, Identity]:
+        """The identity of each backend."""
+        return {name: backend.identity for name, backend in self.backends.items()}
+
     def unchanged_since(self, before: "Plan") -> set[str]:
         """Return the backends that are the same as in `before` and are probed in the same way."""
         return {name for name, backend in self.backends.items() if before.backends.get(name) == backend}
+
+
+def successors(before: Mapping[str, Identity], after: Mapping[str, Identity]) -> dict[str, str]:
+    """Return the new name of each backend whose URL remains, by its old name.
+
+    If several backends have the same URL, those that can keep their names do. Of the others, those with the same canary
+    are paired first, in the order of the settings.
+    """
+    names: dict[str, str] = {}
+    candidates = [(old, new) for old in before for new in after if before[old].url == after[new].url]
+    for old, new in sorted(candidates, key=lambda pair: (pair[0] != pair[1], before[pair[0]] != after[pair[1]])):
+        if old not in names and new not in names.values():
+            names[old] = new
+    return names

@@ -5,7 +5,7 @@ Pure: plans, backend health, overrides and times go in, the next `WatchState` co
 
 from collections.abc import Mapping
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from facaded.policy.failover import ActiveBackend, Place
 from facaded.policy.health import Health, Purpose, State, restore
@@ -79,7 +79,7 @@ def follow(
 
 
 def carry_over(watch_state: WatchState, before: Plan, plan: Plan, now: float) -> dict[str, Health]:
-    """Return the health of each backend of a new plan.
+    """Return the health of each backend of a new plan. The state and the plan before have the new names already.
 
     An unchanged backend keeps its health. One that is probed in another way now gets its health as after a restart. Any
     other backend is unknown.
@@ -89,12 +89,18 @@ def carry_over(watch_state: WatchState, before: Plan, plan: Plan, now: float) ->
     def health(name: str) -> Health:
         if name in unchanged:
             return watch_state.healths[name]
-        previous = before.backends.get(name)
-        if previous is None or previous.identity != plan.backends[name].identity:
+        if name not in before.backends:
             return Health(State.UNKNOWN, now)
-        return restore(watch_state.healths[name])
+        restored = restore(watch_state.healths[name])
+        same_canary = before.backends[name].identity == plan.backends[name].identity
+        return restored if same_canary else forget_canary(restored)
 
     return {name: health(name) for name in plan.backends}
+
+
+def forget_canary(health: Health) -> Health:
+    """Return the health of a backend whose canary is another image now: no step has reached that one yet."""
+    return evolve(health, canary=None, canary_seen=False, deepest_failed_step=None, deep_at=None)
 
 
 def active_backends(plan: Plan, active: Mapping[Place, ActiveBackend], purpose: Purpose) -> tuple[str, ...]:
@@ -116,11 +122,19 @@ def _previous(
 ) -> ActiveBackend | None:
     """Return the backend that was active, or None if the settings no longer have it.
 
-    A new route continues with the active backend of another route, so that it does not fail back too early.
+    A new route continues with the active backend of the route that is most like it, so that it does not fail back too
+    early.
     """
     route, purpose = place
-    others = (active[other] for other in reversed([*active]) if other[1] is purpose)
-    candidates = (candidate for candidate in (active.get(place), *others) if candidate)
-    return next(
-        (previous for previous in candidates if previous.backend in route and previous.backend in healths), None
-    )
+    possible = {
+        other: previous
+        for (other, others_purpose), previous in reversed([*active.items()])
+        if others_purpose is purpose and previous.backend in route and previous.backend in healths
+    }
+    return possible[max(possible, key=lambda other: _likeness(other, route))] if possible else None
+
+
+def _likeness(other: tuple[str, ...], route: tuple[str, ...]) -> tuple[bool, int, bool]:
+    """Return how much a route is like another, to be compared: equal, the backends of both, and in the same order."""
+    common = [name for name in other if name in route]
+    return other == route, len(common), common == [name for name in route if name in other]

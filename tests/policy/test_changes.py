@@ -7,7 +7,7 @@ from facaded.policy.changes import Takeover, Transition, announce, compare
 from facaded.policy.decision import RoutingState
 from facaded.policy.health import Canary, Health, ProbeDepth, Purpose, Rank, Result, Settings, State, Step, Verdict
 from facaded.policy.overrides import Override, Overrides
-from facaded.policy.plan import Plan, WatchedBackend
+from facaded.policy.plan import Identity, Plan, WatchedBackend
 from facaded.policy.snapshot import Snapshot
 from facaded.policy.watch_state import WatchState, begin, carry_over, follow
 
@@ -22,7 +22,7 @@ async def no_probe(depth: ProbeDepth) -> Result:
 
 
 def watched(name: str, manner: str = "") -> WatchedBackend:
-    return WatchedBackend((name,), no_probe, "org/app", (manner,))
+    return WatchedBackend(Identity(name), no_probe, "org/app", (manner,))
 
 
 PLAN = Plan({name: watched(name) for name in ROUTE}, (ROUTE,), Settings(failback_after=60.0), handover=100.0)
@@ -69,6 +69,14 @@ def test_drift_is_news_when_it_begins_and_when_it_ends() -> None:
     ended = compare(Snapshot(PLAN, drifting, 20.0), Snapshot(PLAN, ALL_UP, 20.0))
     assert begun.news == "ghcr drifts: no such tag; hub is active"
     assert ended.news == "ghcr no longer drifts; hub is active"
+    assert compare(Snapshot(PLAN, drifting, 20.0), Snapshot(PLAN, drifting, 20.0)).news == ""
+
+
+def test_the_end_of_drift_is_no_news_if_the_backend_is_gone() -> None:
+    drifting = next_state(ALL_UP, 10.0, ghcr=evolve(UP, canary=Canary(True, drift="no such tag")))
+    alone = Plan({"hub": watched("hub")}, (("hub",),), Settings())
+    begun = begin(alone, evolve(ALL_UP, healths={"hub": UP}), 20.0)
+    assert compare(Snapshot(PLAN, drifting, 20.0), Snapshot(alone, begun, 20.0)).news == ""
 
 
 BACK = next_state(FAILED_OVER, 20.0, hub=evolve(UP, since=20.0, answering_since=20.0))

@@ -62,3 +62,19 @@ def test_an_override_lasts_for_the_seconds_set_but_not_longer_than_the_longest()
     assert Override.lasting(None, 100) == NOW
     assert Override.lasting(60, 100) == SOON
     assert Override.lasting(10 * LONGEST, 100) == Override(100, until=100 + LONGEST)
+
+
+def test_overrides_follow_a_rename() -> None:
+    before = Overrides({"hub": SOON}, {"ghcr": NOW, "quay": SOON})
+    assert before.renamed({"hub": "ghcr", "ghcr": "hub"}) == Overrides({"ghcr": SOON}, {"quay": SOON, "hub": NOW})
+    assert before.renamed({"ghcr": "quay"}) == Overrides({"hub": SOON}, {"quay": NOW}), "the name quay is taken"
+    assert before.renamed({"quay": "hub"}) == Overrides({}, {"ghcr": NOW, "hub": SOON}), "the name hub is taken"
+    assert before.only({"quay"}) == Overrides(drains={"quay": SOON})
+
+
+def test_time_that_only_the_wall_clock_has_counted_brings_the_end_nearer() -> None:
+    before = Overrides({"hub": SOON}, {"ghcr": NOW})
+    assert before.advanced(30, 110) == Overrides({"hub": Override(70, until=130)}, {"ghcr": Override(70)})
+    over = before.advanced(3600, 110)
+    assert over.pins == {"hub": Override(-3500, until=110)}
+    assert over.in_force(KNOWN, 110) == Overrides({}, {"ghcr": Override(-3500)})
