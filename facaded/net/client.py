@@ -4,6 +4,8 @@ The caller limits the time of a request by cancelling it, which closes the conne
 is read.
 """
 
+import errno
+import os
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
@@ -25,7 +27,7 @@ from twisted.internet.error import (
 from twisted.internet.interfaces import IConsumer, IPushProducer, ITransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import ResponseDone, ResponseFailed
+from twisted.web.client import RequestTransmissionFailed, ResponseDone, ResponseFailed
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
@@ -42,6 +44,14 @@ LONGEST_RETRY_AFTER = 86400.0
 """Longest Retry-After in seconds (a day): a longer one is shortened to this."""
 
 REDIRECTS = (301, 302, 303, 307, 308)
+
+LOCAL_ERRORS = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL, errno.ENETUNREACH}
+)
+"""Error numbers of this machine: it has no descriptors, memory, ports or route.
+
+EHOSTUNREACH is not one, because a router may send it for a server that is gone.
+"""
 
 _REASONS = (
     (ConnectionRefusedError, "connection refused"),
@@ -181,12 +191,30 @@ def describe_error(error: BaseException) -> str:
     """Describe a failed request in a few words, without secrets, line breaks or control characters."""
     if isinstance(error, ResponseFailed) and error.reasons:
         return describe_error(error.reasons[0].value)
+    if (number := _error_number(error)) in LOCAL_ERRORS:
+        return os.strerror(number).lower()
     for kind, text in _REASONS:
         if isinstance(error, kind):
             return text
     if isinstance(error, SSL.Error):
         return f"TLS: {_describe_tls_error(error)}"
     return printable(str(error) or type(error).__name__)
+
+
+def is_local_error(error: BaseException) -> bool:
+    """Return whether a request failed because of this machine, so that it says nothing of the server.
+
+    See `LOCAL_ERRORS` for the causes.
+    """
+    reasons = error.reasons if isinstance(error, ResponseFailed | RequestTransmissionFailed) else ()
+    return _error_number(error) in LOCAL_ERRORS or any(is_local_error(reason.value) for reason in reasons)
+
+
+def _error_number(error: BaseException) -> int:
+    """Return the errno of an error of the system, or of Twisted's for it; 0 if there is none."""
+    number = error.errno if isinstance(error, OSError) else getattr(error, "osError", None)
+    candidates = (number, *error.args[:1]) if isinstance(error, OSError | ConnectError) else ()
+    return next((candidate for candidate in candidates if isinstance(candidate, int)), 0)
 
 
 def _describe_tls_error(error: BaseException) -> str:
