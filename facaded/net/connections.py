@@ -107,6 +107,7 @@ def session_opener(
         endpoints, pool = _TrackedEndpoints(shared), persistent_pool(reactor)
 
         def close() -> Deferred[None]:
+            pool.cachedConnectionTimeout = 0  # a connection whose response is just ending comes back after this
             idle_closed: Deferred[None] = pool.closeCachedConnections()
             endpoints.abort_connections()
             return idle_closed

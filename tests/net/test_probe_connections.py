@@ -106,6 +106,7 @@ async def listening() -> AsyncIterator[tuple[CountingRegistry, str]]:
     yield registry, url
     if registry.open:
         await registry.closed.addTimeout(1, reactor)
+    await deferLater(installed(), 0)
     await port.stopListening()
     left = [call for call in IReactorTime(reactor).getDelayedCalls() if call not in timers]
     assert left == []
@@ -120,10 +121,19 @@ async def test_a_probe_keeps_its_connection_for_its_own_requests_and_closes_it_a
     async with listening() as (registry, url):
         result = await probe_once(url)
         assert (result.verdict, result.step, result.passed) == (Verdict.GOOD, Step.CDN, tuple(Step))
-        assert [len(requests) for requests in registry.connections] == [5, 1], "a blob's body is never read"
+        assert [len(requests) for requests in registry.connections] == [6]
         await registry.closed.addTimeout(1, reactor)
         await probe_once(url)
-        assert len(registry.connections) == 4, "the next probe has its own"
+        assert [len(requests) for requests in registry.connections] == [6, 6]
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_connection_of_a_blob_whose_bytes_are_not_read_is_closed() -> None:
+    async with listening() as (registry, url):
+        registry.answers[f"/v2/org/app/blobs/{BLOB}"] = answer(307, "moved", "Location: /cdn", length=1 << 30)
+        registry.answers["/cdn"] = answer(200, "b", length=1 << 30)
+        assert (await probe_once(url)).verdict is Verdict.GOOD
+        assert [len(requests) for requests in registry.connections] == [5, 1]
 
 
 @pytest_twisted.ensureDeferred
