@@ -1,6 +1,6 @@
 """The result of one probe, as a line for a person."""
 
-from facaded.policy.health import Result, Step, Verdict
+from facaded.policy.health import Confirmations, Result, Step, Verdict
 
 _PLACES = {
     Step.PING: "GET /v2/",
@@ -21,7 +21,7 @@ def _outcome(result: Result) -> str:
     place = _PLACES[result.step]
     match result.verdict:
         case Verdict.BAD:
-            return f"FAILED at {place}: {result.reason}"
+            return f"FAILED at {place}: {result.reason}{_confirmed(result.confirmations)}"
         case Verdict.LIMITED:
             return f"rate-limited at {place}: {result.reason}"
         case Verdict.LOCAL:
@@ -30,5 +30,13 @@ def _outcome(result: Result) -> str:
             return f"OK, but the canary drifts: {result.canary.drift}"
         case Verdict.GOOD if result.step in (Step.BLOB, Step.CDN):
             return "OK, all steps passed"
+        case Verdict.GOOD if result.canary:
+            return f"OK up to {place}"
         case Verdict.GOOD:
             return f"OK up to {place}, no canary"
+
+
+def _confirmed(confirmations: Confirmations | None) -> str:
+    if confirmations is None:
+        return ""
+    return f", and {confirmations.failed} of {confirmations.sent} more requests failed"

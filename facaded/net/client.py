@@ -5,6 +5,8 @@ is read.
 """
 
 import email.utils
+import errno
+import os
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -28,7 +30,7 @@ from twisted.internet.error import (
 from twisted.internet.interfaces import IConsumer, IPushProducer, ITransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import ResponseDone, ResponseFailed
+from twisted.web.client import RequestTransmissionFailed, ResponseDone, ResponseFailed
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
@@ -50,6 +52,14 @@ DATE_LENGTH = 40
 _DECIMAL = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 REDIRECTS = (301, 302, 303, 307, 308)
+
+LOCAL_ERRORS = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL, errno.ENETUNREACH}
+)
+"""Error numbers of this machine: it has no descriptors, memory, ports or route.
+
+EHOSTUNREACH is not one, because a router may send it for a server that is gone.
+"""
 
 _REASONS = (
     (ConnectionRefusedError, "connection refused"),
@@ -205,12 +215,30 @@ def describe_error(error: BaseException) -> str:
     """Describe a failed request in a few words, without secrets, line breaks or control characters."""
     if isinstance(error, ResponseFailed) and error.reasons:
         return describe_error(error.reasons[0].value)
+    if (number := _error_number(error)) in LOCAL_ERRORS:
+        return os.strerror(number).lower()
     for kind, text in _REASONS:
         if isinstance(error, kind):
             return text
     if isinstance(error, SSL.Error):
         return f"TLS: {_describe_tls_error(error)}"
     return printable(str(error) or type(error).__name__)
+
+
+def is_local_error(error: BaseException) -> bool:
+    """Return whether a request failed because of this machine, so that it says nothing of the server.
+
+    See `LOCAL_ERRORS` for the causes.
+    """
+    reasons = error.reasons if isinstance(error, ResponseFailed | RequestTransmissionFailed) else ()
+    return _error_number(error) in LOCAL_ERRORS or any(is_local_error(reason.value) for reason in reasons)
+
+
+def _error_number(error: BaseException) -> int:
+    """Return the errno of an error of the system, or of Twisted's for it; 0 if there is none."""
+    number = error.errno if isinstance(error, OSError) else getattr(error, "osError", None)
+    candidates = (number, *error.args[:1]) if isinstance(error, OSError | ConnectError) else ()
+    return next((candidate for candidate in candidates if isinstance(candidate, int)), 0)
 
 
 def _describe_tls_error(error: BaseException) -> str:

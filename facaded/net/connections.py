@@ -1,14 +1,16 @@
 """Connections to servers: trusted certificates, connection pools, timeouts, and address checks."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from attrs import frozen
 from OpenSSL import crypto
 from twisted.internet import ssl
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.interfaces import (
     IProtocol,
     IProtocolFactory,
@@ -29,6 +31,7 @@ from twisted.web.iweb import IAgentEndpointFactory, IPolicyForHTTPS, IResponse
 from zope.interface import implementer
 
 from facaded.net.client import BoundedClient
+from facaded.net.connection_attempts import NameEndpoint
 from facaded.net.private_addresses import Boundary, CheckedEndpoint, lookup
 from facaded.net.reactor import INetworkReactor
 
@@ -68,12 +71,50 @@ def pooled_client(reactor: INetworkReactor, url: str, ca_file: Path | None) -> B
 
 
 def fresh_client(reactor: INetworkReactor, url: str, ca_file: Path | None, connect_timeout: float) -> BoundedClient:
-    """Return a client of the server at `url` that opens a connection for each request, for health checks and for CAs.
+    """Return a client of the server at `url` that opens a connection for each request, for CAs.
 
     `connect_timeout` is in seconds for each address. Connections are not reused, because a server may close one just
     as the next request is sent, which would look like an outage. Raises as `trust_policy` does.
     """
     return _client(reactor, url, ca_file, connect_timeout, single_use_pool(reactor))
+
+
+@frozen
+class ClientSession:
+    """A client that keeps its connections open for its next requests, and the function that closes all of them.
+
+    `close` aborts connections, also those in use, because a peer that hangs would not complete the TLS shutdown. Its
+    Deferred fires when the idle ones are closed. The client must not be used afterwards.
+    """
+
+    client: BoundedClient
+    close: Callable[[], Deferred[None]]
+
+
+def session_opener(
+    reactor: INetworkReactor, url: str, ca_file: Path | None, connect_timeout: float
+) -> Callable[[], ClientSession]:
+    """Return a function that opens a session with the server at `url`, for health checks.
+
+    Sessions share trusted roots and address checks, but no connections. `connect_timeout` is in seconds for each
+    address. If a reused connection is closed, Twisted sends the request again on a new one, because a server may close
+    one just as the next request is sent, which would look like an outage. Raises as `trust_policy` does.
+    """
+    boundary = Boundary(urlsplit(url).hostname or "", lookup(reactor))
+    shared = _Endpoints(reactor, trust_policy(ca_file), connect_timeout, boundary)
+
+    def open_session() -> ClientSession:
+        endpoints, pool = _TrackedEndpoints(shared), persistent_pool(reactor)
+
+        def close() -> Deferred[None]:
+            pool.cachedConnectionTimeout = 0  # a connection whose response is just ending comes back after this
+            idle_closed: Deferred[None] = pool.closeCachedConnections()
+            endpoints.abort_connections()
+            return idle_closed
+
+        return ClientSession(BoundedClient(url, Agent.usingEndpointFactory(reactor, endpoints, pool), boundary), close)
+
+    return open_session
 
 
 def persistent_pool(reactor: IReactorTime) -> HTTPConnectionPool:
@@ -128,12 +169,45 @@ class _Endpoints:
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         host = uri.host.decode("ascii").strip("[]")
-        endpoint: IStreamClientEndpoint = HostnameEndpoint(
-            self._reactor, host, uri.port, timeout=self._connect_timeout, attemptDelay=ATTEMPT_DELAY
+        endpoint: IStreamClientEndpoint = NameEndpoint(
+            self._reactor, host, uri.port, self._connect_timeout, ATTEMPT_DELAY
         )
         if uri.scheme != b"http":
             endpoint = wrapClientTLS(self._policy.creatorForNetloc(uri.host, uri.port), endpoint)
         return _MeteredEndpoint(CheckedEndpoint(endpoint, host, self._boundary))
+
+
+@implementer(IAgentEndpointFactory)
+class _TrackedEndpoints:
+    """Makes the endpoints of another factory, and notes their connections so that all of them can be closed."""
+
+    def __init__(self, endpoints: IAgentEndpointFactory) -> None:
+        self._endpoints = endpoints
+        self._protocols: list[IProtocol] = []
+
+    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
+        return _TrackedEndpoint(self._endpoints.endpointForURI(uri), self._protocols.append)
+
+    def abort_connections(self) -> None:
+        for protocol in self._protocols:
+            ITCPTransport(protocol.transport).abortConnection()  # type: ignore[attr-defined]  # every Protocol has one
+        self._protocols.clear()
+
+
+@implementer(IStreamClientEndpoint)
+@frozen
+class _TrackedEndpoint:
+    """An endpoint that calls `note` with the protocol of each connection."""
+
+    endpoint: IStreamClientEndpoint
+    note: Callable[[IProtocol], None]
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        return self.endpoint.connect(protocolFactory).addCallback(self._note)
+
+    def _note(self, protocol: IProtocol) -> IProtocol:
+        self.note(protocol)
+        return protocol
 
 
 @implementer(IStreamClientEndpoint)

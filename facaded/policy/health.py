@@ -304,14 +304,16 @@ def restore(health: Health) -> Health:
     return evolve(health, state=State.UNKNOWN)
 
 
-def judge_refusal(status: int, canary_seen: bool) -> Verdict:
-    """Return the verdict on a registry that refuses the canary although the token is fresh.
+def judge_refusal(step: Step, status: int, canary_seen: bool) -> Verdict:
+    """Return the verdict on a registry or token server that refuses the canary at `step` although the token is fresh.
 
     `status` is a 4xx, or a status that no registry sends for a manifest. GOOD means drift: the settings may have a
     typo, or the canary was not pushed there yet. But a registry that has had the canary and refuses it now refuses
-    every client, as Docker Hub did on 2025-09-24. A 404 is drift even then, because the image may have been deleted.
+    every client, as Docker Hub did on 2025-09-24. A 404 for the tag is drift even then, because the image may have been
+    deleted; a 404 from the token server, or for what the tag leads to, is not.
     """
-    return Verdict.BAD if canary_seen and status != 404 else Verdict.GOOD
+    deleted = step is Step.MANIFEST and status == 404
+    return Verdict.BAD if canary_seen and not deleted else Verdict.GOOD
 
 
 def find_drifts(healths: Mapping[str, Health], canaries: Mapping[str, str]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import pytest
 
 from facaded.cli.probe_text import probe_text
-from facaded.policy.health import Canary, Result, Step, Verdict
+from facaded.policy.health import Canary, Confirmations, Result, Step, Verdict
 
 
 @pytest.mark.parametrize(
@@ -18,8 +18,21 @@ from facaded.policy.health import Canary, Result, Step, Verdict
         ),
         (Result(Verdict.BAD, Step.TOKEN, "timeout", 3.0), "FAILED at the token server: timeout (3000 ms)"),
         (
-            Result(Verdict.BAD, Step.BLOB, "the CDN answered 500", 0.1),
-            "FAILED at the canary's blob: the CDN answered 500 (100 ms)",
+            Result(Verdict.BAD, Step.BLOB, "answered 500", 0.1),
+            "FAILED at the canary's blob: answered 500 (100 ms)",
+        ),
+        (
+            Result(Verdict.BAD, Step.CDN, "answered 500", 0.1, confirmations=Confirmations(5, 2)),
+            "FAILED at the CDN: answered 500, and 2 of 5 more requests failed (100 ms)",
+        ),
+        (Result(Verdict.GOOD, Step.CDN, "", 0.1, canary=Canary(True)), "OK, all steps passed (100 ms)"),
+        (
+            Result(Verdict.GOOD, Step.BODY, "", 0.1, canary=Canary(True)),
+            "OK up to the canary's manifest (GET) (100 ms)",
+        ),
+        (
+            Result(Verdict.LOCAL, Step.PING, "too many open files", 0.1),
+            "this machine could not ask GET /v2/: too many open files (100 ms)",
         ),
         (
             Result(Verdict.LIMITED, Step.MANIFEST, "no pulls left", 0.1),

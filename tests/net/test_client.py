@@ -1,6 +1,7 @@
 """Error descriptions, trusted roots, and real connections that hang."""
 
 import datetime
+import errno
 import ipaddress
 import ssl
 import threading
@@ -20,10 +21,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import ResponseNeverReceived
+from twisted.web.client import RequestTransmissionFailed, ResponseFailed, ResponseNeverReceived
 
 from facaded.backends.ladder import build_probe
-from facaded.net.client import describe_error
+from facaded.net.client import describe_error, is_local_error
 from facaded.net.connections import pooled_client, trust_policy
 from facaded.net.reactor import installed
 from facaded.net.text import TEXT_LENGTH, printable
@@ -40,6 +41,9 @@ from facaded.policy.health import ProbeDepth, Step, Verdict
         (defer.TimeoutError(3, "Deferred"), "timeout"),
         (error.NoRouteError(), "no route to host"),
         (error.ConnectError(), "connection failed"),
+        (error.NoRouteError(errno.ENETUNREACH, "Network is unreachable"), "network is unreachable"),
+        (error.ConnectBindError(errno.EMFILE, "Too many open files"), "too many open files"),
+        (OSError(errno.ENOBUFS, "x"), "no buffer space available"),
         (error.ConnectionDone(), "connection closed without a response"),
         (error.ConnectionLost(), "connection reset"),
         (ResponseNeverReceived([Failure(error.ConnectionLost())]), "connection reset"),
@@ -51,6 +55,44 @@ from facaded.policy.health import ProbeDepth, Step, Verdict
 )
 def test_an_error_is_described_in_a_few_words(problem: Exception, description: str) -> None:
     assert describe_error(problem) == description
+
+
+@pytest.mark.parametrize(
+    "number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL, errno.ENETUNREACH]
+)
+def test_an_error_of_this_machine_is_local(number: int) -> None:
+    errors = [
+        OSError(number, "x"),
+        error.getConnectError((number, "x")),
+        error.ConnectBindError(number, "x"),
+        error.ConnectError(string=number),
+    ]
+    assert all(is_local_error(problem) for problem in errors)
+    for problem in errors:
+        reasons = [Failure(error.ConnectionLost()), Failure(problem)]
+        assert is_local_error(ResponseNeverReceived(reasons))
+        assert is_local_error(ResponseFailed([Failure(ResponseNeverReceived(reasons))]))
+        assert is_local_error(RequestTransmissionFailed(reasons))
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        OSError(errno.EHOSTUNREACH, "No route to host"),
+        error.getConnectError((errno.EHOSTUNREACH, "No route to host")),
+        error.ConnectionRefusedError(errno.ECONNREFUSED, "x"),
+        error.ConnectError(),
+        error.NoRouteError(),
+        error.DNSLookupError("x"),
+        defer.TimeoutError(errno.EMFILE, "Deferred"),
+        ResponseNeverReceived([Failure(error.ConnectionLost())]),
+        ResponseFailed([]),
+        SSL.Error(),
+        ValueError(errno.EMFILE),
+    ],
+)
+def test_an_error_of_the_server_or_of_the_way_to_it_is_not_local(problem: Exception) -> None:
+    assert not is_local_error(problem)
 
 
 def test_untrusted_text_is_shortened_for_the_log() -> None:

@@ -266,19 +266,15 @@ def test_the_first_outage_after_a_start_is_no_relapse() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "canary_seen", "verdict"),
+    ("step", "status", "verdict"),
     [
-        (401, False, Verdict.GOOD),
-        (403, False, Verdict.GOOD),
-        (404, False, Verdict.GOOD),
-        (302, False, Verdict.GOOD),
-        (401, True, Verdict.BAD),
-        (403, True, Verdict.BAD),
-        (404, True, Verdict.GOOD),
-        (302, True, Verdict.BAD),
+        *((step, status, Verdict.BAD) for step in Step for status in (400, 401, 403, 307)),
+        (Step.MANIFEST, 404, Verdict.GOOD),
+        *((step, 404, Verdict.BAD) for step in (Step.TOKEN, Step.BODY, Step.BLOB)),
     ],
 )
 def test_a_canary_that_is_refused_is_drift_unless_the_backend_has_had_it(
-    status: int, canary_seen: bool, verdict: Verdict
+    step: Step, status: int, verdict: Verdict
 ) -> None:
-    assert judge_refusal(status, canary_seen) is verdict
+    assert judge_refusal(step, status, canary_seen=False) is Verdict.GOOD
+    assert judge_refusal(step, status, canary_seen=True) is verdict

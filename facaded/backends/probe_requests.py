@@ -1,0 +1,151 @@
+"""The requests of one probe, the steps that they passed, and the requests that confirm a failure.
+
+A probe keeps its connections open for its own later requests. Each confirmation has a new connection.
+"""
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.interfaces import IReactorTime
+
+from facaded.backends.failures import describe_status
+from facaded.net.client import BoundedClient, Response, ResponseHead, is_local_error
+from facaded.net.connections import ClientSession
+from facaded.net.text import printable
+from facaded.oci.requests import Blob, ManifestRead
+from facaded.policy.health import CONFIRMATION_TIME, CONFIRMATIONS, Confirmations, Step, Verdict
+
+T = TypeVar("T")
+
+
+class StepFailedError(Exception):
+    """A step of the ladder failed. `retry_after` is in seconds, 0 without a Retry-After."""
+
+    def __init__(self, verdict: Verdict, reason: str, retry_after: float = 0.0) -> None:
+        super().__init__(reason)
+        self.verdict = verdict
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+class DriftError(Exception):
+    """The canary is not as expected, although the backend works. The text says why; `status` is 0 without one."""
+
+    def __init__(self, reason: str, status: int = 0) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+@frozen
+class Question(Generic[T]):
+    """One request of a probe, and how its response is judged.
+
+    `judge` returns what the probe needs of the response; it raises StepFailedError or DriftError. `limit` is the
+    largest body in bytes; without one the body is not read.
+    """
+
+    method: str
+    url: str
+    headers: dict[str, str]
+    judge: Callable[[Response], T]
+    limit: int | None = None
+
+
+@define
+class ProbeRequests:
+    """The requests of one probe of the registry at `url`.
+
+    `step` is the step in progress, `passed` are those that ended well, `sent` counts the requests, and `authorization`
+    is the token for the registry once there is one.
+    """
+
+    url: str
+    open_session: Callable[[], ClientSession]
+    session: ClientSession
+    step: Step = field(default=Step.PING, init=False)
+    passed: list[Step] = field(factory=list, init=False)
+    sent: int = field(default=0, init=False)
+    authorization: str = field(default="", init=False)
+    _pending: Question[Any] | None = field(default=None, init=False)
+
+    def begin(self, step: Step) -> None:
+        """Begin a step. One that has passed counts again only after its new end."""
+        self.step = step
+        if step in self.passed:
+            self.passed.remove(step)
+
+    def end(self) -> None:
+        """Note that the step in progress has passed."""
+        self.passed.append(self.step)
+
+    async def ask(self, question: Question[T]) -> T:
+        """Send a request and return its judgement. Raises as the judgement and `BoundedClient.ask` do."""
+        self._pending = question
+        self.sent += 1
+        answer = question.judge(await _send(self.session.client, question))
+        self._pending = None
+        return answer
+
+    def authorized(self, headers: dict[str, str]) -> dict[str, str]:
+        """Return headers with the token, which only the registry's own host may receive."""
+        return {**headers, "Authorization": self.authorization} if self.authorization else headers
+
+    def locate(self, read: ManifestRead | Blob) -> str:
+        """Return the registry's URL of a manifest or blob."""
+        return f"{self.url}{read.path}"
+
+    async def confirm(self, clock: IReactorTime) -> Confirmations | None:
+        """Send the request that failed again, `CONFIRMATIONS` times at once, each on a new connection.
+
+        What has no answer within `CONFIRMATION_TIME` has failed. Returns None if no request failed.
+        """
+        question = self._pending
+        if question is None:
+            return None
+        self.sent += CONFIRMATIONS
+        repetitions = [
+            Deferred.fromCoroutine(_fails_again(self.open_session(), question)).addTimeout(CONFIRMATION_TIME, clock)
+            for _ in range(CONFIRMATIONS)
+        ]
+        return Confirmations(CONFIRMATIONS, sum(await gatherResults(repetitions)))
+
+
+async def _send(client: BoundedClient, question: Question[T]) -> Response:
+    opened = await client.open(question.method, question.url, question.headers)
+    if question.limit is None:
+        opened.abandon()
+        return Response(opened.status, opened.headers, b"")
+    return Response(opened.status, opened.headers, await opened.read(question.limit))
+
+
+async def _fails_again(session: ClientSession, question: Question[T]) -> bool:
+    """Send a request once more. A 429 or a timeout is a failure, an error of this machine is not."""
+    try:
+        question.judge(await _send(session.client, question))
+    except DriftError:
+        return False
+    except Exception as error:
+        return not is_local_error(error)
+    finally:
+        await session.close()
+    return False
+
+
+def failed_step(head: ResponseHead) -> StepFailedError:
+    """Return the error for a response with a status that fails its step."""
+    verdict = Verdict.LIMITED if head.status == 429 else Verdict.BAD
+    return StepFailedError(verdict, describe_status(head), head.retry_after())
+
+
+def unexpected_content(head: ResponseHead, expected: str) -> StepFailedError:
+    """Return the error for a response with status 200 that is something else, such as a maintenance page."""
+    kind = printable(media_type(head))
+    detail = f" ({kind})" if kind else ""
+    return StepFailedError(Verdict.BAD, f"answered with something that is no {expected}{detail}")
+
+
+def media_type(head: ResponseHead) -> str:
+    """Return the media type of a response in lower case and without parameters; empty if there is none."""
+    return head.value("Content-Type").partition(";")[0].strip().lower()
