@@ -70,7 +70,8 @@ def make_registries(
 def make_fetcher(reactor: IFacadedReactor, config: Config, watch: Watch) -> Fetcher:
     """Return what fetches from the backends to serve clients, with an empty manifest cache."""
     cache = ManifestCache(config.cache.manifests, config.cache.tag_ttl, reactor.seconds)
-    return Fetcher(make_registries(reactor, config, cache, watch.quotas.note), reactor, watch.probe_soon)
+    registries = make_registries(reactor, config, cache, watch.quotas.note)
+    return Fetcher(registries, reactor, lambda attempt: watch.probe_soon(attempt.backend) if not attempt.good else None)
 
 
 def make_plan(reactor: IFacadedReactor, config: Config, rules: Rules) -> Plan:

@@ -4,7 +4,7 @@ Source of the numbers: clients give up a ping or a token request after 15 s, and
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from attrs import evolve, frozen
@@ -19,6 +19,9 @@ from facaded.net.client import StreamedResponse
 from facaded.net.expiring import ExpiringMap
 from facaded.net.single_flight import run_detached
 from facaded.oci.requests import Blob, ManifestRead, Ping, Read, Referrers, Tags
+from facaded.policy.decision import Serve
+from facaded.policy.evidence import Attempt
+from facaded.policy.health import Step
 
 BUDGET = 12.0
 """Seconds for one request to all backends together: clients give up after 15."""
@@ -41,12 +44,14 @@ CACHE_ENTRIES = 10_000
 class ReadOptions:
     """What the client's request says about the response.
 
-    `accept` are the media types; `with_body` is False for HEAD; `range` is the requested part of a blob.
+    `accept` are the media types; `with_body` is False for HEAD; `range` is the requested part of a blob. `source` is
+    the client's address, "-" if it has none.
     """
 
     accept: Accept
     with_body: bool = True
     range: RangeHeaders = NO_RANGE
+    source: str = "-"
 
 
 @frozen
@@ -112,22 +117,23 @@ class NotServed:
 class Fetcher:
     """Fetches content from the registries.
 
-    `report_failure` is called with the name of a backend each time it becomes suspect.
+    `report` is called with each request to a backend for a client that says something of the backend's health.
     """
 
     _log = Logger()
 
     def __init__(
-        self, registries: Mapping[str, Registry], clock: IReactorTime, report_failure: Callable[[str], None]
+        self, registries: Mapping[str, Registry], clock: IReactorTime, report: Callable[[Attempt], None]
     ) -> None:
         self._registries = registries
         self._clock = clock
-        self._report_failure = report_failure
+        self._report = report
         self._suspects: ExpiringMap[tuple[str, str | None], bool] = ExpiringMap(CACHE_ENTRIES)
         self._not_found: ExpiringMap[bytes, bool] = ExpiringMap(CACHE_ENTRIES)
 
-    async def serve(self, read: Read, backends: Sequence[str], options: ReadOptions) -> Served | NotServed:
-        """Try `backends` in turn, suspects last, until one has the content. This can be cancelled at any time."""
+    async def serve(self, serve: Serve, options: ReadOptions) -> Served | NotServed:
+        """Try the backends in turn, suspects last, until one has the content. This can be cancelled at any time."""
+        read, backends = serve.read, serve.backends
         deadline = self._clock.seconds() + BUDGET
         failures: dict[str, str] = {}
         refused = False
@@ -155,6 +161,7 @@ class Fetcher:
             except FailingError as error:
                 failures[name] = str(error)
                 self._add_suspect(name, None if error.backend_wide else read.name)
+                self._report(Attempt(name, Step.MANIFEST, good=False, repository=read.name, source=options.source))
         for name, public_url in public_urls.items():
             if public_url is not None:
                 return Served(name, BlobRedirect(public_url), failures)
@@ -222,7 +229,6 @@ class Fetcher:
 
     def _add_suspect(self, name: str, repository: str | None) -> None:
         self._suspects.put((name, repository), True, self._clock.seconds() + SUSPECT_TIME)
-        self._report_failure(name)
 
 
 def _cache_key(name: str, read: Read, accept: Accept) -> bytes:

@@ -19,6 +19,7 @@ from facaded.backends.registry import Registry
 from facaded.backends.tokens import Credentials, Tokens
 from facaded.net.client import BoundedClient
 from facaded.net.private_addresses import Boundary
+from facaded.policy.evidence import Attempt
 from facaded.policy.repositories import Rename
 
 T = TypeVar("T")
@@ -167,7 +168,7 @@ class Fake:
 
 
 class Network(Resource):
-    """Several registries, and an agent that connects to them. `failed` are the backends that failed a request."""
+    """Several registries, and an agent that connects to them. `attempts` are those that a fetcher reported."""
 
     isLeaf = True
 
@@ -177,7 +178,7 @@ class Network(Resource):
         self.unknown_hosts: list[tuple[str, str]] = []
         self.clock = Clock()
         self.agent = RequestTraversalAgent(self)
-        self.failed: list[str] = []
+        self.attempts = list[Attempt]()
         self.boundaries = dict[str, Boundary]()
 
     def render(self, request: Request) -> Any:
@@ -198,7 +199,12 @@ class Network(Resource):
         """Return a fetcher from these registries; the credentials are for the first one."""
         cache = ManifestCache(size, 10, self.clock.seconds)
         registries = self.registries(cache, renames, credentials, publish_private)
-        return Fetcher(registries, self.clock, self.failed.append)
+        return Fetcher(registries, self.clock, self.attempts.append)
+
+    @property
+    def failed(self) -> list[str]:
+        """The backends that failed a request."""
+        return [attempt.backend for attempt in self.attempts if not attempt.good]
 
     def registries(
         self,
