@@ -16,6 +16,7 @@ from facaded.backends.authorized_client import AuthorizedClient
 from facaded.backends.fetcher import Fetcher
 from facaded.backends.manifests import ManifestCache, digest_of
 from facaded.backends.registry import Registry
+from facaded.backends.request_gate import RequestGate, TokenClient
 from facaded.backends.tokens import Credentials, Tokens
 from facaded.net.client import BoundedClient
 from facaded.net.private_addresses import Boundary
@@ -195,9 +196,10 @@ class Network(Resource):
         credentials: Credentials | None = None,
         size: int = 1 << 20,
         publish_private: bool = False,
+        stale_tags: float = 600,
     ) -> Fetcher:
         """Return a fetcher from these registries; the credentials are for the first one."""
-        cache = ManifestCache(size, 10, self.clock.seconds)
+        cache = ManifestCache(size, 10, self.clock.seconds, stale_tags)
         registries = self.registries(cache, renames, credentials, publish_private)
         return Fetcher(registries, self.clock, self.attempts.append)
 
@@ -218,8 +220,9 @@ class Network(Resource):
         for name in self.fakes:
             client = BoundedClient(f"https://{name}.test", self.agent, self.boundaries.get(name))
             account = credentials if not registries else None
-            tokens = Tokens(client, self.clock.seconds, account, publish_private)
-            authorized = AuthorizedClient(client, tokens, self.clock)
+            gate = RequestGate()
+            tokens = Tokens(TokenClient(client, gate), self.clock.seconds, account, publish_private)
+            authorized = AuthorizedClient(client, tokens, self.clock, gate=gate)
             registries[name] = Registry(name, authorized, (renames or {}).get(name, ()), cache)
         return registries
 

@@ -82,7 +82,7 @@ def test_each_backend_has_its_own_renames() -> None:
     network.fakes["hub"].put("library/app", "latest")
     network.fakes["ghcr"].put("gh-org/app", "latest", body=b"{}")
     renames = {"hub": (parse_rename("*", "library/*"),), "ghcr": (parse_rename("app", "gh-org/app"),)}
-    fetcher, app = network.fetcher(renames), ManifestRead("app", "latest")
+    fetcher, app = network.fetcher(renames, stale_tags=0), ManifestRead("app", "latest")
     assert backend(ask(network, fetcher, app)) == "hub"
     network.fakes["hub"].fault = "500"
     network.clock.advance(11)

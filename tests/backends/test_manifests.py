@@ -118,9 +118,9 @@ def test_the_cache_is_bounded_in_bytes() -> None:
     assert cache.manifest("org/app", digest_of(b"large"), WIDE) is None
     disabled = ManifestCache(0, 10, lambda: 0.0)
     disabled.store("org/app", manifests[0])
-    disabled.store_tag("hub", "org/app", "latest", WIDE, manifests[0].digest)
+    disabled.tags.store("hub", WIDE.of_tag(LATEST), manifests[0].digest)
     assert disabled.manifest("org/app", manifests[0].digest, WIDE) is None
-    assert disabled.tag("hub", "org/app", "latest", WIDE) is None
+    assert disabled.tags.fresh("hub", WIDE.of_tag(LATEST)) is None
 
 
 @given(st.lists(st.text()))
