@@ -276,14 +276,14 @@ class Search:
                 if self._clock.seconds() < self._deadline:
                     waits[name] = error.open_step
                     order.append(name)
-                continue
             except (TimeoutError, UnaskedError):
                 continue  # its turn did not come
             if self._lacks_list:
                 break  # clients then try the fallback tag, which an empty list of another backend would hide
-            failed = last is not None and last.backend == name and name in self._failures
-            if failed and last is not None and (served := await self._find_last(read, last)):
-                return served
+            if last is not None and last.backend == name and name in self._failures:
+                found, last = await self._find_last(read, last), None
+                if found is not None:
+                    return found
         return None
 
     async def _ask(self, name: str, read: Read, seconds: float) -> Served | None:

@@ -30,8 +30,9 @@ def ask(
     accept: Accept = WIDE,
     body: bool = True,
     seconds: float = 0,
+    serve: Serve | None = None,
 ) -> Served | NotServed:
-    serve = serve_from(network, read)
+    serve = serve or serve_from(network, read)
     return network.run(Deferred.fromCoroutine(fetcher.serve(serve, ReadOptions(accept, body))), seconds)
 
 

@@ -34,7 +34,7 @@ class Fake:
     """A registry at https://NAME.test, with its token server at https://auth.NAME.test and CDN at https://cdn.NAME.test.
 
     `fault` is how it fails; `manifests` maps repository and reference to media type and body; `headers` are sent with
-    every manifest, and their Location with every blob. `pages` maps path and query of a list to its JSON and its Link.
+    every manifest, and their Location with every blob; `retry_after` is sent with a failure. `pages` maps path and query of a list to its JSON and its Link.
     `requests` are method and path of each request, `authorizations` its host and Authorization; `valid` are the valid
     tokens, and `tokens` counts those that were issued.
     """
@@ -42,6 +42,7 @@ class Fake:
     name: str
     manifests: dict[tuple[str, str], tuple[str, bytes]] = field(factory=dict)
     fault: str = ""
+    retry_after: str = ""
     realm: str = ""
     headers: dict[str, str] = field(factory=dict)
     pages: dict[str, tuple[Any, str]] = field(factory=dict)
@@ -95,7 +96,7 @@ class Fake:
         if self.fault == "400":
             return self._respond(request, 400, {}, b"")
         if self.fault in ("500", "429", "403"):
-            return self._respond(request, int(self.fault), {}, b"")
+            return self._fail(request)
         return self._read(request, urlsplit(path))
 
     def _read(self, request: Request, path: Any) -> Any:
@@ -113,6 +114,8 @@ class Fake:
             case "blobs" if reference == BLOB:
                 location = self.headers.get("Location", f"https://cdn.{self.name}.test/a?sig=1")
                 return self._respond(request, 307, {"Location": location}, b"")
+            case "tags" | "referrers" if self.fault == "hang lists":
+                return NOT_DONE_YET
             case "tags":
                 link = self.headers.get("Link", f'</v2/{repository}/tags/list?n=1&last=b>; rel="next"')
                 return self._respond(
@@ -131,6 +134,10 @@ class Fake:
     def _manifest(self, request: Request, repository: str, reference: str) -> bytes:
         accept = (request.getHeader(b"Accept") or b"").decode()
         kind, body = self.manifests.get((repository, reference), ("", b""))
+        if self.fault == "GET 500" and request.method == b"GET":
+            return self._fail(request)
+        if self.fault == "page":
+            return self._respond(request, 200, {"Content-Type": "text/html"}, b"<h1>Maintenance</h1>")
         if not kind or kind not in accept:
             return self._respond(request, 404, {}, b"")
         digest = digest_of(body)
@@ -144,8 +151,8 @@ class Fake:
     def _token(self, request: Request) -> bytes:
         if self.fault == "account refused" and request.getHeader(b"Authorization"):
             return self._respond(request, 401, {}, b"")
-        if self.fault in ("token 500", "token 403", "token 404"):
-            return self._respond(request, int(self.fault[-3:]), {}, b"")
+        if self.fault in ("token 500", "token 429", "token 403", "token 404"):
+            return self._fail(request)
         self.tokens += 1
         token = f"{self.name}-{self.tokens}"
         scope = parse_qs(urlsplit(request.uri.decode()).query).get("scope", ["none"])[0]
@@ -159,6 +166,10 @@ class Fake:
             return self._respond(request, 401, {"WWW-Authenticate": 'Basic realm="hub"'}, b"")
         challenge = f'Bearer realm="{realm}",service="{self.name}",scope="repository:user/image:pull"'
         return self._respond(request, 401, {"WWW-Authenticate": challenge}, b"")
+
+    def _fail(self, request: Request) -> bytes:
+        headers = {"Retry-After": self.retry_after} if self.retry_after else {}
+        return self._respond(request, int(self.fault[-3:]), headers, b"")
 
     @staticmethod
     def _respond(request: Request, status: int, headers: dict[str, str], body: bytes) -> bytes:
