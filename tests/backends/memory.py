@@ -34,9 +34,9 @@ class Fake:
     """A registry at https://NAME.test, with its token server at https://auth.NAME.test and CDN at https://cdn.NAME.test.
 
     `fault` is how it fails; `manifests` maps repository and reference to media type and body; `headers` are sent with
-    every manifest, and their Location with every blob; `retry_after` is sent with a failure. `pages` maps path and query of a list to its JSON and its Link.
-    `requests` are method and path of each request, `authorizations` its host and Authorization; `valid` are the valid
-    tokens, and `tokens` counts those that were issued.
+    every manifest, and their Location with every blob; `retry_after` is sent with a failure. `pages` maps path and
+    query of a list to its JSON and its Link. `requests` are method and path of each request, `authorizations` its host
+    and Authorization; `valid` are the valid tokens, and `tokens` counts those that were issued.
     """
 
     name: str

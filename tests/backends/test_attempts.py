@@ -130,7 +130,7 @@ NO_FILES = OSError(errno.EMFILE, "Too many open files")
 )
 def test_a_failure_of_this_machine_says_nothing_of_a_backend(error: Exception) -> None:
     network = two_registries()
-    whole, network.agent = network.agent, Exhausted(error)  # type: ignore[assignment]
+    network.agent = Exhausted(error)  # type: ignore[assignment]
     fetcher = network.fetcher()
     served = ask(network, fetcher)
     assert isinstance(served, NotServed)
@@ -138,7 +138,6 @@ def test_a_failure_of_this_machine_says_nothing_of_a_backend(error: Exception) -
     assert network.attempts == []
     assert served.failures["hub"].startswith("this machine could not send the request: ")
     assert is_local(error)
-    del whole
 
 
 def test_a_backend_that_refuses_connections_fails() -> None:
