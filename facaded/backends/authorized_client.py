@@ -10,9 +10,17 @@ from typing import Any, NoReturn, Protocol, TypeVar
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 
-from facaded.backends.failures import FailingError, NotFoundError, UnaskedError, describe_status, is_cancelled, is_local
+from facaded.backends.failures import (
+    FailingError,
+    NotFoundError,
+    TokenError,
+    UnaskedError,
+    describe_status,
+    is_cancelled,
+    is_local,
+)
 from facaded.backends.request_gate import RequestGate
-from facaded.backends.tokens import Authorization, RealmError, TokenError, TokenRefusedError
+from facaded.backends.tokens import Authorization, RealmError, TokenRefusedError
 from facaded.net.client import (
     REDIRECTS,
     BoundedClient,
@@ -22,7 +30,7 @@ from facaded.net.client import (
     TooLargeError,
     describe_error,
 )
-from facaded.policy.health import Quota
+from facaded.policy.health import Quota, Step
 
 ANSWER_TIME = 4.0
 """Timeout in seconds from the start of a request, including its connection, to the head of its response."""
@@ -116,7 +124,7 @@ class AuthorizedClient:
         """
         for _ in range(2):
             anonymous = self._authorizer.is_anonymous(name)
-            authorization = await self._authorize(self._authorizer.authorize(name))
+            authorization = await self._run_authorizer(self._authorizer.authorize(name))
             sent = {**headers, "Authorization": authorization.value} if authorization.value else headers
             response = await self._within_time(self._client.open(method, url, sent))
             self._note(response, name, anonymous)
@@ -156,28 +164,27 @@ class AuthorizedClient:
 
     async def challenge(self, name: str | None) -> str | None:
         """Return the WWW-Authenticate value for a pull of `name`; None if the backend requires no authentication."""
-        return await self._authorize(self._authorizer.challenge(name))
+        return await self._run_authorizer(self._authorizer.challenge(name))
 
     def learn_challenge(self, challenges: tuple[str, ...]) -> None:
         """Store the WWW-Authenticate values of a 401 response."""
         self._authorizer.drop("", challenges)
 
-    async def _authorize(self, work: Coroutine[Deferred[Any], Any, T]) -> T:
-        """Run the authorizer's `work` with a timeout. Its FailingError has the step and the Retry-After."""
+    async def _run_authorizer(self, work: Coroutine[Deferred[Any], Any, T]) -> T:
+        """Run the authorizer's `work` with a timeout, and raise its errors as NotFoundError or FailingError."""
         try:
             return await Deferred.fromCoroutine(work).addTimeout(ANSWER_TIME, self._clock, _time_out)
-        except UnaskedError:
-            raise
         except TokenRefusedError as error:
             raise NotFoundError(str(error)) from None
+        except TokenError as error:
+            raise FailingError(str(error), True, error.step, error.status, error.retry_after) from None
+        except TimeoutError:
+            self.gate.note_timeout(self.gate.token_step)
+            raise FailingError("timeout", True, self.gate.token_step) from None
+        except RealmError as error:
+            raise FailingError(str(error), True, Step.TOKEN) from None
         except Exception as error:
-            sent = self.gate.token_request
-            if isinstance(error, TimeoutError):
-                self.gate.note_timeout(sent.step)
-            failure = _failure(error)
-            if isinstance(failure, UnaskedError | CancelledError):
-                raise failure from None
-            raise FailingError(str(failure), True, sent.step, sent.status, sent.retry_after) from None
+            raise _failure(error) from None
 
     async def _within_time(self, work: Coroutine[Deferred[Any], Any, T]) -> T:
         """Run `work` with a timeout, and raise its errors as FailingError."""
@@ -209,13 +216,14 @@ def _time_out(outcome: object, seconds: float) -> NoReturn:
 
 
 def _failure(error: Exception) -> FailingError | CancelledError:
-    """Return the failure of a request that got no complete response. A TokenError describes itself."""
+    """Return the failure of a request that got no complete response."""
     if is_cancelled(error):
         return CancelledError()
+    if isinstance(error, UnaskedError):
+        return error
     if is_local(error):
         return UnaskedError(f"this machine could not send the request: {describe_error(error)}")
-    reason = str(error) if isinstance(error, TokenError | RealmError) else describe_error(error)
-    return FailingError(reason, backend_wide=True)
+    return FailingError(describe_error(error), backend_wide=True)
 
 
 def _error_from(response: StreamedResponse) -> NotFoundError | FailingError:

@@ -73,6 +73,19 @@ class CircuitOpenError(UnaskedError):
         self.open_step = open_step
 
 
+class TokenError(Exception):
+    """The token server failed, or the ping that names it. The text says how.
+
+    `step` is the one of the two that failed; for `status` and `retry_after` see FailingError.
+    """
+
+    def __init__(self, reason: str, step: Step = Step.TOKEN, status: int = 0, retry_after: float = 0.0) -> None:
+        super().__init__(reason)
+        self.step = step
+        self.status = status
+        self.retry_after = retry_after
+
+
 class NoRedirectError(FailingError):
     """The backend serves a blob itself. `public_url` is the blob's URL there if it needs no token."""
 

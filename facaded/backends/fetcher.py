@@ -153,11 +153,11 @@ class Fetcher:
         """Forward a request, and wait for its turn if there is a circuit breaker: there is no other backend."""
         while True:
             try:
-                return await self._forward(request, self._registries[name], authorization, options)
+                return await self._forward_once(request, self._registries[name], authorization, options)
             except CircuitOpenError as error:
                 await self._registries[name].gate.turn(error.open_step)
 
-    async def _forward(
+    async def _forward_once(
         self, request: Ping | Read, registry: Registry, authorization: str | None, options: ReadOptions
     ) -> Served | NotServed | Unauthorized | PingAccepted:
         repository = None if isinstance(request, Ping) else request.name
@@ -281,9 +281,9 @@ class Search:
             if self._lacks_list:
                 break  # clients then try the fallback tag, which an empty list of another backend would hide
             if last is not None and last.backend == name and name in self._failures:
-                found, last = await self._find_last(read, last), None
-                if found is not None:
-                    return found
+                served, last = await self._find_last(read, last), None
+                if served is not None:
+                    return served
         return None
 
     async def _ask(self, name: str, read: Read, seconds: float) -> Served | None:

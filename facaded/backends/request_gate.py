@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
-from attrs import define, field, frozen
+from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred, succeed
 
 from facaded.backends.failures import (
@@ -15,11 +15,13 @@ from facaded.backends.failures import (
     CircuitOpenError,
     FailingError,
     NotFoundError,
+    TokenError,
     UnaskedError,
+    describe_status,
     is_cancelled,
     is_local,
 )
-from facaded.net.client import BoundedClient, StreamedResponse
+from facaded.net.client import BoundedClient, StreamedResponse, describe_error
 from facaded.policy.health import Step
 
 MOST_REQUESTS = 64
@@ -102,20 +104,11 @@ class Breaker:
             self.queue.call_while(lambda: not self.blocks)
 
 
-@frozen
-class TokenRequest:
-    """The last request for a token, or for the challenge that names its server: its step, and the response."""
-
-    step: Step = Step.TOKEN
-    status: int = 0
-    retry_after: float = 0.0
-
-
 class RequestGate:
-    """Bounds the requests to one backend. `token_request` is the last one that `TokenClient` sent."""
+    """Bounds the requests to one backend. `token_step` is the step of the last request of `TokenClient`."""
 
     def __init__(self) -> None:
-        self.token_request = TokenRequest()
+        self.token_step = Step.TOKEN
         self._in_progress = 0
         self._places = Queue()
         self._breakers: Mapping[Step, Breaker] = {step: Breaker() for step in Step}
@@ -150,10 +143,8 @@ class RequestGate:
     ) -> StreamedResponse:
         """Run a request for a token. It needs no place, because it is part of a request that has one."""
         breaker = self._breaker(step)
-        self.token_request = TokenRequest(step)
-        response = await breaker.run(work, _judge_token_response)
-        self.token_request = TokenRequest(step, response.status, response.retry_after())
-        return response
+        self.token_step = step
+        return await breaker.run(work, _judge_token_response)
 
     def note_timeout(self, step: Step) -> None:
         """Count a failure of a request that was cancelled because it took too long."""
@@ -181,13 +172,16 @@ def _judge(outcome: object, step: Step) -> bool | None:
 
 
 def _judge_token_response(outcome: StreamedResponse | BaseException) -> bool | None:
-    if isinstance(outcome, BaseException):
-        return None if isinstance(outcome, GeneratorExit) or is_cancelled(outcome) or is_local(outcome) else False
-    return None if outcome.status == RATE_LIMITED else outcome.status < 500
+    if isinstance(outcome, TokenError):
+        return None if outcome.status == RATE_LIMITED else False
+    return None if isinstance(outcome, BaseException) else True
 
 
 class TokenClient(BoundedClient):
-    """Sends the requests for tokens through `client`, one at a time while the token server fails."""
+    """Sends the requests for tokens through `client`, one at a time while their server fails.
+
+    It raises TokenError for a request that failed, so that the failure has its step and its Retry-After.
+    """
 
     def __init__(self, client: BoundedClient, gate: RequestGate) -> None:
         self.url = client.url
@@ -196,7 +190,23 @@ class TokenClient(BoundedClient):
 
     async def open(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> StreamedResponse:
         step = Step.PING if url == f"{self.url}/v2/" else Step.TOKEN
-        return await self._gate.run_token_request(step, lambda: self._client.open(method, url, headers, body))
+        return await self._gate.run_token_request(step, lambda: self._send(step, method, url, headers, body))
 
     async def check_target(self, url: str) -> None:
         await self._client.check_target(url)
+
+    async def _send(
+        self, step: Step, method: str, url: str, headers: Mapping[str, str], body: bytes
+    ) -> StreamedResponse:
+        try:
+            response = await self._client.open(method, url, headers, body)
+        except Exception as error:
+            if is_cancelled(error) or is_local(error):
+                raise
+            raise TokenError(describe_error(error), step) from None
+        is_ping = step is Step.PING
+        if response.status in (200, 401) or not (is_ping or response.status >= 500 or response.status == RATE_LIMITED):
+            return response
+        response.abandon()
+        reason = f"{'GET /v2/' if is_ping else 'token server'}: {describe_status(response)}"
+        raise TokenError(reason, step, response.status, response.retry_after())

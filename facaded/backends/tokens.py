@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from attrs import frozen
 from publicsuffixlist import PublicSuffixList
 
-from facaded.backends.failures import describe_status
+from facaded.backends.failures import TokenError, describe_status
 from facaded.net import urls
 from facaded.net.client import (
     BoundedClient,
@@ -48,10 +48,6 @@ PUBLIC_TIME = 600.0
 
 class RealmError(Exception):
     """A challenge has a realm that facaded does not send requests to. The text says why."""
-
-
-class TokenError(Exception):
-    """The token server failed. The text says how."""
 
 
 class TokenRefusedError(Exception):

@@ -153,7 +153,7 @@ CACHE = Table(
         ),
         Key(
             "stale_tags",
-            values.DURATION,
+            values.DURATION_OR_OFF,
             '"10m"',
             'How long the last known digest of a tag is used if its backend fails; "0s" never.',
             "Shorten it if the other backends never lag behind; lengthen it if they lag for longer.",
