@@ -14,6 +14,7 @@ from facaded.backends.fetcher import Fetcher
 from facaded.backends.ladder import Probe, build_probe
 from facaded.backends.manifests import ManifestCache
 from facaded.backends.registry import Registry
+from facaded.backends.request_gate import RequestGate, TokenClient
 from facaded.backends.tokens import Tokens
 from facaded.backends.watch import Watch
 from facaded.config.loading import Loaded
@@ -65,9 +66,10 @@ def make_registries(
 
     def registry(backend: Backend) -> Registry:
         client = pooled_client(reactor, backend.url, backend.ca_file)
-        note = partial(note_account, backend.name)
-        tokens = Tokens(client, reactor.seconds, backend.credentials, backend.publish_private, note)
-        authorized = AuthorizedClient(client, tokens, reactor, partial(note_quota, backend.name))
+        note, gate = partial(note_account, backend.name), RequestGate()
+        token_client = TokenClient(client, gate)
+        tokens = Tokens(token_client, reactor.seconds, backend.credentials, backend.publish_private, note)
+        authorized = AuthorizedClient(client, tokens, reactor, partial(note_quota, backend.name), gate)
         return Registry(backend.name, authorized, backend.rename or (), cache, backend.relay_blobs)
 
     return {backend.name: registry(backend) for backend in config.backends}
@@ -75,9 +77,10 @@ def make_registries(
 
 def make_fetcher(reactor: IFacadedReactor, config: Config, watch: Watch) -> Fetcher:
     """Return what fetches from the backends to serve clients, with an empty manifest cache."""
-    cache = ManifestCache(config.cache.manifests, config.cache.tag_ttl, reactor.seconds)
+    settings = config.cache
+    cache = ManifestCache(settings.manifests, settings.tag_ttl, reactor.seconds, settings.stale_tags)
     registries = make_registries(reactor, config, cache, watch.quotas.note, watch.refused_accounts.note)
-    return Fetcher(registries, reactor, watch.probe_soon)
+    return Fetcher(registries, reactor, watch.report)
 
 
 def make_plan(reactor: IFacadedReactor, config: Config, rules: Rules) -> Plan:

@@ -5,9 +5,9 @@
 
 import re
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 
 from facaded.backends.failures import (
@@ -16,8 +16,11 @@ from facaded.backends.failures import (
     RealmError,
     TokenError,
     TokenRefusedError,
+    UnaskedError,
     describe_status,
+    is_cancelled,
 )
+from facaded.backends.request_gate import RequestGate
 from facaded.backends.tokens import Authorization
 from facaded.net.client import (
     REDIRECTS,
@@ -27,8 +30,9 @@ from facaded.net.client import (
     StreamedResponse,
     TooLargeError,
     describe_error,
+    is_local_error,
 )
-from facaded.policy.health import Quota
+from facaded.policy.health import Quota, Step
 
 ANSWER_TIME = 4.0
 """Timeout in seconds from the start of a request, including its connection, to the head of its response."""
@@ -85,7 +89,8 @@ class AuthorizedClient:
     """Sends requests to one backend through `client`, with the Authorization from `authorizer` and a timeout.
 
     `quota` are the pulls that are left, from the last response; None if the backend does not count pulls. `note_quota`
-    is called with their owner, "address" or "account", and each new quota.
+    is called with their owner, "address" or "account", and each new quota. `gate` bounds the requests, for all clients
+    of this backend; it is also that of the authorizer's requests.
     """
 
     def __init__(
@@ -94,7 +99,9 @@ class AuthorizedClient:
         authorizer: Authorizer,
         clock: IReactorTime,
         note_quota: Callable[[str, Quota], None] = lambda *_: None,
+        gate: RequestGate | None = None,
     ) -> None:
+        self.gate = gate or RequestGate()
         self.quota: Quota | None = None
         self._client = client
         self._authorizer = authorizer
@@ -103,7 +110,7 @@ class AuthorizedClient:
 
     def on_behalf_of(self, authorizer: Authorizer) -> "AuthorizedClient":
         """Return a client of the same backend with another Authorization."""
-        return AuthorizedClient(self._client, authorizer, self._clock)
+        return AuthorizedClient(self._client, authorizer, self._clock, gate=self.gate)
 
     def url(self, path: str) -> str:
         """Return the backend's URL for a path."""
@@ -119,7 +126,7 @@ class AuthorizedClient:
         """
         for _ in range(2):
             anonymous = self._authorizer.is_anonymous(name)
-            authorization = await self._within_time(self._authorizer.authorize(name))
+            authorization = await self._run_authorizer(self._authorizer.authorize(name))
             sent = {**headers, "Authorization": authorization.value} if authorization.value else headers
             response = await self._within_time(self._client.open(method, url, sent))
             self._note(response, name, anonymous)
@@ -134,11 +141,11 @@ class AuthorizedClient:
     async def read(self, response: StreamedResponse, limit: int) -> bytes:
         """Read a response's body, at most `limit` bytes."""
         try:
-            return await Deferred.fromCoroutine(response.read(limit)).addTimeout(ANSWER_TIME, self._clock)
+            return await Deferred.fromCoroutine(response.read(limit)).addTimeout(ANSWER_TIME, self._clock, _time_out)
         except TooLargeError as error:
             raise FailingError(str(error), backend_wide=False) from None
         except Exception as error:
-            raise FailingError(describe_error(error), backend_wide=True) from None
+            raise _failure(error) from None
 
     async def open_anonymously(self, url: str, headers: Mapping[str, str] = NO_HEADERS) -> StreamedResponse:
         """Send a GET without a token, and return its response with any status; the body is not read."""
@@ -159,22 +166,34 @@ class AuthorizedClient:
 
     async def challenge(self, name: str | None) -> str | None:
         """Return the WWW-Authenticate value for a pull of `name`; None if the backend requires no authentication."""
-        return await self._within_time(self._authorizer.challenge(name))
+        return await self._run_authorizer(self._authorizer.challenge(name))
 
     def learn_challenge(self, challenges: tuple[str, ...]) -> None:
         """Store the WWW-Authenticate values of a 401 response."""
         self._authorizer.drop("", challenges)
 
-    async def _within_time(self, work: Coroutine[Deferred[Any], Any, T]) -> T:
-        """Run `work` with a timeout, and raise its errors as NotFoundError or FailingError."""
+    async def _run_authorizer(self, work: Coroutine[Deferred[Any], Any, T]) -> T:
+        """Run the authorizer's `work` with a timeout, and raise its errors as NotFoundError or FailingError."""
         try:
-            return await Deferred.fromCoroutine(work).addTimeout(ANSWER_TIME, self._clock)
+            return await Deferred.fromCoroutine(work).addTimeout(ANSWER_TIME, self._clock, _time_out)
         except TokenRefusedError as error:
             raise NotFoundError(str(error)) from None
-        except (TokenError, RealmError) as error:
-            raise FailingError(str(error), backend_wide=True) from None
+        except TokenError as error:
+            raise FailingError(str(error), True, error.step, error.status, error.retry_after) from None
+        except TimeoutError:
+            self.gate.note_timeout(self.gate.token_step)
+            raise FailingError("timeout", True, self.gate.token_step) from None
+        except RealmError as error:
+            raise FailingError(str(error), True, Step.TOKEN) from None
         except Exception as error:
-            raise FailingError(describe_error(error), backend_wide=True) from None
+            raise _failure(error) from None
+
+    async def _within_time(self, work: Coroutine[Deferred[Any], Any, T]) -> T:
+        """Run `work` with a timeout, and raise its errors as FailingError."""
+        try:
+            return await Deferred.fromCoroutine(work).addTimeout(ANSWER_TIME, self._clock, _time_out)
+        except Exception as error:
+            raise _failure(error) from None
 
     def _note(self, response: StreamedResponse, name: str, anonymous: bool) -> None:
         if response.status == 200 and anonymous:
@@ -193,8 +212,24 @@ def read_quota(head: ResponseHead) -> Quota | None:
     return Quota(int(remaining[1]), int(limit[1]) if limit else None, float(remaining[2] or 0))
 
 
+def _time_out(outcome: object, seconds: float) -> NoReturn:
+    """Tell a timeout apart from a client that disconnects, which cancels the request too."""
+    raise TimeoutError(seconds, "timeout")
+
+
+def _failure(error: Exception) -> FailingError | CancelledError:
+    """Return the failure of a request that got no complete response."""
+    if is_cancelled(error):
+        return CancelledError()
+    if isinstance(error, UnaskedError):
+        return error
+    if is_local_error(error):
+        return UnaskedError(f"this machine could not send the request: {describe_error(error)}")
+    return FailingError(describe_error(error), backend_wide=True)
+
+
 def _error_from(response: StreamedResponse) -> NotFoundError | FailingError:
-    reason = describe_status(response)
-    if 400 <= response.status < 500 and response.status not in (408, 429):
-        return NotFoundError(reason, response.status, response.values("WWW-Authenticate"))
-    return FailingError(reason, backend_wide=response.status == 429)
+    reason, status = describe_status(response), response.status
+    if 400 <= status < 500 and status not in (408, 429):
+        return NotFoundError(reason, status, response.values("WWW-Authenticate"))
+    return FailingError(reason, backend_wide=status == 429, status=status, retry_after=response.retry_after())

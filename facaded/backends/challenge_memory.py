@@ -17,6 +17,7 @@ from facaded.net.json_objects import read_object
 from facaded.net.single_flight import SingleFlight
 from facaded.oci import www_authenticate
 from facaded.oci.www_authenticate import Challenge
+from facaded.policy.health import Step
 
 BODY_SIZE = 64 << 10
 """Largest response of a token server or to a ping, in bytes: tokens have a few kilobytes."""
@@ -141,13 +142,13 @@ class ChallengeMemory:
     async def _send_ping(self) -> Remembered:
         response = await self._client.ask("GET", f"{self._client.url}/v2/", headers={}, limit=BODY_SIZE)
         if response.status not in (200, 401):
-            raise TokenError(f"GET /v2/: {describe_status(response)}")
+            raise TokenError(f"GET /v2/: {describe_status(response)}", Step.PING, response.status)
         challenge: Challenge | None = None
         if response.status == 401:
             known = self._current.challenge if self._current else None
             challenge = _choose(response.values("WWW-Authenticate")) or known
         elif response.body.strip() and read_object(response.body) is None:
-            raise TokenError("GET /v2/: not a registry's answer")
+            raise TokenError("GET /v2/: not a registry's answer", Step.PING)
         now = self._seconds()
         self._current = Remembered(challenge, now + CHALLENGE_TIME)
         self._pinged_for.put(self._current.server, now, now + REFUSED_PING)

@@ -1,10 +1,16 @@
 """Failures of backends: exceptions, and the texts that describe a response's status."""
 
+from twisted.internet.defer import CancelledError
+from twisted.web.client import ResponseFailed
+
 from facaded.net.client import ResponseHead
 from facaded.policy.failover import spell
+from facaded.policy.health import LONGEST_RETRY_AFTER, Step
 
 NOT_FOUND_STATUSES = (401, 403, 404)
 """Statuses of a registry that does not have the requested content, or does not give it to this client."""
+
+RATE_LIMITED = 429
 
 
 class NotFoundError(Exception):
@@ -20,11 +26,56 @@ class NotFoundError(Exception):
 
 
 class FailingError(Exception):
-    """The backend failed. `backend_wide` is True if the failure affects all its repositories."""
+    """The backend failed. `backend_wide` is True if the failure affects all its repositories.
 
-    def __init__(self, reason: str, backend_wide: bool) -> None:
+    `step` is the step of a pull that failed, None if it is the one that the caller took. `status` is the response's
+    status, 0 without a response, and `retry_after` its Retry-After in seconds, at most LONGEST_RETRY_AFTER.
+    """
+
+    def __init__(
+        self, reason: str, backend_wide: bool, step: Step | None = None, status: int = 0, retry_after: float = 0.0
+    ) -> None:
         super().__init__(reason)
         self.backend_wide = backend_wide
+        self.step = step
+        self.status = status
+        self.retry_after = min(retry_after, LONGEST_RETRY_AFTER)
+
+    @property
+    def limited(self) -> bool:
+        """Whether the backend limits the rate of this machine."""
+        return self.status == RATE_LIMITED
+
+
+class UnaskedError(FailingError):
+    """The backend was not asked: this machine could not, or has too many requests in progress.
+
+    It says nothing of the backend's health.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, backend_wide=False)
+
+
+class CircuitOpenError(UnaskedError):
+    """The backend was not asked, because `open_step` fails and another request is trying whether it still does."""
+
+    def __init__(self, open_step: Step) -> None:
+        super().__init__(f"failing ({open_step.value}), so it gets one request at a time")
+        self.open_step = open_step
+
+
+class TokenError(Exception):
+    """The token server failed, or the ping that names it. The text says how.
+
+    `step` is the one of the two that failed; for `status` and `retry_after` see FailingError.
+    """
+
+    def __init__(self, reason: str, step: Step = Step.TOKEN, status: int = 0, retry_after: float = 0.0) -> None:
+        super().__init__(reason)
+        self.step = step
+        self.status = status
+        self.retry_after = retry_after
 
 
 class NoRedirectError(FailingError):
@@ -46,10 +97,6 @@ class RealmError(Exception):
     """A challenge has a realm that facaded does not send requests to. The text says why."""
 
 
-class TokenError(Exception):
-    """The token server failed. The text says how."""
-
-
 class PasswordFileError(TokenError):
     """The password file of facaded's account cannot be read."""
 
@@ -68,7 +115,14 @@ class AccountRefusedError(TokenRefusedError):
 
 def describe_status(head: ResponseHead) -> str:
     """Describe the status of a failed request: `answered 503`, or `rate-limited (429), retry in 30 s`."""
-    if head.status != 429:
+    if head.status != RATE_LIMITED:
         return f"answered {head.status}"
     retry_after = head.retry_after()
     return f"rate-limited (429), retry in {spell(retry_after)}" if retry_after else "rate-limited (429)"
+
+
+def is_cancelled(error: BaseException) -> bool:
+    """Return whether a request was cancelled, as when a client disconnects. Timeouts must be told apart before."""
+    if isinstance(error, ResponseFailed):
+        return any(reason.check(CancelledError) for reason in error.reasons)
+    return isinstance(error, CancelledError)

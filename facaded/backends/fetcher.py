@@ -3,50 +3,58 @@
 Source of the numbers: clients give up a ping or a token request after 15 s, and then abort the pull.
 """
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import NoReturn, TypeAlias
 
 from attrs import evolve, frozen
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from facaded.backends.failures import NOT_FOUND_STATUSES, FailingError, NoRedirectError, NotFoundError
+from facaded.backends.failures import (
+    NOT_FOUND_STATUSES,
+    CircuitOpenError,
+    FailingError,
+    NoRedirectError,
+    NotFoundError,
+    UnaskedError,
+)
 from facaded.backends.manifests import Accept, Manifest
+from facaded.backends.recent_answers import RecentAnswers
 from facaded.backends.registry import NO_RANGE, Listing, RangeHeaders, Registry
+from facaded.backends.tags import LastDigest
 from facaded.net.client import StreamedResponse
-from facaded.net.expiring import ExpiringMap
 from facaded.net.single_flight import run_detached
-from facaded.oci.requests import Blob, ManifestRead, Ping, Read, Referrers, Tags
+from facaded.oci.requests import Blob, ManifestRead, Ping, Read, Referrers, Tags, is_digest
+from facaded.policy.decision import Serve
+from facaded.policy.evidence import Attempt
+from facaded.policy.health import Step
 
 BUDGET = 12.0
 """Seconds for one request to all backends together: clients give up after 15."""
 
-SUSPECT_TIME = 10.0
-"""Seconds for which a backend that failed a request is tried after the others, until probes decide its state."""
+LOG = Logger()
 
-NOT_FOUND_TIME = 5.0
-"""Seconds for which a "not found" response is cached.
+LEAST_SHARE = 0.1
+"""Seconds that each backend gets at least, even if those before it took all the time."""
 
-The cache key includes the accepted media types, because registries answer 404 for a manifest whose type is not in the
-Accept header, and other clients may accept that type.
-"""
-
-CACHE_ENTRIES = 10_000
-"""Entries in the cache of suspects, and in that of "not found" responses."""
+RESTING = "rate-limited, waiting for its Retry-After"
+"""Why a backend was not asked."""
 
 
 @frozen
 class ReadOptions:
     """What the client's request says about the response.
 
-    `accept` are the media types; `with_body` is False for HEAD; `range` is the requested part of a blob.
+    `accept` are the media types; `with_body` is False for HEAD; `range` is the requested part of a blob. `source` is
+    the client's address, "-" if it has none.
     """
 
     accept: Accept
     with_body: bool = True
     range: RangeHeaders = NO_RANGE
+    source: str = "-"
 
 
 @frozen
@@ -112,83 +120,58 @@ class NotServed:
 class Fetcher:
     """Fetches content from the registries.
 
-    `report_failure` is called with the name of a backend each time it becomes suspect.
+    `report` is called with each request to a backend for a client that says something of the backend's health.
     """
 
-    _log = Logger()
-
     def __init__(
-        self, registries: Mapping[str, Registry], clock: IReactorTime, report_failure: Callable[[str], None]
+        self, registries: Mapping[str, Registry], clock: IReactorTime, report: Callable[[Attempt], None]
     ) -> None:
         self._registries = registries
         self._clock = clock
-        self._report_failure = report_failure
-        self._suspects: ExpiringMap[tuple[str, str | None], bool] = ExpiringMap(CACHE_ENTRIES)
-        self._not_found: ExpiringMap[bytes, bool] = ExpiringMap(CACHE_ENTRIES)
+        self._report = report
+        self._recent = RecentAnswers(clock.seconds)
 
-    async def serve(self, read: Read, backends: Sequence[str], options: ReadOptions) -> Served | NotServed:
-        """Try `backends` in turn, suspects last, until one has the content. This can be cancelled at any time."""
-        deadline = self._clock.seconds() + BUDGET
-        failures: dict[str, str] = {}
-        refused = False
-        public_urls: dict[str, str | None] = {}
-        order = sorted(backends, key=lambda name: self._is_suspect(name, read.name))
-        for index, name in enumerate(order):
-            if self._not_found.get(_cache_key(name, read, options.accept), self._clock.seconds()):
-                continue
-            share = (deadline - self._clock.seconds()) / (len(order) - index)
-            try:
-                content = await self._try(self._registries[name], read, options, max(share, 0.1))
-                return Served(name, content, failures)
-            except NotFoundError as error:
-                if error.status not in NOT_FOUND_STATUSES:
-                    refused = True
-                    continue
-                self._not_found.put(
-                    _cache_key(name, read, options.accept), True, self._clock.seconds() + NOT_FOUND_TIME
-                )
-                if isinstance(read, Referrers):
-                    break  # clients then try the fallback tag, which an empty list of another backend would hide
-            except NoRedirectError as error:
-                public_urls[name] = error.public_url
-                failures[name] = str(error)
-            except FailingError as error:
-                failures[name] = str(error)
-                self._add_suspect(name, None if error.backend_wide else read.name)
-        for name, public_url in public_urls.items():
-            if public_url is not None:
-                return Served(name, BlobRedirect(public_url), failures)
-        not_found = tuple(name for name in backends if name not in failures)
-        return NotServed(failures, not_found, next(iter(public_urls), None), refused)
+    async def serve(self, serve: Serve, options: ReadOptions) -> Served | NotServed:
+        """Try the backends in turn, suspects last, until one has the content. This can be cancelled at any time."""
+        return await Search(self._registries, self._clock, self._report, self._recent, serve, options).run()
 
     async def forward(
         self, request: Ping | Read, name: str, authorization: str | None, options: ReadOptions
     ) -> Served | NotServed | Unauthorized | PingAccepted:
         """Forward a request to the backend `name` with the client's own Authorization. The response is not cached."""
-        work = run_detached(self._forward_within_time(request, name, authorization, options))
+        work = run_detached(self._forward_patiently(request, name, authorization, options))
         try:
             return await work.addTimeout(BUDGET, self._clock)
         except TimeoutError:
             return NotServed({name: "timeout"}, ())
-
-    async def _forward_within_time(
-        self, request: Ping | Read, name: str, authorization: str | None, options: ReadOptions
-    ) -> Served | NotServed | Unauthorized | PingAccepted:
-        registry, repository = self._registries[name], None if isinstance(request, Ping) else request.name
-        try:
-            challenge = await registry.challenge(repository)
-            if authorization is None and challenge is not None:
-                return Unauthorized(challenge)
-            try:
-                return await self._forward_to(registry.on_behalf_of(authorization, self._clock), request, options)
-            except NotFoundError as error:
-                if error.status != 401:
-                    return NotServed({}, (name,), refused=error.status not in NOT_FOUND_STATUSES)
-                registry.learn_challenge(error.challenges)
-            challenge = await registry.challenge(repository)
-            return NotServed({}, (name,)) if challenge is None else Unauthorized(challenge)
         except FailingError as error:
             return NotServed({name: str(error)}, ())
+
+    async def _forward_patiently(
+        self, request: Ping | Read, name: str, authorization: str | None, options: ReadOptions
+    ) -> Served | NotServed | Unauthorized | PingAccepted:
+        """Forward a request, and wait for its turn if there is a circuit breaker: there is no other backend."""
+        while True:
+            try:
+                return await self._forward_once(request, self._registries[name], authorization, options)
+            except CircuitOpenError as error:
+                await self._registries[name].gate.turn(error.open_step)
+
+    async def _forward_once(
+        self, request: Ping | Read, registry: Registry, authorization: str | None, options: ReadOptions
+    ) -> Served | NotServed | Unauthorized | PingAccepted:
+        repository = None if isinstance(request, Ping) else request.name
+        challenge = await registry.challenge(repository)
+        if authorization is None and challenge is not None:
+            return Unauthorized(challenge)
+        try:
+            return await self._forward_to(registry.on_behalf_of(authorization, self._clock), request, options)
+        except NotFoundError as error:
+            if error.status != 401:
+                return NotServed({}, (registry.name,), refused=error.status not in NOT_FOUND_STATUSES)
+            registry.learn_challenge(error.challenges)
+        challenge = await registry.challenge(repository)
+        return NotServed({}, (registry.name,)) if challenge is None else Unauthorized(challenge)
 
     async def _forward_to(
         self, registry: Registry, request: Ping | Read, options: ReadOptions
@@ -196,39 +179,204 @@ class Fetcher:
         if isinstance(request, Ping):
             await registry.ping()
             return PingAccepted()
-        return Served(registry.name, await self._fetch(registry, request, options), {})
+        return Served(registry.name, await _fetch(registry, request, options), {})
 
-    def _try(self, registry: Registry, read: Read, options: ReadOptions, seconds: float) -> Deferred[Content]:
+
+class Search:
+    """One request that is served: it asks the backends in turn, within BUDGET.
+
+    `recent` is what the backends answered to earlier requests. For the other arguments see `Fetcher`.
+    """
+
+    def __init__(
+        self,
+        registries: Mapping[str, Registry],
+        clock: IReactorTime,
+        report: Callable[[Attempt], None],
+        recent: RecentAnswers,
+        serve: Serve,
+        options: ReadOptions,
+    ) -> None:
+        self._registries = registries
+        self._clock = clock
+        self._report = report
+        self._recent = recent
+        self._serve = serve
+        self._options = options
+        self._deadline = clock.seconds() + BUDGET
+        self._failures: dict[str, str] = {}
+        self._public_urls: dict[str, str | None] = {}
+        self._refused = False
+        self._lacks_list = False
+
+    async def run(self) -> Served | NotServed:
+        """Return what the backends answered. Can be cancelled at any time."""
+        read, backends = self._serve.read, self._serve.backends
+        last = self._last_digest(read)
+        if last is not None and not self._serve.pinned and self._is_in_doubt(last.backend, read.name):
+            if served := await self._find_last(read, last):
+                return served
+            last = None
+        if served := await self._ask_in_turn(read, backends, last):
+            return served
+        for name, public_url in self._public_urls.items():
+            if public_url is not None:
+                return Served(name, BlobRedirect(public_url), self._failures)
+        not_found = tuple(name for name in backends if name not in self._failures)
+        return NotServed(self._failures, not_found, next(iter(self._public_urls), None), self._refused)
+
+    def _last_digest(self, read: Read) -> LastDigest | None:
+        """Return the last known digest of a tag, if its backend may be asked."""
+        if not isinstance(read, ManifestRead):
+            return None
+        last = self._registries[self._serve.preferred].manifests.last_digest(read, self._options.accept)
+        return last if last is not None and last.backend in self._serve.backends else None
+
+    def _is_in_doubt(self, name: str, repository: str) -> bool:
+        """Return whether a tag's backend fails, or recently did: then its last known digest is believed.
+
+        A backend before the first one to ask waits for its failback. `Serve` says which backend is the preferred one;
+        the others are in the order of the settings.
+        """
+        if name in self._serve.failing or self._is_resting(name) or self._recent.is_suspect(name, repository):
+            return True
+        first, order = self._serve.backends[0], list(self._registries)
+        if self._serve.preferred in (name, first):
+            return first != self._serve.preferred
+        return order.index(name) < order.index(first)
+
+    async def _find_last(self, read: Read, last: LastDigest) -> Served | None:
+        """Return the manifest with a tag's last known digest from the cache, else from any backend that has it."""
+        assert isinstance(read, ManifestRead)
+        by_digest = evolve(read, reference=last.digest)
+        if cached := self._registries[last.backend].manifests.cached(by_digest, self._options.accept):
+            return Served(last.backend, cached, self._failures)
+        rest = tuple(name for name in self._serve.backends if name not in self._failures)
+        return await self._ask_in_turn(by_digest, rest)
+
+    async def _ask_in_turn(
+        self, read: Read, backends: tuple[str, ...], last: LastDigest | None = None
+    ) -> Served | None:
+        """Ask the backends in turn; if the one that `last` was learned from fails, find that digest.
+
+        A backend whose circuit breaker is open is asked last, when its turn comes.
+        """
+        order = deque(self._recent.order(backends, read.name))
+        waits: dict[str, Step] = {}
+        while order:
+            name = order.popleft()
+            share = max((self._deadline - self._clock.seconds()) / (len(order) + 1), LEAST_SHARE)
+            try:
+                if name in waits:
+                    await self._registries[name].gate.turn(waits[name]).addTimeout(share, self._clock)
+                if served := await self._ask(name, read, share):
+                    return served
+            except CircuitOpenError as error:
+                self._failures[name] = str(error)
+                if self._clock.seconds() < self._deadline:
+                    waits[name] = error.open_step
+                    order.append(name)
+            except (TimeoutError, UnaskedError):
+                continue  # its turn did not come
+            if self._lacks_list:
+                break  # clients then try the fallback tag, which an empty list of another backend would hide
+            if last is not None and last.backend == name and name in self._failures:
+                served, last = await self._find_last(read, last), None
+                if served is not None:
+                    return served
+        return None
+
+    async def _ask(self, name: str, read: Read, seconds: float) -> Served | None:
+        """Ask one backend, within `seconds`. Raises CircuitOpenError."""
+        registry, accept = self._registries[name], self._options.accept
+        if self._is_resting(name):
+            cached = registry.manifests.cached(read, accept) if isinstance(read, ManifestRead) else None
+            if cached is None:
+                self._failures[name] = RESTING
+            return Served(name, cached, self._failures) if cached is not None else None
+        if self._recent.lacks(name, read, accept):
+            return None
+        self._failures.pop(name, None)
+        try:
+            content = await self._try(registry, read, seconds)
+        except NotFoundError as error:
+            self._note_not_found(name, read, error)
+        except CircuitOpenError:
+            raise
+        except NoRedirectError as error:
+            self._public_urls[name] = error.public_url
+            self._failures[name] = str(error)
+        except FailingError as error:
+            self._note_failure(name, read, error)
+        else:
+            if (step := _good_step(content)) is not None:
+                self._report(Attempt(name, step, good=True, repository=read.name, source=self._options.source))
+            return Served(name, content, self._failures)
+        return None
+
+    def _try(self, registry: Registry, read: Read, seconds: float) -> Deferred[Content]:
         """Fetch content from one backend within `seconds`. A timeout is a FailingError."""
 
-        def time_out(outcome: object, _: float) -> Content:
-            raise FailingError("timeout", backend_wide=True)
+        def time_out(outcome: object, _: float) -> NoReturn:
+            if registry.gate.crowded:
+                raise UnaskedError("too many requests to it are in progress")
+            step = _step_of(read, self._options)
+            if not isinstance(read, Tags | Referrers):
+                registry.gate.note_timeout(step)
+            raise FailingError("timeout", backend_wide=True, step=step)
 
-        return run_detached(self._fetch(registry, read, options)).addTimeout(seconds, self._clock, time_out)
+        return run_detached(_fetch(registry, read, self._options)).addTimeout(seconds, self._clock, time_out)
 
-    async def _fetch(self, registry: Registry, read: Read, options: ReadOptions) -> Content:
-        """Fetch content from one backend. A bug in facaded counts as its failure, because the next one may work."""
-        try:
-            return await _fetch_content(registry, read, options)
-        except (NotFoundError, FailingError, CancelledError):
-            raise
-        except Exception:
-            self._log.failure("internal error in a request to {name}", name=registry.name)
-            raise FailingError("internal error, see facaded's log", backend_wide=False) from None
+    def _note_not_found(self, name: str, read: Read, error: NotFoundError) -> None:
+        if error.status not in NOT_FOUND_STATUSES:
+            self._refused = True
+            return
+        self._recent.note_not_found(name, read, self._options.accept)
+        self._lacks_list = isinstance(read, Referrers)
 
-    def _is_suspect(self, name: str, repository: str) -> bool:
-        now = self._clock.seconds()
-        return any(self._suspects.get((name, scope), now) for scope in (None, repository))
+    def _note_failure(self, name: str, read: Read, error: FailingError) -> None:
+        self._failures[name] = str(error)
+        if isinstance(error, UnaskedError):
+            return
+        self._recent.note_failure(name, read, error)
+        is_list = isinstance(read, Tags | Referrers)
+        step = Step.MANIFEST if is_list else error.step or _step_of(read, self._options)
+        sample = not (is_list or error.limited)
+        retry_after = error.retry_after if error.limited else 0.0
+        self._report(Attempt(name, step, False, read.name, self._options.source, str(error), retry_after, sample))
 
-    def _add_suspect(self, name: str, repository: str | None) -> None:
-        self._suspects.put((name, repository), True, self._clock.seconds() + SUSPECT_TIME)
-        self._report_failure(name)
+    def _is_resting(self, name: str) -> bool:
+        return name in self._serve.resting or self._recent.is_resting(name)
 
 
-def _cache_key(name: str, read: Read, accept: Accept) -> bytes:
-    """Return a short key for a read. It ignores the query of a manifest or a blob, which has no effect."""
-    without_query = evolve(read, query="") if isinstance(read, ManifestRead | Blob) else read
-    return hashlib.sha256(repr((name, without_query)).encode() + accept.key).digest()
+def _step_of(read: Read, options: ReadOptions) -> Step:
+    """Return the step of a pull that a read takes: a tag is resolved by HEAD first."""
+    if isinstance(read, Blob):
+        return Step.BLOB
+    by_digest = isinstance(read, ManifestRead) and is_digest(read.reference)
+    return Step.BODY if by_digest and options.with_body else Step.MANIFEST
+
+
+def _good_step(content: Content) -> Step | None:
+    """Return the step of a pull that worked; None if the content says nothing of it, as from the cache."""
+    match content:
+        case Manifest():
+            return content.step
+        case BlobRedirect() | BlobBytes():
+            return Step.BLOB
+        case _:
+            return None
+
+
+async def _fetch(registry: Registry, read: Read, options: ReadOptions) -> Content:
+    """Fetch content from one backend. A bug in facaded counts as its failure, because the next one may work."""
+    try:
+        return await _fetch_content(registry, read, options)
+    except (NotFoundError, FailingError, CancelledError):
+        raise
+    except Exception:
+        LOG.failure("internal error in a request to {name}", name=registry.name)
+        raise FailingError("internal error, see facaded's log", backend_wide=False) from None
 
 
 async def _fetch_content(registry: Registry, read: Read, options: ReadOptions) -> Content:

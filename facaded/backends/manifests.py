@@ -1,28 +1,27 @@
-"""Manifests: the Accept header, and a cache of manifests and tags in memory, limited in bytes.
+"""Manifests: the Accept header, and a cache of manifests in memory, limited in bytes.
 
 Manifests are keyed by (facade's repository, digest), so that a repository's manifests are only served for that
-repository. Digests of tags are keyed by (backend, backend's repository, tag, accepted media types), because a registry
-picks one platform for a client that does not accept an index.
+repository.
 """
 
 import hashlib
 from collections.abc import Callable, Iterator
 
-from attrs import frozen
+from attrs import field, frozen
 
+from facaded.backends.media_types import essence
+from facaded.backends.tags import TAGS, TagCache, TaggedRead
 from facaded.net.expiring import ExpiringMap
 from facaded.net.json_objects import read_object
 from facaded.oci.indexes import MANIFEST_TYPES
-from facaded.oci.requests import is_digest
+from facaded.oci.requests import ManifestRead, is_digest
+from facaded.policy.health import Step
 
 MANIFEST_SIZE = 4 << 20
 """Largest manifest in bytes: registries should accept at least this (distribution-spec), and clients read no more."""
 
 MANIFEST_LIFE = 3600.0
 """Seconds that a manifest is cached: it cannot change, but it can be deleted."""
-
-TAGS = 10_000
-"""Tags whose digest is cached."""
 
 LARGEST_BLOB = 10**15
 """Bytes. A manifest's descriptor with this size or more is taken as invalid."""
@@ -33,12 +32,16 @@ OVERHEAD = 500
 
 @frozen
 class Manifest:
-    """A manifest: its media type, digest, length in bytes, and body. `body` is None after a HEAD."""
+    """A manifest: its media type, digest, length in bytes, and body. `body` is None after a HEAD.
+
+    `step` is the step of a pull by which a backend was asked for it; None if it is from the cache.
+    """
 
     media_type: str
     digest: str
     length: int
     body: bytes | None
+    step: Step | None = field(default=None, eq=False)
 
 
 @frozen
@@ -53,6 +56,10 @@ class Accept:
         """A short cache key for the media types, because a client may send very many."""
         return hashlib.sha256("\n".join(sorted(self.types)).encode()).digest()
 
+    def of_tag(self, read: ManifestRead) -> TaggedRead:
+        """Return the key of a tag that is read with these types."""
+        return TaggedRead(read.name, read.reference, self.key)
+
     @classmethod
     def read(cls, lines: tuple[str, ...]) -> "Accept":
         """Parse the values of all Accept headers of a request."""
@@ -65,34 +72,26 @@ EVERY_TYPE = Accept.read(MANIFEST_TYPES)
 
 
 class ManifestCache:
-    """A cache of manifests and of tags' digests.
+    """A cache of manifests, and in `tags` of tags' digests.
 
-    `size` is in bytes, 0 disables the cache; `tag_ttl` is in seconds; `seconds` returns monotonic time.
+    `size` is in bytes, 0 disables the cache; `tag_ttl` and `stale_tags` are in seconds, see `TagCache`; `seconds`
+    returns monotonic time.
     """
 
-    def __init__(self, size: int, tag_ttl: float, seconds: Callable[[], float]) -> None:
-        self._tag_ttl = tag_ttl
+    def __init__(self, size: int, tag_ttl: float, seconds: Callable[[], float], stale_tags: float = 0.0) -> None:
+        self.tags = TagCache(TAGS if size else 0, tag_ttl, stale_tags, seconds)
         self._seconds = seconds
         self._manifests: ExpiringMap[tuple[str, str], Manifest] = ExpiringMap(size, _cost)
-        self._tags: ExpiringMap[tuple[str, str, str, bytes], str] = ExpiringMap(TAGS if size else 0)
 
     def manifest(self, repository: str, digest: str, accept: Accept) -> Manifest | None:
         """Return a cached manifest of the facade's `repository`, or None if its type is not among the accepted ones."""
         manifest = self._manifests.get((repository, digest), self._seconds())
-        return manifest if manifest is not None and manifest.media_type in accept.types else None
+        return manifest if manifest is not None and essence(manifest.media_type) in accept.types else None
 
     def store(self, repository: str, manifest: Manifest) -> None:
         """Store a manifest whose body matches its digest."""
         if manifest.body is not None:
             self._manifests.put((repository, manifest.digest), manifest, self._seconds() + MANIFEST_LIFE)
-
-    def tag(self, backend: str, name: str, tag: str, accept: Accept) -> str | None:
-        """Return the digest of a tag at a backend if it was fetched with these types within `tag_ttl`, else None."""
-        return self._tags.get((backend, name, tag, accept.key), self._seconds())
-
-    def store_tag(self, backend: str, name: str, tag: str, accept: Accept, digest: str) -> None:
-        """Store the digest of a tag."""
-        self._tags.put((backend, name, tag, accept.key), digest, self._seconds() + self._tag_ttl)
 
     def blob_size(self, repository: str, digest: str) -> int | None:
         """Return the size of a blob from its descriptor in a cached manifest of the repository, or None."""

@@ -105,11 +105,13 @@ class ProbeRequests:
         if question is None:
             return None
         self.sent += CONFIRMATIONS
+        start = clock.seconds()
         repetitions = [
             Deferred.fromCoroutine(_fails_again(self.open_session(), question)).addTimeout(CONFIRMATION_TIME, clock)
             for _ in range(CONFIRMATIONS)
         ]
-        return Confirmations(CONFIRMATIONS, sum(await gatherResults(repetitions)))
+        failed = sum(await gatherResults(repetitions))
+        return Confirmations(CONFIRMATIONS, failed, clock.seconds() - start)
 
 
 async def _send(client: BoundedClient, question: Question[T]) -> Response:

@@ -7,16 +7,17 @@ from urllib.parse import urlsplit
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
-from facaded.backends.authorized_client import NO_HEADERS, AuthorizedClient, ClientAuthorization
-from facaded.backends.failures import FailingError, NoListError, NoRedirectError, NotFoundError
-from facaded.backends.manifests import MANIFEST_SIZE, Accept, Manifest, ManifestCache, digest_of
-from facaded.net.client import REDIRECTS, ResponseHead, StreamedResponse
+from facaded.backends.authorized_client import AuthorizedClient, ClientAuthorization
+from facaded.backends.failures import FailingError, NoListError, NoRedirectError
+from facaded.backends.manifest_reader import ManifestReader, accept_headers, backend_name
+from facaded.backends.manifests import Accept, Manifest, ManifestCache
+from facaded.backends.media_types import sent_type
+from facaded.net.client import REDIRECTS, StreamedResponse
 from facaded.net.json_objects import read_object
-from facaded.net.single_flight import SingleFlight
 from facaded.net.text import printable, whole_number
-from facaded.oci.requests import Blob, ManifestRead, Read, Referrers, Tags, is_digest, is_query
-from facaded.policy.health import Quota
-from facaded.policy.repositories import Rename, renamed
+from facaded.oci.requests import Blob, ManifestRead, Read, Referrers, Tags, is_query
+from facaded.policy.health import Quota, Step
+from facaded.policy.repositories import Rename
 
 _LINK = re.compile(r"<([^<>]*)>((?:[^,\"<]|\"[^\"]*\")*)")
 _NEXT = re.compile(r";\s*rel=\"?next\"?\s*(?:;|$)", re.IGNORECASE)
@@ -26,9 +27,6 @@ LIST_SIZE = 4 << 20
 
 REDIRECT_SIZE = 64 << 10
 """Bytes of a redirect's body that are read, so that the connection can be reused."""
-
-MEDIA_TYPE_LENGTH = 255
-"""Longest media type in characters: more than RFC 6838 §4.2 allows."""
 
 
 @frozen
@@ -63,8 +61,9 @@ class Listing:
 class Registry:
     """One backend. Its methods raise NotFoundError or FailingError.
 
-    `name` is its name in the settings; `renames` map the facade's repository names to the backend's. With `relay_blobs`
-    set, a blob that the backend serves itself is relayed.
+    `name` is its name in the settings, `gate` bounds the requests to it, and `manifests` reads its manifests. `renames`
+    map the facade's repository names to the backend's. With `relay_blobs` set, a blob that the backend serves itself is
+    relayed.
     """
 
     def __init__(
@@ -80,7 +79,8 @@ class Registry:
         self._renames = renames
         self._cache = cache
         self._relay_blobs = relay_blobs
-        self._manifests: SingleFlight[object, Manifest] = SingleFlight()
+        self.gate = client.gate
+        self.manifests = ManifestReader(name, client, renames, cache)
 
     @property
     def quota(self) -> Quota | None:
@@ -89,20 +89,17 @@ class Registry:
 
     async def manifest(self, read: ManifestRead, accept: Accept, with_body: bool) -> Manifest:
         """Return a manifest; its body is None if `with_body` is False."""
-        digest: str | None = read.reference
-        if not is_digest(read.reference):
-            digest = self._cache.tag(self.name, self._rename(read.name), read.reference, accept)
-        if digest is not None and (cached := self._cache.manifest(read.name, digest, accept)):
-            return cached
-        key = (read.name, read.reference, accept.value, with_body)
-        return await self._manifests.get(key, lambda: self._fetch_manifest(read, accept, with_body))
+        return await self.manifests.read(read, accept, with_body)
 
     async def listing(self, read: Tags | Referrers, accept: Accept) -> Listing:
         """Return a list of tags or referrers under the facade's repository name."""
-        name = self._rename(read.name)
+        return await self.gate.run(None, lambda: self._list(read, accept))
+
+    async def _list(self, read: Tags | Referrers, accept: Accept) -> Listing:
+        name = backend_name(self._renames, read.name)
         path = _rename_path(read, name)
         url = self._client.url(f"{path}?{read.query}" if read.query else path)
-        response = await self._client.fetch("GET", url, name, _accept_headers(accept))
+        response = await self._client.fetch("GET", url, name, accept_headers(accept))
         if response.status != 200:
             response.abandon()
             raise NoListError(f"answered {response.status} to a list request", backend_wide=False)
@@ -113,12 +110,15 @@ class Registry:
         if isinstance(read, Tags):
             body = json.dumps({**document, "name": read.name}).encode()
         filters = printable(response.value("OCI-Filters-Applied"))
-        media_type = _media_type(response) or "application/json"
+        media_type = sent_type(response) or "application/json"
         return Listing(media_type, body, _next_query(response.value("Link"), path), filters)
 
     async def blob(self, read: Blob, range_headers: RangeHeaders = NO_RANGE) -> str | StreamedResponse:
         """Return the URL that the backend redirects a blob to, or with `relay_blobs` the backend's own response."""
-        name = self._rename(read.name)
+        return await self.gate.run(Step.BLOB, lambda: self._locate(read, range_headers))
+
+    async def _locate(self, read: Blob, range_headers: RangeHeaders = NO_RANGE) -> str | StreamedResponse:
+        name = backend_name(self._renames, read.name)
         url = self._client.url(_rename_path(read, name))
         for _ in range(2):
             response = await self._client.fetch("GET", url, name, range_headers.headers)
@@ -139,14 +139,17 @@ class Registry:
         cached = self._cache.blob_size(read.name, read.digest)
         if cached is not None:
             return cached
-        name = self._rename(read.name)
+        return await self.gate.run(Step.BLOB, lambda: self._measure(read))
+
+    async def _measure(self, read: Blob) -> int:
+        name = backend_name(self._renames, read.name)
         head = await self._client.fetch("HEAD", self._client.url(_rename_path(read, name)), name)
         size = whole_number(head.value("Content-Length")) if head.status == 200 else None
         if size is not None:
             return size
-        source = await self.blob(read)
+        source = await self._locate(read)
         if isinstance(source, str):
-            return await self._fetch_size(source)
+            return await _fetch_size(self._client, source)
         source.abandon()
         raise FailingError("no Content-Length for a blob", backend_wide=False)
 
@@ -171,92 +174,19 @@ class Registry:
         client = self._client.on_behalf_of(ClientAuthorization(authorization))
         return Registry(self.name, client, self._renames, ManifestCache(0, 0.0, clock.seconds), self._relay_blobs)
 
-    async def _fetch_manifest(self, read: ManifestRead, accept: Accept, with_body: bool) -> Manifest:
-        name = self._rename(read.name)
-        fetch = self._get if with_body else self._head
-        if is_digest(read.reference):
-            return await fetch(read, name, read.reference, accept)
-        digest = self._cache.tag(self.name, name, read.reference, accept)
-        if digest is None:
-            head = await self._head(read, name, read.reference, accept)
-            if not head.digest:
-                manifest = await self._get(read, name, read.reference, accept)
-                self._cache.store_tag(self.name, name, read.reference, accept, manifest.digest)
-                return manifest
-            digest = head.digest
-            self._cache.store_tag(self.name, name, read.reference, accept, digest)
-            if not with_body and head.length:
-                return head
-        if cached := self._cache.manifest(read.name, digest, accept):
-            return cached
-        try:
-            return await fetch(read, name, digest, accept)
-        except NotFoundError:
-            raise FailingError("has the tag but not its manifest", backend_wide=False) from None
 
-    async def _head(self, read: ManifestRead, name: str, reference: str, accept: Accept) -> Manifest:
-        url = self._client.url(ManifestRead(name, reference).path)
-        head = await self._client.fetch("HEAD", url, name, _accept_headers(accept))
-        if head.status != 200:
-            raise FailingError(f"answered {head.status} to the HEAD of a manifest", backend_wide=False)
-        digest, length = head.value("Docker-Content-Digest"), whole_number(head.value("Content-Length"))
-        if is_digest(reference):
-            if digest not in ("", reference):
-                raise FailingError("Docker-Content-Digest is not the requested digest", backend_wide=False)
-            digest = reference
-        if is_digest(reference) and not length:
-            return await self._get(read, name, reference, accept)
-        usable = is_digest(digest) and _media_type(head)
-        return Manifest(_media_type(head), digest if usable else "", length or 0, None)
-
-    async def _get(self, read: ManifestRead, name: str, reference: str, accept: Accept) -> Manifest:
-        url = self._client.url(ManifestRead(name, reference).path)
-        response = await self._client.fetch("GET", url, name, _accept_headers(accept))
-        if response.status != 200:
-            response.abandon()
-            raise FailingError(f"answered {response.status} to the GET of a manifest", backend_wide=False)
-        body = await self._client.read(response, MANIFEST_SIZE)
-        header = response.value("Docker-Content-Digest")
-        expected = {digest for digest in (reference, header) if is_digest(digest)} or {digest_of(body)}
-        if any(digest_of(body, digest.partition(":")[0]) != digest for digest in expected):
-            raise FailingError("manifest does not match its digest", backend_wide=False)
-        digest = reference if is_digest(reference) else next(iter(expected))
-        manifest = Manifest(_media_type(response) or _read_media_type(body), digest, len(body), body)
-        self._cache.store(read.name, manifest)
-        return manifest
-
-    async def _fetch_size(self, url: str) -> int:
-        """Return the size of a blob from its CDN, with a request for one byte."""
-        response = await self._client.open_anonymously(url, {"Range": "bytes=0-0"})
-        total = response.value("Content-Range").rpartition("/")[2]
-        size = {200: response.length, 206: whole_number(total)}.get(response.status)
-        if size is None:
-            raise FailingError(f"the CDN answered {response.status} to a range request", backend_wide=False)
-        return size
-
-    def _rename(self, name: str) -> str:
-        """Return the backend's name of the facade's repository `name`."""
-        backend_name = renamed(self._renames, name) if self._renames else name
-        if backend_name is None:
-            raise NotFoundError("no rename of this backend matches the repository")
-        return backend_name
-
-
-def _accept_headers(accept: Accept) -> dict[str, str]:
-    return {"Accept": accept.value} if accept.value else dict(NO_HEADERS)
+async def _fetch_size(client: AuthorizedClient, url: str) -> int:
+    """Return the size of a blob from its CDN, with a request for one byte."""
+    response = await client.open_anonymously(url, {"Range": "bytes=0-0"})
+    total = response.value("Content-Range").rpartition("/")[2]
+    size = {200: response.length, 206: whole_number(total)}.get(response.status)
+    if size is None:
+        raise FailingError(f"the CDN answered {response.status} to a range request", backend_wide=False)
+    return size
 
 
 def _rename_path(read: Read, name: str) -> str:
     return read.path.replace(f"/v2/{read.name}/", f"/v2/{name}/", 1)
-
-
-def _media_type(head: ResponseHead) -> str:
-    return printable(head.value("Content-Type"))[:MEDIA_TYPE_LENGTH]
-
-
-def _read_media_type(body: bytes) -> str:
-    media_type = (read_object(body) or {}).get("mediaType")
-    return printable(media_type)[:MEDIA_TYPE_LENGTH] if isinstance(media_type, str) else "application/octet-stream"
 
 
 def _next_query(link: str, path: str) -> str | None:

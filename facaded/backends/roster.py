@@ -19,13 +19,31 @@ from facaded.policy.watch_state import WatchState
 Subscriber = Callable[[Change], None]
 
 
+class Subscribers:
+    """Functions that are called with every change. An error of one is logged, and does not affect the others."""
+
+    _log = Logger()
+
+    def __init__(self) -> None:
+        self._subscribers: list[Subscriber] = []
+
+    def add(self, subscriber: Subscriber) -> None:
+        self._subscribers.append(subscriber)
+
+    def push(self, change: Change) -> None:
+        for subscriber in self._subscribers:
+            try:
+                subscriber(change)
+            except Exception:
+                self._log.failure("internal error in a subscriber to health changes")
+
+
 class Roster:
     """Holds the WatchState, and replaces it after a probe's result, an override, a new plan, or a timer.
 
-    `previous_state` is the state of an earlier run. The timer runs between `start` and `stop`.
+    `previous_state` is the state of an earlier run. The timer runs between `start` and `stop`. `subscribers` are called
+    with every change.
     """
-
-    _log = Logger()
 
     def __init__(self, clock: IReactorTime, plan: Plan, previous_state: WatchState | None) -> None:
         self.plan = plan
@@ -33,14 +51,10 @@ class Roster:
         self.settled = False
         self._clock = clock
         self._sample_limit = SampleLimit()
-        self._subscribers: list[Subscriber] = []
+        self.subscribers = Subscribers()
         self._pushed_routing = self.snapshot().routing
         self._running = False
         self._timer: IDelayedCall | None = None
-
-    def subscribe(self, subscriber: Subscriber) -> None:
-        """Call `subscriber` with every change from now on."""
-        self._subscribers.append(subscriber)
 
     def snapshot(self) -> Snapshot:
         """Return the current state."""
@@ -127,11 +141,7 @@ class Roster:
 
     def _push(self, change: Change) -> None:
         self._pushed_routing = change.routing
-        for subscriber in self._subscribers:
-            try:
-                subscriber(change)
-            except Exception:
-                self._log.failure("internal error in a subscriber to health changes")
+        self.subscribers.push(change)
 
     def _set_timer(self, due: float | None) -> None:
         if self._timer is not None and self._timer.active():

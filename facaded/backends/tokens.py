@@ -19,6 +19,7 @@ from facaded.backends.failures import (
     RealmError,
     TokenError,
     TokenRefusedError,
+    UnaskedError,
     describe_status,
 )
 from facaded.backends.own_account import Credentials, NoteAccount, OwnAccount
@@ -149,7 +150,7 @@ class Tokens:
         """Request a token. If its server refuses or fails, ask the backend if it is still the right one."""
         try:
             return await self._request_token(remembered, name, with_account)
-        except (CancelledError, PasswordFileError):
+        except (CancelledError, PasswordFileError, UnaskedError):
             raise
         except Exception as error:
             renewed = await self._challenges.renew(remembered, refused=isinstance(error, TokenRefusedError))

@@ -98,7 +98,7 @@ class Watch(Service):
         A change is a new state of a backend, another active backend, an override, drift, or anything else that changes
         the `RoutingState`, such as the end of a handover. `snapshot` returns the state before the first change.
         """
-        self._roster.subscribe(subscriber)
+        self._roster.subscribers.add(subscriber)
 
     def snapshot(self) -> Snapshot:
         """Return the current state of the backends, which is active, and why."""

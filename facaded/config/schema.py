@@ -151,6 +151,13 @@ CACHE = Table(
             "How long the digest of a tag is cached.",
             "Shorten it to see pushed tags sooner; lengthen it to send the registries fewer requests.",
         ),
+        Key(
+            "stale_tags",
+            values.DURATION_OR_OFF,
+            '"10m"',
+            'How long the last known digest of a tag is used if its backend fails; "0s" never.',
+            "Shorten it if the other backends never lag behind; lengthen it if they lag for longer.",
+        ),
     ),
 )
 

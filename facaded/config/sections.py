@@ -77,10 +77,11 @@ class HealthSettings(health.Settings):
 
 @frozen
 class CacheSettings:
-    """[cache]: the memory for manifests, and how long the digest of a tag is cached."""
+    """[cache]: the memory for manifests, and how long the digest of a tag is cached, also if its backend fails."""
 
     manifests: int = 64 << 20
     tag_ttl: float = 10.0
+    stale_tags: float = 600.0
 
 
 @frozen

@@ -133,6 +133,11 @@ def duration(value: object, longest: float = LONGEST) -> float:
     return seconds
 
 
+def _duration_or_off(value: object) -> float:
+    """Read a time, or `"0s"` for something that is switched off."""
+    return 0.0 if value == "0s" else duration(value)
+
+
 def _size(value: object) -> int:
     match = _SIZE.fullmatch(str(value)) if isinstance(value, str | int) and not isinstance(value, bool) else None
     size = int(match[1]) * _SIZES[match[2]] if match else -1
@@ -352,6 +357,7 @@ def _read_entries(places: "Mapping[P, object] | range", read: Callable[[P], T]) 
 _STRING: Schema = {"type": "string"}
 
 DURATION = ValueKind("time", duration, {"type": "string", "pattern": f"^{_DURATION.pattern}$"})
+DURATION_OR_OFF = ValueKind("time", _duration_or_off, DURATION.schema)
 SIZE = ValueKind("size", _size, {"anyOf": [{"type": "string", "pattern": f"^{_SIZE.pattern}$"}, {"type": "integer"}]})
 BOOLEAN = ValueKind("true or false", _boolean, {"type": "boolean"})
 COUNT = ValueKind("number of results", _integer("count", 1, 100), {"type": "integer", "minimum": 1, "maximum": 100})

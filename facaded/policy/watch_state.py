@@ -100,7 +100,7 @@ def carry_over(watch_state: WatchState, before: Plan, plan: Plan, now: float) ->
 
 def forget_canary(health: Health) -> Health:
     """Return the health of a backend whose canary is another image now: no step has reached that one yet."""
-    return evolve(health, canary=None, canary_seen=False, deepest_failed_step=None, deep_at=None)
+    return evolve(health, canary=None, canary_seen=False, deepest_failed_step=None, deep_at=None, body_at=None)
 
 
 def active_backends(plan: Plan, active: Mapping[Place, ActiveBackend], purpose: Purpose) -> tuple[str, ...]:

@@ -98,7 +98,7 @@ class Facade(Resource):
         return decide(parsed.target, parsed.host, parsed.client, self._rules, self._routing)
 
     async def _serve(self, request: Request, answer: Serve) -> Rendered:
-        fetched = await self._fetcher.serve(answer.read, answer.backends, _options(request))
+        fetched = await self._fetcher.serve(answer, _options(request))
         health = self._healths.get(answer.preferred)  # None if a reload has removed the backend meanwhile
         bad_state = health.state.value if health and health.state in (State.DOWN, State.LIMITED) else None
         return render.render_served(
@@ -136,7 +136,8 @@ def _options(request: Request) -> ReadOptions:
     lines = request.requestHeaders.getRawHeaders(b"Accept", [])
     accept = Accept.read(tuple(line.decode("latin-1") for line in lines))
     ranged = RangeHeaders(_header(request, "Range"), _header(request, "If-Range"))
-    return ReadOptions(accept, request.method != b"HEAD", ranged)
+    source = getattr(request.getClientAddress(), "host", None) or "-"  # a Unix socket has none
+    return ReadOptions(accept, request.method != b"HEAD", ranged, source)
 
 
 def _header(request: Request, name: str) -> str:

@@ -5,6 +5,7 @@ from twisted.internet.defer import Deferred
 from facaded.backends.fetcher import BUDGET, Fetcher, NotServed, PingAccepted, ReadOptions, Served, Unauthorized
 from facaded.backends.manifests import Accept, Manifest
 from facaded.oci.requests import ManifestRead, Ping, Read
+from facaded.policy.decision import Serve
 from tests.backends.memory import INDEX, MANIFEST, Fake, Network
 
 WIDE = Accept.read((INDEX, MANIFEST))
@@ -29,10 +30,15 @@ def ask(
     accept: Accept = WIDE,
     body: bool = True,
     seconds: float = 0,
+    serve: Serve | None = None,
 ) -> Served | NotServed:
-    return network.run(
-        Deferred.fromCoroutine(fetcher.serve(read, tuple(network.fakes), ReadOptions(accept, body))), seconds
-    )
+    serve = serve or serve_from(network, read)
+    return network.run(Deferred.fromCoroutine(fetcher.serve(serve, ReadOptions(accept, body))), seconds)
+
+
+def serve_from(network: Network, read: Read = LATEST) -> Serve:
+    """Return the answer that serves `read` from all registries of the network, in their order."""
+    return Serve(read, tuple(network.fakes), next(iter(network.fakes)))
 
 
 def manifest(served: Served | NotServed) -> Manifest:

@@ -19,9 +19,11 @@ from facaded.backends.manifests import ManifestCache, digest_of
 from facaded.backends.own_account import Credentials
 from facaded.backends.refused_accounts import RefusedAccounts
 from facaded.backends.registry import Registry
+from facaded.backends.request_gate import RequestGate, TokenClient
 from facaded.backends.tokens import Tokens
 from facaded.net.client import BoundedClient
 from facaded.net.private_addresses import Boundary
+from facaded.policy.evidence import Attempt
 from facaded.policy.repositories import Rename
 
 T = TypeVar("T")
@@ -35,14 +37,16 @@ class Fake:
     """A registry at https://NAME.test, with its token server at https://auth.NAME.test and CDN at https://cdn.NAME.test.
 
     `fault` is how it fails; `manifests` maps repository and reference to media type and body; `headers` are sent with
-    every manifest, and their Location with every blob. `pages` maps path and query of a list to its JSON and its Link.
-    `requests` are method and path of each request, `authorizations` its host and Authorization; `valid` are the valid
-    tokens, and `tokens` counts those that were issued. `after_challenge` is called after each challenge.
+    every manifest, and their Location with every blob; `retry_after` is sent with a failure. `pages` maps path and
+    query of a list to its JSON and its Link. `requests` are method and path of each request, `authorizations` its host
+    and Authorization; `valid` are the valid tokens, and `tokens` counts those that were issued. `after_challenge` is
+    called after each challenge.
     """
 
     name: str
     manifests: dict[tuple[str, str], tuple[str, bytes]] = field(factory=dict)
     fault: str = ""
+    retry_after: str = ""
     realm: str = ""
     headers: dict[str, str] = field(factory=dict)
     pages: dict[str, tuple[Any, str]] = field(factory=dict)
@@ -98,7 +102,7 @@ class Fake:
         if self.fault == "400":
             return self._respond(request, 400, {}, b"")
         if self.fault in ("500", "429", "403"):
-            return self._respond(request, int(self.fault), {}, b"")
+            return self._fail(request)
         return self._read(request, urlsplit(path))
 
     def _read(self, request: Request, path: Any) -> Any:
@@ -116,6 +120,8 @@ class Fake:
             case "blobs" if reference == BLOB:
                 location = self.headers.get("Location", f"https://cdn.{self.name}.test/a?sig=1")
                 return self._respond(request, 307, {"Location": location}, b"")
+            case "tags" | "referrers" if self.fault == "hang lists":
+                return NOT_DONE_YET
             case "tags":
                 link = self.headers.get("Link", f'</v2/{repository}/tags/list?n=1&last=b>; rel="next"')
                 return self._respond(
@@ -134,6 +140,10 @@ class Fake:
     def _manifest(self, request: Request, repository: str, reference: str) -> bytes:
         accept = (request.getHeader(b"Accept") or b"").decode()
         kind, body = self.manifests.get((repository, reference), ("", b""))
+        if self.fault == "GET 500" and request.method == b"GET":
+            return self._fail(request)
+        if self.fault == "page":
+            return self._respond(request, 200, {"Content-Type": "text/html"}, b"<h1>Maintenance</h1>")
         if not kind or kind not in accept:
             return self._respond(request, 404, {}, b"")
         digest = digest_of(body)
@@ -149,8 +159,8 @@ class Fake:
             return self._respond(request, 401, {}, b"")
         if self.fault == f"account 403 {self._scope(request)}" and request.getHeader(b"Authorization"):
             return self._respond(request, 403, {}, b"")
-        if self.fault in ("token 500", "token 403", "token 404"):
-            return self._respond(request, int(self.fault[-3:]), {}, b"")
+        if self.fault in ("token 500", "token 429", "token 403", "token 404"):
+            return self._fail(request)
         self.tokens += 1
         token = f"{self.name}-{self.tokens}"
         if self.fault != "refuse tokens":
@@ -169,6 +179,10 @@ class Fake:
         self.after_challenge()
         return self._respond(request, 401, {"WWW-Authenticate": challenge}, b"")
 
+    def _fail(self, request: Request) -> bytes:
+        headers = {"Retry-After": self.retry_after} if self.retry_after else {}
+        return self._respond(request, int(self.fault[-3:]), headers, b"")
+
     @staticmethod
     def _respond(request: Request, status: int, headers: dict[str, str], body: bytes) -> bytes:
         request.setResponseCode(status)
@@ -178,7 +192,7 @@ class Fake:
 
 
 class Network(Resource):
-    """Several registries, and an agent that connects to them. `failed` are the backends that failed a request.
+    """Several registries, and an agent that connects to them. `attempts` are those that a fetcher reported.
 
     `replies` are the status and body of every response of a host, or of a host and path; it hangs with status 0.
     """
@@ -191,7 +205,7 @@ class Network(Resource):
         self.unknown_hosts: list[tuple[str, str]] = []
         self.clock = Clock()
         self.agent = RequestTraversalAgent(self)
-        self.failed: list[str] = []
+        self.attempts = list[Attempt]()
         self.boundaries = dict[str, Boundary]()
         self.refused_accounts = RefusedAccounts(self.clock)
         self.replies = dict[str, tuple[int, bytes]]()
@@ -213,11 +227,17 @@ class Network(Resource):
         credentials: Credentials | None = None,
         size: int = 1 << 20,
         publish_private: bool = False,
+        stale_tags: float = 600,
     ) -> Fetcher:
         """Return a fetcher from these registries; the credentials are for the first one."""
-        cache = ManifestCache(size, 10, self.clock.seconds)
+        cache = ManifestCache(size, 10, self.clock.seconds, stale_tags)
         registries = self.registries(cache, renames, credentials, publish_private)
-        return Fetcher(registries, self.clock, self.failed.append)
+        return Fetcher(registries, self.clock, self.attempts.append)
+
+    @property
+    def failed(self) -> list[str]:
+        """The backends that failed a request."""
+        return [attempt.backend for attempt in self.attempts if not attempt.good]
 
     def registries(
         self,
@@ -231,9 +251,9 @@ class Network(Resource):
         for name in self.fakes:
             client = BoundedClient(f"https://{name}.test", self.agent, self.boundaries.get(name))
             account = credentials if not registries else None
-            note = partial(self.refused_accounts.note, name)
-            tokens = Tokens(client, self.clock.seconds, account, publish_private, note)
-            authorized = AuthorizedClient(client, tokens, self.clock)
+            note, gate = partial(self.refused_accounts.note, name), RequestGate()
+            tokens = Tokens(TokenClient(client, gate), self.clock.seconds, account, publish_private, note)
+            authorized = AuthorizedClient(client, tokens, self.clock, gate=gate)
             registries[name] = Registry(name, authorized, (renames or {}).get(name, ()), cache)
         return registries
 

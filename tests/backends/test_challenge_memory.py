@@ -7,6 +7,7 @@ from twisted.internet.defer import Deferred
 
 from facaded.backends.fetcher import Fetcher, NotServed, ReadOptions
 from facaded.oci.requests import ManifestRead, Ping
+from facaded.policy.decision import Serve
 from tests.backends.fetching import LATEST, WIDE, ask, backend, forward, two_registries
 from tests.backends.memory import Fake, Network
 
@@ -91,10 +92,14 @@ def test_a_ping_that_hangs_fails_one_request_while_a_challenge_is_known() -> Non
     pull(network, fetcher)
     network.replies["hub.test/v2/"] = (0, b"")
     network.clock.advance(400)
-    waiting = Deferred.fromCoroutine(fetcher.serve(ManifestRead("org/other", "latest"), ("hub",), ReadOptions(WIDE)))
+    waiting = Deferred.fromCoroutine(
+        fetcher.serve(Serve(ManifestRead("org/other", "latest"), ("hub",), "hub"), ReadOptions(WIDE))
+    )
     network.agent.flush()
     network.clock.advance(3.9)
-    joined = Deferred.fromCoroutine(fetcher.serve(ManifestRead("org/other", "latest"), ("hub",), ReadOptions(WIDE)))
+    joined = Deferred.fromCoroutine(
+        fetcher.serve(Serve(ManifestRead("org/other", "latest"), ("hub",), "hub"), ReadOptions(WIDE))
+    )
     assert isinstance(network.run(waiting, 1), NotServed)
     assert pull(network, fetcher, "org/third") == "hub", "it does not wait for the ping that hangs"
     assert isinstance(network.run(joined, 5), NotServed)
@@ -105,10 +110,10 @@ def test_a_first_ping_that_hangs_is_not_waited_for_by_later_requests() -> None:
     network, fetcher, _ = one_registry()
     network.replies["hub.test/v2/"] = (0, b"")
     read = ManifestRead("org/other", "latest")
-    first = Deferred.fromCoroutine(fetcher.serve(read, ("hub",), ReadOptions(WIDE)))
+    first = Deferred.fromCoroutine(fetcher.serve(Serve(read, ("hub",), "hub"), ReadOptions(WIDE)))
     network.agent.flush()
     network.clock.advance(3.9)
-    joined = Deferred.fromCoroutine(fetcher.serve(read, ("hub",), ReadOptions(WIDE, with_body=False)))
+    joined = Deferred.fromCoroutine(fetcher.serve(Serve(read, ("hub",), "hub"), ReadOptions(WIDE, with_body=False)))
     assert isinstance(network.run(first, 1), NotServed)
     del network.replies["hub.test/v2/"]
     assert pull(network, fetcher, "org/third") == "hub"
@@ -119,11 +124,13 @@ def test_a_token_server_that_hangs_is_asked_again_on_another_connection() -> Non
     network, fetcher, _ = one_registry()
     network.replies["auth.hub.test"] = (0, b"")
     read = ManifestRead("org/app", "latest")
-    first = Deferred.fromCoroutine(fetcher.serve(read, ("hub",), ReadOptions(WIDE, with_body=False)))
+    first = Deferred.fromCoroutine(fetcher.serve(Serve(read, ("hub",), "hub"), ReadOptions(WIDE, with_body=False)))
     network.agent.flush()
     network.agent.flush()
     network.clock.advance(3.9)
-    joined = Deferred.fromCoroutine(fetcher.serve(ManifestRead("org/app", "v1"), ("hub",), ReadOptions(WIDE)))
+    joined = Deferred.fromCoroutine(
+        fetcher.serve(Serve(ManifestRead("org/app", "v1"), ("hub",), "hub"), ReadOptions(WIDE))
+    )
     assert isinstance(network.run(first, 1), NotServed)
     del network.replies["auth.hub.test"]
     assert pull(network, fetcher) == "hub"

@@ -5,6 +5,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from facaded.backends.fetcher import BUDGET, NotServed, ReadOptions, Served
 from facaded.oci.requests import Blob, ManifestRead, Tags
+from facaded.policy.decision import Serve
 from facaded.policy.repositories import parse_rename
 from tests.backends.fetching import LATEST, WIDE, ask, backend, manifest, two_registries
 from tests.backends.memory import BLOB, Fake, Network
@@ -81,7 +82,7 @@ def test_each_backend_has_its_own_renames() -> None:
     network.fakes["hub"].put("library/app", "latest")
     network.fakes["ghcr"].put("gh-org/app", "latest", body=b"{}")
     renames = {"hub": (parse_rename("*", "library/*"),), "ghcr": (parse_rename("app", "gh-org/app"),)}
-    fetcher, app = network.fetcher(renames), ManifestRead("app", "latest")
+    fetcher, app = network.fetcher(renames, stale_tags=0), ManifestRead("app", "latest")
     assert backend(ask(network, fetcher, app)) == "hub"
     network.fakes["hub"].fault = "500"
     network.clock.advance(11)
@@ -93,7 +94,7 @@ def test_a_client_that_disconnects_cancels_its_requests_to_the_backend() -> None
     fetcher = network.fetcher()
     errors: list[object] = []
     for read in (LATEST, Blob("org/app", BLOB), Tags("org/app")):
-        work = Deferred.fromCoroutine(fetcher.serve(read, ("hub", "ghcr"), ReadOptions(WIDE)))
+        work = Deferred.fromCoroutine(fetcher.serve(Serve(read, ("hub", "ghcr"), "hub"), ReadOptions(WIDE)))
         work.addErrback(lambda failure: errors.append(failure.check(CancelledError)))
         network.agent.flush()
         work.cancel()
@@ -107,8 +108,8 @@ def test_a_client_that_disconnects_cancels_its_requests_to_the_backend() -> None
 def test_a_client_that_disconnects_does_not_affect_another_one() -> None:
     network = two_registries()
     fetcher = network.fetcher()
-    first = Deferred.fromCoroutine(fetcher.serve(LATEST, ("hub",), ReadOptions(WIDE)))
-    second = Deferred.fromCoroutine(fetcher.serve(LATEST, ("hub",), ReadOptions(WIDE)))
+    first = Deferred.fromCoroutine(fetcher.serve(Serve(LATEST, ("hub",), "hub"), ReadOptions(WIDE)))
+    second = Deferred.fromCoroutine(fetcher.serve(Serve(LATEST, ("hub",), "hub"), ReadOptions(WIDE)))
     first.addErrback(lambda _: None)
     first.cancel()
     assert backend(network.run(second)) == "hub"

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from facaded.backends.fetcher import NotServed, ReadOptions
 from facaded.backends.manifests import Accept, Manifest, ManifestCache, digest_of
 from facaded.oci.requests import ManifestRead
+from facaded.policy.decision import Serve
 from tests.backends.fetching import LATEST, NARROW, WIDE, ask, backend, manifest, two_registries
 from tests.backends.memory import BLOB, INDEX, MANIFEST, Fake, Network
 
@@ -31,7 +32,7 @@ def test_a_hundred_reads_of_a_tag_send_one_head_and_one_get(together: bool) -> N
     fetcher, hub = network.fetcher(), network.fakes["hub"]
     works = []
     for _ in range(100):
-        works.append(Deferred.fromCoroutine(fetcher.serve(LATEST, ("hub", "ghcr"), ReadOptions(WIDE))))
+        works.append(Deferred.fromCoroutine(fetcher.serve(Serve(LATEST, ("hub", "ghcr"), "hub"), ReadOptions(WIDE))))
         if not together:
             network.run(works.pop())
     for work in works:
@@ -117,9 +118,9 @@ def test_the_cache_is_bounded_in_bytes() -> None:
     assert cache.manifest("org/app", digest_of(b"large"), WIDE) is None
     disabled = ManifestCache(0, 10, lambda: 0.0)
     disabled.store("org/app", manifests[0])
-    disabled.store_tag("hub", "org/app", "latest", WIDE, manifests[0].digest)
+    disabled.tags.store("hub", WIDE.of_tag(LATEST), manifests[0].digest)
     assert disabled.manifest("org/app", manifests[0].digest, WIDE) is None
-    assert disabled.tag("hub", "org/app", "latest", WIDE) is None
+    assert disabled.tags.fresh("hub", WIDE.of_tag(LATEST)) is None
 
 
 @given(st.lists(st.text()))

@@ -13,6 +13,7 @@ from facaded.backends.fetcher import Fetcher, NotServed, ReadOptions
 from facaded.backends.own_account import Credentials
 from facaded.backends.refused_accounts import FORGET_TIME, RefusedAccounts
 from facaded.oci.requests import ManifestRead
+from facaded.policy.decision import Serve
 from tests.backends.fetching import WIDE, ask
 from tests.backends.memory import Fake, Network
 
@@ -80,7 +81,9 @@ def test_an_account_is_tried_by_one_of_many_concurrent_requests(credentials: Cre
     names = [f"org/app{number}" for number in range(30)]
     for with_body in (False, True):
         reads = [
-            Deferred.fromCoroutine(fetcher.serve(ManifestRead(name, "latest"), ("hub",), ReadOptions(WIDE, with_body)))
+            Deferred.fromCoroutine(
+                fetcher.serve(Serve(ManifestRead(name, "latest"), ("hub",), "hub"), ReadOptions(WIDE, with_body))
+            )
             for name in names
         ]
         for read in reads:
@@ -144,7 +147,9 @@ def test_a_401_to_requests_without_the_account_does_not_refuse_it(credentials: C
     network.fakes["hub"].valid.add(BASIC)
     fetcher = network.fetcher(credentials=credentials, publish_private=True)
     reads = [
-        Deferred.fromCoroutine(fetcher.serve(ManifestRead(f"org/app{number}", "latest"), ("hub",), ReadOptions(WIDE)))
+        Deferred.fromCoroutine(
+            fetcher.serve(Serve(ManifestRead(f"org/app{number}", "latest"), ("hub",), "hub"), ReadOptions(WIDE))
+        )
         for number in range(5)
     ]
     assert not any(isinstance(network.run(read), NotServed) for read in reads)

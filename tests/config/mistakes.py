@@ -17,6 +17,10 @@ WRONG = [
         '[cache]\nmanifests = "999GiB"',
         "facaded.toml:2: cache.manifests: '999GiB' is not a size: write a number and a unit, as in \"64MiB\", up to",
     ),
+    (
+        '[cache]\nstale_tags = "-1s"',
+        'facaded.toml:2: cache.stale_tags: \'-1s\' is not a time: write a number and a unit, as in "500ms", "10s",',
+    ),
     ("route = 1", "facaded.toml:1: route: expected a list of tables, got an integer: write [[route]]"),
     ('[[route]]\nrepositories = ["a"]', "facaded.toml:1: route[0].backends: missing: it is required here, so add it"),
     (

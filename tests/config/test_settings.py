@@ -20,6 +20,7 @@ def test_a_whole_file(tmp_path: Path) -> None:
         [cache]
         manifests = "1MiB"
         tag_ttl = "5s"
+        stale_tags = "0s"
         [[route]]
         repositories = ["org/next-*"]
         backends = ["second", "main"]
@@ -56,7 +57,7 @@ def test_a_whole_file(tmp_path: Path) -> None:
         Route(("main", "second")),
     )
     assert settings.answer is Mode.SERVE
-    assert settings.cache == CacheSettings(1 << 20, 5)
+    assert settings.cache == CacheSettings(1 << 20, 5, 0)
     assert repositories.renamed(settings.rules.backends["second"].renames, "org/app") == "other/app"
     assert loaded.warnings == ()
 

@@ -13,6 +13,7 @@ from facaded.backends.manifests import Accept
 from facaded.net.addresses import is_public
 from facaded.net.private_addresses import Boundary, CheckedEndpoint, PrivateAddressError
 from facaded.oci.requests import Blob
+from facaded.policy.decision import Serve
 from tests.backends.fetching import backend, two_registries
 from tests.backends.memory import BLOB
 from tests.web.raw import Transport
@@ -114,9 +115,8 @@ def test_a_blob_at_a_private_address_is_fetched_from_the_next_backend() -> None:
         network.boundaries[name] = Boundary(f"{name}.test", lambda _, cdn=cdn: succeed([cdn]))  # type: ignore[misc]
         network.boundaries[name].check(f"{name}.test", PUBLIC)
     fetcher = network.fetcher()
-    served = network.run(
-        Deferred.fromCoroutine(fetcher.serve(Blob("org/app", BLOB), ("hub", "ghcr"), ReadOptions(Accept.read(()))))
-    )
+    serve = Serve(Blob("org/app", BLOB), ("hub", "ghcr"), "hub")
+    served = network.run(Deferred.fromCoroutine(fetcher.serve(serve, ReadOptions(Accept.read(())))))
     assert backend(served) == "ghcr"
     assert isinstance(served, Served)
     assert served.failures == {"hub": "cdn.hub.test has the private address 10.0.0.1"}

@@ -1,0 +1,141 @@
+"""The manifests of one backend: from the cache, else by the digest of a tag, verified."""
+
+from attrs import evolve
+
+from facaded.backends.authorized_client import NO_HEADERS, AuthorizedClient
+from facaded.backends.failures import NOT_FOUND_STATUSES, FailingError, NotFoundError
+from facaded.backends.manifests import MANIFEST_SIZE, Accept, Manifest, ManifestCache, digest_of
+from facaded.backends.media_types import is_manifest_type, manifest_type, sent_type
+from facaded.backends.tags import LastDigest
+from facaded.net.json_objects import read_object
+from facaded.net.single_flight import SingleFlight
+from facaded.net.text import whole_number
+from facaded.oci.requests import ManifestRead, is_digest
+from facaded.policy.health import Step
+from facaded.policy.repositories import Rename, renamed
+
+
+class ManifestReader:
+    """Reads the manifests of the backend `name` through `client`. Raises as `Registry` does."""
+
+    def __init__(self, name: str, client: AuthorizedClient, renames: tuple[Rename, ...], cache: ManifestCache) -> None:
+        self._name = name
+        self._client = client
+        self._gate = client.gate
+        self._renames = renames
+        self._cache = cache
+        self._works: SingleFlight[object, Manifest] = SingleFlight()
+
+    def cached(self, read: ManifestRead, accept: Accept) -> Manifest | None:
+        """Return a manifest from the cache; a tag's only if its digest at this backend is fresh."""
+        digest: str | None = read.reference
+        if not is_digest(read.reference):
+            digest = self._cache.tags.fresh(self._name, accept.of_tag(read))
+        return self._cache.manifest(read.name, digest, accept) if digest is not None else None
+
+    def last_digest(self, read: ManifestRead, accept: Accept) -> LastDigest | None:
+        """Return the last known digest of a tag, whichever backend it was learned from."""
+        return None if is_digest(read.reference) else self._cache.tags.last(accept.of_tag(read))
+
+    async def read(self, read: ManifestRead, accept: Accept, with_body: bool) -> Manifest:
+        """Return a manifest; its body is None if `with_body` is False."""
+        if cached := self.cached(read, accept):
+            return cached
+        key = (read.name, read.reference, accept.value, with_body)
+        return await self._works.get(key, lambda: self._fetch_manifest(read, accept, with_body))
+
+    async def _fetch_manifest(self, read: ManifestRead, accept: Accept, with_body: bool) -> Manifest:
+        name = backend_name(self._renames, read.name)
+        if is_digest(read.reference):
+            return await self._fetch(read, name, read.reference, accept, with_body)
+        tag, tags = accept.of_tag(read), self._cache.tags
+        try:
+            manifest = await self._fetch_tagged(read, name, accept, with_body)
+        except NotFoundError as error:
+            if error.status in NOT_FOUND_STATUSES:
+                tags.forget(self._name, tag)
+            raise
+        tags.confirm(self._name, tag, manifest.digest)
+        return manifest
+
+    async def _fetch_tagged(self, read: ManifestRead, name: str, accept: Accept, with_body: bool) -> Manifest:
+        tag, tags = accept.of_tag(read), self._cache.tags
+        digest = tags.fresh(self._name, tag)
+        if digest is not None:
+            try:
+                return await self._fetch(read, name, digest, accept, with_body)
+            except NotFoundError:
+                tags.drop(self._name, tag)  # the tag may have moved, and the old manifest may be deleted
+        head = await self._head(read, name, read.reference, accept)
+        if not head.digest:
+            manifest = await self._get(read, name, read.reference, accept)
+            tags.store(self._name, tag, manifest.digest)
+            return manifest
+        tags.store(self._name, tag, head.digest)
+        if not with_body and head.length:
+            return head
+        if cached := self._cache.manifest(read.name, head.digest, accept):
+            return evolve(cached, step=head.step)
+        try:
+            return await self._fetch(read, name, head.digest, accept, with_body)
+        except NotFoundError:
+            raise FailingError("has the tag but not its manifest", backend_wide=False) from None
+
+    async def _fetch(self, read: ManifestRead, name: str, reference: str, accept: Accept, with_body: bool) -> Manifest:
+        fetch = self._get if with_body else self._head
+        return await fetch(read, name, reference, accept)
+
+    async def _head(self, read: ManifestRead, name: str, reference: str, accept: Accept) -> Manifest:
+        """Send a HEAD for a manifest. The digest of a tag's is empty if the response is not usable."""
+        url = self._client.url(ManifestRead(name, reference).path)
+        head = await self._gate.run(
+            Step.MANIFEST, lambda: self._client.fetch("HEAD", url, name, accept_headers(accept))
+        )
+        if head.status != 200:
+            raise FailingError(f"answered {head.status} to the HEAD of a manifest", backend_wide=False)
+        digest, length = head.value("Docker-Content-Digest"), whole_number(head.value("Content-Length"))
+        usable = is_manifest_type(sent_type(head))
+        if is_digest(reference):
+            if digest not in ("", reference):
+                raise FailingError("Docker-Content-Digest is not the requested digest", backend_wide=False)
+            digest = reference
+            if not (length and usable):
+                return await self._get(read, name, reference, accept)
+        digest = digest if usable and is_digest(digest) else ""
+        return Manifest(sent_type(head), digest, length or 0, None, Step.MANIFEST)
+
+    async def _get(self, read: ManifestRead, name: str, reference: str, accept: Accept) -> Manifest:
+        url = self._client.url(ManifestRead(name, reference).path)
+        return await self._gate.run(Step.BODY, lambda: self._read_manifest(read, url, reference, accept))
+
+    async def _read_manifest(self, read: ManifestRead, url: str, reference: str, accept: Accept) -> Manifest:
+        response = await self._client.fetch("GET", url, backend_name(self._renames, read.name), accept_headers(accept))
+        if response.status != 200:
+            response.abandon()
+            raise FailingError(f"answered {response.status} to the GET of a manifest", backend_wide=False)
+        body = await self._client.read(response, MANIFEST_SIZE)
+        media_type = manifest_type(response, read_object(body))
+        if media_type is None:
+            sent = sent_type(response) or "no media type"
+            raise FailingError(f"answered with something that is no manifest ({sent})", backend_wide=False)
+        header = response.value("Docker-Content-Digest")
+        expected = {digest for digest in (reference, header) if is_digest(digest)} or {digest_of(body)}
+        if any(digest_of(body, digest.partition(":")[0]) != digest for digest in expected):
+            raise FailingError("manifest does not match its digest", backend_wide=False)
+        digest = reference if is_digest(reference) else next(iter(expected))
+        manifest = Manifest(media_type, digest, len(body), body)
+        self._cache.store(read.name, manifest)
+        return evolve(manifest, step=Step.BODY)
+
+
+def backend_name(renames: tuple[Rename, ...], name: str) -> str:
+    """Return the backend's name of the facade's repository `name`. Raises NotFoundError if it has none."""
+    own = renamed(renames, name) if renames else name
+    if own is None:
+        raise NotFoundError("no rename of this backend matches the repository")
+    return own
+
+
+def accept_headers(accept: Accept) -> dict[str, str]:
+    """Return the Accept header to send to a backend; none if the client sent none."""
+    return {"Accept": accept.value} if accept.value else dict(NO_HEADERS)

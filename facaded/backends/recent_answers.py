@@ -1,0 +1,76 @@
+"""What backends answered recently that makes requests avoid them: failures, Retry-After, and "not found"."""
+
+import hashlib
+from collections.abc import Callable, Iterable
+
+from attrs import evolve
+
+from facaded.backends.failures import FailingError
+from facaded.backends.manifests import Accept
+from facaded.net.expiring import ExpiringMap
+from facaded.oci.requests import Blob, ManifestRead, Read, Referrers, Tags
+
+SUSPECT_TIME = 10.0
+"""Seconds for which a backend that failed a request is tried after the others, until probes decide its state."""
+
+NOT_FOUND_TIME = 5.0
+"""Seconds for which a "not found" response is cached.
+
+The cache key includes the accepted media types, because registries answer 404 for a manifest whose type is not in the
+Accept header, and other clients may accept that type.
+"""
+
+CACHE_ENTRIES = 10_000
+"""Entries in the cache of suspects, and in that of "not found" responses."""
+
+
+class RecentAnswers:
+    """The recent answers of all backends. `seconds` returns monotonic time."""
+
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        self._seconds = seconds
+        self._suspects: ExpiringMap[tuple[str, str | None], bool] = ExpiringMap(CACHE_ENTRIES)
+        self._resting: ExpiringMap[str, bool] = ExpiringMap(CACHE_ENTRIES)
+        self._not_found: ExpiringMap[bytes, bool] = ExpiringMap(CACHE_ENTRIES)
+
+    def note_failure(self, name: str, read: Read, error: FailingError) -> None:
+        """Make a backend suspect, and let it rest for the Retry-After of a 429.
+
+        A list counts for its repository only, because registries compute lists, and some slowly. So does the
+        Retry-After of another status: until then the backend stays suspect.
+        """
+        now = self._seconds()
+        if error.limited and error.retry_after:
+            self._resting.put(name, True, now + error.retry_after)
+        one_repository = not error.backend_wide or isinstance(read, Tags | Referrers)
+        scope = read.name if one_repository and not error.limited else None
+        self._suspects.put((name, scope), True, now + SUSPECT_TIME)
+        if error.retry_after > SUSPECT_TIME and not error.limited:
+            self._suspects.put((name, read.name), True, now + error.retry_after)
+
+    def note_not_found(self, name: str, read: Read, accept: Accept) -> None:
+        """Remember that a backend does not have the content."""
+        self._not_found.put(_key(name, read, accept), True, self._seconds() + NOT_FOUND_TIME)
+
+    def is_suspect(self, name: str, repository: str) -> bool:
+        """Return whether a backend is tried after the others for this repository."""
+        now = self._seconds()
+        return any(self._suspects.get((name, scope), now) for scope in (None, repository))
+
+    def is_resting(self, name: str) -> bool:
+        """Return whether a backend must not be asked, because its Retry-After has not ended."""
+        return self._resting.get(name, self._seconds()) is not None
+
+    def lacks(self, name: str, read: Read, accept: Accept) -> bool:
+        """Return whether a backend did not have the content a moment ago."""
+        return self._not_found.get(_key(name, read, accept), self._seconds()) is not None
+
+    def order(self, backends: Iterable[str], repository: str) -> list[str]:
+        """Return the backends in the order to try them: suspects last."""
+        return sorted(backends, key=lambda name: self.is_suspect(name, repository))
+
+
+def _key(name: str, read: Read, accept: Accept) -> bytes:
+    """Return a short key for a read. It ignores the query of a manifest or a blob, which has no effect."""
+    without_query = evolve(read, query="") if isinstance(read, ManifestRead | Blob) else read
+    return hashlib.sha256(repr((name, without_query)).encode() + accept.key).digest()

@@ -1,0 +1,211 @@
+"""The gate for requests to one backend: how many are in progress, and one at a time for a step that fails.
+
+Source of the terms: Envoy's "Circuit breaking", which limits requests in progress and those that wait, per upstream.
+"""
+
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, TypeVar
+
+from attrs import define, field
+from twisted.internet.defer import CancelledError, Deferred, succeed
+
+from facaded.backends.failures import (
+    RATE_LIMITED,
+    CircuitOpenError,
+    FailingError,
+    NotFoundError,
+    TokenError,
+    UnaskedError,
+    describe_status,
+    is_cancelled,
+)
+from facaded.net.client import BoundedClient, StreamedResponse, describe_error, is_local_error
+from facaded.policy.health import Step
+
+MOST_REQUESTS = 64
+"""The most requests to one backend in progress: at 0.1 s per response, 640 a second."""
+
+MOST_WAITING = 1000
+"""The most requests that wait for a place, or for their turn: the next one fails at once."""
+
+BREAKER_FAILURES = 5
+"""Failures of a step in a row after which it gets one request at a time."""
+
+T = TypeVar("T")
+
+
+class Queue:
+    """Waits in order, at most MOST_WAITING. Cancelling a wait gives up its place."""
+
+    def __init__(self) -> None:
+        self._waits: deque[Deferred[None]] = deque()
+        self._calling = False
+
+    def __bool__(self) -> bool:
+        return bool(self._waits)
+
+    def join(self) -> Deferred[None]:
+        """Return a Deferred that fires when its turn has come. Raises UnaskedError if the queue is full."""
+        if len(self._waits) >= MOST_WAITING:
+            raise UnaskedError("too many requests wait for it")
+        wait: Deferred[None] = Deferred(self._waits.remove)
+        self._waits.append(wait)
+        return wait
+
+    def call_while(self, allowed: Callable[[], bool]) -> None:
+        """Let requests go on while this is allowed. One that ends at once does not nest the call for the next one."""
+        if self._calling:
+            return
+        self._calling = True
+        while self._waits and allowed():
+            self._waits.popleft().callback(None)
+        self._calling = False
+
+
+@define
+class Breaker:
+    """The circuit breaker of one step.
+
+    `failures` are those in a row; `tried` is whether a request is finding out now whether the step still fails.
+    """
+
+    failures: int = 0
+    tried: bool = False
+    queue: Queue = field(factory=Queue)
+
+    @property
+    def open(self) -> bool:
+        return self.failures >= BREAKER_FAILURES
+
+    @property
+    def blocks(self) -> bool:
+        """Whether a request must wait for its turn."""
+        return self.open and self.tried
+
+    async def run(
+        self, work: Callable[[], Coroutine[Deferred[Any], Any, T]], judge: Callable[[T | BaseException], bool | None]
+    ) -> T:
+        """Run a request. `judge` returns whether its outcome is good; None if it says nothing of the step."""
+        trial = self.open
+        self.tried = self.tried or trial
+        outcome: T | BaseException = CancelledError()
+        try:
+            outcome = await work()
+            return outcome
+        except BaseException as error:
+            outcome = error
+            raise
+        finally:
+            if (good := judge(outcome)) is not None:
+                self.failures = 0 if good else self.failures + 1
+            self.tried = self.tried and not trial
+            self.queue.call_while(lambda: not self.blocks)
+
+
+class RequestGate:
+    """Bounds the requests to one backend. `token_step` is the step of the last request of `TokenClient`."""
+
+    def __init__(self) -> None:
+        self.token_step = Step.TOKEN
+        self._in_progress = 0
+        self._places = Queue()
+        self._breakers: Mapping[Step, Breaker] = {step: Breaker() for step in Step}
+
+    @property
+    def crowded(self) -> bool:
+        """Whether all places are taken."""
+        return self._in_progress >= MOST_REQUESTS
+
+    async def run(self, step: Step | None, work: Callable[[], Coroutine[Deferred[Any], Any, T]]) -> T:
+        """Run requests that take `step`, within the bounds; None has no circuit breaker.
+
+        Raises UnaskedError if they were not sent, CircuitOpenError if that is because of a circuit breaker. Sets the
+        step of a FailingError that has none.
+        """
+        if step is not None:
+            self._breaker(step)
+        if self.crowded or self._places:
+            await self._places.join()
+        self._in_progress += 1
+        try:
+            if step is None:
+                return await work()
+            breaker = self._breaker(step)  # again, because it may have opened meanwhile
+            return await breaker.run(work, lambda outcome: _judge(outcome, step))
+        finally:
+            self._in_progress -= 1
+            self._places.call_while(lambda: not self.crowded)
+
+    async def run_token_request(
+        self, step: Step, work: Callable[[], Coroutine[Deferred[Any], Any, StreamedResponse]]
+    ) -> StreamedResponse:
+        """Run a request for a token. It needs no place, because it is part of a request that has one."""
+        breaker = self._breaker(step)
+        self.token_step = step
+        return await breaker.run(work, _judge_token_response)
+
+    def note_timeout(self, step: Step) -> None:
+        """Count a failure of a request that was cancelled because it took too long."""
+        self._breakers[step].failures += 1
+
+    def turn(self, step: Step) -> Deferred[None]:
+        """Return a Deferred that fires when a request may take `step`. Raises UnaskedError if too many wait."""
+        breaker = self._breakers[step]
+        return breaker.queue.join() if breaker.blocks else succeed(None)
+
+    def _breaker(self, step: Step) -> Breaker:
+        """Return the circuit breaker of a step. Raises CircuitOpenError if it blocks."""
+        breaker = self._breakers[step]
+        if breaker.blocks:
+            raise CircuitOpenError(step)
+        return breaker
+
+
+def _judge(outcome: object, step: Step) -> bool | None:
+    if isinstance(outcome, FailingError):
+        outcome.step = outcome.step or step
+        counts = outcome.step is step and not isinstance(outcome, UnaskedError) and not outcome.limited
+        return False if counts else None
+    return None if isinstance(outcome, BaseException) and not isinstance(outcome, NotFoundError) else True
+
+
+def _judge_token_response(outcome: StreamedResponse | BaseException) -> bool | None:
+    if isinstance(outcome, TokenError):
+        return None if outcome.status == RATE_LIMITED else False
+    return None if isinstance(outcome, BaseException) else True
+
+
+class TokenClient(BoundedClient):
+    """Sends the requests for tokens through `client`, one at a time while their server fails.
+
+    It raises TokenError for a request that failed, so that the failure has its step and its Retry-After.
+    """
+
+    def __init__(self, client: BoundedClient, gate: RequestGate) -> None:
+        self.url = client.url
+        self._client = client
+        self._gate = gate
+
+    async def open(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> StreamedResponse:
+        step = Step.PING if url == f"{self.url}/v2/" else Step.TOKEN
+        return await self._gate.run_token_request(step, lambda: self._send(step, method, url, headers, body))
+
+    async def check_target(self, url: str) -> None:
+        await self._client.check_target(url)
+
+    async def _send(
+        self, step: Step, method: str, url: str, headers: Mapping[str, str], body: bytes
+    ) -> StreamedResponse:
+        try:
+            response = await self._client.open(method, url, headers, body)
+        except Exception as error:
+            if is_cancelled(error) or is_local_error(error):
+                raise
+            raise TokenError(describe_error(error), step) from None
+        is_ping = step is Step.PING
+        if response.status in (200, 401) or not (is_ping or response.status >= 500 or response.status == RATE_LIMITED):
+            return response
+        response.abandon()
+        reason = f"{'GET /v2/' if is_ping else 'token server'}: {describe_status(response)}"
+        raise TokenError(reason, step, response.status, response.retry_after())
