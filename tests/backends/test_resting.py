@@ -65,7 +65,8 @@ def test_a_failure_with_retry_after_skips_the_backend_for_that_repository_while_
     fetcher = network.fetcher(stale_tags=0)
     assert backend(ask(network, fetcher)) == "ghcr"
     hub.fault = ""
-    hub.put("org/other", "latest")
+    for fake in network.fakes.values():
+        fake.put("org/other", "latest")
     assert backend(ask(network, fetcher, OTHER)) == "hub"
     network.clock.advance(599)
     assert backend(ask(network, fetcher)) == "ghcr"
@@ -83,7 +84,8 @@ def test_a_failing_list_makes_a_backend_suspect_for_its_repository_only(fault: s
     fetcher, hub = network.fetcher(), network.fakes["hub"]
     assert backend(ask(network, fetcher, Tags("org/app"), seconds=12)) == "ghcr"
     hub.fault = ""
-    hub.put("org/other", "latest")
+    for fake in network.fakes.values():
+        fake.put("org/other", "latest")
     assert backend(ask(network, fetcher, OTHER)) == "hub"
     assert backend(ask(network, fetcher, Blob("org/app", BLOB))) == "ghcr"
 
