@@ -30,7 +30,7 @@ class Subscribers:
     def add(self, subscriber: Subscriber) -> None:
         self._subscribers.append(subscriber)
 
-    def push(self, change: Change) -> None:
+    def notify(self, change: Change) -> None:
         for subscriber in self._subscribers:
             try:
                 subscriber(change)
@@ -141,7 +141,7 @@ class Roster:
 
     def _push(self, change: Change) -> None:
         self._pushed_routing = change.routing
-        self.subscribers.push(change)
+        self.subscribers.notify(change)
 
     def _set_timer(self, due: float | None) -> None:
         if self._timer is not None and self._timer.active():

@@ -21,6 +21,7 @@ from facaded.backends.failures import (
     TokenRefusedError,
     UnaskedError,
     describe_status,
+    is_cancelled,
 )
 from facaded.backends.own_account import Credentials, NoteAccount, OwnAccount
 from facaded.net import urls
@@ -153,6 +154,8 @@ class Tokens:
         except (CancelledError, PasswordFileError, UnaskedError):
             raise
         except Exception as error:
+            if is_cancelled(error):
+                raise
             renewed = await self._challenges.renew(remembered, refused=isinstance(error, TokenRefusedError))
             if renewed.server == remembered.server:
                 return await self._do_without_account(error, renewed, name, with_account)

@@ -7,7 +7,7 @@ in a row take a backend down, `rise` good ones bring it up.
 from collections.abc import Mapping
 from enum import Enum, IntEnum
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from facaded.policy.samples import Count, Samples
 
@@ -124,7 +124,7 @@ class Confirmations:
 
     sent: int
     failed: int
-    seconds: float = 0.0
+    seconds: float = field(default=0.0, eq=False)
 
     @property
     def all_failed(self) -> bool:
