@@ -14,6 +14,7 @@ from facaded.explain.explanation import Explanation, explain_pull
 from facaded.policy.decision import Rules
 from facaded.policy.health import Purpose
 from facaded.policy.overrides import ContradictionError
+from facaded.policy.reasons import explain_health
 from facaded.policy.recent_pulls import RecentPulls
 from facaded.tls.acme.order_status import OrderStatus
 
@@ -121,8 +122,12 @@ class Commands:
         def explain_active(route: tuple[str, ...], purpose: Purpose) -> str:
             return snapshot.explain((route, purpose))
 
+        def explain_backend(name: str) -> str:
+            return explain_health(name, snapshot.watch_state.healths[name], snapshot.at)
+
+        image, client, routing = parameters.image, parameters.client, snapshot.routing
         try:
-            return explain_pull(parameters.image, parameters.client, self._rules, snapshot.routing, explain_active)
+            return explain_pull(image, client, self._rules, routing, explain_active, explain_backend)
         except ValueError as error:
             raise CommandRefusedError(str(error)) from None
 

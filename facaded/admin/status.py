@@ -13,6 +13,8 @@ from facaded.net.json_documents import LEFT_OUT, Document, key
 from facaded.policy.decision import Rules
 from facaded.policy.health import Health, Purpose, Quota, Result, State
 from facaded.policy.overrides import Override
+from facaded.policy.reasons import explain_health
+from facaded.policy.samples import LONG_WINDOW
 from facaded.policy.snapshot import Snapshot
 
 Wall = Callable[[float], float]
@@ -87,6 +89,15 @@ class AccountStatus:
 
 
 @frozen
+class SampleStatus:
+    """How many requests of one step of a pull were `sent` within `window` seconds, and how many of them `failed`."""
+
+    sent: int
+    failed: int
+    window: float
+
+
+@frozen
 class BackendStatus:
     """The status of a backend. If no route uses it, it has only `name` and `url`."""
 
@@ -102,6 +113,9 @@ class BackendStatus:
     limited_until: float | None = None
     relapses: int | None = None
     failback_after: float | None = None
+    why: str | None = None
+    degraded_since: float | None = None
+    samples: Mapping[str, SampleStatus] = field(factory=dict)
     account: AccountStatus | None = None
 
 
@@ -143,9 +157,9 @@ class Status(Document):
 
     @property
     def is_bad_news(self) -> bool:
-        """Whether a backend in use is down, all of them are drained, or a certificate is missing or has expired."""
+        """Whether a backend in use is down or degraded, all are drained, or a certificate is missing or has expired."""
         in_use = [backend for backend in self.backends if backend.state is not None]
-        down = any(backend.state == State.DOWN.value for backend in in_use)
+        down = any(backend.state == State.DOWN.value or backend.degraded_since for backend in in_use)
         all_drained = bool(in_use) and all(backend.drained for backend in in_use)
         return (
             down
@@ -236,9 +250,15 @@ def _backend(
         failed=_failure(health, wall),
         drift=snapshot.drifts.get(name),
         drained=None if drain is None else _override(drain, wall),
-        limited_until=_limited_until(health, wall),
+        limited_until=_limited_until(health, snapshot.at, wall),
         relapses=health.damping.relapses,
         failback_after=health.failback_after(snapshot.plan.settings.failback_after),
+        why=explain_health(name, health, snapshot.at),
+        degraded_since=None if health.degraded is None else wall(health.degraded.since),
+        samples={
+            step.value: SampleStatus(count.sent, count.failed, count.window)
+            for step, count in health.samples.counts(snapshot.at, LONG_WINDOW).items()
+        },
         account=None if refusal is None else AccountStatus(refusal.problem, wall(refusal.since)),
     )
 
@@ -261,8 +281,10 @@ def _drift(result: Result) -> str | None:
     return (result.canary.drift or None) if result.canary else None
 
 
-def _limited_until(health: Health, wall: Wall) -> float | None:
+def _limited_until(health: Health, now: float, wall: Wall) -> float | None:
     """Return when the backend grants pulls again at the latest, by its Retry-After or its quota's window."""
+    if health.is_resting(now) and health.retry_at is not None:
+        return wall(health.retry_at)
     if health.state is not State.LIMITED or health.failed is None or health.failed_at is None:
         return None
     window = health.failed.quota.window if health.failed.quota else 0.0

@@ -5,8 +5,8 @@ from datetime import datetime
 from textwrap import TextWrapper
 
 from facaded.admin.status import BackendStatus, CertificateStatus, FailureStatus, RouteStatus, Status
-from facaded.policy.failover import spell
 from facaded.policy.health import Purpose, Verdict
+from facaded.policy.reasons import spell
 from facaded.tls.certificates import SELF_SIGNED
 
 COLUMNS = ("NAME", "STATE", "SINCE", "URL")
@@ -77,7 +77,12 @@ def _table(status: Status) -> list[str]:
 def _row(backend: BackendStatus, pinned: bool) -> tuple[str, str, str, str]:
     if backend.state is None:
         return backend.name, "not used", "-", backend.url
-    marks = {"pinned": pinned, "drained": backend.drained, "drift": backend.drift}
+    marks = {
+        "degraded": backend.degraded_since,
+        "pinned": pinned,
+        "drained": backend.drained,
+        "drift": backend.drift,
+    }
     state = ", ".join([backend.state, *(mark for mark, is_set in marks.items() if is_set)])
     return backend.name, state, "-" if backend.since is None else _time(backend.since), backend.url
 
@@ -114,6 +119,8 @@ def _notes(status: Status) -> Iterator[str]:
 
 def _backend_notes(backend: BackendStatus, status: Status) -> Iterator[str]:
     name, pin = backend.name, status.pins.get(backend.name)
+    if backend.why:
+        yield backend.why
     if pin and pin.until is not None:
         yield f"{name}: pinned until {_time(pin.until)}"
     if backend.drained and backend.drained.until is not None:

@@ -4,8 +4,8 @@ from twisted.internet.defer import CancelledError
 from twisted.web.client import ResponseFailed
 
 from facaded.net.client import ResponseHead
-from facaded.policy.failover import spell
 from facaded.policy.health import LONGEST_RETRY_AFTER, Step
+from facaded.policy.reasons import spell
 
 NOT_FOUND_STATUSES = (401, 403, 404)
 """Statuses of a registry that does not have the requested content, or does not give it to this client."""

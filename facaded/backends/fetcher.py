@@ -235,15 +235,10 @@ class Search:
     def _is_in_doubt(self, name: str, repository: str) -> bool:
         """Return whether a tag's backend fails, or recently did: then its last known digest is believed.
 
-        A backend before the first one to ask waits for its failback. `Serve` says which backend is the preferred one;
-        the others are in the order of the settings.
+        A backend that the route has before the first one to ask waits for its failback.
         """
-        if name in self._serve.failing or self._is_resting(name) or self._recent.is_suspect(name, repository):
-            return True
-        first, order = self._serve.backends[0], list(self._registries)
-        if self._serve.preferred in (name, first):
-            return first != self._serve.preferred
-        return order.index(name) < order.index(first)
+        failing = name in self._serve.failing or self._is_resting(name)
+        return failing or name in self._serve.earlier or self._recent.is_suspect(name, repository)
 
     async def _find_last(self, read: Read, last: LastDigest) -> Served | None:
         """Return the manifest with a tag's last known digest from the cache, else from any backend that has it."""

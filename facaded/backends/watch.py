@@ -17,11 +17,11 @@ from facaded.backends.quotas import Quotas
 from facaded.backends.refused_accounts import RefusedAccounts
 from facaded.backends.roster import Roster, Subscriber
 from facaded.policy.evidence import Attempt
-from facaded.policy.failover import spell
 from facaded.policy.health import ProbeDepth, Result, State, Step, Verdict
 from facaded.policy.overrides import Override
 from facaded.policy.plan import Plan, WatchedBackend, successors
 from facaded.policy.probe_schedule import probe_delay, probe_depth
+from facaded.policy.reasons import spell
 from facaded.policy.snapshot import Snapshot
 from facaded.policy.watch_state import WatchState
 

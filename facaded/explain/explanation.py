@@ -52,7 +52,8 @@ class ExplainedRequest:
 class Explanation(Document):
     """How a pull of `image` by `client` is answered, as sent over the control socket and printed by `--json`.
 
-    `why` says which backend is active and why; None if the pull is `refused`.
+    `why` says which backend is active and why; None if the pull is `refused`. `backends` is a sentence on the health of
+    each backend of the route.
     """
 
     image: str
@@ -60,6 +61,7 @@ class Explanation(Document):
     requests: tuple[ExplainedRequest, ...]
     refused: bool
     why: str | None
+    backends: tuple[str, ...] = ()
 
 
 def split_image(text: str) -> tuple[str, Image]:
@@ -93,21 +95,25 @@ def explain_pull(
     rules: Rules,
     routing: RoutingState,
     explain_active: Callable[[tuple[str, ...], Purpose], str],
+    explain_backend: Callable[[str], str] | None = None,
 ) -> Explanation:
     """Explain the pull of an image by a client, both as a person names them.
 
     `explain_active` is called with a route's backends and a purpose, and returns a sentence that says which backend is
-    active and why. Raises ValueError with a sentence if the image or the client is invalid.
+    active and why; `explain_backend` is called with a backend's name. Raises ValueError with a sentence if the
+    image or the client is invalid.
     """
     host, parsed = split_image(image)
     steps = explain(host, parsed, find_client(client), rules, routing)
     purpose = steps[-1].purpose
+    backends = rules.routes[rules.route_index(parsed.name)].backends
     return Explanation(
         image=str(parsed),
         client=client,
         requests=tuple(ExplainedRequest(step.request, step.answer, step.why) for step in steps),
         refused=purpose is None,
-        why=explain_active(rules.routes[rules.route_index(parsed.name)].backends, purpose) if purpose else None,
+        why=explain_active(backends, purpose) if purpose else None,
+        backends=tuple(map(explain_backend, backends)) if purpose and explain_backend else (),
     )
 
 

@@ -20,6 +20,8 @@ def text(explanation: Explanation) -> str:
         lines += ["", request.request, *_wrap(request.answer, INDENT), *_wrap(request.why, INDENT)]
     if explanation.why:
         lines += ["", *_wrap(explanation.why, "")]
+    for sentence in explanation.backends:
+        lines += _wrap(sentence, "")
     return "\n".join(lines)
 
 

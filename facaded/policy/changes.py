@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 from attrs import frozen
 
 from facaded.policy.decision import RoutingState
-from facaded.policy.failover import Place, describe
+from facaded.policy.failover import Place
 from facaded.policy.health import Health, Purpose, State
+from facaded.policy.reasons import describe
 from facaded.policy.snapshot import Snapshot
 from facaded.policy.watch_state import WatchState
 
@@ -90,12 +91,22 @@ def _news(before: Snapshot, after: Snapshot, transitions: Sequence[Transition], 
     healths = after.watch_state.healths
     news = [
         *(describe(transition.backend, healths[transition.backend]) for transition in transitions),
+        *_degradation_news(before, after, [transition.backend for transition in transitions]),
         *after.watch_state.overrides.changes_since(before.watch_state.overrides),
         *_drift_news(before, after),
     ]
     if news:
         return "; ".join([*news, f"{after.active.backend} is active"])
     return after.explain() if any(takeover.place[1] is Purpose.REDIRECT for takeover in takeovers) else ""
+
+
+def _degradation_news(before: Snapshot, after: Snapshot, changed: Sequence[str]) -> Iterator[str]:
+    """Say which backends began or ceased to be degraded, but for those whose state has changed."""
+    for name, health in after.watch_state.healths.items():
+        previous = before.watch_state.healths.get(name)
+        if name in changed or previous is None or (previous.degraded is None) == (health.degraded is None):
+            continue
+        yield describe(name, health) if health.degraded else f"{name} is no longer degraded"
 
 
 def _drift_news(before: Snapshot, after: Snapshot) -> Iterator[str]:

@@ -130,7 +130,8 @@ class Serve:
     """Try `backends` in order, and answer with the first good response.
 
     `preferred` is the first backend of the route. Those of `resting` are not asked, because their Retry-After has not
-    ended. `failing` are those that are down, degraded or limited. `pinned` is whether the first one is pinned.
+    ended. `failing` are those that are down, degraded or limited. `pinned` is whether the first one is pinned, and
+    `earlier` are those that the route has before the first one.
     """
 
     read: Read
@@ -139,6 +140,7 @@ class Serve:
     resting: frozenset[str] = frozenset()
     failing: frozenset[str] = frozenset()
     pinned: bool = False
+    earlier: frozenset[str] = frozenset()
 
 
 @frozen
@@ -293,7 +295,8 @@ def _serve(read: Read, route: tuple[str, ...], active: str, routing: RoutingStat
         name for name in backends if routing.ranks.get(name) in (Rank.DEGRADED, Rank.LIMITED, Rank.DOWN)
     )
     resting = routing.resting.intersection(backends)
-    return Serve(read, tuple(backends), route[0], resting, failing, backends[0] == routing.pinned)
+    earlier = frozenset(route[: route.index(backends[0])])
+    return Serve(read, tuple(backends), route[0], resting, failing, backends[0] == routing.pinned, earlier)
 
 
 def _redirect(request: Ping | Read, backend: str, rules: Rules) -> Redirect:

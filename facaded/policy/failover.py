@@ -10,6 +10,7 @@ from attrs import field, frozen
 
 from facaded.policy.health import Health, Purpose, State
 from facaded.policy.overrides import Override, Overrides
+from facaded.policy.reasons import cause, condition, describe, spell
 
 Place: TypeAlias = tuple[tuple[str, ...], Purpose]
 """Something that has one active backend: a route, as the names of its backends, and a purpose."""
@@ -65,7 +66,7 @@ class Selector:
     def _reason(self, healths: Mapping[str, Health], active: ActiveBackend, now: float) -> str:
         name = active.backend
         if self._pinned:
-            although = "" if self._works(healths[name]) else f", although it is {healths[name].state.value}"
+            although = "" if self._works(healths[name]) else f", although it is {condition(healths[name])}"
             return f"it is pinned{_remaining(self.overrides.pins[name], now)}{although}"
         if len(self.backends) == 1:
             return "its route has no other backend"
@@ -81,7 +82,7 @@ class Selector:
             return f"{successor} takes over in {spell(due - now)} if it stays up"
         earlier = self.backends[: self.backends.index(name)]
         if not earlier:
-            return f"it is the preferred backend and is {healths[name].state.value}"
+            return f"it is the preferred backend and is {condition(healths[name])}"
         return ", ".join(self._why_not(backend, healths[backend], now) for backend in earlier)
 
     def _why_not(self, name: str, health: Health, now: float) -> str:
@@ -153,33 +154,14 @@ def summarise(
     time in monotonic seconds for a person.
     """
     troubles = [
-        f"{name} has been {healths[name].state.value} since {format_time(healths[name].since)}{_cause(healths[name])}"
+        f"{name} has been {condition(healths[name])} since {format_time(healths[name].since)}{cause(healths[name])}"
         for name in backends
-        if healths[name].state is not State.UP
+        if condition(healths[name]) != State.UP.value
     ]
     drained = [f"{name} has been drained since {format_time(drain.since)}" for name, drain in overrides.drains.items()]
     pin = overrides.pins.get(active.backend)
     pinned = f" (pinned since {format_time(pin.since)})" if pin else ""
     return "; ".join([*troubles, *drained, f"{active.backend} is active{pinned}"])
-
-
-def describe(name: str, health: Health) -> str:
-    """Return a backend's state in words, with what failed: `docker-hub is down (token server: timeout)`."""
-    return f"{name} is {health.state.value}{_cause(health)}"
-
-
-def spell(seconds: float) -> str:
-    """Format a duration for a person: `40 s`, `5 min`, `2 h 5 min`."""
-    if seconds < 100:
-        return f"{max(seconds, 0.0):.0f} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return " ".join(f"{count} {unit}" for count, unit in ((hours, "h"), (minutes, "min")) if count)
-
-
-def _cause(health: Health) -> str:
-    if health.state in (State.DOWN, State.LIMITED) and health.failed:
-        return f" ({health.failed.step.value}: {health.failed.reason})"
-    return ""
 
 
 def _remaining(override: Override, now: float) -> str:

@@ -128,7 +128,8 @@ def test_a_backend_that_no_route_uses_has_nulls() -> None:
         "name": "spare",
         "url": "https://spare.test",
         "pulls_left": {},
-        **dict.fromkeys(main.keys() - {"name", "url", "pulls_left"}),
+        "samples": {},
+        **dict.fromkeys(main.keys() - {"name", "url", "pulls_left", "samples"}),
     }
 
 

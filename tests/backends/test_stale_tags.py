@@ -33,9 +33,11 @@ def version(served: Served | NotServed) -> bytes | None:
 
 
 def serve(network: Network, *order: str, failing: str = "", pinned: bool = False) -> Serve:
-    """Return an answer with this order of backends; the first one is preferred."""
+    """Return an answer with this order of backends, on a route that has them in the order of the network."""
     whole = serve_from(network)
-    return evolve(whole, backends=order, failing=frozenset({failing} - {""}), pinned=pinned)
+    route = tuple(network.fakes)
+    earlier = frozenset(route[: route.index(order[0])])
+    return evolve(whole, backends=order, failing=frozenset({failing} - {""}), pinned=pinned, earlier=earlier)
 
 
 @pytest.mark.parametrize("fault", ["500", "429", "hang", "token 500", "page", "wrong digest"])

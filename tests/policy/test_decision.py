@@ -26,6 +26,7 @@ from facaded.policy.decision import (
     ping_leads_to,
     split_host,
 )
+from facaded.policy.health import Rank
 from facaded.policy.repositories import parse as pattern
 from facaded.policy.repositories import parse_rename
 
@@ -144,7 +145,32 @@ def test_the_answer_depends_on_the_route_of_the_repository() -> None:
 def test_serving_begins_with_the_backend_that_is_active_for_it() -> None:
     limited = RoutingState(("docker-hub",), ("ghcr",))
     served = answer("/v2/org/app/manifests/latest", client=PODMAN, routing=limited)
-    assert served == Serve(LATEST, ("ghcr", "docker-hub"), "docker-hub")
+    assert served == Serve(LATEST, ("ghcr", "docker-hub"), "docker-hub", earlier=frozenset({"docker-hub"}))
+
+
+NAMES = ("docker-hub", "ghcr")
+
+
+@pytest.mark.parametrize(
+    ("active", "ranks", "pinned", "order"),
+    [
+        ("docker-hub", {}, None, NAMES),
+        ("ghcr", {}, None, NAMES[::-1]),
+        ("docker-hub", {"docker-hub": Rank.DOWN, "ghcr": Rank.LIMITED}, None, NAMES[::-1]),
+        ("docker-hub", {"docker-hub": Rank.DEGRADED}, None, NAMES[::-1]),
+        ("docker-hub", {"docker-hub": Rank.UNKNOWN, "ghcr": Rank.DOWN}, None, NAMES),
+        ("docker-hub", {"docker-hub": Rank.DOWN}, "docker-hub", NAMES),
+    ],
+)
+def test_backends_are_tried_by_their_health_and_a_pinned_one_first(
+    active: str, ranks: dict[str, Rank], pinned: str | None, order: tuple[str, ...]
+) -> None:
+    routing = RoutingState((active,), (active,), pinned=pinned, ranks=ranks, resting=frozenset({"ghcr", "other"}))
+    served = answer("/v2/org/app/manifests/latest", client=PODMAN, routing=routing)
+    assert isinstance(served, Serve)
+    assert served.backends == order
+    assert served.failing == {name for name, rank in ranks.items() if rank is not Rank.UNKNOWN}
+    assert (served.resting, served.pinned) == ({"ghcr"}, pinned is not None)
 
 
 def test_all_requests_are_forwarded_to_a_private_backend() -> None:

@@ -6,9 +6,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from facaded.policy.failover import ActiveBackend, Selector, describe, spell, summarise
+from facaded.policy.failover import ActiveBackend, Selector, summarise
 from facaded.policy.health import Damping, Health, Purpose, Result, Settings, State, Step, Verdict
 from facaded.policy.overrides import ContradictionError, Override, Overrides
+from facaded.policy.reasons import describe, spell
 from facaded.policy.transitions import observe
 
 ORDER = ("hub", "ghcr", "quay")

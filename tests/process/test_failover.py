@@ -24,8 +24,8 @@ def test_an_outage_is_noticed_in_time_and_the_first_backend_becomes_active_again
     fail(main, fault)
     took = daemon.wait_until(lambda: daemon.backend == "second", "failover")
     assert took <= seconds, f"interval + (fall - 1) x fast_interval (+ fall x timeout): {seconds} s"
-    assert daemon.log.count(f"main is down ({reason}); second is active") == 1
-    assert daemon.status()["why"] == f"second is active: main is down ({reason})"
+    assert daemon.log.count(f"main is down ({reason}; 5 of 5 confirming requests failed); second is active") == 1
+    assert daemon.status()["why"] == f"second is active: main is down ({reason}; 5 of 5 confirming requests failed)"
     main.mode = "token"
     if main.server is None:
         main.start()
