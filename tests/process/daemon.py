@@ -47,6 +47,8 @@ rename = {{}}
 MANIFEST = json.dumps({"config": {"digest": f"sha256:{'a' * 64}", "size": 2}}).encode()
 """The content of every manifest and every blob of these registries. They do not redirect blobs."""
 
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+
 
 def free_port(host: str = "127.0.0.1") -> int:
     with socket.socket() as probe:
@@ -139,8 +141,11 @@ class Registry:
         if mode in ("refuses", "manifests-500"):
             return (401, b"", challenge) if mode == "refuses" else (500, b"", {})
         left = "0" if mode == "used-up" else "76"
-        digest = {"Docker-Content-Digest": f"sha256:{hashlib.sha256(MANIFEST).hexdigest()}"}
-        return 200, MANIFEST, {**digest, "RateLimit-Limit": "100;w=21600", "RateLimit-Remaining": f"{left};w=21600"}
+        headers = {
+            "Docker-Content-Digest": f"sha256:{hashlib.sha256(MANIFEST).hexdigest()}",
+            "Content-Type": MANIFEST_TYPE,
+        }
+        return 200, MANIFEST, {**headers, "RateLimit-Limit": "100;w=21600", "RateLimit-Remaining": f"{left};w=21600"}
 
 
 def fail(registry: Registry, fault: str) -> None:
