@@ -203,6 +203,7 @@ class WatchMachine(RuleBasedStateMachine):
                     )
                 elif not healths[name].usable(purpose) and not healths[name].is_recovering:
                     others = [backend for backend in route if backend not in overrides.drains]
+                    others = [other for other in others if not healths[name].may_recover_with(healths[other], now.at)]
                     assert not any(healths[backend].usable(purpose) and healths[backend].is_sound for backend in others)
                 assert name in now.explain((route, purpose))
 

@@ -290,7 +290,9 @@ class Probers:
         health = self._roster.watch_state.healths[name]
         if (health.is_failing, health.is_recovering) != (before.is_failing, before.is_recovering):
             self._probe_now(self._roster.watch_state.rivals(name))
-        return probe_delay(health, self._roster.plan.settings, self._random.random(), self._clock.seconds())
+        settings, now = self._roster.plan.settings, self._clock.seconds()
+        delay = probe_delay(health, settings, self._random.random(), now)
+        return min(delay, settings.fast_interval) if self._roster.watch_state.is_awaited(name, now) else delay
 
 
 class ClockCheck:

@@ -97,20 +97,25 @@ class Selector:
             return self.backends[0]
         usable = self._usable(healths)
         if current not in usable:
-            return self._choose_successor(usable, healths, current if current in self.candidates else None)
+            return self._choose_successor(usable, healths, current if current in self.candidates else None, now)
         earlier = self._earlier(healths, current)
         return next((name for name in earlier if now >= self._due(healths[name])), current)
 
-    def _choose_successor(self, usable: Sequence[str], healths: Mapping[str, Health], current: str | None) -> str:
+    def _choose_successor(
+        self, usable: Sequence[str], healths: Mapping[str, Health], current: str | None, now: float
+    ) -> str:
         """Return the backend that is active after `current`, which is not usable; `current` is None if it is drained.
 
         What looks like an outage of every backend is probably one of this machine's own network. So nothing moves to a
-        backend that is failing too or has not been probed, nor away from one that recovers at the same time.
+        backend that is failing too or has not been probed, nor away from one that recovers at the same time, or may:
+        what recovers first waits until `current` has been probed.
         """
         if current is not None and healths[current].is_recovering:
             return current
         known = [name for name in usable if healths[name].state is not State.UNKNOWN]
         steady = [name for name in known if not healths[name].is_failing]
+        if current is not None:
+            steady = [name for name in steady if not healths[current].may_recover_with(healths[name], now)]
         if current is not None and not steady:
             return current
         return (steady or known or usable or self.candidates)[0]

@@ -23,6 +23,9 @@ LONGEST_FAILBACK = 1800.0
 CONFIRMATIONS = 5
 """Requests that confirm a failed step, sent together on new connections: a brown-out lets some of them pass."""
 
+LONGEST_HOLD = 10.0
+"""The longest that a recovery waits for a probe of the active backend, in seconds: it may be impossible to send one."""
+
 CONFIRMATION_TIME = 1.0
 """Timeout of the confirming requests, in seconds."""
 
@@ -224,7 +227,8 @@ class Health:
     `limit_damping` that of `limited`.
 
     `samples` are those of probes and of served requests. `degraded` is the brown-out in progress, `sound_since` the end
-    of the last one. `retry_at` is when the last Retry-After ends.
+    of the last one. `retry_at` is when the last Retry-After ends. `recovering_since` is the time of the first of the
+    good results that ended `down`, or are about to.
     """
 
     state: State
@@ -246,6 +250,7 @@ class Health:
     degraded: Degradation | None = None
     sound_since: float | None = None
     retry_at: float | None = None
+    recovering_since: float | None = None
 
     def usable(self, purpose: Purpose) -> bool:
         """Return whether the backend may be active.
@@ -291,6 +296,16 @@ class Health:
     def is_resting(self, now: float) -> bool:
         """Return whether the backend has asked for no request until later."""
         return self.retry_at is not None and now < self.retry_at
+
+    def may_recover_with(self, other: "Health", now: float) -> bool:
+        """Return whether the backend is down, but has not been asked since `other` began to recover.
+
+        Its last probe began earlier; the next one may find that it has recovered too.
+        """
+        if self.state is not State.DOWN or self.failed is None or self.failed_at is None or self.is_resting(now):
+            return False
+        since = other.recovering_since
+        return since is not None and self.failed_at - self.failed.latency < since and now < since + LONGEST_HOLD
 
 
 def restore(health: Health) -> Health:

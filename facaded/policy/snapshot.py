@@ -5,7 +5,7 @@ from attrs import frozen
 from facaded.policy import health
 from facaded.policy.decision import RoutingState
 from facaded.policy.failover import ActiveBackend, Place
-from facaded.policy.health import Purpose, Rank
+from facaded.policy.health import LONGEST_HOLD, Purpose, Rank
 from facaded.policy.plan import Plan
 from facaded.policy.watch_state import WatchState, active_backends
 
@@ -53,7 +53,7 @@ class Snapshot:
     def next_due(self) -> float | None:
         """When the next change is due if no probe brings one earlier, or None.
 
-        Failbacks are due, and the ends of overrides, of a handover, and of a Retry-After.
+        Failbacks are due, and the ends of overrides, of a handover, of a Retry-After, and of a recovery's wait.
         """
         watch_state = self.watch_state
         selectors = self.plan.selectors(watch_state.overrides)
@@ -61,7 +61,9 @@ class Snapshot:
             selectors[place].failback_at(watch_state.healths, active) for place, active in watch_state.active.items()
         ]
         rests = [health.retry_at for health in watch_state.healths.values() if health.is_resting(self.at)]
-        dues = (*failbacks, watch_state.overrides.next_expiry, self.handover_until, *rests)
+        recoveries = (health.recovering_since for health in watch_state.healths.values())
+        holds = [since + LONGEST_HOLD for since in recoveries if since is not None and self.at < since + LONGEST_HOLD]
+        dues = (*failbacks, watch_state.overrides.next_expiry, self.handover_until, *rests, *holds)
         return min((due for due in dues if due is not None), default=None)
 
     def explain(self, place: Place | None = None) -> str:

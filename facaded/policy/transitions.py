@@ -28,7 +28,7 @@ def observe(health: Health, result: Result, now: float, settings: Settings) -> H
     known = health.state is not State.UNKNOWN
     if result.verdict is Verdict.LOCAL and known:
         return evolve(health, last=result)
-    noted = _age(_count(_note(health, result, now), result, settings), now, settings)
+    noted = _age(_time_recovery(_count(_note(health, result, now), result, settings), now), now, settings)
     state = _next_state(noted, result, settings)
     if state is not health.state:
         noted = _enter(noted, state, now, settings)
@@ -83,6 +83,14 @@ def _count(health: Health, result: Result, settings: Settings) -> Health:
     if bads >= settings.fall and result.confirmations is not None and not result.confirmations.all_failed:
         bads = settings.fall - 1
     return evolve(health, bads=bads, goods=0)
+
+
+def _time_recovery(health: Health, now: float) -> Health:
+    """Return the health with the beginning of a recovery from `down`, or without it if the last result was bad."""
+    if health.state is not State.DOWN:
+        return health
+    first = now if health.recovering_since is None else health.recovering_since
+    return evolve(health, recovering_since=first if health.goods else None)
 
 
 def _proves(health: Health, result: Result) -> bool:
@@ -174,7 +182,7 @@ def _enter(health: Health, state: State, now: float, settings: Settings) -> Heal
     entered = evolve(health, state=state, since=now, bads=bads, goods=0)
     if state is State.DOWN:
         damping = health.damping if health.degraded else health.damping.fall(now, settings.failback_after)
-        return evolve(entered, damping=damping, degraded=None, samples=NO_SAMPLES)
+        return evolve(entered, damping=damping, degraded=None, samples=NO_SAMPLES, recovering_since=None)
     if health.state in (State.DOWN, State.UNKNOWN):
         entered = evolve(entered, answering_since=now)
     if health.state is State.DOWN:

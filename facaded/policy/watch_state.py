@@ -48,6 +48,11 @@ class WatchState:
         routes = {route for (route, _), active in self.active.items() if concerns(route, active.backend)}
         return frozenset(backend for route in routes for backend in route if backend != name)
 
+    def is_awaited(self, name: str, now: float) -> bool:
+        """Return whether the backend `name` is active and down, and another waits until it has been probed."""
+        others = {other for (route, _), active in self.active.items() if active.backend == name for other in route}
+        return any(self.healths[name].may_recover_with(self.healths[other], now) for other in others)
+
     @property
     def canary_seen(self) -> frozenset[str]:
         """The backends that have ever had the canary."""

@@ -285,7 +285,10 @@ class Failover(RuleBasedStateMachine):
         active = self.healths[self.active.backend]
         known = [name for name in candidates if self.healths[name].state is not State.UNKNOWN]
         steady = [name for name in known if not self.healths[name].is_failing]
-        if any(self.healths[name].usable(self.purpose) for name in steady):
+        if any(
+            self.healths[name].usable(self.purpose) and not active.may_recover_with(self.healths[name], self.now)
+            for name in steady
+        ):
             assert active.usable(self.purpose) or active.is_recovering
 
     @invariant()
