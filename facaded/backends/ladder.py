@@ -21,8 +21,9 @@ from typing import Any, NoReturn
 from attrs import define, evolve, field, frozen
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectingCancelledError
+from twisted.internet.error import ConnectingCancelledError, DNSLookupError
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 
 from facaded.backends import manifest_steps
 from facaded.backends.blob_steps import climb_to_cdn
@@ -129,8 +130,13 @@ async def _climb_with_timeouts(ladder: "_Ladder", target: ProbeTarget, clock: IR
     return evolve(learned, passed=tuple(requests.passed)), can_be_confirmed
 
 
-def _raise_timeout(_: object, seconds: float) -> NoReturn:
-    """Raise the same error at every stage of a request, so that a timeout is not mistaken for the caller's cancel."""
+def _raise_timeout(outcome: object, seconds: float) -> NoReturn:
+    """Raise the same error at every stage of a request, so that a timeout is not mistaken for the caller's cancel.
+
+    A look-up that hangs keeps its own error, which says more.
+    """
+    if isinstance(outcome, Failure) and outcome.check(DNSLookupError):
+        outcome.raiseException()
     raise defer.TimeoutError(seconds, "probe")
 
 

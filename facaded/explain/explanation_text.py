@@ -18,10 +18,10 @@ def text(explanation: Explanation) -> str:
     lines = [f"{explanation.image} by {explanation.client}"]
     for request in explanation.requests:
         lines += ["", request.request, *_wrap(request.answer, INDENT), *_wrap(request.why, INDENT)]
+    if explanation.backends:
+        lines += ["", *(line for sentence in explanation.backends for line in _wrap(sentence, ""))]
     if explanation.why:
         lines += ["", *_wrap(explanation.why, "")]
-    for sentence in explanation.backends:
-        lines += _wrap(sentence, "")
     return "\n".join(lines)
 
 

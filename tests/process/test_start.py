@@ -67,7 +67,7 @@ def test_systemd_is_notified_of_every_change(daemon: Daemon, main: Registry) -> 
         listener.join()
     assert "READY=1\nSTATUS=main is active" in messages
     changes = [message for message in messages if message.startswith("STATUS=main has been down since ")]
-    assert changes[0].endswith(" (token server: answered 500); second is active")
+    assert changes[0].endswith(" (token server: answered 500; 5 of 5 confirming requests failed); second is active")
     reloading = next(message for message in messages if message.startswith("RELOADING=1\nMONOTONIC_USEC="))
     assert messages.index(reloading) < len(messages) - 1
     assert messages[messages.index(reloading) + 1].startswith(("READY=1", "STATUS="))
