@@ -170,7 +170,7 @@ def test_backends_are_tried_by_their_health_and_a_pinned_one_first(
     assert isinstance(served, Serve)
     assert served.backends == order
     assert served.failing == {name for name, rank in ranks.items() if rank is not Rank.UNKNOWN}
-    assert (served.resting, served.pinned) == ({"ghcr"}, pinned is not None)
+    assert (served.resting, served.pinned) == (frozenset({"ghcr"}), pinned is not None)
 
 
 def test_all_requests_are_forwarded_to_a_private_backend() -> None:
