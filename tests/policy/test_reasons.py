@@ -62,16 +62,8 @@ def test_a_brown_out_is_as_old_as_itself_and_not_as_the_state() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (-5.0, "0 s"),
-        (0.4, "0 s"),
-        (40.0, "40 s"),
-        (99.0, "99 s"),
-        (300.0, "5 min"),
-        (7500.0, "2 h 5 min"),
-        (7200.0, "2 h"),
-    ],
+    ("seconds", "duration"),
+    [(-1, "0 s"), (0, "0 s"), (59.6, "60 s"), (100, "2 min"), (3570, "1 h"), (7500, "2 h 5 min"), (90000, "25 h")],
 )
-def test_a_duration_is_spelled_for_a_person(seconds: float, words: str) -> None:
-    assert spell(seconds) == words
+def test_a_duration_is_written_for_a_person(seconds: float, duration: str) -> None:
+    assert spell(seconds) == duration
