@@ -13,9 +13,22 @@ from twisted.internet.task import Clock
 
 from facaded.files import SET_ASIDE
 from facaded.policy.failover import ActiveBackend
-from facaded.policy.health import Damping, Health, Purpose, Result, State, Step, Verdict
+from facaded.policy.health import (
+    LONGEST_RETRY_AFTER,
+    NO_SAMPLES,
+    Damping,
+    Degradation,
+    Health,
+    Purpose,
+    Rank,
+    Result,
+    State,
+    Step,
+    Verdict,
+)
 from facaded.policy.overrides import LONGEST, Override, Overrides
 from facaded.policy.plan import Identity
+from facaded.policy.samples import Count
 from facaded.policy.watch_state import FORGOTTEN, WatchState
 from facaded.state import FILE, Clocks, StateError, StateStore, read, write
 from tests.watching import BAD, GOOD, Watching
@@ -56,6 +69,30 @@ def test_the_state_is_read_back_with_the_clock_of_another_boot(tmp_path: Path) -
     assert saved.watch_state.last_ping_target == "https://ghcr.test/v2/"
     assert saved.watch_state.active == {(("hub", "ghcr"), Purpose.REDIRECT): ActiveBackend("ghcr", -143.0)}
     assert saved.watch_state.ping_target_changed_at == -143.0
+
+
+def test_a_brown_out_a_retry_after_and_the_last_fetch_of_the_manifest_are_read_back(tmp_path: Path) -> None:
+    degraded = Degradation(450.0, Step.CDN, Count(8, 6, 600.0))
+    samples = NO_SAMPLES.add(Step.CDN, 450.0, 8, 6)
+    health = Health(State.UP, 100.0, degraded=degraded, samples=samples, retry_at=800.0, body_at=300.0)
+    write(tmp_path, evolve(WATCH_STATE, healths={"hub": health}), URLS, THEN)
+    saved = read(tmp_path, URLS, LATER).watch_state
+    assert saved is not None
+    assert saved.healths["hub"] == Health(
+        State.UNKNOWN, -453.0, degraded=evolve(degraded, since=-103.0), retry_at=247.0, body_at=-253.0
+    )
+    assert saved.healths["hub"].rank is Rank.UNKNOWN
+
+
+@pytest.mark.parametrize(("retry_at", "rest"), [(800.0, 240.0), (400.0, 0.0), (1e6, LONGEST_RETRY_AFTER)])
+def test_a_backend_rests_no_longer_than_it_asked_to(tmp_path: Path, retry_at: float, rest: float) -> None:
+    write(tmp_path, evolve(WATCH_STATE, healths={"hub": Health(State.UP, 100.0, retry_at=retry_at)}), URLS, THEN)
+    saved = read(tmp_path, URLS, LATER).watch_state
+    assert saved is not None
+    health = saved.healths["hub"]
+    assert health.is_resting(LATER.monotonic) is (rest > 0)
+    assert health.retry_at is not None
+    assert max(health.retry_at - LATER.monotonic, 0.0) == rest
 
 
 NEW_KEYS = ("limit_back", "limit_relapses", "degraded", "body", "retry")
@@ -209,6 +246,7 @@ BACKEND = {
     "failed": None,
 }
 OVERRIDE = {"since": 1, "until": 2}
+DEGRADED = {"since": 1, "step": "blob", "sent": 8, "failed": 6, "window": 60.0}
 
 
 def odd_backend(**changes: object) -> bytes:
@@ -237,6 +275,16 @@ GARBAGE = [
     odd_backend(relapses=10**9),
     odd_backend(relapses=True),
     odd_backend(hurdle="odd"),
+    odd_backend(limit_relapses=-1),
+    odd_backend(limit_back="yesterday"),
+    odd_backend(retry=float("nan")),
+    odd_backend(body=float("inf")),
+    *(
+        odd_backend(degraded={**DEGRADED, **odd})
+        for odd in ({"since": None}, {"step": "odd"}, {"sent": -1}, {"failed": True}, {"window": float("inf")})
+    ),
+    odd_backend(degraded={"since": 1}),
+    odd_backend(degraded=5),
     json.dumps({**EMPTY, "pins": {"hub": OVERRIDE, "ghcr": OVERRIDE}}).encode(),
     json.dumps({**EMPTY, "pins": {"hub": OVERRIDE}, "drains": {"hub": OVERRIDE}}).encode(),
     json.dumps({**EMPTY, "drains": {"hub": {"since": 1}}}).encode(),

@@ -1,5 +1,7 @@
 """The limit of samples: one client or one image must not make a whole backend look broken."""
 
+from ipaddress import IPv6Address
+
 from facaded.net.expiring import ExpiringMap
 from facaded.policy.evidence import Attempt
 
@@ -25,10 +27,15 @@ class SampleLimit:
         return True
 
 
-def _network(address: str) -> str:
-    """Return the client's address; of an IPv6 address the /64, because one client has all addresses in it."""
-    if ":" not in address:
-        return address
-    head, gap, _ = address.partition("::")
-    groups = head.split(":")
-    return ":".join((groups + ["0"] * 4)[:4] if gap else groups[:4])
+def _network(source: str) -> str:
+    """Return the client's address; of an IPv6 address the /64, because one client has all addresses in it.
+
+    A listener for both families sees IPv4 addresses as `::ffff:192.0.2.1`. What is no address stays as it is.
+    """
+    if ":" not in source:
+        return source
+    try:
+        address = IPv6Address(source)
+    except ValueError:
+        return source
+    return str(address.ipv4_mapped or IPv6Address(int(address) >> 64 << 64))

@@ -223,14 +223,17 @@ class Probers:
         self._body_next: set[str] = set()
 
     def start(self, name: str, watched: WatchedBackend) -> None:
-        """Start to probe a backend: now, or when its Retry-After ends."""
+        """Start to probe a backend: now, or when its Retry-After ends. The first round does not wait for that."""
+        rest = self._rest(name)
         self._probers[name] = prober = Prober(
             self._clock,
             lambda: watched.probe(self._choose_depth(name)),
             lambda result: self._handle(name, result),
-            self._rest(name),
+            rest,
         )
         prober.start()
+        if rest:
+            self._first_round.complete(name)
 
     def stop_except(self, names: Collection[str]) -> None:
         """Stop all probers except these."""

@@ -1,7 +1,7 @@
 """The schedule of probes: when the next probe of a backend is due, and how far it goes."""
 
-from facaded.policy.health import Health, ProbeDepth, Settings, State, Step
-from facaded.policy.samples import SHORT_WINDOW
+from facaded.policy.health import Health, ProbeDepth, Settings, State, Step, Verdict
+from facaded.policy.samples import CALM_SAMPLES, LONG_WINDOW, SHORT_WINDOW
 
 JITTER = 0.1
 """The fraction by which waits are shortened at random, so that many facades do not probe in step."""
@@ -11,6 +11,9 @@ USUAL_REQUESTS = 3
 
 BODY_INTERVAL = 3600.0
 """Seconds between probes that fetch the canary's manifest: Docker Hub allows 100 such requests in 6 hours."""
+
+DEGRADED_BODY_INTERVAL = LONG_WINDOW / (2 * CALM_SAMPLES)
+"""The same in seconds while these requests fail too often: often enough to find that they no longer do."""
 
 _BLOB_STEPS = (Step.BLOB, Step.CDN)
 
@@ -24,6 +27,8 @@ def probe_depth(health: Health, now: float, settings: Settings) -> ProbeDepth:
     known, doubted = health.state is not State.UNKNOWN, _doubted_steps(health, now)
     deep = (known and _is_due(health.deep_at, settings.deep_interval, now)) or bool(doubted.intersection(_BLOB_STEPS))
     body_interval = settings.deep_interval if Step.BODY in doubted else BODY_INTERVAL
+    if health.degraded is not None and health.degraded.step is Step.BODY:
+        body_interval = min(body_interval, DEGRADED_BODY_INTERVAL)
     body = known and health.canary_seen and _is_due(health.body_at, body_interval, now)
     failed = health.deepest_failed_step is Step.BODY
     confirm = health.state in (State.UP, State.LIMITED)
@@ -34,11 +39,12 @@ def probe_delay(health: Health, settings: Settings, jitter: float, now: float) -
     """Return the seconds from the end of a probe to the start of the next.
 
     `jitter` is a random number from 0 to 1. While a change is pending the delay is `fast_interval`, except for a change
-    from limited to up, which may not last. A backend that is down or limited gets no more requests a minute than one
-    that is up. No backend is probed before its Retry-After ends.
+    from limited to up, which may not last, and while rate limits follow a failure. A backend that is down or limited
+    gets no more requests a minute than one that is up. No backend is probed before its Retry-After ends.
     """
     shortened = 1 - JITTER * jitter
-    if health.is_failing or health.is_recovering:
+    limited = health.last is not None and health.last.verdict is Verdict.LIMITED
+    if (health.is_failing and not limited) or health.is_recovering:
         confirmations = health.last.confirmations if health.last else None
         seconds = settings.fast_interval * shortened - (confirmations.seconds if confirmations else 0.0)
     elif health.last is not None and health.state in (State.DOWN, State.LIMITED):

@@ -86,10 +86,13 @@ class Samples(Generic[Step]):
         return next(self._failing(now), None)
 
     def is_calm(self, step: Step, now: float) -> bool:
-        """Return whether a brown-out of `step` is over: hardly any request of any step failed in the long window."""
+        """Return whether a brown-out of `step` is over: hardly any request of any step failed in the long window.
+
+        Probes may be unable to take that step, for want of a canary. Then the samples of the other steps decide.
+        """
         counts = self.counts(now, LONG_WINDOW)
-        enough = step in counts and counts[step].sent >= CALM_SAMPLES
-        return enough and all(count.failed <= CALM_RATE * count.sent for count in counts.values())
+        sent = counts[step].sent if step in counts else max((count.sent for count in counts.values()), default=0)
+        return sent >= CALM_SAMPLES and all(count.failed <= CALM_RATE * count.sent for count in counts.values())
 
     def _failing(self, now: float) -> Iterator[tuple[Step, Count]]:
         for window in (SHORT_WINDOW, LONG_WINDOW):

@@ -126,7 +126,7 @@ def _note_canary(before: Canary | None, result: Result) -> Canary:
     canary = result.canary
     assert canary is not None
     digest = canary.digest or (before.digest if before and canary.present else "")
-    deep = bool(canary.drift) and _STEPS[result.step] > _STEPS[Step.MANIFEST]
+    deep = canary.present and bool(canary.drift) and _STEPS[result.step] > _STEPS[Step.MANIFEST]
     canary = evolve(canary, digest=digest, drifted_deep=deep)
     if before and before.drifted_deep and canary.present and not canary.drift and not result.deep:
         return evolve(canary, drift=before.drift, drifted_deep=True)
@@ -166,7 +166,7 @@ def _judge_samples(health: Health, now: float, settings: Settings) -> Health:
 
 
 def _age(health: Health, now: float, settings: Settings) -> Health:
-    if health.state is not State.UP:
+    if health.state is not State.UP or health.degraded is not None:
         return health
     damping = health.damping.age(now, settings.failback_after)
     return evolve(health, damping=damping, limit_damping=health.limit_damping.age(now, settings.failback_after))

@@ -132,3 +132,61 @@ def test_a_probe_after_a_clock_jump_starts_at_once() -> None:
     clock.advance(0)
     assert len(probes) == 2
     prober.stop()
+
+
+def test_a_prober_may_wait_before_its_first_probe() -> None:
+    clock, probes = Clock(), list[Deferred[Result]]()
+
+    def start_probe() -> Deferred[Result]:
+        probes.append(Deferred(lambda _: None))
+        return probes[-1]
+
+    prober = Prober(clock, start_probe, lambda _: 10, delay=60)
+    prober.start()
+    clock.advance(59.9)
+    assert probes == []
+    clock.advance(0.1)
+    assert len(probes) == 1
+    prober.stop()
+    assert clock.getDelayedCalls() == []
+
+
+def test_a_probe_is_postponed_but_never_made_earlier() -> None:
+    prober, clock, probes = between_probes(1)
+    prober.postpone(5)
+    clock.advance(8.9)
+    assert len(probes) == 1
+    prober.postpone(30)
+    clock.advance(29.9)
+    assert len(probes) == 1
+    clock.advance(0.1)
+    assert len(probes) == 2
+    prober.postpone(30)
+    probes[1].callback(RESULT)
+    clock.advance(10)
+    assert len(probes) == 3, "during a probe, the wait after it is what its result says"
+    prober.stop()
+
+
+def test_a_prober_that_is_stopped_while_it_is_postponed_leaves_no_timer() -> None:
+    prober, clock, probes = between_probes(1)
+    prober.postpone(600)
+    prober.stop()
+    clock.advance(1000)
+    assert (len(probes), clock.getDelayedCalls()) == (1, [])
+
+
+def test_early_probes_are_allowed_again_after_a_bad_result() -> None:
+    prober, clock, probes = between_probes(0)
+    for _ in range(EARLY_BURST):
+        clock.advance(EARLY_PAUSE)
+        assert prober.probe_early()
+        clock.advance(0)
+        probes[-1].callback(RESULT)
+    clock.advance(EARLY_PAUSE)
+    assert not prober.probe_early()
+    clock.advance(9)
+    probes[-1].callback(Result(Verdict.BAD, Step.PING, "timeout", 3.0))
+    clock.advance(EARLY_PAUSE)
+    assert prober.probe_early()
+    prober.stop()

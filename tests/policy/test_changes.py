@@ -5,9 +5,23 @@ from attrs import evolve
 
 from facaded.policy.changes import Takeover, Transition, announce, compare
 from facaded.policy.decision import RoutingState
-from facaded.policy.health import Canary, Health, ProbeDepth, Purpose, Rank, Result, Settings, State, Step, Verdict
+from facaded.policy.health import (
+    LONGEST_HOLD,
+    Canary,
+    Degradation,
+    Health,
+    ProbeDepth,
+    Purpose,
+    Rank,
+    Result,
+    Settings,
+    State,
+    Step,
+    Verdict,
+)
 from facaded.policy.overrides import Override, Overrides
 from facaded.policy.plan import Identity, Plan, WatchedBackend
+from facaded.policy.samples import Count
 from facaded.policy.snapshot import Snapshot
 from facaded.policy.watch_state import WatchState, begin, carry_over, follow
 
@@ -72,6 +86,29 @@ def test_drift_is_news_when_it_begins_and_when_it_ends() -> None:
     assert compare(Snapshot(PLAN, drifting, 20.0), Snapshot(PLAN, drifting, 20.0)).news == ""
 
 
+def test_a_brown_out_is_news_when_it_begins_and_when_it_ends() -> None:
+    brown_out = Degradation(10.0, Step.BLOB, Count(8, 6, 60.0))
+    degraded = next_state(ALL_UP, 10.0, hub=evolve(UP, degraded=brown_out))
+    begun = compare(Snapshot(PLAN, ALL_UP, 10.0), Snapshot(PLAN, degraded, 10.0))
+    assert begun.news == "hub is degraded (blob: 6 of 8 requests failed in 60 s); ghcr is active"
+    assert begun.transitions == ()
+    assert begun.routing.ranks == {"hub": Rank.DEGRADED}
+    calm = next_state(degraded, 900.0, hub=evolve(UP, sound_since=900.0))
+    assert compare(Snapshot(PLAN, degraded, 900.0), Snapshot(PLAN, calm, 900.0)).news == (
+        "hub is no longer degraded; ghcr is active"
+    )
+    assert compare(Snapshot(PLAN, degraded, 900.0), Snapshot(PLAN, degraded, 900.0)).news == ""
+    back = next_state(calm, 960.0)
+    assert back.active[ROUTE, Purpose.REDIRECT].backend == "hub"
+
+
+def test_a_brown_out_that_ends_because_the_backend_is_down_is_one_piece_of_news() -> None:
+    degraded = next_state(ALL_UP, 10.0, hub=evolve(UP, degraded=Degradation(10.0, Step.BLOB, Count(8, 6, 60.0))))
+    down = next_state(degraded, 20.0, hub=DOWN)
+    change = compare(Snapshot(PLAN, degraded, 20.0), Snapshot(PLAN, down, 20.0))
+    assert change.news == "hub is down (token server: timeout); ghcr is active"
+
+
 def test_the_end_of_drift_is_no_news_if_the_backend_is_gone() -> None:
     drifting = next_state(ALL_UP, 10.0, ghcr=evolve(UP, canary=Canary(True, drift="no such tag")))
     alone = Plan({"hub": watched("hub")}, (("hub",),), Settings())
@@ -90,6 +127,10 @@ PINNED = Overrides({"hub": Override(0.0, 50.0)})
         (FAILED_OVER, 10.0, 110.0),  # the end of the handover
         (FAILED_OVER, 110.0, None),
         (BACK, 20.0, 80.0),  # the failback
+        (next_state(ALL_UP, 10.0, hub=evolve(UP, retry_at=40.0)), 10.0, 40.0),  # the end of a Retry-After
+        (next_state(ALL_UP, 50.0, hub=evolve(UP, retry_at=40.0)), 50.0, None),
+        (next_state(ALL_UP, 10.0, ghcr=evolve(UP, recovering_since=9.0)), 10.0, 9.0 + LONGEST_HOLD),  # of its wait
+        (next_state(ALL_UP, 10.0, ghcr=evolve(UP, recovering_since=9.0)), 9.0 + LONGEST_HOLD, None),
         (next_state(ALL_UP, 10.0, PINNED), 10.0, 50.0),  # the end of the pin
         (next_state(FAILED_OVER, 10.0, Overrides(drains={"ghcr": Override(0.0, 500.0)})), 110.0, 500.0),
     ],

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from facaded.policy.failover import ActiveBackend, Selector, summarise
 from facaded.policy.health import Damping, Health, Purpose, Result, Settings, State, Step, Verdict
 from facaded.policy.overrides import ContradictionError, Override, Overrides
-from facaded.policy.reasons import describe, spell
+from facaded.policy.reasons import describe
 from facaded.policy.transitions import observe
 
 ORDER = ("hub", "ghcr", "quay")
@@ -169,14 +169,6 @@ def test_the_line_for_the_service_manager_names_overrides_too() -> None:
     overrides = Overrides({"ghcr": Override(5)}, {"hub": Override(4)})
     line = summarise(ORDER, healths("uuu"), ActiveBackend("ghcr", 0), overrides, lambda time: f"02:{time:02.0f}")
     assert line == "hub has been drained since 02:04; ghcr is active (pinned since 02:05)"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "duration"),
-    [(-1, "0 s"), (0, "0 s"), (59.6, "60 s"), (100, "2 min"), (3570, "1 h"), (7500, "2 h 5 min"), (90000, "25 h")],
-)
-def test_a_duration_is_written_for_a_person(seconds: float, duration: str) -> None:
-    assert spell(seconds) == duration
 
 
 class Failover(RuleBasedStateMachine):

@@ -1,0 +1,71 @@
+"""The limit of samples: what counts once, for how long, and which addresses are one client."""
+
+import pytest
+from attrs import evolve
+
+from facaded.backends.sample_limit import SAMPLE_INTERVAL, SOURCES, SampleLimit
+from facaded.policy.evidence import Attempt
+from facaded.policy.health import Step
+
+ATTEMPT = Attempt("hub", Step.BLOB, False, "org/app", "192.0.2.1")
+
+
+def test_a_client_counts_once_in_ten_seconds_for_a_repository_at_a_step_of_a_backend() -> None:
+    limit = SampleLimit()
+    assert SAMPLE_INTERVAL == 10
+    assert limit.admits(ATTEMPT, 100)
+    assert not limit.admits(ATTEMPT, 109.9)
+    assert not limit.admits(evolve(ATTEMPT, good=True), 109.9)
+    assert limit.admits(ATTEMPT, 110), "an attempt that does not count does not lengthen the time"
+
+
+@pytest.mark.parametrize(
+    "changes", [{"backend": "ghcr"}, {"step": Step.CDN}, {"repository": "org/other"}, {"source": "192.0.2.2"}]
+)
+def test_another_client_repository_step_or_backend_counts_too(changes: dict[str, object]) -> None:
+    limit = SampleLimit()
+    assert limit.admits(ATTEMPT, 100)
+    assert limit.admits(evolve(ATTEMPT, **changes), 100)  # type: ignore[arg-type]
+
+
+def test_what_is_no_sample_never_counts_and_takes_no_place() -> None:
+    limit = SampleLimit()
+    assert not limit.admits(evolve(ATTEMPT, sample=False), 100)
+    assert limit.admits(ATTEMPT, 100)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("192.0.2.1", "192.0.2.1", True),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("2001:db8::1", "2001:db8::2", True),
+        ("2001:db8::1", "2001:db8:0:0:ffff::2", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::", True),
+        ("2001:db8:1:2::", "2001:db8:1:3::", False),
+        ("2001::4:5:6:7:8", "2001::9:5:6:7:8", False),
+        ("::1", "::2", True),
+        ("::1", "2001:db8::1", False),
+        ("fe80::1%eth0", "fe80::2%eth0", True),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+        ("::ffff:192.0.2.1", "::1", False),
+        ("-", "-", True),
+        ("-", "::1", False),
+        ("fe80::%eth0", "fe80::%eth0", True),
+        (":::", ":::", True),
+        ("", "-", False),
+    ],
+)
+def test_one_client_has_all_addresses_of_an_ipv6_network(one: str, other: str, same: bool) -> None:
+    limit = SampleLimit()
+    assert limit.admits(evolve(ATTEMPT, source=one), 100)
+    assert limit.admits(evolve(ATTEMPT, source=other), 100) is not same
+
+
+def test_the_memory_is_bounded_and_the_oldest_is_forgotten_first() -> None:
+    limit = SampleLimit()
+    for number in range(SOURCES + 1):
+        assert limit.admits(evolve(ATTEMPT, source=str(number)), 100)
+    assert limit.admits(evolve(ATTEMPT, source="0"), 100)
+    assert not limit.admits(evolve(ATTEMPT, source=str(SOURCES)), 100)
