@@ -88,7 +88,8 @@ class Roster:
         if attempt.backend not in before.healths:
             return
         now = self._clock.seconds()
-        counted = attempt if self._sample_limit.admits(attempt, now) else evolve(attempt, sample=False)
+        by_url = evolve(attempt, backend=self.plan.backends[attempt.backend].identity.url)  # the name may change
+        counted = attempt if self._sample_limit.admits(by_url, now) else evolve(attempt, sample=False)
         updated = transitions.observe_attempt(before.healths[attempt.backend], counted, now, self.plan.settings)
         healths = {**before.healths, attempt.backend: updated}
         if attempt.good and not attempt.retry_after:
