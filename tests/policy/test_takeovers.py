@@ -3,7 +3,7 @@
 import pytest
 from attrs import evolve
 
-from facaded.policy.failover import ActiveBackend, Selector
+from facaded.policy.failover import ActiveBackend, Place, Selector
 from facaded.policy.health import (
     LONGEST_HOLD,
     Degradation,
@@ -119,7 +119,7 @@ def test_a_recovery_waits_for_a_probe_that_began_after_it_unless_there_can_be_no
 
 
 def state(letters: str, active: str) -> WatchState:
-    places = {(ORDER, purpose): ActiveBackend(active, 0.0) for purpose in Purpose}
+    places: dict[Place, ActiveBackend] = {(ORDER, purpose): ActiveBackend(active, 0.0) for purpose in Purpose}
     return WatchState(healths(letters), places)
 
 
@@ -142,7 +142,7 @@ def test_the_rivals_of_a_backend_are_probed_before_anything_moves(
 
 
 def test_only_the_routes_of_a_backend_have_rivals() -> None:
-    shared = {(("hub", "ghcr"), Purpose.REDIRECT): "hub", (("quay", "hub"), Purpose.REDIRECT): "quay"}
+    shared: dict[Place, str] = {(("hub", "ghcr"), Purpose.REDIRECT): "hub", (("quay", "hub"), Purpose.REDIRECT): "quay"}
     places = {place: ActiveBackend(name, 0.0) for place, name in shared.items()}
     watch_state = WatchState(healths("fuu"), places)
     assert watch_state.rivals("hub") == {"ghcr"}
