@@ -76,6 +76,8 @@ class Selector:
             which = "backends that are not drained" if len(self.candidates) < len(self.backends) else "backends"
             limited = any(healths[backend].state is State.LIMITED for backend in self.candidates)
             return f"all {which} are down{' or limited' if limited else ''}, so the last one that worked stays active"
+        if name not in self._usable(healths):
+            return f"it is {condition(healths[name])}, and the others are probed before one of them takes over"
         due = self.failback_at(healths, active)
         if due is not None:
             successor = min(self._earlier(healths, name), key=lambda backend: self._due(healths[backend]))

@@ -39,12 +39,14 @@ def probe_delay(health: Health, settings: Settings, jitter: float, now: float) -
     """Return the seconds from the end of a probe to the start of the next.
 
     `jitter` is a random number from 0 to 1. While a change is pending the delay is `fast_interval`, except for a change
-    from limited to up, which may not last, and while rate limits follow a failure. A backend that is down or limited
-    gets no more requests a minute than one that is up. No backend is probed before its Retry-After ends.
+    from limited to up, which may not last, while rate limits follow a failure, and while the backend is degraded. A
+    backend that is down or limited gets no more requests a minute than one that is up. No backend is probed before its
+    Retry-After ends.
     """
     shortened = 1 - JITTER * jitter
     limited = health.last is not None and health.last.verdict is Verdict.LIMITED
-    if (health.is_failing and not limited) or health.is_recovering:
+    failing = health.is_failing and health.degraded is None and not limited
+    if failing or health.is_recovering:
         confirmations = health.last.confirmations if health.last else None
         seconds = settings.fast_interval * shortened - (confirmations.seconds if confirmations else 0.0)
     elif health.last is not None and health.state in (State.DOWN, State.LIMITED):

@@ -74,7 +74,8 @@ def _count(health: Health, result: Result, settings: Settings) -> Health:
         case Verdict.GOOD:
             return evolve(health, bads=0, goods=health.goods + 1 if health.state in (State.LIMITED, State.DOWN) else 0)
         case Verdict.LIMITED:
-            return evolve(health, goods=health.goods + 1 if health.state is State.DOWN else 0)
+            recovers = health.state is State.DOWN and _reaches_failed_step(health, result)
+            return evolve(health, goods=health.goods + 1 if recovers else 0)
     if health.state not in (State.UP, State.LIMITED):
         return evolve(health, goods=0)
     bads = health.bads + 1
@@ -95,8 +96,12 @@ def _time_recovery(health: Health, now: float) -> Health:
 
 def _proves(health: Health, result: Result) -> bool:
     """Return whether a good result reached the step that has failed: drift can end a probe before it."""
+    return not (result.canary and result.canary.drift) or _reaches_failed_step(health, result)
+
+
+def _reaches_failed_step(health: Health, result: Result) -> bool:
     failed = health.deepest_failed_step
-    return failed is None or not (result.canary and result.canary.drift) or _STEPS[result.step] >= _STEPS[failed]
+    return failed is None or _STEPS[result.step] >= _STEPS[failed]
 
 
 def _note(health: Health, result: Result, now: float) -> Health:

@@ -120,3 +120,10 @@ def test_no_backend_is_probed_before_its_retry_after_ends(state: State, jitter: 
     health = Health(state, 0.0, bads=1, goods=1, retry_at=100.0)
     assert probe_delay(health, SETTINGS, jitter, 30.0) == 70.0
     assert probe_delay(health, SETTINGS, jitter, 200.0) <= SETTINGS.interval
+
+
+def test_a_degraded_backend_that_goes_on_failing_is_not_probed_fast() -> None:
+    failing = Health(State.UP, 0.0, bads=1)
+    brown_out = Degradation(0.0, Step.CDN, Count(8, 6, 60.0))
+    assert probe_delay(failing, SETTINGS, 0.0, 1.0) == SETTINGS.fast_interval
+    assert probe_delay(evolve(failing, degraded=brown_out), SETTINGS, 0.0, 1.0) == SETTINGS.interval

@@ -142,8 +142,8 @@ def test_the_rivals_of_a_backend_are_probed_before_anything_moves(
 
 
 def test_only_the_routes_of_a_backend_have_rivals() -> None:
-    shared = {(("hub", "ghcr"), Purpose.REDIRECT): "hub", (("quay", "hub"), Purpose.REDIRECT): "quay"}
-    places: dict[Place, ActiveBackend] = {place: ActiveBackend(name, 0.0) for place, name in shared.items()}
+    shared: dict[Place, str] = {(("hub", "ghcr"), Purpose.REDIRECT): "hub", (("quay", "hub"), Purpose.REDIRECT): "quay"}
+    places = {place: ActiveBackend(name, 0.0) for place, name in shared.items()}
     watch_state = WatchState(healths("fuu"), places)
     assert watch_state.rivals("hub") == {"ghcr"}
     assert (
@@ -190,3 +190,8 @@ def test_a_degraded_backend_is_as_old_as_the_end_of_its_brown_out() -> None:
     assert (health.usable_since(Purpose.REDIRECT), health.usable_since(Purpose.SERVE)) == (400.0, 500.0)
     calm = evolve(health, sound_since=450.0)
     assert (calm.usable_since(Purpose.REDIRECT), calm.usable_since(Purpose.SERVE)) == (450.0, 500.0)
+
+
+def test_a_takeover_that_waits_for_a_probe_is_explained() -> None:
+    sentence = Selector(ORDER, 60.0).explain(healths("dnd"), ActiveBackend("hub", 0.0), NOW)
+    assert sentence == "hub is active: it is down, and the others are probed before one of them takes over"

@@ -198,6 +198,13 @@ def test_a_canary_that_is_not_there_does_not_prove_that_the_cdn_works() -> None:
     assert after(health, [evolve(DEEP, canary=FOUND)] * 2, 20.0).state is State.UP
 
 
+def test_a_rate_limit_before_the_cdn_does_not_prove_that_the_cdn_works() -> None:
+    down = after(UP, [DEAD_CDN, DEAD_CDN])
+    limited = evolve(LIMITED, step=Step.MANIFEST)
+    assert after(down, [limited] * 5, 3.0).state is State.DOWN
+    assert after(down, [evolve(limited, step=Step.CDN)] * 2, 3.0).state is State.LIMITED
+
+
 def test_a_canary_that_is_not_there_is_enough_if_the_backend_failed_before_it() -> None:
     assert after(UP, [OUTAGE, OUTAGE, *[evolve(GOOD, canary=GONE)] * 2]).state is State.UP
 
