@@ -4,6 +4,7 @@ The machine counts samples, Retry-After, overrides and waits itself, by URL; see
 """
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -34,6 +35,7 @@ ROUTES = (("ghcr", "hub"), NAMES)
 REPOSITORIES = {("ghcr", "hub"): "a/app", NAMES: "b/app"}
 FAILBACK = 60.0
 HANDOVERS = [0.0, 75.0, 3600.0]
+ENDS = st.none() | st.sampled_from([0.55, 50.05, 500.05])
 CHECKED = 1.1
 """Seconds after which the clocks have been compared again."""
 
@@ -142,9 +144,20 @@ class WatchMachine(RuleBasedStateMachine):
         if name in self.backends.waiting:
             self.respond(name, result)
 
-    @rule(rounds=st.sampled_from([2, 10, 75]))
+    @rule(name=st.sampled_from(NAMES), brown_out=st.booleans(), rounds=st.sampled_from([0, 2, 8, 70]))
+    def fail(self, name: str, brown_out: bool, rounds: int) -> None:
+        """Let a backend fail or have a brown-out, and then recover for some rounds of probes."""
+        self.recover(3)
+        if brown_out:
+            self.attempt(name, Step.BODY, False, "a/app", 8, "192.0.2.{}", 0.0)
+        for _ in range(0 if brown_out else 12):
+            if name in self.backends.waiting and self.health(name).state is not State.DOWN:
+                self.respond(name, Result(Verdict.BAD, Step.PING, "connection refused", 0.1))
+            self.clock.advance(1)
+        self.recover(rounds)
+
     def recover(self, rounds: int) -> None:
-        """Let all probes pass for a while."""
+        """Let all probes pass."""
         for _ in range(rounds):
             for name in [*self.backends.waiting]:
                 self.respond(name, PERFECT)
@@ -184,8 +197,9 @@ class WatchMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.1, 0.9, 2.0, 9.0, 40.0, 100.0]))
     def wait(self, seconds: float) -> None:
-        for _ in range(int(seconds / 0.1)):
-            self.clock.advance(0.1)
+        pause = 0.1 if seconds < 10 else 0.5
+        for _ in range(int(seconds / pause)):
+            self.clock.advance(pause)
             assert self.pushed == self.routing
 
     @rule(seconds=st.sampled_from([45.0, 4000.0, -45.0]))
@@ -196,32 +210,39 @@ class WatchMachine(RuleBasedStateMachine):
             term.shift(min(seconds, 0))
         self.clock.advance(CHECKED)
 
-    @rule(
-        name=st.sampled_from((*NAMES, "nowhere")),
-        command=st.sampled_from(["pin", "drain", "undrain", "unpin"]),
-        seconds=st.none() | st.sampled_from([0.55, 50.05, 500.05]),
-    )
-    def override(self, name: str, command: str, seconds: float | None) -> None:
-        before, url = self.watch.watch_state, self.urls.get(name, "")
-        opposite = {"pin": self.drains, "drain": self.pins}.get(command, Terms())
-        term = Term(self.now, None if seconds is None else self.now + seconds)
-        try:
-            match command:
-                case "pin":
-                    self.watch.pin(name, seconds)
-                    self.pins = {url: term}
-                case "drain":
-                    self.watch.drain(name, seconds)
-                    self.drains[url] = term
-                case "undrain":
-                    self.watch.undrain(name)
-                    self.drains.pop(url, None)
-                case _:
-                    self.watch.unpin()
-                    self.pins = Terms()
-        except ContradictionError:
-            assert self.watch.watch_state == before
-            assert not url or url in opposite
+    @rule(name=st.sampled_from((*NAMES, "nowhere")), seconds=ENDS)
+    def pin(self, name: str, seconds: float | None) -> None:
+        url = self.urls.get(name)
+        if url is None or url in self.drains:
+            self.contradict(lambda: self.watch.pin(name, seconds))
+        else:
+            self.watch.pin(name, seconds)
+            self.pins = {url: Term(self.now, None if seconds is None else self.now + seconds)}
+
+    @rule(name=st.sampled_from((*NAMES, "nowhere")), seconds=ENDS)
+    def drain(self, name: str, seconds: float | None) -> None:
+        url = self.urls.get(name)
+        if url is None or url in self.pins:
+            self.contradict(lambda: self.watch.drain(name, seconds))
+        else:
+            self.watch.drain(name, seconds)
+            self.drains[url] = Term(self.now, None if seconds is None else self.now + seconds)
+
+    def contradict(self, command: Callable[[], None]) -> None:
+        before = self.watch.watch_state
+        with pytest.raises(ContradictionError):
+            command()
+        assert self.watch.watch_state == before
+
+    @rule(name=st.none() | st.sampled_from(NAMES))
+    def lift(self, name: str | None) -> None:
+        """Undrain a backend, or remove the pin."""
+        if name is None:
+            self.watch.unpin()
+            self.pins = Terms()
+        else:
+            self.watch.undrain(name)
+            self.drains.pop(self.urls[name], None)
 
     @rule(handover=st.sampled_from(HANDOVERS))
     def reload(self, handover: float) -> None:
@@ -415,4 +436,4 @@ def saved_fields(health: Health) -> tuple[object, ...]:
 
 
 TestMachine = WatchMachine.TestCase
-TestMachine.settings = settings(max_examples=25, stateful_step_count=40, deadline=None, derandomize=True)
+TestMachine.settings = settings(max_examples=50, stateful_step_count=25, deadline=None, derandomize=True)
