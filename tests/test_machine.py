@@ -55,7 +55,7 @@ class WatchMachine(RuleBasedStateMachine):
         self.handover = HANDOVERS[1]
         self.urls = {name: f"https://{name}.test" for name in NAMES}
         self.models = {url: BackendModel() for url in self.urls.values()}
-        self.pins, self.drains, self.early = Terms(), Terms(), list[str]()
+        self.pins, self.drains, self.faults = Terms(), Terms(), list[str]()
 
     def teardown(self) -> None:
         self.watch.stopService()
@@ -100,7 +100,7 @@ class WatchMachine(RuleBasedStateMachine):
 
     def note_probe(self, name: str) -> None:
         if self.clock.seconds() < self.models[self.urls[name]].rest_until - MOMENT:
-            self.early.append(name)
+            self.faults.append(f"{name} is probed before its Retry-After ended")
 
     def record(self, change: Change) -> None:
         self.pushed = change.routing
@@ -122,14 +122,15 @@ class WatchMachine(RuleBasedStateMachine):
                     self.sound_at.pop(place, None)
 
     def check_wait(self, change: Change, route: tuple[str, ...], purpose: Purpose, old: str, new: str) -> None:
-        """Assert that a change to an earlier backend came after its wait, if the old one works."""
+        """Note a change to an earlier backend before its wait has ended, if the old one works."""
         overrides, health = change.watch_state.overrides, change.watch_state.healths[old]
         if overrides.pins or old in overrides.drains or not health.usable(purpose) or health.degraded:
             return
         if route.index(new) < route.index(old):
             relapses = change.watch_state.healths[new].damping.relapses
             wait = min(FAILBACK * 2**relapses, 1800)
-            assert change.when >= self.sound_at[self.urls[new], purpose] + wait - MOMENT, "too early a failback"
+            if change.when < self.sound_at[self.urls[new], purpose] + wait - MOMENT:
+                self.faults.append(f"too early a failback to {new}")
 
     def respond(self, name: str, result: Result) -> None:
         """Answer a probe."""
@@ -144,7 +145,7 @@ class WatchMachine(RuleBasedStateMachine):
         if name in self.backends.waiting:
             self.respond(name, result)
 
-    @rule(name=st.sampled_from(NAMES), brown_out=st.booleans(), rounds=st.sampled_from([0, 2, 8, 70]))
+    @rule(name=st.sampled_from(NAMES), brown_out=st.booleans(), rounds=st.sampled_from([0, 8, 70]))
     def fail(self, name: str, brown_out: bool, rounds: int) -> None:
         """Let a backend fail or have a brown-out, and then recover for some rounds of probes."""
         self.recover(3)
@@ -161,7 +162,9 @@ class WatchMachine(RuleBasedStateMachine):
         for _ in range(rounds):
             for name in [*self.backends.waiting]:
                 self.respond(name, PERFECT)
-            self.clock.advance(10)
+            self.clock.advance(9)
+            if not self.backends.waiting:
+                self.clock.advance(1)
 
     @rule(
         name=st.sampled_from(NAMES),
@@ -176,6 +179,8 @@ class WatchMachine(RuleBasedStateMachine):
         self, name: str, step: Step, good: bool, repository: str, clients: int, address: str, retry_after: float
     ) -> None:
         """Report requests of some clients. One client sends all of them if `address` is that of one network."""
+        if retry_after:
+            self.recover(1)
         states = {other: self.health(other).state for other in NAMES}
         model = self.models[self.urls[name]]
         for number in range(clients):
@@ -188,6 +193,9 @@ class WatchMachine(RuleBasedStateMachine):
             counted = evolve(attempt, source="one network" if ":" in source else source)
             model.report(counted, self.health(name), self.clock.seconds())
         assert {other: self.health(other).state for other in NAMES} == states, "a served request changes no state"
+        if retry_after and not good:
+            for _ in range(12):
+                self.clock.advance(1)
 
     @rule(name=st.sampled_from((*NAMES, "nowhere")))
     def hint(self, name: str) -> None:
@@ -260,9 +268,12 @@ class WatchMachine(RuleBasedStateMachine):
         self.watch.reconfigure(plan)
 
     @precondition(lambda self: self.watch.settled)
-    @rule(one=st.sampled_from(NAMES), other=st.sampled_from(NAMES))
-    def swap(self, one: str, other: str) -> None:
+    @rule(names=st.permutations(NAMES), drained=st.booleans())
+    def swap(self, names: list[str], drained: bool) -> None:
         """Give two backends the names of each other. Their health and their overrides follow them."""
+        one, other, _ = names
+        if drained:
+            self.drain(one, None)
         healths = {url: self.health(name) for name, url in self.urls.items()}
         self.urls[one], self.urls[other] = self.urls[other], self.urls[one]
         self.reconfigure()
@@ -301,8 +312,8 @@ class WatchMachine(RuleBasedStateMachine):
             assert (saved.healths[name].degraded is None) == (health.degraded is None)
 
     @invariant()
-    def no_probe_starts_before_a_retry_after_ended(self) -> None:
-        assert self.early == []
+    def no_probe_and_no_failback_is_too_early(self) -> None:
+        assert self.faults == []
 
     @invariant()
     def evidence_counts_for_its_backend_alone(self) -> None:
@@ -436,4 +447,4 @@ def saved_fields(health: Health) -> tuple[object, ...]:
 
 
 TestMachine = WatchMachine.TestCase
-TestMachine.settings = settings(max_examples=50, stateful_step_count=25, deadline=None, derandomize=True)
+TestMachine.settings = settings(max_examples=30, stateful_step_count=25, deadline=None, derandomize=True)
