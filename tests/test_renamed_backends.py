@@ -223,4 +223,4 @@ def saved_fields(health: Health) -> tuple[object, ...]:
 
 
 TestRenaming = RenamingMachine.TestCase
-TestRenaming.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestRenaming.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

@@ -7,6 +7,7 @@ from twisted.logger import LogEvent
 from facaded.backends.watch import FIRST_ROUND
 from facaded.policy.changes import Change, Takeover, Transition
 from facaded.policy.decision import RoutingState
+from facaded.policy.evidence import Attempt
 from facaded.policy.failover import ActiveBackend
 from facaded.policy.health import Canary, Health, Purpose, Quota, Rank, Result, State, Step, Verdict
 from facaded.policy.overrides import ContradictionError, Overrides
@@ -440,3 +441,15 @@ def test_probes_send_at_most_22_requests_a_minute_with_the_defaults(verdict: Ver
             watching.backends.answer("hub", result)
         watching.clock.advance(0.1)
     assert 5 < requests / minutes <= 22
+
+
+def test_the_limit_of_samples_follows_a_backend_s_url() -> None:
+    watching = up("a", "b")
+    attempt = Attempt("a", Step.BODY, False, "org/app", "192.0.2.1")
+    watching.watch.report(attempt)
+    watching.watch.reconfigure(watching.backends.plan("a", "b", urls={"a": "b", "b": "a"}))
+    for name in ("a", "b"):
+        watching.watch.report(evolve(attempt, backend=name))
+    healths = watching.watch.watch_state.healths
+    counts = {name: healths[name].samples.count(Step.BODY, watching.clock.seconds(), 60).sent for name in ("a", "b")}
+    assert counts == {"a": 1, "b": 1}
