@@ -80,7 +80,8 @@ def make_fetcher(reactor: IFacadedReactor, config: Config, watch: Watch) -> Fetc
     settings = config.cache
     cache = ManifestCache(settings.manifests, settings.tag_ttl, reactor.seconds, settings.stale_tags)
     registries = make_registries(reactor, config, cache, watch.quotas.note, watch.refused_accounts.note)
-    return Fetcher(registries, reactor, watch.report)
+    urls = {backend.name: backend.url for backend in config.backends}
+    return Fetcher(registries, reactor, lambda attempt: watch.report(attempt, urls[attempt.backend]))
 
 
 def make_plan(reactor: IFacadedReactor, config: Config, rules: Rules) -> Plan:

@@ -41,12 +41,15 @@ class BackendModel:
     """What is expected of one backend. Times are monotonic seconds.
 
     `samples` are (time, step, sent, failed); `admitted` is when a sample of a step, repository and source last counted.
-    `degraded` is the step of the brown-out in progress, and `rest_until` the end of the last Retry-After.
+    `broken` is when a repository first failed at a step, and how many times it did. `degraded` is the step of the
+    brown-out in progress, `degraded_at` its time, and `rest_until` the end of the last Retry-After.
     """
 
     samples: list[tuple[float, Step, int, int]] = field(factory=list)
     admitted: dict[tuple[Step, str, str], float] = field(factory=dict)
+    broken: dict[tuple[Step, str], tuple[float, int]] = field(factory=dict)
     degraded: Step | None = None
+    degraded_at: float = 0.0
     rest_until: float = float("-inf")
 
     def report(self, attempt: Attempt, health: Health, now: float) -> None:
@@ -56,7 +59,15 @@ class BackendModel:
         key = attempt.step, attempt.repository, attempt.source
         if not attempt.sample or now < self.admitted.get(key, -BUCKET) + BUCKET:
             return
+        broken = self.broken.get(key[:2])
+        if broken is not None and now < broken[0] + LONG:
+            if broken[1] >= 3:
+                return
+        else:
+            broken = None
         self.admitted[key] = now
+        if not attempt.good:
+            self.broken[key[:2]] = (broken[0], broken[1] + 1) if broken else (now, 1)
         if health.state in WORKING:
             self.samples.append((now, attempt.step, 1, 0 if attempt.good else 1))
             if not attempt.good:
@@ -64,7 +75,7 @@ class BackendModel:
 
     def observe(self, result: Result, before: State, health: Health, now: float) -> None:
         """Count a probe's result. `health` is that of the backend afterwards."""
-        if result.verdict is Verdict.LOCAL and before is not State.UNKNOWN:
+        if result.verdict is Verdict.LOCAL:
             return
         if before in WORKING:
             self.samples += [(now, step, 1, 0) for step in result.passed]
@@ -93,16 +104,18 @@ class BackendModel:
         """Continue after a restart, with times that are `shift` less. Only what the state file has is still known."""
         self.samples.clear()
         self.admitted.clear()
+        self.broken.clear()
+        self.degraded_at -= shift
         self.rest_until = min(self.rest_until - shift, 600.0)
 
     def judge(self, health: Health, now: float) -> None:
         """Begin or end a brown-out. Of several steps that fail, the backend may choose one."""
         if self.degraded is not None:
-            if self.is_calm(now):
+            if now >= self.degraded_at + LONG and self.is_calm(now):
                 self.degraded = None
         elif failing := [step for step in Step for window in (SHORT, LONG) if self.is_failing(step, now, window)]:
             actual = health.degraded.step if health.degraded else None
-            self.degraded = actual if actual in failing else failing[0]
+            self.degraded, self.degraded_at = actual if actual in failing else failing[0], now
 
     def count(self, step: Step, now: float, window: int) -> tuple[int, int]:
         oldest = (now - window) // BUCKET
@@ -116,7 +129,8 @@ class BackendModel:
     def is_calm(self, now: float) -> bool:
         assert self.degraded is not None
         counts = [self.count(step, now, LONG) for step in Step]
-        return self.count(self.degraded, now, LONG)[0] >= 10 and all(failed <= 0.02 * sent for sent, failed in counts)
+        sent = self.count(self.degraded, now, LONG)[0] or max(sent for sent, _ in counts)
+        return sent >= 10 and all(failed <= 1 + 0.02 * sent for sent, failed in counts)
 
     def check(self, health: Health, now: float) -> None:
         """Assert that the health has this backend's samples and no others, and is degraded if they say so."""

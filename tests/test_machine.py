@@ -135,7 +135,9 @@ class WatchMachine(RuleBasedStateMachine):
     def respond(self, name: str, result: Result) -> None:
         """Answer a probe."""
         model, before = self.models[self.urls[name]], self.health(name).state
-        if result.retry_after and (result.verdict is not Verdict.LOCAL or before is State.UNKNOWN):
+        unconfirmed = result.confirmations is not None and result.confirmations.failed < 5
+        chance = result.verdict is Verdict.BAD and unconfirmed
+        if result.retry_after and result.verdict is not Verdict.LOCAL and result.step is not Step.CDN and not chance:
             model.rest(result.retry_after, self.clock.seconds())
         self.backends.answer(name, result)
         model.observe(result, before, self.health(name), self.clock.seconds())

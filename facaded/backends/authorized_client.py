@@ -177,11 +177,11 @@ class AuthorizedClient:
         try:
             return await Deferred.fromCoroutine(work).addTimeout(ANSWER_TIME, self._clock, _time_out)
         except TokenRefusedError as error:
-            raise NotFoundError(str(error)) from None
+            raise NotFoundError(str(error), error.status) from None
         except TokenError as error:
             raise FailingError(str(error), True, error.step, error.status, error.retry_after) from None
         except TimeoutError:
-            self.gate.note_timeout(self.gate.token_step)
+            self.gate.note_timeout(self.gate.token_step, self.gate.token_subject)
             raise FailingError("timeout", True, self.gate.token_step) from None
         except RealmError as error:
             raise FailingError(str(error), True, Step.TOKEN) from None

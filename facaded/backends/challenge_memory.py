@@ -13,7 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from facaded.backends.failures import TokenError, describe_status
 from facaded.net.client import BoundedClient
 from facaded.net.expiring import ExpiringMap
-from facaded.net.json_objects import read_object
+from facaded.net.json_objects import is_json
 from facaded.net.single_flight import SingleFlight
 from facaded.oci import www_authenticate
 from facaded.oci.www_authenticate import Challenge
@@ -147,7 +147,7 @@ class ChallengeMemory:
         if response.status == 401:
             known = self._current.challenge if self._current else None
             challenge = _choose(response.values("WWW-Authenticate")) or known
-        elif response.body.strip() and read_object(response.body) is None:
+        elif response.body.strip() and not is_json(response.body):
             raise TokenError("GET /v2/: not a registry's answer", Step.PING)
         now = self._seconds()
         self._current = Remembered(challenge, now + CHALLENGE_TIME)

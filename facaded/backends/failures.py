@@ -1,6 +1,7 @@
 """Failures of backends: exceptions, and the texts that describe a response's status."""
 
 from twisted.internet.defer import CancelledError
+from twisted.internet.error import ConnectingCancelledError
 from twisted.web.client import ResponseFailed
 
 from facaded.net.client import ResponseHead
@@ -125,4 +126,4 @@ def is_cancelled(error: BaseException) -> bool:
     """Return whether a request was cancelled, as when a client disconnects. Timeouts must be told apart before."""
     if isinstance(error, ResponseFailed):
         return any(reason.check(CancelledError) for reason in error.reasons)
-    return isinstance(error, CancelledError)
+    return isinstance(error, CancelledError | ConnectingCancelledError)

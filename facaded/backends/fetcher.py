@@ -207,6 +207,7 @@ class Search:
         self._failures: dict[str, str] = {}
         self._public_urls: dict[str, str | None] = {}
         self._refused = False
+        self._denied: set[str] = set()
         self._lacks_list = False
 
     async def run(self) -> Served | NotServed:
@@ -275,7 +276,7 @@ class Search:
                 continue  # its turn did not come
             if self._lacks_list:
                 break  # clients then try the fallback tag, which an empty list of another backend would hide
-            if last is not None and last.backend == name and name in self._failures:
+            if last is not None and last.backend == name and (name in self._failures or name in self._denied):
                 served, last = await self._find_last(read, last), None
                 if served is not None:
                     return served
@@ -317,7 +318,7 @@ class Search:
                 raise UnaskedError("too many requests to it are in progress")
             step = _step_of(read, self._options)
             if not isinstance(read, Tags | Referrers):
-                registry.gate.note_timeout(step)
+                registry.gate.note_timeout(step, read.path)
             raise FailingError("timeout", backend_wide=True, step=step)
 
         return run_detached(_fetch(registry, read, self._options)).addTimeout(seconds, self._clock, time_out)
@@ -326,6 +327,8 @@ class Search:
         if error.status not in NOT_FOUND_STATUSES:
             self._refused = True
             return
+        if error.status != 404:
+            self._denied.add(name)  # perhaps by mistake, as Docker Hub denied every public image on 2025-09-24
         self._recent.note_not_found(name, read, self._options.accept)
         self._lacks_list = isinstance(read, Referrers)
 
@@ -336,7 +339,8 @@ class Search:
         self._recent.note_failure(name, read, error)
         is_list = isinstance(read, Tags | Referrers)
         step = Step.MANIFEST if is_list else error.step or _step_of(read, self._options)
-        sample = not (is_list or error.limited)
+        is_content = error.status == 0 and not error.backend_wide  # a damaged image says nothing of the others
+        sample = not (is_list or is_content or error.limited)
         retry_after = error.retry_after if error.limited else 0.0
         self._report(Attempt(name, step, False, read.name, self._options.source, str(error), retry_after, sample))
 

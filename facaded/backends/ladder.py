@@ -40,7 +40,7 @@ from facaded.backends.probe_requests import (
 from facaded.backends.tokens import build_token_url, read_token
 from facaded.net.client import Response, describe_error, is_local_error
 from facaded.net.connections import ClientSession, session_opener
-from facaded.net.json_objects import read_object
+from facaded.net.json_objects import is_json
 from facaded.net.reactor import INetworkReactor
 from facaded.net.text import printable
 from facaded.oci import indexes, www_authenticate
@@ -262,7 +262,7 @@ class _Ladder:
 def _judge_ping(response: Response) -> tuple[Challenge, ...]:
     """Return the challenges; none if the registry requires no authentication."""
     if response.status == 200:
-        if response.body.strip() and read_object(response.body) is None:
+        if response.body.strip() and not is_json(response.body):
             raise unexpected_content(response, "registry")
         return ()
     if response.status != 401:

@@ -3,7 +3,7 @@
 from attrs import evolve
 
 from facaded.backends.authorized_client import NO_HEADERS, AuthorizedClient
-from facaded.backends.failures import NOT_FOUND_STATUSES, FailingError, NotFoundError
+from facaded.backends.failures import FailingError, NotFoundError
 from facaded.backends.manifests import MANIFEST_SIZE, Accept, Manifest, ManifestCache, digest_of
 from facaded.backends.media_types import is_manifest_type, manifest_type, sent_type
 from facaded.backends.tags import LastDigest
@@ -52,7 +52,7 @@ class ManifestReader:
         try:
             manifest = await self._fetch_tagged(read, name, accept, with_body)
         except NotFoundError as error:
-            if error.status in NOT_FOUND_STATUSES:
+            if error.status == 404:  # a refusal (401, 403) may be a fault of the registry
                 tags.forget(self._name, tag)
             raise
         tags.confirm(self._name, tag, manifest.digest)
@@ -89,7 +89,7 @@ class ManifestReader:
         """Send a HEAD for a manifest. The digest of a tag's is empty if the response is not usable."""
         url = self._client.url(ManifestRead(name, reference).path)
         head = await self._gate.run(
-            Step.MANIFEST, lambda: self._client.fetch("HEAD", url, name, accept_headers(accept))
+            Step.MANIFEST, url, lambda: self._client.fetch("HEAD", url, name, accept_headers(accept))
         )
         if head.status != 200:
             raise FailingError(f"answered {head.status} to the HEAD of a manifest", backend_wide=False)
@@ -106,7 +106,7 @@ class ManifestReader:
 
     async def _get(self, read: ManifestRead, name: str, reference: str, accept: Accept) -> Manifest:
         url = self._client.url(ManifestRead(name, reference).path)
-        return await self._gate.run(Step.BODY, lambda: self._read_manifest(read, url, reference, accept))
+        return await self._gate.run(Step.BODY, url, lambda: self._read_manifest(read, url, reference, accept))
 
     async def _read_manifest(self, read: ManifestRead, url: str, reference: str, accept: Accept) -> Manifest:
         response = await self._client.fetch("GET", url, backend_name(self._renames, read.name), accept_headers(accept))

@@ -75,6 +75,7 @@ class OwnAccount:
         self._unproven = not publish_private
         self._public: ExpiringMap[str, bool] = ExpiringMap(REPOSITORIES)
         self._refused: ExpiringMap[str, bool] = ExpiringMap(REPOSITORIES)
+        self._worked: ExpiringMap[str, bool] = ExpiringMap(1)
 
     def is_meant_for(self, name: str) -> bool:
         """Return whether requests for the repository `name` use the account if it works."""
@@ -103,13 +104,15 @@ class OwnAccount:
     def mark_accepted(self, name: str) -> None:
         """Note that the token server issued a token for the repository `name` to the account."""
         self._unproven = False
+        self._worked.put(EVERY_REPOSITORY, True, self._seconds() + REFUSED_TIME)
         for key in (EVERY_REPOSITORY, name):
             self._refused.discard(key)
         self._note(name, None)
 
     def mark_refused(self, name: str, status: int, by: str = "its token server") -> None:
         """Note that a token server or the registry refused the account for `name`: with 401 for all repositories."""
-        everywhere = status == 401
+        # A token server may answer 401 for a repository that does not exist: then the account works elsewhere.
+        everywhere = status == 401 and self._worked.get(EVERY_REPOSITORY, self._seconds()) is None
         if everywhere:
             self._unproven = True
         self._refused.put(EVERY_REPOSITORY if everywhere else name, True, self._seconds() + REFUSED_TIME)

@@ -97,12 +97,25 @@ class Prober:
         if self._delay:
             await self._wait(self._delay)
         while not self._stopped:
-            result = await self._probe()
+            pause = await self._probe_once()
             if not self._stopped:
-                self._last_end = self._clock.seconds()
-                if result.verdict is not Verdict.GOOD:
-                    self._early_probes.clear()
-                await self._wait(self._report(result))
+                await self._wait(pause)
+
+    async def _probe_once(self) -> float:
+        """Make one probe, and return the pause after it in seconds. An internal error must not stop the probes."""
+        try:
+            result = await self._probe()
+        except CancelledError:
+            raise
+        except Exception:
+            _log.failure("internal error in a probe")
+            return AFTER_ERROR
+        if self._stopped:
+            return 0.0
+        self._last_end = self._clock.seconds()
+        if result.verdict is Verdict.BAD:
+            self._early_probes.clear()
+        return self._report(result)
 
     async def _wait(self, seconds: float) -> None:
         done: Deferred[None] = Deferred()

@@ -93,7 +93,7 @@ class Registry:
 
     async def listing(self, read: Tags | Referrers, accept: Accept) -> Listing:
         """Return a list of tags or referrers under the facade's repository name."""
-        return await self.gate.run(None, lambda: self._list(read, accept))
+        return await self.gate.run(None, read.path, lambda: self._list(read, accept))
 
     async def _list(self, read: Tags | Referrers, accept: Accept) -> Listing:
         name = backend_name(self._renames, read.name)
@@ -115,7 +115,7 @@ class Registry:
 
     async def blob(self, read: Blob, range_headers: RangeHeaders = NO_RANGE) -> str | StreamedResponse:
         """Return the URL that the backend redirects a blob to, or with `relay_blobs` the backend's own response."""
-        return await self.gate.run(Step.BLOB, lambda: self._locate(read, range_headers))
+        return await self.gate.run(Step.BLOB, read.path, lambda: self._locate(read, range_headers))
 
     async def _locate(self, read: Blob, range_headers: RangeHeaders = NO_RANGE) -> str | StreamedResponse:
         name = backend_name(self._renames, read.name)
@@ -139,7 +139,7 @@ class Registry:
         cached = self._cache.blob_size(read.name, read.digest)
         if cached is not None:
             return cached
-        return await self.gate.run(Step.BLOB, lambda: self._measure(read))
+        return await self.gate.run(Step.BLOB, read.path, lambda: self._measure(read))
 
     async def _measure(self, read: Blob) -> int:
         name = backend_name(self._renames, read.name)

@@ -14,6 +14,7 @@ from facaded.backends.failures import (
     RATE_LIMITED,
     CircuitOpenError,
     FailingError,
+    NoRedirectError,
     NotFoundError,
     TokenError,
     UnaskedError,
@@ -67,26 +68,37 @@ class Queue:
 class Breaker:
     """The circuit breaker of one step.
 
-    `failures` are those in a row; `tried` is whether a request is finding out now whether the step still fails.
+    `failures` are those in a row, and `subjects` some of the images or scopes that were asked for: one image that
+    cannot be had does not open it. `tried` is whether a request is finding out now whether the step still fails.
     """
 
     failures: int = 0
+    subjects: set[str] = field(factory=set)
     tried: bool = False
     queue: Queue = field(factory=Queue)
 
     @property
     def open(self) -> bool:
-        return self.failures >= BREAKER_FAILURES
+        return self.failures >= BREAKER_FAILURES and len(self.subjects) > 1
 
     @property
     def blocks(self) -> bool:
         """Whether a request must wait for its turn."""
         return self.open and self.tried
 
+    def count_failure(self, subject: str) -> None:
+        """Count a failure of a request for `subject`."""
+        self.failures += 1
+        if len(self.subjects) < BREAKER_FAILURES:
+            self.subjects.add(subject)
+
     async def run(
-        self, work: Callable[[], Coroutine[Deferred[Any], Any, T]], judge: Callable[[T | BaseException], bool | None]
+        self,
+        subject: str,
+        work: Callable[[], Coroutine[Deferred[Any], Any, T]],
+        judge: Callable[[T | BaseException], bool | None],
     ) -> T:
-        """Run a request. `judge` returns whether its outcome is good; None if it says nothing of the step."""
+        """Run a request for `subject`. `judge` returns whether its outcome is good; None if it says nothing."""
         trial = self.open
         self.tried = self.tried or trial
         outcome: T | BaseException = CancelledError()
@@ -97,17 +109,23 @@ class Breaker:
             outcome = error
             raise
         finally:
-            if (good := judge(outcome)) is not None:
-                self.failures = 0 if good else self.failures + 1
+            if good := judge(outcome):
+                self.failures = 0
+                self.subjects.clear()
+            elif good is not None:
+                self.count_failure(subject)
             self.tried = self.tried and not trial
             self.queue.call_while(lambda: not self.blocks)
 
 
 class RequestGate:
-    """Bounds the requests to one backend. `token_step` is the step of the last request of `TokenClient`."""
+    """Bounds the requests to one backend.
+
+    `token_step` and `token_subject` are those of its last request for a token.
+    """
 
     def __init__(self) -> None:
-        self.token_step = Step.TOKEN
+        self.token_step, self.token_subject = Step.TOKEN, ""
         self._in_progress = 0
         self._places = Queue()
         self._breakers: Mapping[Step, Breaker] = {step: Breaker() for step in Step}
@@ -117,8 +135,8 @@ class RequestGate:
         """Whether all places are taken."""
         return self._in_progress >= MOST_REQUESTS
 
-    async def run(self, step: Step | None, work: Callable[[], Coroutine[Deferred[Any], Any, T]]) -> T:
-        """Run requests that take `step`, within the bounds; None has no circuit breaker.
+    async def run(self, step: Step | None, subject: str, work: Callable[[], Coroutine[Deferred[Any], Any, T]]) -> T:
+        """Run requests for `subject` that take `step`, within the bounds; None has no circuit breaker.
 
         Raises UnaskedError if they were not sent, CircuitOpenError if that is because of a circuit breaker. Sets the
         step of a FailingError that has none.
@@ -132,22 +150,22 @@ class RequestGate:
             if step is None:
                 return await work()
             breaker = self._breaker(step)  # again, because it may have opened meanwhile
-            return await breaker.run(work, lambda outcome: _judge(outcome, step))
+            return await breaker.run(subject, work, lambda outcome: _judge(outcome, step))
         finally:
             self._in_progress -= 1
             self._places.call_while(lambda: not self.crowded)
 
     async def run_token_request(
-        self, step: Step, work: Callable[[], Coroutine[Deferred[Any], Any, StreamedResponse]]
+        self, step: Step, subject: str, work: Callable[[], Coroutine[Deferred[Any], Any, StreamedResponse]]
     ) -> StreamedResponse:
         """Run a request for a token. It needs no place, because it is part of a request that has one."""
         breaker = self._breaker(step)
-        self.token_step = step
-        return await breaker.run(work, _judge_token_response)
+        self.token_step, self.token_subject = step, subject
+        return await breaker.run(subject, work, _judge_token_response)
 
-    def note_timeout(self, step: Step) -> None:
-        """Count a failure of a request that was cancelled because it took too long."""
-        self._breakers[step].failures += 1
+    def note_timeout(self, step: Step, subject: str) -> None:
+        """Count a failure of a request for `subject` that was cancelled because it took too long."""
+        self._breakers[step].count_failure(subject)
 
     def turn(self, step: Step) -> Deferred[None]:
         """Return a Deferred that fires when a request may take `step`. Raises UnaskedError if too many wait."""
@@ -163,6 +181,8 @@ class RequestGate:
 
 
 def _judge(outcome: object, step: Step) -> bool | None:
+    if isinstance(outcome, NoRedirectError):
+        return True  # it has the blob, and answered
     if isinstance(outcome, FailingError):
         outcome.step = outcome.step or step
         counts = outcome.step is step and not isinstance(outcome, UnaskedError) and not outcome.limited
@@ -189,7 +209,7 @@ class TokenClient(BoundedClient):
 
     async def open(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> StreamedResponse:
         step = Step.PING if url == f"{self.url}/v2/" else Step.TOKEN
-        return await self._gate.run_token_request(step, lambda: self._send(step, method, url, headers, body))
+        return await self._gate.run_token_request(step, url, lambda: self._send(step, method, url, headers, body))
 
     async def check_target(self, url: str) -> None:
         await self._client.check_target(url)

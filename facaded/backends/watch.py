@@ -122,8 +122,14 @@ class Watch(Service):
         """Probe a backend early and up to the blob, because a request or a pull failed there. This is rate-limited."""
         self._probers.probe_soon(name)
 
-    def report(self, attempt: Attempt) -> None:
-        """Take what a served request found at a backend as evidence, and probe the backend early if it failed."""
+    def report(self, attempt: Attempt, url: str | None = None) -> None:
+        """Take what a served request found at a backend as evidence, and probe the backend early if it failed.
+
+        If the backend of this name now has another URL than `url`, the request began before a reload and is ignored.
+        """
+        watched = self._roster.plan.backends.get(attempt.backend)
+        if watched is None or url not in (None, watched.identity.url):
+            return
         self._roster.observe_attempt(attempt)
         if attempt.retry_after:
             self._probers.postpone(attempt.backend)

@@ -189,8 +189,11 @@ class _TrackedEndpoints:
         return _TrackedEndpoint(self._endpoints.endpointForURI(uri), self._protocols.append)
 
     def abort_connections(self) -> None:
+        """Abort those that are still open: TLS in Twisted cannot abort one that is closed."""
         for protocol in self._protocols:
-            ITCPTransport(protocol.transport).abortConnection()  # type: ignore[attr-defined]  # every Protocol has one
+            transport = protocol.transport  # type: ignore[attr-defined]  # every Protocol has one
+            if getattr(transport, "connected", True):
+                ITCPTransport(transport).abortConnection()
         self._protocols.clear()
 
 

@@ -16,5 +16,14 @@ def read_object(body: bytes | str) -> dict[str, Any] | None:
     return document if isinstance(document, dict) else None
 
 
+def is_json(body: bytes) -> bool:
+    """Return whether `body` is a JSON document of any kind. Never raises."""
+    try:
+        json.loads(body, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
 def _refuse(name: str) -> None:
     raise ValueError(f"{name} is not JSON")

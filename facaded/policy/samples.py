@@ -33,6 +33,9 @@ independently, the limit is passed less than once a month.
 CALM_RATE = 0.02
 """The fraction of requests that may fail over the long window when a brown-out counts as over."""
 
+CALM_ALLOWANCE = 1
+"""Failures above that rate that may be chance."""
+
 CALM_SAMPLES = 10
 """The least number of samples of the step that failed for a brown-out to count as over."""
 
@@ -92,7 +95,9 @@ class Samples(Generic[Step]):
         """
         counts = self.counts(now, LONG_WINDOW)
         sent = counts[step].sent if step in counts else max((count.sent for count in counts.values()), default=0)
-        return sent >= CALM_SAMPLES and all(count.failed <= CALM_RATE * count.sent for count in counts.values())
+        return sent >= CALM_SAMPLES and all(
+            count.failed <= CALM_ALLOWANCE + CALM_RATE * count.sent for count in counts.values()
+        )
 
     def _failing(self, now: float) -> Iterator[tuple[Step, Count]]:
         for window in (SHORT_WINDOW, LONG_WINDOW):

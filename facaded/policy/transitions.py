@@ -18,7 +18,7 @@ from facaded.policy.health import (
     Step,
     Verdict,
 )
-from facaded.policy.samples import Samples
+from facaded.policy.samples import LONG_WINDOW, Samples
 
 _STEPS = {step: number for number, step in enumerate(Step)}
 
@@ -26,7 +26,7 @@ _STEPS = {step: number for number, step in enumerate(Step)}
 def observe(health: Health, result: Result, now: float, settings: Settings) -> Health:
     """Return the health after one more probe result. `_next_state` has everything that changes a state."""
     known = health.state is not State.UNKNOWN
-    if result.verdict is Verdict.LOCAL and known:
+    if result.verdict is Verdict.LOCAL:
         return evolve(health, last=result)
     noted = _age(_time_recovery(_count(_note(health, result, now), result, settings), now), now, settings)
     state = _next_state(noted, result, settings)
@@ -107,7 +107,7 @@ def _reaches_failed_step(health: Health, result: Result) -> bool:
 def _note(health: Health, result: Result, now: float) -> Health:
     """Return the health with everything updated from a result but the state and the progress towards another."""
     noted = evolve(health, last=result, samples=_add_samples(health, result, now))
-    if result.retry_after:
+    if result.retry_after and _is_meant_for_all(result):
         noted = _rest(noted, result.retry_after, now)
     if result.deep:
         noted = evolve(noted, deep_at=now)
@@ -120,6 +120,12 @@ def _note(health: Health, result: Result, now: float) -> Health:
         return noted
     deepest = max(result.step, health.deepest_failed_step or result.step, key=_STEPS.__getitem__)
     return evolve(noted, failed=result, failed_at=now, deepest_failed_step=deepest)
+
+
+def _is_meant_for_all(result: Result) -> bool:
+    """Return whether a Retry-After is the backend's for all requests: not the CDN's, nor that of a chance failure."""
+    confirmed = result.confirmations is None or result.confirmations.all_failed
+    return result.step is not Step.CDN and (result.verdict is not Verdict.BAD or confirmed)
 
 
 def _note_canary(before: Canary | None, result: Result) -> Canary:
@@ -159,7 +165,7 @@ def _add_samples(health: Health, result: Result, now: float) -> Samples[Step]:
 def _judge_samples(health: Health, now: float, settings: Settings) -> Health:
     """Return the health with the beginning or the end of a brown-out."""
     if health.degraded is not None:
-        if not health.samples.is_calm(health.degraded.step, now):
+        if now < health.degraded.since + LONG_WINDOW or not health.samples.is_calm(health.degraded.step, now):
             return health
         damping = health.damping.recover(now)
         return evolve(health, degraded=None, deepest_failed_step=None, sound_since=now, damping=damping)

@@ -48,6 +48,17 @@ def test_a_stopped_prober_cancels_its_probe_and_reports_no_result() -> None:
     assert clock.getDelayedCalls() == []
 
 
+def test_an_error_in_a_probe_does_not_stop_the_probes(no_errors_are_logged: list[LogEvent]) -> None:
+    prober, clock, probes = make_prober(lambda _: 10.0)
+    prober.start()
+    probes[0].errback(AttributeError("a bug"))
+    clock.advance(AFTER_ERROR)
+    assert len(probes) == 2
+    assert len(no_errors_are_logged) == 1
+    no_errors_are_logged.clear()
+    prober.stop()
+
+
 def test_an_error_in_the_callback_does_not_stop_the_probes(no_errors_are_logged: list[LogEvent]) -> None:
     def fail(result: Result) -> float:
         raise ValueError("a bug")

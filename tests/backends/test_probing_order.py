@@ -258,10 +258,27 @@ def test_failures_of_many_clients_degrade_a_backend_and_are_one_line_of_news() -
     watching = up("hub", "ghcr")
     watching.news.clear()
     for number in range(6):
-        watching.watch.report(evolve(FAILED, source=f"192.0.2.{number}"))
+        watching.watch.report(evolve(FAILED, source=f"192.0.2.{number}", repository=f"org/app{number}"))
     assert watching.news == ["hub is degraded (blob: 6 of 6 requests failed in 60 s); ghcr is active"]
     assert watching.watch.watch_state.healths["hub"].state is State.UP
     assert watching.routing.redirecting == watching.routing.serving == ("ghcr",)
+
+
+def test_one_broken_image_does_not_degrade_a_backend_whoever_asks_for_it() -> None:
+    watching = up("hub", "ghcr")
+    for number in range(100):
+        watching.watch.report(evolve(FAILED, source=f"192.0.2.{number}"))
+        watching.advance(0.5)
+    assert watching.watch.watch_state.healths["hub"].degraded is None
+
+
+def test_a_request_from_before_a_reload_says_nothing_of_the_backend_with_its_name_now() -> None:
+    watching = up("hub", "ghcr")
+    url = watching.watch.snapshot().plan.backends["hub"].identity.url
+    watching.watch.report(RATE_LIMITED, "https://other.test")
+    assert watching.routing.resting == frozenset()
+    watching.watch.report(RATE_LIMITED, url)
+    assert watching.routing.resting == {"hub"}
 
 
 def test_failures_of_one_client_do_not_degrade_a_backend() -> None:

@@ -25,7 +25,7 @@ class Requests:
         self.outcomes: list[object] = []
 
     def start(self, step: Step | None = Step.BLOB) -> Deferred[object]:
-        work: Deferred[object] = Deferred.fromCoroutine(self.gate.run(step, self._send))
+        work: Deferred[object] = Deferred.fromCoroutine(self.gate.run(step, f"image {len(self.outcomes)}", self._send))
         return work.addBoth(self._note)
 
     def answer(self, error: Exception | None = None) -> None:
@@ -228,8 +228,8 @@ def test_while_a_step_fails_requests_go_to_the_next_backend_at_once() -> None:
     network, fetcher = ready()
     hub = network.fakes["hub"]
     hub.fault = "500"
-    for _ in range(BREAKER_FAILURES):
-        assert backend(ask(network, fetcher, Blob("org/app", BLOB))) == "ghcr"
+    for read in reads(BREAKER_FAILURES):
+        ask(network, fetcher, read)
         network.clock.advance(10)
     hub.fault, before = "hang", len(hub.requests)
     trial, other = start(network, fetcher, Blob("org/app", BLOB), Blob("org/app", BLOB))
@@ -247,14 +247,39 @@ def test_while_a_step_fails_requests_go_to_the_next_backend_at_once() -> None:
     assert {backend(network.run(work)) for work in works} == {"hub"}, "it works again"
 
 
+def test_one_image_that_fails_or_hangs_does_not_open_the_breaker() -> None:
+    network = Network(Fake("hub"))
+    fetcher, hub = network.fetcher(), network.fakes["hub"]
+    hub.put("org/app", "latest")
+    ask(network, fetcher)
+    hub.fault = "500"
+    for _ in range(2 * BREAKER_FAILURES):
+        ask(network, fetcher, Blob("org/app", BLOB))
+    hub.fault = "hang"
+    trial, other = start(network, fetcher, Blob("org/app", BLOB), *reads(1))
+    assert hub.count("GET", "/blobs/") >= 2 * BREAKER_FAILURES + 2, "the other image does not wait"
+    for work in (trial, other):
+        work.addErrback(lambda _: None)
+        work.cancel()
+
+
+def test_a_backend_that_serves_blobs_itself_does_not_fail() -> None:
+    network = two_registries("bytes")
+    fetcher = network.fetcher()
+    for _ in range(2 * BREAKER_FAILURES):
+        ask(network, fetcher, Blob("org/app", BLOB))
+        network.clock.advance(11)
+    assert "one request at a time" not in str(ask(network, fetcher, Blob("org/app", BLOB)))
+
+
 def test_requests_wait_for_their_turn_if_no_other_backend_is_left() -> None:
     network = Network(Fake("hub"))
     fetcher, hub = network.fetcher(), network.fakes["hub"]
     hub.put("org/app", "latest")
     ask(network, fetcher)
     hub.fault = "500"
-    for _ in range(BREAKER_FAILURES):
-        ask(network, fetcher, Blob("org/app", BLOB))
+    for read in reads(BREAKER_FAILURES):
+        ask(network, fetcher, read)
     hub.fault = ""
     works = start(network, fetcher, *[Blob("org/app", BLOB)] * 20)
     assert {backend(network.run(work)) for work in works} == {"hub"}

@@ -66,6 +66,15 @@ def test_one_client_has_all_addresses_of_an_ipv6_network(one: str, other: str, s
 def test_the_memory_is_bounded_and_the_oldest_is_forgotten_first() -> None:
     limit = SampleLimit()
     for number in range(SOURCES + 1):
-        assert limit.admits(evolve(ATTEMPT, source=str(number)), 100)
-    assert limit.admits(evolve(ATTEMPT, source="0"), 100)
-    assert not limit.admits(evolve(ATTEMPT, source=str(SOURCES)), 100)
+        assert limit.admits(evolve(ATTEMPT, source=str(number), good=True), 100)
+    assert limit.admits(evolve(ATTEMPT, source="0", good=True), 100)
+    assert not limit.admits(evolve(ATTEMPT, source=str(SOURCES), good=True), 100)
+
+
+def test_a_repository_counts_no_more_after_three_failures_until_the_long_window_has_passed() -> None:
+    limit = SampleLimit()
+    admitted = [limit.admits(evolve(ATTEMPT, source=str(number)), 100.0 + number) for number in range(6)]
+    assert admitted == [True] * 3 + [False] * 3
+    assert not limit.admits(evolve(ATTEMPT, source="good", good=True), 110)
+    assert limit.admits(evolve(ATTEMPT, source="6", repository="org/other"), 110)
+    assert limit.admits(evolve(ATTEMPT, source="7"), 701)

@@ -110,7 +110,7 @@ def test_the_time_of_the_confirmations_is_part_of_the_wait() -> None:
     for seconds, wait in ((0.25, 0.75), (1.0, 0.0), (1.5, 0.0)):
         health = observe(READY, evolve(bad, confirmations=Confirmations(5, 5, seconds)), 1.0, SETTINGS)
         assert probe_delay(health, SETTINGS, 0.0, 1.0) == wait
-    resting = observe(READY, evolve(bad, confirmations=Confirmations(5, 4, 1.0), retry_after=20.0), 1.0, SETTINGS)
+    resting = observe(READY, evolve(bad, confirmations=Confirmations(5, 5, 1.0), retry_after=20.0), 1.0, SETTINGS)
     assert probe_delay(resting, SETTINGS, 0.0, 1.0) == 20.0
 
 
