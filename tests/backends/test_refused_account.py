@@ -10,7 +10,7 @@ from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublish
 from zope.interface import implementer
 
 from facaded.backends.fetcher import Fetcher, NotServed, ReadOptions
-from facaded.backends.own_account import Credentials
+from facaded.backends.own_account import REFUSED_TIME, Credentials, OwnAccount
 from facaded.backends.refused_accounts import FORGET_TIME, RefusedAccounts
 from facaded.oci.requests import ManifestRead
 from facaded.policy.decision import Serve
@@ -187,3 +187,18 @@ def test_a_backend_that_left_the_settings_has_no_refused_account() -> None:
     accounts.retain(["ghcr"])
     assert accounts.of("hub") is None
     assert accounts.of("ghcr") is not None, "it works for another repository only"
+
+
+def test_an_account_that_works_is_refused_for_one_repository_and_not_for_all(tmp_path: Path) -> None:
+    """A token server may answer 401 for a repository that does not exist; anyone can ask for one."""
+    clock = Clock()
+    notes: list[tuple[str, str | None]] = []
+    credentials = Credentials("user", tmp_path / "password")
+    account = OwnAccount("https://hub.test", clock.seconds, credentials, True, lambda *note: notes.append(note))
+    account.mark_accepted("org/app")
+    account.mark_refused("org/missing", 401)
+    assert account.is_refused_for("org/missing")
+    assert not account.is_refused_for("org/app")
+    clock.advance(REFUSED_TIME)
+    account.mark_refused("org/missing", 401)
+    assert account.is_refused_for("org/app"), "it has not worked for minutes"

@@ -158,3 +158,14 @@ def test_a_tag_whose_new_manifest_cannot_be_read_keeps_the_old_one() -> None:
     network.fakes["hub"].put("org/app", "latest", body=b'{"version": 3}')
     network.fakes["hub"].fault = "GET 500"
     assert version(ask(network, fetcher)) == NEW
+
+
+@pytest.mark.parametrize("fault", ["403", "token 403"])
+def test_a_registry_that_denies_everybody_does_not_turn_tags_back(fault: str) -> None:
+    network, fetcher = lagging()
+    hub = network.fakes["hub"]
+    hub.fault = fault
+    for _ in range(5):
+        network.clock.advance(11)
+        hub.valid.clear()
+        assert version(ask(network, fetcher, seconds=BUDGET)) == NEW
