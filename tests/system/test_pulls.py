@@ -61,7 +61,7 @@ def daemon(tmp_path: Path, registries: tuple[DockerRegistry, DockerRegistry]) ->
 
 
 @pytest.mark.parametrize("client", ["docker", "ctr"])
-@pytest.mark.parametrize(("outage", "time_limit"), [("killed", 3), ("hanging", 7), ("without its token server", 3)])
+@pytest.mark.parametrize(("outage", "time_limit"), [("killed", 3), ("hanging", 8.5), ("without its token server", 3)])
 def test_pulls_fail_over_in_an_outage_and_fail_back_after_it(
     docker: Docker,
     daemon: Daemon,

@@ -136,7 +136,7 @@ def test_the_unit_runs_under_all_its_restrictions(init: Init, registry: Registry
 
 def test_systemd_reloads_and_stops_it_and_shows_its_status(init: Init, registry: Registry, tmp_path: Path) -> None:
     registry.mode = "no-token"
-    wait_until(lambda: "(token server: answered 500)" in init.show("StatusText"), "STATUS=")
+    wait_until(lambda: "(token server: answered 500" in init.show("StatusText"), "STATUS=")
     settings = tmp_path / "etc" / "facaded.toml"
     valid_settings = settings.read_text()
     settings.write_text("bogus = 1")
