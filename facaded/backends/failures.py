@@ -2,7 +2,7 @@
 
 from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectingCancelledError
-from twisted.web.client import ResponseFailed
+from twisted.web.client import RequestTransmissionFailed, ResponseFailed
 
 from facaded.net.client import ResponseHead
 from facaded.policy.health import LONGEST_RETRY_AFTER, Step
@@ -124,6 +124,7 @@ def describe_status(head: ResponseHead) -> str:
 
 def is_cancelled(error: BaseException) -> bool:
     """Return whether a request was cancelled, as when a client disconnects. Timeouts must be told apart before."""
-    if isinstance(error, ResponseFailed):
-        return any(reason.check(CancelledError) for reason in error.reasons)
-    return isinstance(error, CancelledError | ConnectingCancelledError)
+    reasons = error.reasons if isinstance(error, ResponseFailed | RequestTransmissionFailed) else ()
+    return isinstance(error, CancelledError | ConnectingCancelledError) or any(
+        reason.check(CancelledError) for reason in reasons
+    )

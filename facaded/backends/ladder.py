@@ -21,13 +21,13 @@ from typing import Any, NoReturn
 from attrs import define, evolve, field, frozen
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectingCancelledError, DNSLookupError
+from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from facaded.backends import manifest_steps
 from facaded.backends.blob_steps import climb_to_cdn
-from facaded.backends.failures import RealmError, describe_status
+from facaded.backends.failures import RealmError, describe_status, is_cancelled
 from facaded.backends.manifests import digest_of, find_smallest_blob
 from facaded.backends.probe_requests import (
     DriftError,
@@ -120,7 +120,7 @@ async def _climb_with_timeouts(ladder: "_Ladder", target: ProbeTarget, clock: IR
         verdict, reason, retry_after = failure.verdict, failure.reason, failure.retry_after
     except Exception as error:
         verdict = Verdict.LOCAL if is_local_error(error) else Verdict.BAD
-        reason, was_cancelled = describe_error(error), _is_cancellation(error)
+        reason, was_cancelled = describe_error(error), is_cancelled(error)
     requests, quota = ladder.requests, ladder.quota
     step, can_be_confirmed = requests.step, verdict is Verdict.BAD and not was_cancelled
     if verdict is Verdict.GOOD and quota is not None and quota.remaining == 0 and not target.has_account:
@@ -138,13 +138,6 @@ def _raise_timeout(outcome: object, seconds: float) -> NoReturn:
     if isinstance(outcome, Failure) and outcome.check(DNSLookupError):
         outcome.raiseException()
     raise defer.TimeoutError(seconds, "probe")
-
-
-def _is_cancellation(error: Exception) -> bool:
-    reasons = getattr(error, "reasons", ())
-    return isinstance(error, defer.CancelledError | ConnectingCancelledError) or any(
-        isinstance(reason.value, defer.CancelledError) for reason in reasons
-    )
 
 
 @define
