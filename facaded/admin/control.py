@@ -16,7 +16,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from facaded.admin.protocol import Problems
 from facaded.net.json_documents import Document, to_json
-from facaded.web.server import respond
+from facaded.web.responses import respond
 
 JSON = {"Content-Type": "application/json", "Cache-Control": "no-store"}
 

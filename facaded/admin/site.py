@@ -8,7 +8,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from facaded.net.addresses import is_loopback
 from facaded.oci.requests import READS
 from facaded.policy.decision import split_host
-from facaded.web.server import respond
+from facaded.web.responses import respond
 
 TEXT = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"}
 

@@ -14,7 +14,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from facaded.oci.requests import READS
 from facaded.policy.decision import split_host
 from facaded.tls.challenges import Challenges
-from facaded.web.server import respond
+from facaded.web.responses import respond
 
 WELL_KNOWN = (".well-known", "acme-challenge")
 """The directory that a CA asks for http-01 (RFC 8555 §8.3)."""

@@ -21,7 +21,8 @@ from facaded.web import render
 from facaded.web.answered_requests import Decision, Kind, Outcome
 from facaded.web.relay import relay
 from facaded.web.render import Rendered
-from facaded.web.server import record_decision, respond
+from facaded.web.responses import respond
+from facaded.web.server import record_decision
 
 ERROR = Refusal(500, Code.UNSUPPORTED, "internal error in facaded: see its log")
 

@@ -10,7 +10,8 @@ from twisted.web.http import PotentialDataLoss
 from twisted.web.server import Request
 
 from facaded.net.client import StreamedResponse
-from facaded.web.server import BoundedSite, write_head
+from facaded.web.responses import write_head
+from facaded.web.server import BoundedSite
 
 STALL_TIME = 60.0
 """Seconds without a byte from the backend, or to the client, after which a relay is aborted."""

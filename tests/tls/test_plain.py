@@ -13,7 +13,8 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from facaded.tls.challenges import Challenges
 from facaded.tls.plain import ANSWER_SIZE, PlainPort, PlainPortSettings, https_location
-from facaded.web.server import BoundedSite, respond
+from facaded.web.responses import respond
+from facaded.web.server import BoundedSite
 from tests.web.raw import Connection
 
 HOSTS = ("docker.lab.test", "second.lab.test", "192.0.2.1", "2001:db8::1")

@@ -14,7 +14,9 @@ from twisted.web.server import NOT_DONE_YET, Request
 from facaded.tls.certificates import Certificates
 from facaded.tls.challenges import Challenges
 from facaded.tls.secure_factory import SecureFactory
-from facaded.web.server import HANDSHAKE_TIME, HEAD_TIME, IDLE_TIME, Channel, SecureSite, respond
+from facaded.web.channel import HANDSHAKE_TIME, HEAD_TIME, IDLE_TIME, Channel
+from facaded.web.responses import respond
+from facaded.web.server import SecureSite
 from tests.tls.authority import NOW, trusting
 from tests.tls.served import call_now
 from tests.web.raw import Transport

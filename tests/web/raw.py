@@ -7,7 +7,8 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import alsoProvides
 
-from facaded.web.server import BoundedSite, Channel
+from facaded.web.channel import Channel
+from facaded.web.server import BoundedSite
 
 
 class Transport(StringTransport):
@@ -26,7 +27,9 @@ class Connection:
 
     def __init__(self, site: BoundedSite) -> None:
         self.transport = Transport(peerAddress=IPv4Address("TCP", "192.0.2.7", 40000))
-        self.channel: Channel = site.buildProtocol(None)
+        channel = site.buildProtocol(None)
+        assert isinstance(channel, Channel)
+        self.channel = channel
         self.channel.makeConnection(self.transport)
 
     def send(self, data: bytes) -> bytes:

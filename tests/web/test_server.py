@@ -9,7 +9,9 @@ from twisted.internet.task import Clock
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from facaded.web.server import BAD_REQUEST, BODY_SIZE, BODY_TIME, HEAD_TIME, IDLE_TIME, BoundedSite, Channel, respond
+from facaded.web.channel import BAD_REQUEST, BODY_SIZE, BODY_TIME, HEAD_TIME, IDLE_TIME, Channel
+from facaded.web.responses import respond
+from facaded.web.server import BoundedSite
 from tests.web.raw import Connection
 
 
