@@ -1,9 +1,11 @@
 """The reporter: collects the status document from the parts of the daemon."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
-from facaded.admin.status import CertificateStatus, InForce, Status, document
+from attrs import evolve
+
+from facaded.admin.status import CertificateStatus, InForce, LimitStatus, Status, document
 from facaded.backends.watch import Watch
 from facaded.net.json_documents import from_object
 from facaded.state import Clocks
@@ -45,7 +47,7 @@ class Reporter:
     def report(self, orders: Sequence[OrderStatus] = ()) -> Status:
         """Return the status document; `orders`, from `Acme.status`, adds the renewals of managed certificates."""
         backends = self._in_force.rules.backends
-        return document(
+        status = document(
             self._in_force,
             self._watch.snapshot(),
             {name: self._watch.quotas.of(name) for name in backends},
@@ -54,6 +56,12 @@ class Reporter:
             self._certificate_statuses(orders),
             self._clocks().to_wall,
         )
+        return evolve(status, limits=tuple(self._limit_statuses()))
+
+    def _limit_statuses(self) -> Iterator[LimitStatus]:
+        to_wall = self._clocks().to_wall
+        for limit, reached in self._watch.reached_limits.all().items():
+            yield LimitStatus(limit.value, reached.count, to_wall(reached.last), reached.subject)
 
     def _certificate_statuses(self, orders: Sequence[OrderStatus]) -> list[CertificateStatus]:
         if self._certificates is None:

@@ -139,6 +139,16 @@ class CertificateStatus:
 
 
 @frozen
+class LimitStatus:
+    """A limit that was reached `count` times since the start, last at the time `last`, by `subject`."""
+
+    name: str
+    count: int
+    last: float
+    subject: str
+
+
+@frozen
 class Status(Document):
     """The status document. `version` is facaded's, not the document's."""
 
@@ -154,6 +164,7 @@ class Status(Document):
     routes: tuple[RouteStatus, ...]
     backends: tuple[BackendStatus, ...]
     certificates: tuple[CertificateStatus, ...]
+    limits: tuple[LimitStatus, ...] = ()
 
     @property
     def is_bad_news(self) -> bool:

@@ -115,6 +115,9 @@ def _notes(status: Status) -> Iterator[str]:
             yield from _backend_notes(backend, status)
     for name, since in status.stale_names.items():
         yield f"{name} has not resolved since {_time(since)}: its last known addresses are used"
+    for limit in status.limits:
+        times = "once" if limit.count == 1 else f"{limit.count} times"
+        yield f"limit reached: {limit.name}, {times}, last {_time(limit.last)} by {limit.subject}"
 
 
 def _backend_notes(backend: BackendStatus, status: Status) -> Iterator[str]:

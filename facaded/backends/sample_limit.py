@@ -1,9 +1,8 @@
 """The limit of samples: one client or one image must not make a whole backend look broken."""
 
-from ipaddress import IPv6Address
-
 from facaded.net.expiring import ExpiringMap
 from facaded.policy.evidence import Attempt
+from facaded.policy.sources import source_of
 
 SAMPLE_INTERVAL = 10.0
 """Seconds in which at most one request of a client for a repository counts, for each backend and step."""
@@ -31,7 +30,7 @@ class SampleLimit:
 
     def admits(self, attempt: Attempt, now: float) -> bool:
         """Return whether an attempt counts as a sample, and note it if it does."""
-        key = attempt.backend, attempt.step, attempt.repository, _network(attempt.source)
+        key = attempt.backend, attempt.step, attempt.repository, source_of(attempt.source)
         failures = self._failures.get(key[:3], now)
         if not attempt.sample or self._seen.get(key, now) or (failures or 0) >= MOST_FAILURES:
             return False
@@ -41,17 +40,3 @@ class SampleLimit:
         elif not attempt.good:
             self._failures.put(key[:3], 1, now + FAILURES_TIME)
         return True
-
-
-def _network(source: str) -> str:
-    """Return the client's address; of an IPv6 address the /64, because one client has all addresses in it.
-
-    A listener for both families sees IPv4 addresses as `::ffff:192.0.2.1`. What is no address stays as it is.
-    """
-    if ":" not in source:
-        return source
-    try:
-        address = IPv6Address(source)
-    except ValueError:
-        return source
-    return str(address.ipv4_mapped or IPv6Address(int(address) >> 64 << 64))

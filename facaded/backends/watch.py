@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from facaded.backends.prober import Prober
 from facaded.backends.quotas import Quotas
+from facaded.backends.reached_limits import ReachedLimits
 from facaded.backends.refused_accounts import RefusedAccounts
 from facaded.backends.roster import Roster, Subscriber
 from facaded.policy.evidence import Attempt
@@ -39,8 +40,8 @@ class Watch(Service):
     """Probes the backends while it runs, and reports their states and the active backend.
 
     `clock` has monotonic time, `wall` returns seconds since the epoch, `random` gives the jitter. `previous_state` is
-    the state of an earlier run; see `health.remembered`. `quotas` are the pulls that are left, and
-    `refused_accounts` what is wrong with facaded's own accounts.
+    the state of an earlier run; see `health.remembered`. `quotas` are the pulls that are left,
+    `refused_accounts` what is wrong with facaded's own accounts, and `reached_limits` how often limits were reached.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Watch(Service):
     ) -> None:
         self.quotas = Quotas(clock)
         self.refused_accounts = RefusedAccounts(clock)
+        self.reached_limits = ReachedLimits(clock)
         self._roster = Roster(clock, plan, previous_state)
         self._first_round = FirstRound(clock, self._roster)
         self._probers = Probers(clock, random, self._roster, self._first_round, self.quotas)

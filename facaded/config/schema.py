@@ -4,6 +4,7 @@ From here come what `reading` accepts, the manual's table, conf/facaded.toml and
 """
 
 from facaded.config import values
+from facaded.config.limits_schema import LIMITS
 from facaded.config.sections import Backend, CacheSettings, Config, HealthSettings, ListenSettings, StateSettings
 from facaded.config.tables import Inner, Key, Table
 from facaded.config.tls_schema import TLS
@@ -338,11 +339,28 @@ SETTINGS = Table(
             'Set it to "serve" if every answer should come from here; that uses this machine\'s quota at the '
             "registries.",
         ),
+        Key(
+            "trusted_proxies",
+            values.NETWORKS,
+            "[]",
+            "Networks of the proxies in front of facaded whose header Forwarded or X-Forwarded-For says where a "
+            "request comes from. Anybody else's is ignored.",
+            'Set it if a proxy ends TLS for facaded: ["127.0.0.1"].',
+        ),
+        Key(
+            "stop_delay",
+            values.DURATION_OR_OFF,
+            '"0s"',
+            "How long facaded goes on answering after a stop while /readyz already says no, so that load balancers "
+            "notice in time.",
+            'Set it on Kubernetes, to "5s".',
+        ),
     ),
     (
         Inner("listen", "listen", LISTEN, "Listeners. They change only at a restart."),
         Inner("health", "health", HEALTH, "Health checks and failover."),
         Inner("cache", "cache", CACHE, "What is kept in memory while serving."),
+        Inner("limits", "limits", LIMITS, "What keeps single clients from using up this machine or the registries."),
         Inner("state", "state", STATE, "What must outlive a restart."),
         Inner(
             "tls",

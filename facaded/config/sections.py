@@ -12,6 +12,7 @@ from facaded.net.addresses import is_address
 from facaded.oci.requests import Image
 from facaded.policy import health, repositories
 from facaded.policy.decision import BackendRules, Mode, Route, Rules
+from facaded.policy.limits import Limits, Network
 from facaded.policy.repositories import Pattern, Rename
 from facaded.tls.acme.settings import AcmeSettings
 from facaded.tls.certificate_files import CertificateFiles
@@ -125,7 +126,10 @@ class Config:
     health: HealthSettings = field(factory=HealthSettings)
     cache: CacheSettings = field(factory=CacheSettings)
     state: StateSettings = field(factory=StateSettings)
+    limits: Limits = field(factory=Limits)
     tls: TlsSettings | None = None
+    trusted_proxies: tuple[Network, ...] = ()
+    stop_delay: float = 0.0
     backends: tuple[Backend, ...] = (DOCKER_HUB, GHCR)
     routes: tuple[Route, ...] = ()
 

@@ -7,6 +7,7 @@ EntriesError for the entries of a list or table.
 import re
 from collections.abc import Callable, Mapping
 from enum import Enum
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Generic, TypeVar
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ from facaded.net.addresses import is_address
 from facaded.oci.requests import Image, is_name, parse_image
 from facaded.policy import repositories
 from facaded.policy.decision import Mode, host_name, split_host
+from facaded.policy.limits import Network
 from facaded.policy.repositories import Pattern, Rename
 from facaded.tls.acme.settings import LETS_ENCRYPT, MOST_NAMES, ChallengeKind, refusal
 
@@ -35,6 +37,9 @@ LONGEST = 86400.0
 
 SHORTEST = 0.05
 """Seconds in the shortest time that can be set: shorter ones would overload the backends and this machine."""
+
+MOST = 1_000_000
+"""The largest number that can be set for a limit."""
 
 LARGEST = 16 << 30
 """Bytes in the largest size that can be set."""
@@ -313,6 +318,23 @@ def _control(value: object) -> Address:
     return listen_addresses.parse(written)
 
 
+def _connections(value: object) -> int | None:
+    """Read the number of connections; None if it follows from the number of file descriptors."""
+    if isinstance(value, str) and value != "auto":
+        raise ValueError(f'{quoted(value)}: expected a number or "auto"')
+    return None if value == "auto" else _integer("number", 1, MOST)(value)
+
+
+def _network(value: object) -> Network:
+    written = text(value)
+    try:
+        return ip_network(written)
+    except ValueError:
+        raise ValueError(
+            f'{quoted(written)} is not a network: write it as in "192.0.2.0/24", "2001:db8::/32" or "192.0.2.7"'
+        ) from None
+
+
 def _renames(value: object) -> tuple[Rename, ...]:
     if not isinstance(value, dict):
         raise ValueError(f'expected a table, got {type_name(value)}: write {{ "org/*" = "other/*" }}')
@@ -361,6 +383,9 @@ DURATION_OR_OFF = ValueKind("time", _duration_or_off, DURATION.schema)
 SIZE = ValueKind("size", _size, {"anyOf": [{"type": "string", "pattern": f"^{_SIZE.pattern}$"}, {"type": "integer"}]})
 BOOLEAN = ValueKind("true or false", _boolean, {"type": "boolean"})
 COUNT = ValueKind("number of results", _integer("count", 1, 100), {"type": "integer", "minimum": 1, "maximum": 100})
+NUMBER = ValueKind("number", _integer("number", 1, MOST), {"type": "integer", "minimum": 1, "maximum": MOST})
+CONNECTIONS = ValueKind("number", _connections, {"anyOf": [NUMBER.schema, {"enum": ["auto"]}]})
+PERCENTAGE = ValueKind("percentage", _integer("percentage", 0, 90), {"type": "integer", "minimum": 0, "maximum": 90})
 PORT = ValueKind("port", _integer("port", 1, 65535), {"type": "integer", "minimum": 1, "maximum": 65535})
 PATH = ValueKind("absolute path", _path, {"type": "string", "pattern": "^/"})
 SECRET_PATH = ValueKind("absolute path", _secret_path, PATH.schema)
@@ -392,4 +417,5 @@ ADDRESSES = _list(
     name="address, or list of addresses",
     single=True,
 )
+NETWORKS = _list(ValueKind("network", _network, _STRING))
 CONTROL = ValueKind("unix socket", _control, {"type": "string", "pattern": "^(unix:|/)"})

@@ -8,6 +8,7 @@ from facaded.admin.status import CertificateStatus, InForce, Status, document, p
 from facaded.net.json_documents import from_json, from_object, to_json
 from facaded.policy.decision import BackendRules, Rules
 from facaded.policy.health import Canary, Quota, Result, Step, Verdict
+from facaded.policy.limits import Limit
 from facaded.policy.repositories import parse
 from facaded.state import Clocks
 from tests.watching import BAD, GOOD, Watching
@@ -188,6 +189,15 @@ def test_a_backend_that_no_route_uses_is_not_counted_as_one_that_is_left() -> No
 class Names:
     def stale(self) -> dict[str, float]:
         return {"hub.test": 3.0}
+
+
+def test_a_reached_limit_is_in_the_document() -> None:
+    watched = watching()
+    watched.watch.reached_limits.note(Limit.CONNECTIONS, "192.0.2.7")
+    reporter = Reporter(IN_FORCE, watched.watch, Names(), None, lambda: Clocks(1000.0, 0.0))
+    assert as_json(reporter.report())["limits"] == [
+        {"name": "connections", "count": 1, "last": 1000.0 + watched.clock.seconds(), "subject": "192.0.2.7"}
+    ]
 
 
 def test_the_reporter_uses_the_settings_in_force() -> None:

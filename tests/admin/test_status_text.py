@@ -422,3 +422,14 @@ def test_any_document_fits_a_terminal(
     changes = {"why": sentence, "warnings": [sentence], "stale_names": stale_names, "handover_until": handover_until}
     lists = {"backends": backends, "routes": routes, "certificates": certificates}
     assert_fits_a_terminal(text(status(**changes, **lists)))
+
+
+def test_reached_limits_are_listed() -> None:
+    limits = [
+        {"name": "connections", "count": 1, "last": AT, "subject": "192.0.2.7"},
+        {"name": "unsent_bytes", "count": 7, "last": AT, "subject": "main"},
+    ]
+    assert last_section(limits=limits) == [
+        f"limit reached: connections, once, last {AS_TEXT} by 192.0.2.7",
+        f"limit reached: unsent_bytes, 7 times, last {AS_TEXT} by main",
+    ]

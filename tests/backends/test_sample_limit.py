@@ -1,4 +1,4 @@
-"""The limit of samples: what counts once, for how long, and which addresses are one client."""
+"""The limit of samples: what counts once, and for how long."""
 
 import pytest
 from attrs import evolve
@@ -34,33 +34,10 @@ def test_what_is_no_sample_never_counts_and_takes_no_place() -> None:
     assert limit.admits(ATTEMPT, 100)
 
 
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
-        ("192.0.2.1", "192.0.2.1", True),
-        ("192.0.2.1", "192.0.2.2", False),
-        ("2001:db8::1", "2001:db8::2", True),
-        ("2001:db8::1", "2001:db8:0:0:ffff::2", True),
-        ("2001:db8::1", "2001:db8:0:1::1", False),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::", True),
-        ("2001:db8:1:2::", "2001:db8:1:3::", False),
-        ("2001::4:5:6:7:8", "2001::9:5:6:7:8", False),
-        ("::1", "::2", True),
-        ("::1", "2001:db8::1", False),
-        ("fe80::1%eth0", "fe80::2%eth0", True),
-        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
-        ("::ffff:192.0.2.1", "::1", False),
-        ("-", "-", True),
-        ("-", "::1", False),
-        ("fe80::%eth0", "fe80::%eth0", True),
-        (":::", ":::", True),
-        ("", "-", False),
-    ],
-)
-def test_one_client_has_all_addresses_of_an_ipv6_network(one: str, other: str, same: bool) -> None:
+def test_one_client_has_all_addresses_of_an_ipv6_network() -> None:
     limit = SampleLimit()
-    assert limit.admits(evolve(ATTEMPT, source=one), 100)
-    assert limit.admits(evolve(ATTEMPT, source=other), 100) is not same
+    assert limit.admits(evolve(ATTEMPT, source="2001:db8::1"), 100)
+    assert not limit.admits(evolve(ATTEMPT, source="2001:db8::2"), 100)
 
 
 def test_the_memory_is_bounded_and_the_oldest_is_forgotten_first() -> None:

@@ -4,8 +4,28 @@ from tests.config.reading import TWO
 
 WRONG = [
     (
+        '[limits]\nconnections = "many"',
+        "facaded.toml:2: limits.connections: 'many': expected a number or \"auto\"",
+    ),
+    (
+        "[limits]\nconnections_per_source = 0",
+        "facaded.toml:2: limits.connections_per_source: 0",
+    ),
+    (
+        "[limits]\nquota_reserve = 100",
+        "facaded.toml:2: limits.quota_reserve: 100",
+    ),
+    (
+        '[limits]\nexempt = ["192.0.2.7/24"]',
+        "facaded.toml:2: limits.exempt[0]: '192.0.2.7/24' is not a network: write it as in \"192.0.2.0/24\",",
+    ),
+    (
+        'trusted_proxies = ["proxy.example.com"]',
+        "facaded.toml:1: trusted_proxies[0]: 'proxy.example.com' is not a network: write it as in",
+    ),
+    (
         "bogus = 1",
-        "facaded.toml:1: bogus: unknown key; known here: answer, backend, cache, health, hosts, listen, repositories,",
+        "facaded.toml:1: bogus: unknown key; known here: answer, backend, cache, health, hosts, limits, listen,",
     ),
     ('answer = "proxy"', 'facaded.toml:1: answer: \'proxy\': expected "auto", "redirect" or "serve"'),
     ("answer = 1", 'facaded.toml:1: answer: 1: expected "auto", "redirect" or "serve"'),
@@ -197,7 +217,7 @@ WRONG = [
     ),
     (
         '"\\u001b[2Jx" = 1',
-        'facaded.toml:1: "?[2Jx": unknown key; known here: answer, backend, cache, health, hosts, listen,',
+        'facaded.toml:1: "?[2Jx": unknown key; known here: answer, backend, cache, health, hosts, limits, listen,',
     ),
     (
         "[listen]\nhttp = []",

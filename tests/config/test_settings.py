@@ -1,5 +1,6 @@
 """What good settings mean, and what `check` advises about them."""
 
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from facaded.config.sections import CacheSettings, HealthSettings
 from facaded.oci.requests import Image
 from facaded.policy import repositories
 from facaded.policy.decision import Mode, Route
+from facaded.policy.limits import Limits
 from tests.config.reading import TWO, problems, read
 
 
@@ -17,6 +19,8 @@ def test_a_whole_file(tmp_path: Path) -> None:
         hosts = ["Docker.Example.com.", "[::1]", "192.0.2.1"]
         repositories = ["org/*", "team/**"]
         answer = "serve"
+        trusted_proxies = ["127.0.0.0/8"]
+        stop_delay = "5s"
         [cache]
         manifests = "1MiB"
         tag_ttl = "5s"
@@ -37,6 +41,9 @@ def test_a_whole_file(tmp_path: Path) -> None:
         fall = 3
         failback_after = "1h"
         canary = "org/app:v1"
+        [limits]
+        connections = 500
+        exempt = ["192.0.2.7", "2001:db8:1::/48"]
         [state]
         directory = "/var/lib/x"
         """
@@ -58,6 +65,8 @@ def test_a_whole_file(tmp_path: Path) -> None:
     )
     assert settings.answer is Mode.SERVE
     assert settings.cache == CacheSettings(1 << 20, 5, 0)
+    assert settings.limits == Limits(connections=500, exempt=(ip_network("192.0.2.7"), ip_network("2001:db8:1::/48")))
+    assert (settings.trusted_proxies, settings.stop_delay) == ((ip_network("127.0.0.0/8"),), 5)
     assert repositories.renamed(settings.rules.backends["second"].renames, "org/app") == "other/app"
     assert loaded.warnings == ()
 

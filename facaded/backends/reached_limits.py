@@ -1,0 +1,64 @@
+"""The limits that were reached, for log and status: a flood of refusals must not become a flood of log lines."""
+
+from collections.abc import Mapping
+
+from attrs import frozen
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from facaded.policy.limits import Limit
+
+LOG_INTERVAL = 60.0
+"""Least seconds between two log lines about the same limit."""
+
+SUBJECT_LENGTH = 80
+"""Characters of a subject, such as a source, that are kept."""
+
+
+@frozen
+class ReachedLimit:
+    """How often a limit was reached since the start, when last (monotonic seconds), and by whom or for what."""
+
+    count: int
+    last: float
+    subject: str
+
+
+class ReachedLimits:
+    """Counts how often each limit was reached. The log says so at once, and then once a minute with the count."""
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._reached: dict[Limit, ReachedLimit] = {}
+        self._logged: dict[Limit, int] = {}
+
+    def note(self, limit: Limit, subject: str) -> None:
+        """Count that `subject` reached a limit; it is a source or a backend, in printable characters."""
+        before = self._reached.get(limit)
+        count = before.count + 1 if before else 1
+        self._reached[limit] = ReachedLimit(count, self._clock.seconds(), subject[:SUBJECT_LENGTH])
+        if limit not in self._logged:
+            self._logged[limit] = count - 1
+            self._write_line(limit)
+
+    def all(self) -> Mapping[Limit, ReachedLimit]:
+        """Return the limits that were reached since the start."""
+        return self._reached
+
+    def _write_line(self, limit: Limit) -> None:
+        """Log how often a limit was reached since the last line, and again after a minute if there is more to say."""
+        reached, logged = self._reached[limit], self._logged[limit]
+        if reached.count == logged:
+            del self._logged[limit]
+            return
+        self._logged[limit] = reached.count
+        times = reached.count - logged
+        self._log.warn(
+            "limit reached: {limit}, by {subject}{times}",
+            limit=limit.value,
+            subject=reached.subject,
+            times="" if times == 1 else f"; {times} times in the last minute",
+        )
+        self._clock.callLater(LOG_INTERVAL, self._write_line, limit)

@@ -1,0 +1,36 @@
+"""Sources: the unit of limits per client, an IPv4 address or an IPv6 /64, which is what one host or site gets."""
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+from facaded.policy.limits import Network
+
+IPV6_PREFIX = 64
+"""Bits: a host can choose any address of its /64 (RFC 4291 §2.5.1)."""
+
+
+def source_of(address: str) -> str:
+    """Return the source of a client's address, such as "192.0.2.7" or "2001:db8::/64".
+
+    An IPv4-mapped address counts as its IPv4 address. Text that is no address is its own source: all clients of a Unix
+    socket, whose address is "-", are one.
+    """
+    parsed = parse_address(address)
+    if isinstance(parsed, IPv6Address):
+        return str(ip_network((int(parsed) >> IPV6_PREFIX << IPV6_PREFIX, IPV6_PREFIX)))
+    return address if parsed is None else str(parsed)
+
+
+def is_in(address: str, networks: Iterable[Network]) -> bool:
+    """Return whether one of the networks has the address; an IPv4-mapped address counts as its IPv4 address."""
+    parsed = parse_address(address)
+    return parsed is not None and any(parsed in network for network in networks)
+
+
+def parse_address(text: str) -> IPv4Address | IPv6Address | None:
+    """Return the address in `text`, without a zone and as IPv4 if it is IPv4-mapped; None if there is none."""
+    try:
+        parsed = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return (parsed.ipv4_mapped or parsed) if isinstance(parsed, IPv6Address) else parsed

@@ -1,0 +1,53 @@
+"""The limits that were reached: the counts, and at most one log line a minute for each."""
+
+from collections.abc import Iterator
+
+import pytest
+from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from zope.interface import implementer
+
+from facaded.backends.reached_limits import ReachedLimit, ReachedLimits
+from facaded.policy.limits import Limit
+
+
+@pytest.fixture
+def lines() -> Iterator[list[str]]:
+    """The log lines so far."""
+    written: list[str] = []
+
+    @implementer(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        written.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    yield written
+    globalLogPublisher.removeObserver(observe)
+
+
+def test_the_first_time_is_logged_at_once_and_further_ones_once_a_minute(lines: list[str]) -> None:
+    clock = Clock()
+    reached = ReachedLimits(clock)
+    for _ in range(10_000):
+        reached.note(Limit.CONNECTIONS, "192.0.2.7")
+    assert lines == ["limit reached: connections, by 192.0.2.7"]
+    clock.advance(60)
+    assert lines[1:] == ["limit reached: connections, by 192.0.2.7; 9999 times in the last minute"]
+    clock.advance(600)
+    assert len(lines) == 2
+    assert clock.getDelayedCalls() == []
+    reached.note(Limit.CONNECTIONS, "192.0.2.8")
+    assert lines[2:] == ["limit reached: connections, by 192.0.2.8"]
+
+
+def test_every_limit_is_counted_for_itself(lines: list[str]) -> None:
+    clock = Clock()
+    reached = ReachedLimits(clock)
+    reached.note(Limit.CONNECTIONS, "192.0.2.7")
+    clock.advance(5)
+    reached.note(Limit.UNSENT_BYTES, "x" * 1000)
+    assert reached.all() == {
+        Limit.CONNECTIONS: ReachedLimit(1, 0.0, "192.0.2.7"),
+        Limit.UNSENT_BYTES: ReachedLimit(1, 5.0, "x" * 80),
+    }
+    assert len(lines) == 2
