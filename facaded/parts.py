@@ -9,6 +9,7 @@ from facaded.admin.commands import Commands
 from facaded.admin.reporter import Reporter
 from facaded.admin.site import Admin
 from facaded.admin.status import InForce
+from facaded.backends.admission import Admission
 from facaded.backends.authorized_client import AuthorizedClient
 from facaded.backends.fetcher import Fetcher
 from facaded.backends.ladder import Probe, build_probe
@@ -65,8 +66,9 @@ def make_registries(
     """
 
     def registry(backend: Backend) -> Registry:
+        most = config.limits.backend_requests
         client = pooled_client(reactor, backend.url, backend.ca_file)
-        note, gate = partial(note_account, backend.name), RequestGate()
+        note, gate = partial(note_account, backend.name), RequestGate(most)
         token_client = TokenClient(client, gate)
         tokens = Tokens(token_client, reactor.seconds, backend.credentials, backend.publish_private, note)
         authorized = AuthorizedClient(client, tokens, reactor, partial(note_quota, backend.name), gate)
@@ -75,13 +77,13 @@ def make_registries(
     return {backend.name: registry(backend) for backend in config.backends}
 
 
-def make_fetcher(reactor: IFacadedReactor, config: Config, watch: Watch) -> Fetcher:
+def make_fetcher(reactor: IFacadedReactor, config: Config, watch: Watch, admission: Admission) -> Fetcher:
     """Return what fetches from the backends to serve clients, with an empty manifest cache."""
     settings = config.cache
     cache = ManifestCache(settings.manifests, settings.tag_ttl, reactor.seconds, settings.stale_tags)
     registries = make_registries(reactor, config, cache, watch.quotas.note, watch.refused_accounts.note)
     urls = {backend.name: backend.url for backend in config.backends}
-    return Fetcher(registries, reactor, lambda attempt: watch.report(attempt, urls[attempt.backend]))
+    return Fetcher(registries, reactor, lambda attempt: watch.report(attempt, urls[attempt.backend]), admission)
 
 
 def make_plan(reactor: IFacadedReactor, config: Config, rules: Rules) -> Plan:
@@ -170,17 +172,23 @@ def changed_listeners(opened: Config, environ: Mapping[str, str]) -> Callable[[L
 
 
 def prepare_backends(
-    reactor: IFacadedReactor, environ: Mapping[str, str], state: StateStore, watch: Watch, facade: Facade
+    reactor: IFacadedReactor,
+    environ: Mapping[str, str],
+    state: StateStore,
+    watch: Watch,
+    admission: Admission,
+    facade: Facade,
 ) -> Prepare:
     """Watch the backends of the new settings and fetch from them; keep the state of those that stay."""
 
     def prepare(loaded: Loaded) -> Swap:
         config, rules = loaded.config, loaded.config.rules
-        new_plan, new_fetcher = make_plan(reactor, config, rules), make_fetcher(reactor, config, watch)
+        new_plan, new_fetcher = make_plan(reactor, config, rules), make_fetcher(reactor, config, watch, admission)
         directory, identities = state_directory(config, environ), make_identities(config)
 
         def swap() -> None:
             state.reconfigure(directory, identities)
+            admission.reconfigure(config.limits)
             facade.reconfigure(rules, new_fetcher)
             watch.reconfigure(new_plan)  # pushes the active backend to the facade, and the state to the store
 

@@ -112,6 +112,10 @@ class AuthorizedClient:
         """Return a client of the same backend with another Authorization."""
         return AuthorizedClient(self._client, authorizer, self._clock, gate=self.gate)
 
+    def owner(self, name: str) -> str:
+        """Return whose quota the next request for `name` uses: "address" or "account"."""
+        return "address" if self._authorizer.is_anonymous(name) else "account"
+
     def url(self, path: str) -> str:
         """Return the backend's URL for a path."""
         return f"{self._client.url}{path}"

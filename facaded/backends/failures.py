@@ -66,6 +66,37 @@ class CircuitOpenError(UnaskedError):
         self.open_step = open_step
 
 
+class CrowdedError(UnaskedError):
+    """The backend was not asked, because too many requests to it are in progress or wait.
+
+    `source` is the one that has its share of them; empty if there is no room for anybody.
+    """
+
+    def __init__(self, reason: str, source: str = "") -> None:
+        super().__init__(reason)
+        self.source = source
+
+
+class ReservedError(UnaskedError):
+    """The backend was not asked, because its last pulls are kept for other sources than `source`, which had its share.
+
+    `retry_after` is the number of seconds after which the source may ask again.
+    """
+
+    def __init__(self, reason: str, source: str, retry_after: float) -> None:
+        super().__init__(reason)
+        self.source = source
+        self.retry_after = retry_after
+
+
+class OverRateError(Exception):
+    """No backend is asked, because the client's source sends too many requests; see `ReservedError.retry_after`."""
+
+    def __init__(self, reason: str, retry_after: float) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+
+
 class TokenError(Exception):
     """The token server failed, or the ping that names it. The text says how.
 

@@ -12,12 +12,16 @@ from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from facaded.backends.admission import Admission, Asker, OverLimit, over_rate, reserved
 from facaded.backends.failures import (
     NOT_FOUND_STATUSES,
     CircuitOpenError,
+    CrowdedError,
     FailingError,
     NoRedirectError,
     NotFoundError,
+    OverRateError,
+    ReservedError,
     UnaskedError,
 )
 from facaded.backends.manifests import Accept, Manifest
@@ -108,54 +112,71 @@ class NotServed:
 
     `failures` maps the backends that failed to the reasons; the backends in `not_found` do not have the content.
     `blob_source` is a backend that would only serve the blob itself, without a redirect; `refused` is True if a backend
-    refused the request as invalid.
+    refused the request as invalid. `over_limit` is set if only a limit of the client's source is the reason.
     """
 
     failures: Mapping[str, str]
     not_found: tuple[str, ...]
     blob_source: str | None = None
     refused: bool = False
+    over_limit: OverLimit | None = None
 
 
 class Fetcher:
     """Fetches content from the registries.
 
     `report` is called with each request to a backend for a client that says something of the backend's health.
+    `admission` limits what one client may ask of them.
     """
 
     def __init__(
-        self, registries: Mapping[str, Registry], clock: IReactorTime, report: Callable[[Attempt], None]
+        self,
+        registries: Mapping[str, Registry],
+        clock: IReactorTime,
+        report: Callable[[Attempt], None],
+        admission: Admission,
     ) -> None:
         self._registries = registries
         self._clock = clock
         self._report = report
+        self._admission = admission
         self._recent = RecentAnswers(clock.seconds)
 
     async def serve(self, serve: Serve, options: ReadOptions) -> Served | NotServed:
         """Try the backends in turn, suspects last, until one has the content. This can be cancelled at any time."""
-        return await Search(self._registries, self._clock, self._report, self._recent, serve, options).run()
+        search = Search(self._registries, self._clock, self._report, self._recent, self._admission, serve, options)
+        try:
+            return await search.run()
+        except OverRateError as error:
+            return NotServed({}, (), over_limit=over_rate(error))
 
     async def forward(
         self, request: Ping | Read, name: str, authorization: str | None, options: ReadOptions
     ) -> Served | NotServed | Unauthorized | PingAccepted:
         """Forward a request to the backend `name` with the client's own Authorization. The response is not cached."""
-        work = run_detached(self._forward_patiently(request, name, authorization, options))
+        asker = self._admission.asker(options.source, spends_pulls=False)  # the client's own account does
+        registry = self._registries[name].asked_by(asker)
+        work = run_detached(self._forward_patiently(request, registry, authorization, options))
         try:
             return await work.addTimeout(BUDGET, self._clock)
         except TimeoutError:
             return NotServed({name: "timeout"}, ())
+        except OverRateError as error:
+            return NotServed({}, (), over_limit=over_rate(error))
         except FailingError as error:
+            if isinstance(error, CrowdedError):
+                self._admission.note_crowded(name, error.source)
             return NotServed({name: str(error)}, ())
 
     async def _forward_patiently(
-        self, request: Ping | Read, name: str, authorization: str | None, options: ReadOptions
+        self, request: Ping | Read, registry: Registry, authorization: str | None, options: ReadOptions
     ) -> Served | NotServed | Unauthorized | PingAccepted:
         """Forward a request, and wait for its turn if there is a circuit breaker: there is no other backend."""
         while True:
             try:
-                return await self._forward_once(request, self._registries[name], authorization, options)
+                return await self._forward_once(request, registry, authorization, options)
             except CircuitOpenError as error:
-                await self._registries[name].gate.turn(error.open_step)
+                await registry.gate.turn(error.open_step, registry.asker.source)
 
     async def _forward_once(
         self, request: Ping | Read, registry: Registry, authorization: str | None, options: ReadOptions
@@ -185,7 +206,8 @@ class Fetcher:
 class Search:
     """One request that is served: it asks the backends in turn, within BUDGET.
 
-    `recent` is what the backends answered to earlier requests. For the other arguments see `Fetcher`.
+    `recent` is what the backends answered to earlier requests. For the other arguments see `Fetcher`. A request that
+    needs a backend counts against the limits of its source just before the first one is asked.
     """
 
     def __init__(
@@ -194,9 +216,12 @@ class Search:
         clock: IReactorTime,
         report: Callable[[Attempt], None],
         recent: RecentAnswers,
+        admission: Admission,
         serve: Serve,
         options: ReadOptions,
     ) -> None:
+        self._asker: Asker = admission.asker(options.source)
+        self._admission = admission
         self._registries = registries
         self._clock = clock
         self._report = report
@@ -205,26 +230,35 @@ class Search:
         self._options = options
         self._deadline = clock.seconds() + BUDGET
         self._failures: dict[str, str] = {}
+        self._reserved: dict[str, ReservedError] = {}
         self._public_urls: dict[str, str | None] = {}
         self._refused = False
         self._denied: set[str] = set()
         self._lacks_list = False
 
     async def run(self) -> Served | NotServed:
-        """Return what the backends answered. Can be cancelled at any time."""
+        """Return what the backends answered. Can be cancelled at any time. Raises OverRateError."""
         read, backends = self._serve.read, self._serve.backends
         last = self._last_digest(read)
         if last is not None and not self._serve.pinned and self._is_in_doubt(last.backend, read.name):
             if served := await self._find_last(read, last):
                 return served
             last = None
+        if last is not None and (served := self._spare_pull(read, last)):
+            return served
         if served := await self._ask_in_turn(read, backends, last):
             return served
         for name, public_url in self._public_urls.items():
             if public_url is not None:
                 return Served(name, BlobRedirect(public_url), self._failures)
         not_found = tuple(name for name in backends if name not in self._failures)
-        return NotServed(self._failures, not_found, next(iter(self._public_urls), None), self._refused)
+        blob_source = next(iter(self._public_urls), None)
+        return NotServed(self._failures, not_found, blob_source, self._refused, self._over_limit())
+
+    def _over_limit(self) -> OverLimit | None:
+        """Return the limit of the source if nothing else kept the backends from answering."""
+        errors = tuple(error for name, error in self._reserved.items() if self._failures.get(name) == str(error))
+        return reserved(errors) if errors and len(errors) == len(self._failures) else None
 
     def _last_digest(self, read: Read) -> LastDigest | None:
         """Return the last known digest of a tag, if its backend may be asked."""
@@ -240,6 +274,18 @@ class Search:
         """
         failing = name in self._serve.failing or self._is_resting(name)
         return failing or name in self._serve.earlier or self._recent.is_suspect(name, repository)
+
+    def _spare_pull(self, read: Read, last: LastDigest) -> Served | None:
+        """Return the cached manifest with a tag's last known digest while few pulls are left.
+
+        A tag that has moved would cost one.
+        """
+        assert isinstance(read, ManifestRead)
+        manifests = self._registries[last.backend].asked_by(self._asker).manifests
+        if self._serve.pinned or not manifests.is_scarce(read):
+            return None
+        cached = manifests.cached(evolve(read, reference=last.digest), self._options.accept)
+        return Served(last.backend, cached, self._failures) if cached is not None else None
 
     async def _find_last(self, read: Read, last: LastDigest) -> Served | None:
         """Return the manifest with a tag's last known digest from the cache, else from any backend that has it."""
@@ -264,7 +310,8 @@ class Search:
             share = max((self._deadline - self._clock.seconds()) / (len(order) + 1), LEAST_SHARE)
             try:
                 if name in waits:
-                    await self._registries[name].gate.turn(waits[name]).addTimeout(share, self._clock)
+                    turn = self._registries[name].gate.turn(waits[name], self._asker.source)
+                    await turn.addTimeout(share, self._clock)
                 if served := await self._ask(name, read, share):
                     return served
             except CircuitOpenError as error:
@@ -283,8 +330,8 @@ class Search:
         return None
 
     async def _ask(self, name: str, read: Read, seconds: float) -> Served | None:
-        """Ask one backend, within `seconds`. Raises CircuitOpenError."""
-        registry, accept = self._registries[name], self._options.accept
+        """Ask one backend, within `seconds`. Raises CircuitOpenError, and OverRateError."""
+        registry, accept = self._registries[name].asked_by(self._asker), self._options.accept
         if self._is_resting(name):
             cached = registry.manifests.cached(read, accept) if isinstance(read, ManifestRead) else None
             if cached is None:
@@ -314,8 +361,10 @@ class Search:
         """Fetch content from one backend within `seconds`. A timeout is a FailingError."""
 
         def time_out(outcome: object, _: float) -> NoReturn:
-            if registry.gate.crowded:
-                raise UnaskedError("too many requests to it are in progress")
+            gate, source = registry.gate, self._asker.source
+            if self._asker.has_waited(gate) or gate.is_crowded(source):
+                cause = "" if gate.is_crowded() else source
+                raise CrowdedError("too many requests to it are in progress", cause)
             step = _step_of(read, self._options)
             if not isinstance(read, Tags | Referrers):
                 registry.gate.note_timeout(step, read.path)
@@ -335,6 +384,7 @@ class Search:
     def _note_failure(self, name: str, read: Read, error: FailingError) -> None:
         self._failures[name] = str(error)
         if isinstance(error, UnaskedError):
+            self._note_unasked(name, error)
             return
         self._recent.note_failure(name, read, error)
         is_list = isinstance(read, Tags | Referrers)
@@ -343,6 +393,14 @@ class Search:
         sample = not (is_list or is_content or error.limited)
         retry_after = error.retry_after if error.limited else 0.0
         self._report(Attempt(name, step, False, read.name, self._options.source, str(error), retry_after, sample))
+
+    def _note_unasked(self, name: str, error: UnaskedError) -> None:
+        """Note a limit that was reached."""
+        if isinstance(error, ReservedError):
+            self._reserved[name] = error
+            self._admission.note_reserved(error)
+        elif isinstance(error, CrowdedError):
+            self._admission.note_crowded(name, error.source)
 
     def _is_resting(self, name: str) -> bool:
         return name in self._serve.resting or self._recent.is_resting(name)
@@ -371,7 +429,7 @@ async def _fetch(registry: Registry, read: Read, options: ReadOptions) -> Conten
     """Fetch content from one backend. A bug in facaded counts as its failure, because the next one may work."""
     try:
         return await _fetch_content(registry, read, options)
-    except (NotFoundError, FailingError, CancelledError):
+    except (NotFoundError, FailingError, OverRateError, CancelledError):
         raise
     except Exception:
         LOG.failure("internal error in a request to {name}", name=registry.name)

@@ -1,9 +1,12 @@
 """The manifests of one backend: from the cache, else by the digest of a tag, verified."""
 
+from copy import copy
+
 from attrs import evolve
 
+from facaded.backends.admission import FACADED, Asker
 from facaded.backends.authorized_client import NO_HEADERS, AuthorizedClient
-from facaded.backends.failures import FailingError, NotFoundError
+from facaded.backends.failures import CrowdedError, FailingError, NotFoundError, ReservedError
 from facaded.backends.manifests import MANIFEST_SIZE, Accept, Manifest, ManifestCache, digest_of
 from facaded.backends.media_types import is_manifest_type, manifest_type, sent_type
 from facaded.backends.tags import LastDigest
@@ -25,6 +28,13 @@ class ManifestReader:
         self._renames = renames
         self._cache = cache
         self._works: SingleFlight[object, Manifest] = SingleFlight()
+        self._asker: Asker = FACADED
+
+    def asked_by(self, asker: Asker) -> "ManifestReader":
+        """Return this reader for the requests of `asker`, with the same cache and requests in progress."""
+        reader = copy(self)
+        reader._asker = asker
+        return reader
 
     def cached(self, read: ManifestRead, accept: Accept) -> Manifest | None:
         """Return a manifest from the cache; a tag's only if its digest at this backend is fresh."""
@@ -37,12 +47,21 @@ class ManifestReader:
         """Return the last known digest of a tag, whichever backend it was learned from."""
         return None if is_digest(read.reference) else self._cache.tags.last(accept.of_tag(read))
 
+    def is_scarce(self, read: ManifestRead) -> bool:
+        """Return whether so few pulls are left that a cached manifest is better than a new one."""
+        return self._asker.is_scarce(self._name, self._client.owner(backend_name(self._renames, read.name)))
+
     async def read(self, read: ManifestRead, accept: Accept, with_body: bool) -> Manifest:
         """Return a manifest; its body is None if `with_body` is False."""
         if cached := self.cached(read, accept):
             return cached
         key = (read.name, read.reference, accept.value, with_body)
-        return await self._works.get(key, lambda: self._fetch_manifest(read, accept, with_body))
+        while True:
+            try:
+                return await self._works.get(key, lambda: self._fetch_manifest(read, accept, with_body))
+            except (CrowdedError, ReservedError) as error:
+                if error.source in ("", self._asker.source):
+                    raise  # else it joined the request of a source that was refused, which says nothing of its own
 
     async def _fetch_manifest(self, read: ManifestRead, accept: Accept, with_body: bool) -> Manifest:
         name = backend_name(self._renames, read.name)
@@ -89,7 +108,7 @@ class ManifestReader:
         """Send a HEAD for a manifest. The digest of a tag's is empty if the response is not usable."""
         url = self._client.url(ManifestRead(name, reference).path)
         head = await self._gate.run(
-            Step.MANIFEST, url, lambda: self._client.fetch("HEAD", url, name, accept_headers(accept))
+            Step.MANIFEST, url, lambda: self._client.fetch("HEAD", url, name, accept_headers(accept)), self._asker
         )
         if head.status != 200:
             raise FailingError(f"answered {head.status} to the HEAD of a manifest", backend_wide=False)
@@ -106,10 +125,14 @@ class ManifestReader:
 
     async def _get(self, read: ManifestRead, name: str, reference: str, accept: Accept) -> Manifest:
         url = self._client.url(ManifestRead(name, reference).path)
-        return await self._gate.run(Step.BODY, url, lambda: self._read_manifest(read, url, reference, accept))
+        return await self._gate.run(
+            Step.BODY, url, lambda: self._read_manifest(read, url, reference, accept), self._asker
+        )
 
     async def _read_manifest(self, read: ManifestRead, url: str, reference: str, accept: Accept) -> Manifest:
-        response = await self._client.fetch("GET", url, backend_name(self._renames, read.name), accept_headers(accept))
+        name = backend_name(self._renames, read.name)
+        with self._asker.pull(self._name, self._client.owner(name)):
+            response = await self._client.fetch("GET", url, name, accept_headers(accept))
         if response.status != 200:
             response.abandon()
             raise FailingError(f"answered {response.status} to the GET of a manifest", backend_wide=False)

@@ -2,11 +2,13 @@
 
 import json
 import re
+from copy import copy
 from urllib.parse import urlsplit
 
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
+from facaded.backends.admission import FACADED, Asker
 from facaded.backends.authorized_client import AuthorizedClient, ClientAuthorization
 from facaded.backends.failures import FailingError, NoListError, NoRedirectError
 from facaded.backends.manifest_reader import ManifestReader, accept_headers, backend_name
@@ -63,7 +65,7 @@ class Registry:
 
     `name` is its name in the settings, `gate` bounds the requests to it, and `manifests` reads its manifests. `renames`
     map the facade's repository names to the backend's. With `relay_blobs` set, a blob that the backend serves itself is
-    relayed.
+    relayed. `asker` is whose requests they are; see `asked_by`.
     """
 
     def __init__(
@@ -81,6 +83,14 @@ class Registry:
         self._relay_blobs = relay_blobs
         self.gate = client.gate
         self.manifests = ManifestReader(name, client, renames, cache)
+        self.asker: Asker = FACADED
+
+    def asked_by(self, asker: Asker) -> "Registry":
+        """Return this backend for the requests of `asker`, with the same cache, gate and requests in progress."""
+        registry = copy(self)
+        registry.manifests = self.manifests.asked_by(asker)
+        registry.asker = asker
+        return registry
 
     @property
     def quota(self) -> Quota | None:
@@ -93,7 +103,7 @@ class Registry:
 
     async def listing(self, read: Tags | Referrers, accept: Accept) -> Listing:
         """Return a list of tags or referrers under the facade's repository name."""
-        return await self.gate.run(None, read.path, lambda: self._list(read, accept))
+        return await self.gate.run(None, read.path, lambda: self._list(read, accept), self.asker)
 
     async def _list(self, read: Tags | Referrers, accept: Accept) -> Listing:
         name = backend_name(self._renames, read.name)
@@ -115,7 +125,7 @@ class Registry:
 
     async def blob(self, read: Blob, range_headers: RangeHeaders = NO_RANGE) -> str | StreamedResponse:
         """Return the URL that the backend redirects a blob to, or with `relay_blobs` the backend's own response."""
-        return await self.gate.run(Step.BLOB, read.path, lambda: self._locate(read, range_headers))
+        return await self.gate.run(Step.BLOB, read.path, lambda: self._locate(read, range_headers), self.asker)
 
     async def _locate(self, read: Blob, range_headers: RangeHeaders = NO_RANGE) -> str | StreamedResponse:
         name = backend_name(self._renames, read.name)
@@ -139,7 +149,7 @@ class Registry:
         cached = self._cache.blob_size(read.name, read.digest)
         if cached is not None:
             return cached
-        return await self.gate.run(Step.BLOB, read.path, lambda: self._measure(read))
+        return await self.gate.run(Step.BLOB, read.path, lambda: self._measure(read), self.asker)
 
     async def _measure(self, read: Blob) -> int:
         name = backend_name(self._renames, read.name)
@@ -155,6 +165,9 @@ class Registry:
 
     async def ping(self) -> None:
         """Send `GET /v2/` with the client's Authorization."""
+        await self.gate.run(None, "/v2/", self._send_ping, self.asker)
+
+    async def _send_ping(self) -> None:
         response = await self._client.fetch("GET", self._client.url("/v2/"), "")
         await self._client.read(response, REDIRECT_SIZE)
 
@@ -172,7 +185,8 @@ class Registry:
         Its responses are neither cached nor shared.
         """
         client = self._client.on_behalf_of(ClientAuthorization(authorization))
-        return Registry(self.name, client, self._renames, ManifestCache(0, 0.0, clock.seconds), self._relay_blobs)
+        cache = ManifestCache(0, 0.0, clock.seconds)
+        return Registry(self.name, client, self._renames, cache, self._relay_blobs).asked_by(self.asker)
 
 
 async def _fetch_size(client: AuthorizedClient, url: str) -> int:

@@ -1,18 +1,21 @@
-"""The gate for requests to one backend: how many are in progress, and one at a time for a step that fails.
+"""The gate for requests to one backend: how many are in progress, of whom, and one at a time for a step that fails.
 
-Source of the terms: Envoy's "Circuit breaking", which limits requests in progress and those that wait, per upstream.
+Of the places and of the queue, one source gets a part, so that it leaves room for others. Source of the terms: Envoy's
+"Circuit breaking", which limits requests in progress and those that wait, per upstream.
 """
 
-from collections import deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred, succeed
 
+from facaded.backends.admission import FACADED, Asker
 from facaded.backends.failures import (
     RATE_LIMITED,
     CircuitOpenError,
+    CrowdedError,
     FailingError,
     NoRedirectError,
     NotFoundError,
@@ -25,10 +28,19 @@ from facaded.net.client import BoundedClient, StreamedResponse, describe_error, 
 from facaded.policy.health import Step
 
 MOST_REQUESTS = 64
-"""The most requests to one backend in progress: at 0.1 s per response, 640 a second."""
+"""The most requests to one backend in progress by default: at 0.1 s per response, 640 a second."""
 
-MOST_WAITING = 1000
-"""The most requests that wait for a place, or for their turn: the next one fails at once."""
+MOST_WAITING = 2000
+"""The most requests that wait for a place, or for their turn: the next one fails at once.
+
+At 640 a second these are 3 s of work, and a part of them is what one source may send at once by default.
+"""
+
+PARTS = 4
+"""Parts of the places and of the queue. A source has one, and further places only while one part of them is free.
+
+So a single source may use three quarters of the places, and three sources together still leave room for a fourth.
+"""
 
 BREAKER_FAILURES = 5
 """Failures of a step in a row after which it gets one request at a time."""
@@ -37,31 +49,53 @@ T = TypeVar("T")
 
 
 class Queue:
-    """Waits in order, at most MOST_WAITING. Cancelling a wait gives up its place."""
+    """Waits, at most MOST_WAITING. Cancelling a wait gives up its place.
+
+    Sources take turns (round-robin), and the waits of each are in order. A source has one part of the queue at most;
+    the empty one, which stands for facaded and for exempt clients, has no limit of its own.
+    """
 
     def __init__(self) -> None:
-        self._waits: deque[Deferred[None]] = deque()
+        self._waits: OrderedDict[str, deque[Deferred[None]]] = OrderedDict()
+        self._count = 0
         self._calling = False
 
-    def __bool__(self) -> bool:
-        return bool(self._waits)
+    def holds(self, source: str) -> bool:
+        """Return whether a request of a source waits."""
+        return source in self._waits
 
-    def join(self) -> Deferred[None]:
-        """Return a Deferred that fires when its turn has come. Raises UnaskedError if the queue is full."""
-        if len(self._waits) >= MOST_WAITING:
-            raise UnaskedError("too many requests wait for it")
-        wait: Deferred[None] = Deferred(self._waits.remove)
-        self._waits.append(wait)
+    def join(self, source: str = "") -> Deferred[None]:
+        """Return a Deferred that fires when its turn has come. Raises CrowdedError if there is no room."""
+        if self._count >= MOST_WAITING:
+            raise CrowdedError("too many requests wait for it")
+        if source and len(self._waits.get(source, ())) >= MOST_WAITING // PARTS:
+            raise CrowdedError("too many requests of this client wait for it", source)
+        wait: Deferred[None] = Deferred(lambda cancelled: self._remove(source, cancelled))
+        self._waits.setdefault(source, deque()).append(wait)
+        self._count += 1
         return wait
 
-    def call_while(self, allowed: Callable[[], bool]) -> None:
-        """Let requests go on while this is allowed. One that ends at once does not nest the call for the next one."""
+    def call_while(self, allowed: Callable[[str], bool]) -> None:
+        """Let requests go on while this is allowed for a source: for none if not for the empty one.
+
+        One that ends at once does not nest the call for the next one.
+        """
         if self._calling:
             return
         self._calling = True
-        while self._waits and allowed():
-            self._waits.popleft().callback(None)
+        while allowed("") and (source := next(filter(allowed, self._waits), None)) is not None:
+            self._waits.move_to_end(source)
+            wait = self._waits[source][0]
+            self._remove(source, wait)
+            wait.callback(None)
         self._calling = False
+
+    def _remove(self, source: str, wait: Deferred[None]) -> None:
+        waits = self._waits[source]
+        waits.remove(wait)
+        self._count -= 1
+        if not waits:
+            del self._waits[source]
 
 
 @define
@@ -115,37 +149,51 @@ class Breaker:
             elif good is not None:
                 self.count_failure(subject)
             self.tried = self.tried and not trial
-            self.queue.call_while(lambda: not self.blocks)
+            self.queue.call_while(lambda _: not self.blocks)
 
 
 class RequestGate:
-    """Bounds the requests to one backend.
+    """Bounds the requests to one backend: `most_requests` in progress.
 
     `token_step` and `token_subject` are those of its last request for a token.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most_requests: int = MOST_REQUESTS) -> None:
         self.token_step, self.token_subject = Step.TOKEN, ""
+        self._most = most_requests
         self._in_progress = 0
+        self._of_source: Counter[str] = Counter()
         self._places = Queue()
         self._breakers: Mapping[Step, Breaker] = {step: Breaker() for step in Step}
 
-    @property
-    def crowded(self) -> bool:
-        """Whether all places are taken."""
-        return self._in_progress >= MOST_REQUESTS
+    def is_crowded(self, source: str = "") -> bool:
+        """Return whether a source gets no place at once: all are taken, or it has its part and the last one is left."""
+        part = self._most // PARTS
+        most = self._most - part if source and self._of_source[source] >= max(part, 1) else self._most
+        return self._in_progress >= most
 
-    async def run(self, step: Step | None, subject: str, work: Callable[[], Coroutine[Deferred[Any], Any, T]]) -> T:
+    async def run(
+        self,
+        step: Step | None,
+        subject: str,
+        work: Callable[[], Coroutine[Deferred[Any], Any, T]],
+        asker: Asker = FACADED,
+    ) -> T:
         """Run requests for `subject` that take `step`, within the bounds; None has no circuit breaker.
 
-        Raises UnaskedError if they were not sent, CircuitOpenError if that is because of a circuit breaker. Sets the
-        step of a FailingError that has none.
+        Raises UnaskedError if they were not sent: CircuitOpenError if that is because of a circuit breaker,
+        CrowdedError if the queue is full. Raises OverRateError if `asker` may ask no backend. Sets the step of a
+        FailingError that has none.
         """
+        asker.count()
         if step is not None:
             self._breaker(step)
-        if self.crowded or self._places:
-            await self._places.join()
+        source = asker.source
+        if self.is_crowded(source) or self._places.holds(source):
+            asker.note_wait(self)
+            await self._places.join(source)
         self._in_progress += 1
+        self._of_source[source] += 1
         try:
             if step is None:
                 return await work()
@@ -153,7 +201,7 @@ class RequestGate:
             return await breaker.run(subject, work, lambda outcome: _judge(outcome, step))
         finally:
             self._in_progress -= 1
-            self._places.call_while(lambda: not self.crowded)
+            self._leave(source)
 
     async def run_token_request(
         self, step: Step, subject: str, work: Callable[[], Coroutine[Deferred[Any], Any, StreamedResponse]]
@@ -167,10 +215,20 @@ class RequestGate:
         """Count a failure of a request for `subject` that was cancelled because it took too long."""
         self._breakers[step].count_failure(subject)
 
-    def turn(self, step: Step) -> Deferred[None]:
-        """Return a Deferred that fires when a request may take `step`. Raises UnaskedError if too many wait."""
+    def turn(self, step: Step, source: str = "") -> Deferred[None]:
+        """Return a Deferred that fires when a request of a source may take `step`.
+
+        Raises CrowdedError if too many wait.
+        """
         breaker = self._breakers[step]
-        return breaker.queue.join() if breaker.blocks else succeed(None)
+        return breaker.queue.join(source) if breaker.blocks else succeed(None)
+
+    def _leave(self, source: str) -> None:
+        """Give the place of a request to those that wait."""
+        self._of_source[source] -= 1
+        if not self._of_source[source]:
+            del self._of_source[source]
+        self._places.call_while(lambda waiting: not self.is_crowded(waiting))
 
     def _breaker(self, step: Step) -> Breaker:
         """Return the circuit breaker of a step. Raises CircuitOpenError if it blocks."""

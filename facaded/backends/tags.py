@@ -1,6 +1,7 @@
 """The digests of tags: fresh ones for each backend, and the last known one, which is believed while its backend fails.
 
-Without the latter, a copy that lags behind would turn tags back in time whenever the first backend fails.
+Without the latter, a copy that lags behind would turn tags back in time whenever the first backend fails. It is also
+believed while few pulls are left there, if its manifest is cached, because a tag that has moved would cost one.
 """
 
 from collections.abc import Callable

@@ -156,7 +156,7 @@ CACHE = Table(
             "stale_tags",
             values.DURATION_OR_OFF,
             '"10m"',
-            'How long the last known digest of a tag is used if its backend fails; "0s" never.',
+            'How long the last known digest of a tag is used if its backend fails or has few pulls left; "0s" never.',
             "Shorten it if the other backends never lag behind; lengthen it if they lag for longer.",
         ),
     ),

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from attrs import evolve, frozen
 
+from facaded.backends.admission import OverLimit
 from facaded.backends.fetcher import BlobBytes, BlobRedirect, BlobSize, NotServed, PingAccepted, Served, Unauthorized
 from facaded.backends.manifests import Manifest
 from facaded.backends.registry import Listing
@@ -74,6 +75,8 @@ def render_forwarded(
             return Rendered(401, {**JSON, "WWW-Authenticate": challenge}, errors.document(Code.UNAUTHORIZED, message))
         case PingAccepted():
             return Rendered(200, JSON, b"{}", backend)
+        case NotServed(over_limit=limit) if limit is not None:
+            return _render_over_limit(limit)
         case NotServed() if isinstance(request, Ping):
             return _render_failures(served)
         case _:
@@ -128,7 +131,14 @@ def _render_content(read: Read, served: Served, if_none_match: str) -> Rendered:
             return Rendered(200, headers, length=size)
 
 
+def _render_over_limit(limit: OverLimit) -> Rendered:
+    headers = {**JSON, "Retry-After": str(limit.retry_after)}
+    return Rendered(429, headers, errors.document(Code.TOOMANYREQUESTS, limit.message))
+
+
 def _render_not_served(read: Read, not_served: NotServed) -> Rendered:
+    if not_served.over_limit is not None:
+        return _render_over_limit(not_served.over_limit)
     if not_served.failures:
         return _render_failures(not_served)
     if not_served.refused:

@@ -13,10 +13,13 @@ from twisted.internet.task import Clock
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
+from facaded.backends.admission import Admission
 from facaded.backends.authorized_client import AuthorizedClient
 from facaded.backends.fetcher import Fetcher
 from facaded.backends.manifests import ManifestCache, digest_of
 from facaded.backends.own_account import Credentials
+from facaded.backends.quotas import Quotas
+from facaded.backends.reached_limits import ReachedLimits
 from facaded.backends.refused_accounts import RefusedAccounts
 from facaded.backends.registry import Registry
 from facaded.backends.request_gate import RequestGate, TokenClient
@@ -24,6 +27,7 @@ from facaded.backends.tokens import Tokens
 from facaded.net.client import BoundedClient
 from facaded.net.private_addresses import Boundary
 from facaded.policy.evidence import Attempt
+from facaded.policy.limits import Limits
 from facaded.policy.repositories import Rename
 
 T = TypeVar("T")
@@ -208,6 +212,8 @@ class Network(Resource):
         self.attempts = list[Attempt]()
         self.boundaries = dict[str, Boundary]()
         self.refused_accounts = RefusedAccounts(self.clock)
+        self.quotas, self.reached_limits = Quotas(self.clock), ReachedLimits(self.clock)
+        self.admission = Admission(self.clock, Limits(), self.quotas, self.reached_limits)
         self.replies = dict[str, tuple[int, bytes]]()
 
     def render(self, request: Request) -> Any:
@@ -232,7 +238,7 @@ class Network(Resource):
         """Return a fetcher from these registries; the credentials are for the first one."""
         cache = ManifestCache(size, 10, self.clock.seconds, stale_tags)
         registries = self.registries(cache, renames, credentials, publish_private)
-        return Fetcher(registries, self.clock, self.attempts.append)
+        return Fetcher(registries, self.clock, self.attempts.append, self.admission)
 
     @property
     def failed(self) -> list[str]:
@@ -253,7 +259,7 @@ class Network(Resource):
             account = credentials if not registries else None
             note, gate = partial(self.refused_accounts.note, name), RequestGate()
             tokens = Tokens(TokenClient(client, gate), self.clock.seconds, account, publish_private, note)
-            authorized = AuthorizedClient(client, tokens, self.clock, gate=gate)
+            authorized = AuthorizedClient(client, tokens, self.clock, partial(self.quotas.note, name), gate)
             registries[name] = Registry(name, authorized, (renames or {}).get(name, ()), cache)
         return registries
 

@@ -4,7 +4,7 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from facaded.backends.failures import CircuitOpenError, FailingError, NotFoundError, UnaskedError
+from facaded.backends.failures import CircuitOpenError, CrowdedError, FailingError, NotFoundError, UnaskedError
 from facaded.backends.fetcher import BUDGET, Fetcher, NotServed, ReadOptions, Served
 from facaded.backends.request_gate import BREAKER_FAILURES, MOST_REQUESTS, MOST_WAITING, RequestGate
 from facaded.oci.requests import Blob, ManifestRead, Read, Tags
@@ -57,20 +57,20 @@ def test_requests_over_the_bound_wait_in_order() -> None:
     for _ in range(MOST_REQUESTS + 2):
         requests.start()
     assert len(requests.open) == MOST_REQUESTS
-    assert requests.gate.crowded
+    assert requests.gate.is_crowded()
     requests.answer()
     assert len(requests.open) == MOST_REQUESTS
     while requests.open:
         requests.answer()
     assert requests.outcomes == ["good"] * (MOST_REQUESTS + 2)
-    assert not requests.gate.crowded
+    assert not requests.gate.is_crowded()
 
 
 def test_too_many_waiting_requests_fail_at_once() -> None:
     requests = Requests()
     for _ in range(MOST_REQUESTS + MOST_WAITING + 1):
         requests.start(None)
-    assert [type(outcome) for outcome in requests.outcomes] == [UnaskedError]
+    assert [type(outcome) for outcome in requests.outcomes] == [CrowdedError]
     while requests.open:
         requests.answer()
     assert len(requests.outcomes) == MOST_REQUESTS + MOST_WAITING + 1
@@ -85,9 +85,9 @@ def test_a_cancelled_request_gives_up_its_place() -> None:
     assert len(requests.open) == MOST_REQUESTS + 1, "the last one got the place of the first"
     for _ in range(MOST_REQUESTS):
         requests.open.pop().callback("good")
-    assert not requests.gate.crowded
+    assert not requests.gate.is_crowded()
     requests.start()
-    assert requests.gate.crowded is False
+    assert requests.gate.is_crowded() is False
 
 
 def test_failures_in_a_row_open_the_breaker_for_one_request_at_a_time() -> None:
@@ -175,7 +175,7 @@ def test_requests_that_fail_at_once_do_not_nest() -> None:
         requests.answer(BROKEN)
     outcomes = [type(outcome) for outcome in requests.outcomes]
     assert outcomes.count(FailingError) == BREAKER_FAILURES
-    assert requests.gate.crowded
+    assert requests.gate.is_crowded()
     while requests.open:
         requests.answer(BROKEN)
     assert len(requests.outcomes) == MOST_REQUESTS + MOST_WAITING
@@ -186,8 +186,11 @@ def reads(count: int) -> list[Read]:
 
 
 def start(network: Network, fetcher: Fetcher, *requests: Read) -> list[Deferred[Served | NotServed]]:
-    options = ReadOptions(WIDE)
-    return [Deferred.fromCoroutine(fetcher.serve(serve_from(network, read), options)) for read in requests]
+    """Start requests, each from another source."""
+    return [
+        Deferred.fromCoroutine(fetcher.serve(serve_from(network, read), ReadOptions(WIDE, source=f"client {number}")))
+        for number, read in enumerate(requests)
+    ]
 
 
 def ready(*others: str) -> tuple[Network, Fetcher]:
@@ -217,7 +220,7 @@ def test_a_request_that_got_no_place_does_not_make_the_backend_suspect() -> None
     network.fakes["hub"].fault = "hang lists"
     for number in range(MOST_REQUESTS):
         lists = Serve(Tags("org/app", f"n={number}"), ("hub", "ghcr"), "hub")
-        Deferred.fromCoroutine(fetcher.serve(lists, ReadOptions(WIDE)))
+        Deferred.fromCoroutine(fetcher.serve(lists, ReadOptions(WIDE, source=f"client {number}")))
     served = ask(network, fetcher, Blob("org/app", BLOB), seconds=3)
     assert isinstance(served, Served)
     assert (served.backend, served.failures) == ("ghcr", {"hub": "too many requests to it are in progress"})

@@ -30,6 +30,21 @@ def test_a_reload_changes_the_settings_and_a_bad_one_changes_nothing(daemon: Dae
     assert daemon.get("/v2/org/app/tags/list")[0] == 403
 
 
+def test_a_reload_changes_the_limits(daemon: Daemon) -> None:
+    def ask() -> int:
+        return daemon.get("/v2/org/app/tags/list", headers={"User-Agent": "podman/5"})[0]
+
+    daemon.start()
+    good = daemon.settings
+    daemon.write_settings(f"{good}\n[limits]\nbackend_requests_per_source = 1\n")
+    assert daemon.run("reload").returncode == 0
+    daemon.wait_until(lambda: ask() == 429, "limited")
+    assert "limit reached: backend_requests_per_source, by 127.0.0.1" in daemon.log
+    daemon.write_settings(good)
+    assert daemon.run("reload").returncode == 0
+    assert ask() == 200
+
+
 def test_a_reload_says_that_changed_listeners_need_a_restart(daemon: Daemon) -> None:
     sentence = "listen.http changed: listeners change only at a restart; restart facaded"
     daemon.start()

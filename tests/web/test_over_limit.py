@@ -1,0 +1,41 @@
+"""The answer to a client whose source is over a limit."""
+
+import json
+
+import pytest
+from twisted.web.http_headers import Headers
+
+from facaded.policy.decision import BackendRules, Rules
+from facaded.policy.limits import Limits
+from tests.web.test_facade import DIGEST, RULES, Client, values
+
+PATHS = ("/v2/org/app/manifests/latest", f"/v2/org/app/blobs/{DIGEST}", "/v2/org/app/tags/list")
+
+
+def refused(path: str, rules: Rules, authorization: str = "") -> tuple[int, Headers, bytes]:
+    """Send as many requests as a rate of one a second allows at once, and one more, and return its answer."""
+    client = Client(rules)
+    client.network.fakes["main"].valid.add("mine")
+    client.network.admission.reconfigure(Limits(backend_requests_per_source=1))
+    headers = {"User-Agent": "podman/5", "Accept": "*/*"} | ({"Authorization": authorization} if authorization else {})
+    for number in range(10):
+        client.ask("GET", f"/v2/org/app/manifests/{number}", headers=headers)
+    return client.ask("GET", path, headers=headers)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_it_is_429_with_a_time_and_the_document_of_the_spec(path: str) -> None:
+    status, headers, body = refused(path, RULES)
+    assert (status, values(headers, "Retry-After")) == (429, ["1"])
+    assert values(headers, "X-Facaded-Backend") == []
+    (error,) = json.loads(body)["errors"]
+    assert error["code"] == "TOOMANYREQUESTS"
+    assert error["message"].endswith("try again in 1 s, or send fewer at once")
+
+
+@pytest.mark.parametrize("path", ["/v2/", *PATHS])
+def test_so_is_a_forwarded_request(path: str) -> None:
+    private = Rules(backends={"main": BackendRules("https://main.test", private=True)})
+    status, headers, body = refused(path, private, "Bearer mine")
+    assert (status, values(headers, "Retry-After")) == (429, ["1"])
+    assert json.loads(body)["errors"][0]["code"] == "TOOMANYREQUESTS"
