@@ -67,7 +67,7 @@ def make_registries(
 
     def registry(backend: Backend) -> Registry:
         most = config.limits.backend_requests
-        client = pooled_client(reactor, backend.url, backend.ca_file)
+        client = pooled_client(reactor, backend.url, backend.ca_file, idle_connections=most)
         note, gate = partial(note_account, backend.name), RequestGate(most)
         token_client = TokenClient(client, gate)
         tokens = Tokens(token_client, reactor.seconds, backend.credentials, backend.publish_private, note)

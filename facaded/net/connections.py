@@ -45,7 +45,7 @@ One read of 64 KiB may include the beginning of the body; this leaves the head a
 """
 
 IDLE_CONNECTIONS = 8
-"""Idle connections kept open to one host, because pulls come in bursts of a few requests."""
+"""Idle connections that a session keeps open to one host: more than a probe has requests."""
 
 IDLE_TIME = 30
 """Seconds that an idle connection is kept open: less than registries keep theirs."""
@@ -62,12 +62,16 @@ Twisted also waits this long after the last address has refused, so it adds to t
 _PEM_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
-def pooled_client(reactor: INetworkReactor, url: str, ca_file: Path | None) -> BoundedClient:
+def pooled_client(
+    reactor: INetworkReactor, url: str, ca_file: Path | None, idle_connections: int = IDLE_CONNECTIONS
+) -> BoundedClient:
     """Return a client of the server at `url` that reuses connections, for requests that clients wait for.
 
-    If a reused connection is closed, Twisted sends the request again on a new one. Raises as `trust_policy` does.
+    `idle_connections` to one host stay open. If that is the most that are in progress, a burst after another needs no
+    new ones; 64 with TLS take a few MiB, for IDLE_TIME, at each of at most 16 backends. If a reused connection is
+    closed, Twisted sends the request again on a new one. Raises as `trust_policy` does.
     """
-    return _client(reactor, url, ca_file, CONNECT_TIME, persistent_pool(reactor))
+    return _client(reactor, url, ca_file, CONNECT_TIME, persistent_pool(reactor, idle_connections))
 
 
 def fresh_client(reactor: INetworkReactor, url: str, ca_file: Path | None, connect_timeout: float) -> BoundedClient:
@@ -117,10 +121,10 @@ def session_opener(
     return open_session
 
 
-def persistent_pool(reactor: IReactorTime) -> HTTPConnectionPool:
-    """Return a pool that keeps idle connections open."""
+def persistent_pool(reactor: IReactorTime, idle_connections: int = IDLE_CONNECTIONS) -> HTTPConnectionPool:
+    """Return a pool that keeps idle connections open, up to `idle_connections` to one host."""
     pool = HTTPConnectionPool(reactor, persistent=True)
-    pool.maxPersistentPerHost = IDLE_CONNECTIONS
+    pool.maxPersistentPerHost = idle_connections
     pool.cachedConnectionTimeout = IDLE_TIME
     return pool
 
