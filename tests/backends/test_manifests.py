@@ -1,7 +1,5 @@
 """Manifests and tags through the cache: which requests are sent, and how many."""
 
-import json
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +10,7 @@ from facaded.backends.manifests import Accept, Manifest, ManifestCache, digest_o
 from facaded.oci.requests import ManifestRead
 from facaded.policy.decision import Serve
 from tests.backends.fetching import LATEST, NARROW, WIDE, ask, backend, manifest, two_registries
-from tests.backends.memory import BLOB, INDEX, MANIFEST, Fake, Network
+from tests.backends.memory import INDEX, MANIFEST, Fake, Network
 
 
 def test_a_tag_is_resolved_by_head_and_its_manifest_fetched_by_digest() -> None:
@@ -111,13 +109,13 @@ def test_the_cache_is_bounded_in_bytes() -> None:
     cache = ManifestCache(5000, 10, lambda: 0.0)
     manifests = [Manifest(INDEX, digest_of(bytes([n])), 1000, b"x" * 1000) for n in range(10)]
     for stored in manifests:
-        cache.store("org/app", stored)
+        cache.store("org/app", stored, {})
     cached = [stored for stored in manifests if cache.manifest("org/app", stored.digest, WIDE)]
     assert cached == manifests[-3:]
-    cache.store("org/app", Manifest(INDEX, digest_of(b"large"), 6000, b"x" * 6000))
+    cache.store("org/app", Manifest(INDEX, digest_of(b"large"), 6000, b"x" * 6000), {})
     assert cache.manifest("org/app", digest_of(b"large"), WIDE) is None
     disabled = ManifestCache(0, 10, lambda: 0.0)
-    disabled.store("org/app", manifests[0])
+    disabled.store("org/app", manifests[0], {})
     disabled.tags.store("hub", WIDE.of_tag(LATEST), manifests[0].digest)
     assert disabled.manifest("org/app", manifests[0].digest, WIDE) is None
     assert disabled.tags.fresh("hub", WIDE.of_tag(LATEST)) is None
@@ -150,14 +148,6 @@ def test_a_tag_whose_manifest_is_missing_is_a_failure() -> None:
     digest = hub.put("org/app", "latest")
     del hub.manifests["org/app", digest]
     assert ask(network, network.fetcher()) == NotServed({"hub": "has the tag but not its manifest"}, ())
-
-
-@pytest.mark.parametrize("size", [True, -1, 10**15, 1.5, "7", None])
-def test_an_implausible_blob_size_is_ignored(size: object) -> None:
-    cache = ManifestCache(1 << 20, 10, lambda: 0.0)
-    body = json.dumps({"layers": [{"digest": BLOB, "size": size}]}).encode()
-    cache.store("org/app", Manifest(MANIFEST, digest_of(body), len(body), body))
-    assert cache.blob_size("org/app", BLOB) is None
 
 
 def test_the_cache_key_of_an_accept_header_is_short() -> None:
