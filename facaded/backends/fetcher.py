@@ -16,6 +16,7 @@ from facaded.backends.failures import (
     NOT_FOUND_STATUSES,
     CircuitOpenError,
     FailingError,
+    NoListError,
     NoRedirectError,
     NotFoundError,
     UnaskedError,
@@ -214,7 +215,7 @@ class Search:
         """Return what the backends answered. Can be cancelled at any time."""
         read, backends = self._serve.read, self._serve.backends
         last = self._last_digest(read)
-        if last is not None and not self._serve.pinned and self._is_in_doubt(last.backend, read.name):
+        if last is not None and not self._serve.pinned and self._is_in_doubt(last.backend, read):
             if served := await self._find_last(read, last):
                 return served
             last = None
@@ -233,13 +234,13 @@ class Search:
         last = self._registries[self._serve.preferred].manifests.last_digest(read, self._options.accept)
         return last if last is not None and last.backend in self._serve.backends else None
 
-    def _is_in_doubt(self, name: str, repository: str) -> bool:
+    def _is_in_doubt(self, name: str, read: Read) -> bool:
         """Return whether a tag's backend fails, or recently did: then its last known digest is believed.
 
         A backend that the route has before the first one to ask waits for its failback.
         """
         failing = name in self._serve.failing or self._is_resting(name)
-        return failing or name in self._serve.earlier or self._recent.is_suspect(name, repository)
+        return failing or name in self._serve.earlier or self._recent.is_suspect(name, read)
 
     async def _find_last(self, read: Read, last: LastDigest) -> Served | None:
         """Return the manifest with a tag's last known digest from the cache, else from any backend that has it."""
@@ -257,7 +258,7 @@ class Search:
 
         A backend whose circuit breaker is open is asked last, when its turn comes.
         """
-        order = deque(self._recent.order(backends, read.name))
+        order = deque(self._recent.order(backends, read))
         waits: dict[str, Step] = {}
         while order:
             name = order.popleft()
@@ -334,7 +335,7 @@ class Search:
 
     def _note_failure(self, name: str, read: Read, error: FailingError) -> None:
         self._failures[name] = str(error)
-        if isinstance(error, UnaskedError):
+        if isinstance(error, UnaskedError | NoListError):
             return
         self._recent.note_failure(name, read, error)
         is_list = isinstance(read, Tags | Referrers)

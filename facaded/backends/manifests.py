@@ -5,6 +5,7 @@ repository.
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any
@@ -28,6 +29,12 @@ MANIFEST_LIFE = 3600.0
 LARGEST_BLOB = 10**15
 """Bytes. A manifest's descriptor with this size or more is taken as invalid."""
 
+ACCEPTED_TYPES = 50
+"""Media types of an Accept header that count: clients send up to about ten."""
+
+ACCEPTED_LENGTH = 120
+"""Longest media type of an Accept header, in characters: many servers refuse a header over 8 kB."""
+
 MOST_BLOBS = 128
 """Blobs of one manifest whose sizes are kept: Linux's overlay file system, and so Docker, has up to 127 layers."""
 
@@ -36,6 +43,9 @@ BLOB_SIZES = 20_000
 
 OVERHEAD = 500
 """Bytes that a cached manifest costs in addition to its body."""
+
+_NAME = r"[!#$%&'*+.^_`|~0-9a-z-]+"
+_MEDIA_TYPE = re.compile(rf"{_NAME}/{_NAME}")
 
 
 @frozen
@@ -54,14 +64,17 @@ class Manifest:
 
 @frozen
 class Accept:
-    """The Accept header of a request: its lines joined into one value, and the media types in it."""
+    """The Accept header of a request: the media types in it, and the value that is sent to registries.
+
+    That value is rebuilt from the types, because a registry that refuses what a client sent would count as failing.
+    """
 
     value: str
     types: frozenset[str]
 
     @property
     def key(self) -> bytes:
-        """A short cache key for the media types, because a client may send very many."""
+        """A short cache key for the media types."""
         return hashlib.sha256("\n".join(sorted(self.types)).encode()).digest()
 
     def of_tag(self, read: ManifestRead) -> TaggedRead:
@@ -70,9 +83,18 @@ class Accept:
 
     @classmethod
     def read(cls, lines: tuple[str, ...]) -> "Accept":
-        """Parse the values of all Accept headers of a request."""
-        value = ", ".join(lines)
-        return cls(value, frozenset(part.partition(";")[0].strip().lower() for part in value.split(",")) - {""})
+        """Parse the values of all Accept headers of a request.
+
+        Their parameters are left out, as registries do, and so is what is no media type or too long. Only the first
+        ACCEPTED_TYPES count.
+        """
+        parts = ",".join(lines).split(",", 2 * ACCEPTED_TYPES)[: 2 * ACCEPTED_TYPES]
+        types = tuple(dict.fromkeys(filter(_is_media_type, map(essence, parts))))[:ACCEPTED_TYPES]
+        return cls(", ".join(types), frozenset(types))
+
+
+def _is_media_type(text: str) -> bool:
+    return len(text) <= ACCEPTED_LENGTH and _MEDIA_TYPE.fullmatch(text) is not None
 
 
 EVERY_TYPE = Accept.read(MANIFEST_TYPES)

@@ -33,7 +33,6 @@ _DIGEST = re.compile(r"([a-z0-9]+):([a-f0-9]+)")
 _QUERY = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*")
 _ENCODED_CONTROL = re.compile(r"%(?:[01][0-9A-Fa-f]|7[Ff])")
 _ABSOLUTE = re.compile(r"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
-_NAMESPACE = re.compile(r"ns(?:=|$)")
 
 
 @frozen
@@ -235,4 +234,4 @@ def _named(read: Read) -> Read | Refusal:
 
 def _without_namespace(query: str) -> str:
     """Drop containerd's `ns=`: it names the registry in the client's image reference, which is this facade."""
-    return "&".join(part for part in query.split("&") if not _NAMESPACE.match(part))
+    return "&".join(part for part in query.split("&") if part != "ns" and not part.startswith("ns="))

@@ -122,19 +122,21 @@ class Fake:
                 return self._respond(request, 307, {"Location": location}, b"")
             case "tags" | "referrers" if self.fault == "hang lists":
                 return NOT_DONE_YET
+            case "tags" if self.fault == "login page":
+                return self._respond(request, 307, {"Location": "/login"}, b"<a href=login>")
             case "tags":
                 link = self.headers.get("Link", f'</v2/{repository}/tags/list?n=1&last=b>; rel="next"')
-                return self._respond(
-                    request, 200, {"Link": link}, json.dumps({"name": repository, "tags": ["b"]}).encode()
-                )
+                body = json.dumps({"name": repository, "tags": ["b"]}).encode()
+                return self._respond(request, 200, {**self.headers, "Link": link}, body)
             case "referrers" if self.fault == "no referrers":
                 return self._respond(request, 404, {}, b"")
+            case "referrers" if self.fault.startswith("referrers "):
+                return self._respond(request, int(self.fault[-3:]), {}, b"")
             case "referrers" if self.fault == "login page":
                 return self._respond(request, 307, {"Location": "/login"}, b"<a href=login>")
             case "referrers":
-                return self._respond(
-                    request, 200, {"OCI-Filters-Applied": "artifactType", "Content-Type": INDEX}, b"{}"
-                )
+                headers = {"OCI-Filters-Applied": "artifactType", "Content-Type": INDEX, **self.headers}
+                return self._respond(request, 200, headers, b"{}")
         return self._respond(request, 404, {}, b"")
 
     def _manifest(self, request: Request, repository: str, reference: str) -> bytes:

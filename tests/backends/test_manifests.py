@@ -154,3 +154,25 @@ def test_the_cache_key_of_an_accept_header_is_short() -> None:
     long = Accept.read((", ".join(f"application/x-{number}" for number in range(1000)),))
     assert len(long.key) == 32
     assert long.key == Accept.read(tuple(reversed(long.value.split(", ")))).key
+
+
+@pytest.mark.parametrize(
+    ("lines", "value"),
+    [
+        ((INDEX, f"{MANIFEST}, */*"), f"{INDEX}, {MANIFEST}, */*"),
+        ((f"{INDEX};q=0.9 , {INDEX.upper()}",), INDEX),
+        (("",), ""),
+        (("nonsense, a b/c, /, a/, /b, a/b/c, a/é, a/\x7f, x/y",), "x/y"),
+        (("a/" + "b" * 119, "x/y"), "x/y"),
+        (("a/" + "b" * 16_000,), ""),
+        (("," * 16_000, "x/y"), ""),
+    ],
+)
+def test_registries_get_an_accept_header_of_well_formed_media_types(lines: tuple[str, ...], value: str) -> None:
+    assert Accept.read(lines).value == value
+
+
+def test_an_accept_header_for_registries_is_short_whatever_clients_send() -> None:
+    accept = Accept.read((", ".join(f"a/{number:0118}" for number in range(1000)),))
+    assert len(accept.types) == 50
+    assert len(accept.value) < 8000
