@@ -170,8 +170,11 @@ class Fetcher:
         except NotFoundError as error:
             if error.status != 401:
                 return NotServed({}, (registry.name,), refused=error.status not in NOT_FOUND_STATUSES)
-            registry.learn_challenge(error.challenges)
-        challenge = await registry.challenge(repository)
+            refusal = error.challenges
+        if authorization is None:
+            registry.learn_challenge(refusal)
+            refusal = ()
+        challenge = await registry.challenge(repository, refusal)
         return NotServed({}, (registry.name,)) if challenge is None else Unauthorized(challenge)
 
     async def _forward_to(

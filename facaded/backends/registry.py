@@ -192,12 +192,15 @@ class Registry:
         response = await self._client.fetch("GET", self._client.url("/v2/"), "")
         await self._client.read(response, REDIRECT_SIZE)
 
-    async def challenge(self, name: str | None) -> str | None:
-        """Return the WWW-Authenticate value for a pull of `name`; None if the backend requires no authentication."""
-        return await self._client.challenge(name)
+    async def challenge(self, name: str | None, refusal: tuple[str, ...] = ()) -> str | None:
+        """Return the WWW-Authenticate value for a pull of `name`; None if the backend requires no authentication.
+
+        `refusal` are the values of a 401 response to the client's own Authorization; see `Tokens.challenge`.
+        """
+        return await self._client.challenge(name, refusal)
 
     def learn_challenge(self, challenges: tuple[str, ...]) -> None:
-        """Store the WWW-Authenticate values of a 401 response."""
+        """Store the WWW-Authenticate values of a 401 response to a request without an Authorization."""
         self._client.learn_challenge(challenges)
 
     def on_behalf_of(self, authorization: str | None, clock: IReactorTime) -> "Registry":

@@ -37,10 +37,10 @@ class Fake:
     """A registry at https://NAME.test, with its token server at https://auth.NAME.test and CDN at https://cdn.NAME.test.
 
     `fault` is how it fails; `manifests` maps repository and reference to media type and body; `headers` are sent with
-    every manifest, and their Location with every blob; `retry_after` is sent with a failure. `pages` maps path and
-    query of a list to its JSON and its Link. `requests` are method and path of each request, `authorizations` its host
-    and Authorization; `valid` are the valid tokens, and `tokens` counts those that were issued. `after_challenge` is
-    called after each challenge.
+    every manifest or list, and their Location with every blob; `retry_after` is sent with a failure. `pages` maps path
+    and query of a list to its JSON and its Link. `requests` are method and path of each request, `authorizations` its
+    host and Authorization; `valid` are the valid tokens, and `tokens` counts those that were issued. `after_challenge`
+    is called after each challenge. `basic` is the challenge for a refused Authorization, with the fault "harbor".
     """
 
     name: str
@@ -48,6 +48,7 @@ class Fake:
     fault: str = ""
     retry_after: str = ""
     realm: str = ""
+    basic: str = 'Basic realm="harbor"'
     headers: dict[str, str] = field(factory=dict)
     pages: dict[str, tuple[Any, str]] = field(factory=dict)
     tokens: int = 0
@@ -175,6 +176,8 @@ class Fake:
 
     def _challenge(self, request: Request) -> bytes:
         realm = self.realm or f"https://auth.{self.name}.test/token"
+        if self.fault == "harbor" and request.getHeader(b"Authorization"):
+            return self._respond(request, 401, {"WWW-Authenticate": self.basic}, b"")
         if self.fault == "basic":
             return self._respond(request, 401, {"WWW-Authenticate": 'Basic realm="hub"'}, b"")
         challenge = f'Bearer realm="{realm}",service="{self.name}",scope="repository:user/image:pull"'
