@@ -1,1 +1,1 @@
-"""Registry clients on treq: content requests, health checks, and the watch that runs them."""
+"""Registry clients: content requests, health checks, and the watch that runs them."""

@@ -223,7 +223,7 @@ async def _fetch_size(client: AuthorizedClient, url: str) -> int:
 
 
 def _name_list(read: Tags | Referrers, body: bytes) -> bytes:
-    """Return the body of a list with the facade's name. Raises FailingError if it is no list, or too complex.
+    """Return the body of a list with the facade's name. Raises FailingError if it is no list, or is too complex.
 
     Only the keys of the distribution-spec are kept if the name is another one: others may contain it too.
     """
@@ -238,7 +238,7 @@ def _name_list(read: Tags | Referrers, body: bytes) -> bytes:
     if isinstance(tags, list):
         tags = [tag for tag in tags if isinstance(tag, str)]
     elif tags is not None:
-        raise FailingError("list has no tags", backend_wide=False)
+        raise FailingError("list is not a JSON object", backend_wide=False)
     return json.dumps({"name": read.name, "tags": tags}).encode()
 
 

@@ -1,28 +1,80 @@
-"""Responses as the bounded client delivers them."""
+"""Requests and responses of the bounded client, with a server in memory."""
 
+import pytest
+from attrs import define
 from treq.testing import RequestTraversalAgent
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 from twisted.web.resource import Resource
-from twisted.web.server import Request
+from twisted.web.server import NOT_DONE_YET, Request
 
-from facaded.net.client import BoundedClient, StreamedResponse
+from facaded.net.client import MOST_SMALL_PIECES, SMALL_PIECE, BoundedClient, Response, TooLargeError
 
 
-class Cookies(Resource):
-    """Answers with a cookie that takes Python's cookie jar 0.1 s."""
+class Echo(Resource):
+    """Answers with the request-target, in an encoding that it does not have, and with a cookie."""
 
     isLeaf = True
 
     def render(self, request: Request) -> bytes:
-        request.setHeader("Set-Cookie", "a=b;" * 4000)
-        return b""
+        assert request.getHeader("Accept-Encoding") is None
+        assert request.getHeader("Cookie") is None
+        request.setHeader("Set-Cookie", "a=b")
+        request.setHeader("Content-Encoding", "gzip")
+        target: bytes = request.uri
+        return target
 
 
-def test_cookies_are_not_looked_at() -> None:
-    agent = RequestTraversalAgent(Cookies())
-    responses: list[StreamedResponse] = []
+@define(slots=False, eq=False)
+class Chunks(Resource):
+    """Answers with chunks of `size` bytes."""
+
+    isLeaf = True
+    number: int
+    size: int
+
+    def render(self, request: Request) -> int:
+        for _ in range(self.number):
+            request.write(b"a" * self.size)
+        request.finish()
+        return NOT_DONE_YET
+
+
+def ask(resource: Resource, url: str = "https://hub.test/v2/") -> Response | Failure:
+    agent = RequestTraversalAgent(resource)
+    outcomes: list[Response | Failure] = []
     client = BoundedClient("https://hub.test", agent)
-    Deferred.fromCoroutine(client.open("GET", "https://hub.test/v2/", {})).addCallback(responses.append)
-    agent.flush()
-    assert responses[0].values("Set-Cookie") == ()
-    assert list(responses[0].response.cookies()) == []  # type: ignore[attr-defined]  # treq's
+    Deferred.fromCoroutine(client.ask("GET", url, headers={}, limit=1 << 20)).addBoth(outcomes.append)
+    for _ in range(10):
+        agent.flush()
+    return outcomes[0]
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("https://hub.test/v2/%7euser/a%2Fb?n=1&&=&a;b=%41#end", b"/v2/%7euser/a%2Fb?n=1&&=&a;b=%41"),
+        ("https://hub.test", b"/"),
+        ("https://hub.test?sig=1/2", b"/?sig=1/2"),
+        ("https://hub.test/?" + "&" * 8000, b"/?" + b"&" * 8000),
+    ],
+)
+def test_a_url_is_requested_as_it_is(url: str, target: bytes) -> None:
+    """To normalise the last one, as treq does, takes 0.1 s."""
+    response = ask(Echo(), url)
+    assert isinstance(response, Response)
+    assert response.body == target
+
+
+def test_a_body_of_larger_chunks_is_read() -> None:
+    response = ask(Chunks(2 * MOST_SMALL_PIECES, SMALL_PIECE))
+    assert isinstance(response, Response)
+    assert len(response.body) == 2 * MOST_SMALL_PIECES * SMALL_PIECE
+
+
+def test_a_body_in_a_thousand_tiny_chunks_is_refused() -> None:
+    """A manifest in chunks of one byte would take Twisted 40 s."""
+    failure = ask(Chunks(2 * MOST_SMALL_PIECES, 1))
+    assert isinstance(failure, Failure)
+    assert failure.check(TooLargeError)
+    assert failure.getErrorMessage() == f"response body comes in pieces of under {SMALL_PIECE} bytes"
