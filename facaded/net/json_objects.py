@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-MOST_VALUES = 50_000
-"""Most values, names and nested structures of a document: to parse as many takes 35 ms, and a manifest has under 1,000.
+MOST_VALUES = 30_000
+"""Most values, names and nested structures of a document: to parse as many takes 20 ms, and a manifest has under 1,000.
 
 Nothing else runs in the meantime, in no thread either: 4 MiB of empty lists would take a second.
 """

@@ -100,6 +100,8 @@ class Fake:
             return self._challenge(request)
         if path == "/v2/":
             return b"{}"
+        if self.fault == "8 kB headers" and any(len(value) > 8000 for value in request.getAllHeaders().values()):
+            return self._respond(request, 500, {}, b"")
         if self.fault == "400":
             return self._respond(request, 400, {}, b"")
         if self.fault in ("500", "429", "403"):

@@ -176,3 +176,11 @@ def test_an_accept_header_for_registries_is_short_whatever_clients_send() -> Non
     accept = Accept.read((", ".join(f"a/{number:0118}" for number in range(1000)),))
     assert len(accept.types) == 50
     assert len(accept.value) < 8000
+
+
+def test_an_accept_header_that_registries_would_refuse_makes_none_suspect() -> None:
+    network = two_registries("8 kB headers")
+    fetcher = network.fetcher()
+    accept = Accept.read((INDEX, ", ".join(f"application/x-{number}" for number in range(1000))))
+    assert backend(ask(network, fetcher, accept=accept)) == "hub"
+    assert network.failed == []
