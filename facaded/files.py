@@ -1,6 +1,11 @@
-"""Files that survive a crash: replaced atomically, and set aside instead of overwritten if they cannot be read."""
+"""Files that survive a crash: replaced atomically, and set aside instead of overwritten if they cannot be read.
 
+What is no file, such as a FIFO, is not read: to open one would wait for a writer.
+"""
+
+import errno
 import os
+import stat
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +18,21 @@ SET_ASIDE = 100
 def make_directory(directory: Path) -> None:
     """Create a directory, and its parents, readable only by the owner. Raises OSError."""
     directory.mkdir(mode=PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+
+
+def read_regular(path: Path, limit: int) -> bytes:
+    """Return the first `limit` bytes of a regular file. Never blocks. Raises OSError, also if it is no regular file."""
+
+    def open_regular(name: str, flags: int) -> int:
+        descriptor = os.open(name, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+            return descriptor  # `open` refuses a directory itself
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", name)
+
+    with open(path, "rb", opener=open_regular) as file:
+        return file.read(limit)
 
 
 def replace(path: Path, content: bytes) -> None:

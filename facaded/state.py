@@ -168,8 +168,7 @@ def read(directory: Path, backends: Mapping[str, Identity], clocks: Clocks) -> S
     """
     path = directory / FILE
     try:
-        with path.open("rb") as file:
-            data = file.read(FILE_SIZE + 1)
+        data = files.read_regular(path, FILE_SIZE + 1)
         return SavedState(_watch_state(json.loads(data), backends, clocks))
     except FileNotFoundError:
         return SavedState()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from facaded.files import SET_ASIDE, make_directory, replace, set_aside
+from facaded.files import SET_ASIDE, make_directory, read_regular, replace, set_aside
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
@@ -62,3 +62,15 @@ def test_files_set_aside_are_bounded(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="too many"):
         set_many_aside()
     assert (tmp_path / "file").exists()
+
+
+def test_the_beginning_of_a_file_is_read(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    assert read_regular(tmp_path / "link", 3) == b"con"
+
+
+def test_a_fifo_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(OSError, match="not a regular file"):
+        read_regular(tmp_path / "fifo", 3)

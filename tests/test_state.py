@@ -2,6 +2,8 @@
 
 import errno
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -345,6 +347,19 @@ def test_a_file_that_cannot_be_set_aside_is_not_writable(tmp_path: Path) -> None
     assert "it cannot be set aside" in saved.warning
     assert len(list(tmp_path.iterdir())) > SET_ASIDE
     assert (tmp_path / FILE).exists()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)])
+def test_what_is_no_regular_file_is_set_aside_without_waiting(make: Callable[[Path], None], tmp_path: Path) -> None:
+    make(tmp_path / FILE)
+    saved = read(tmp_path, URLS, THEN)
+    assert saved.writable
+    assert saved.warning is not None
+    assert saved.warning.partition("cannot be read ")[2].startswith(
+        ("(not a regular file): set", "(Is a directory): set")
+    )
+    write(tmp_path, WATCH_STATE, URLS, THEN)
+    assert read(tmp_path, URLS, THEN).warning is None
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ class Authorizer(Protocol):
     def drop(self, name: str, challenges: tuple[str, ...], sent: str | None = None) -> None:
         """See `Tokens.drop`."""
 
-    async def challenge(self, name: str | None) -> str | None:
+    async def challenge(self, name: str | None, refusal: tuple[str, ...] = ()) -> str | None:
         """See `Tokens.challenge`."""
 
     def is_anonymous(self, name: str) -> bool:
@@ -72,7 +72,7 @@ class ClientAuthorization:
     async def authorize(self, name: str) -> Authorization:
         return self._authorization
 
-    async def challenge(self, name: str | None) -> str | None:
+    async def challenge(self, name: str | None, refusal: tuple[str, ...] = ()) -> str | None:
         return None
 
     def drop(self, name: str, challenges: tuple[str, ...], sent: str | None = None) -> None:
@@ -168,12 +168,15 @@ class AuthorizedClient:
             await self._within_time(self._client.check_target(url))
         return url, own
 
-    async def challenge(self, name: str | None) -> str | None:
-        """Return the WWW-Authenticate value for a pull of `name`; None if the backend requires no authentication."""
-        return await self._run_authorizer(self._authorizer.challenge(name))
+    async def challenge(self, name: str | None, refusal: tuple[str, ...] = ()) -> str | None:
+        """Return the WWW-Authenticate value for a pull of `name`; None if the backend requires no authentication.
+
+        `refusal` are the values of a 401 response to the client's own Authorization; see `Tokens.challenge`.
+        """
+        return await self._run_authorizer(self._authorizer.challenge(name, refusal))
 
     def learn_challenge(self, challenges: tuple[str, ...]) -> None:
-        """Store the WWW-Authenticate values of a 401 response."""
+        """Store the WWW-Authenticate values of a 401 response to a request without an Authorization."""
         self._authorizer.drop("", challenges)
 
     async def _run_authorizer(self, work: Coroutine[Deferred[Any], Any, T]) -> T:

@@ -38,6 +38,9 @@ FAILED_PING = 1.0
 HANGING = 1.0
 """Seconds after which a request counts as hanging if it is cancelled: other requests do not wait for it any more."""
 
+MOST_HEADERS = 10
+"""WWW-Authenticate headers of one response that are read: registries send one or two."""
+
 REALMS = 16
 """Token servers of one backend for which the time of the last ping is remembered."""
 
@@ -104,7 +107,7 @@ class ChallengeMemory:
 
     def learn(self, values: tuple[str, ...]) -> None:
         """Note the WWW-Authenticate values of a 401 response."""
-        challenge = _choose(values)
+        challenge = choose_challenge(values)
         if challenge is None:
             return
         learned = Remembered(challenge, self._seconds() + REFUSED_PING)
@@ -146,7 +149,7 @@ class ChallengeMemory:
         challenge: Challenge | None = None
         if response.status == 401:
             known = self._current.challenge if self._current else None
-            challenge = _choose(response.values("WWW-Authenticate")) or known
+            challenge = choose_challenge(response.values("WWW-Authenticate")) or known
         elif response.body.strip() and not is_json(response.body):
             raise TokenError("GET /v2/: not a registry's answer", Step.PING)
         now = self._seconds()
@@ -155,8 +158,11 @@ class ChallengeMemory:
         return self._current
 
 
-def _choose(values: tuple[str, ...]) -> Challenge | None:
-    """Return the challenge to answer: the first for Bearer, otherwise the first. None if there is none."""
-    challenges = [challenge for value in values for challenge in www_authenticate.parse(value)]
+def choose_challenge(values: tuple[str, ...]) -> Challenge | None:
+    """Return the challenge to answer: the first for Bearer, otherwise the first. None if there is none.
+
+    `values` are those of the WWW-Authenticate headers of a response.
+    """
+    challenges = [challenge for value in values[:MOST_HEADERS] for challenge in www_authenticate.parse(value)]
     bearers = [challenge for challenge in challenges if challenge.scheme == "bearer"]
     return next(iter(bearers + challenges), None)

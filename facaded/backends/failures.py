@@ -119,9 +119,9 @@ class NoRedirectError(FailingError):
 
 
 class NoListError(FailingError):
-    """The backend answered a request for a list with a redirect to a web page: it does not support that list.
+    """The backend answered a request for a list with a redirect to a web page.
 
-    GHCR does so for referrers (artifacthub/hub issue 4785).
+    It may do so for any repository and says nothing of other requests, so it makes the backend suspect of nothing.
     """
 
 

@@ -18,6 +18,7 @@ from facaded.backends.failures import (
     CircuitOpenError,
     CrowdedError,
     FailingError,
+    NoListError,
     NoRedirectError,
     NotFoundError,
     OverRateError,
@@ -190,8 +191,11 @@ class Fetcher:
         except NotFoundError as error:
             if error.status != 401:
                 return NotServed({}, (registry.name,), refused=error.status not in NOT_FOUND_STATUSES)
-            registry.learn_challenge(error.challenges)
-        challenge = await registry.challenge(repository)
+            refusal = error.challenges
+        if authorization is None:
+            registry.learn_challenge(refusal)
+            refusal = ()
+        challenge = await registry.challenge(repository, refusal)
         return NotServed({}, (registry.name,)) if challenge is None else Unauthorized(challenge)
 
     async def _forward_to(
@@ -240,7 +244,7 @@ class Search:
         """Return what the backends answered. Can be cancelled at any time. Raises OverRateError."""
         read, backends = self._serve.read, self._serve.backends
         last = self._last_digest(read)
-        if last is not None and not self._serve.pinned and self._is_in_doubt(last.backend, read.name):
+        if last is not None and not self._serve.pinned and self._is_in_doubt(last.backend, read):
             if served := await self._find_last(read, last):
                 return served
             last = None
@@ -267,13 +271,13 @@ class Search:
         last = self._registries[self._serve.preferred].manifests.last_digest(read, self._options.accept)
         return last if last is not None and last.backend in self._serve.backends else None
 
-    def _is_in_doubt(self, name: str, repository: str) -> bool:
+    def _is_in_doubt(self, name: str, read: Read) -> bool:
         """Return whether a tag's backend fails, or recently did: then its last known digest is believed.
 
         A backend that the route has before the first one to ask waits for its failback.
         """
         failing = name in self._serve.failing or self._is_resting(name)
-        return failing or name in self._serve.earlier or self._recent.is_suspect(name, repository)
+        return failing or name in self._serve.earlier or self._recent.is_suspect(name, read)
 
     def _spare_pull(self, read: Read, last: LastDigest) -> Served | None:
         """Return the cached manifest with a tag's last known digest while few pulls are left.
@@ -303,7 +307,7 @@ class Search:
 
         A backend whose circuit breaker is open is asked last, when its turn comes.
         """
-        order = deque(self._recent.order(backends, read.name))
+        order = deque(self._recent.order(backends, read))
         waits: dict[str, Step] = {}
         while order:
             name = order.popleft()
@@ -385,6 +389,7 @@ class Search:
         self._failures[name] = str(error)
         if isinstance(error, UnaskedError):
             self._note_unasked(name, error)
+        if isinstance(error, UnaskedError | NoListError):
             return
         self._recent.note_failure(name, read, error)
         is_list = isinstance(read, Tags | Referrers)

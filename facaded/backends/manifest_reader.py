@@ -7,10 +7,9 @@ from attrs import evolve
 from facaded.backends.admission import FACADED, Asker
 from facaded.backends.authorized_client import NO_HEADERS, AuthorizedClient
 from facaded.backends.failures import CrowdedError, FailingError, NotFoundError, ReservedError
-from facaded.backends.manifests import MANIFEST_SIZE, Accept, Manifest, ManifestCache, digest_of
+from facaded.backends.manifests import MANIFEST_SIZE, Accept, Manifest, ManifestCache, digest_of, read_manifest
 from facaded.backends.media_types import is_manifest_type, manifest_type, sent_type
 from facaded.backends.tags import LastDigest
-from facaded.net.json_objects import read_object
 from facaded.net.single_flight import SingleFlight
 from facaded.net.text import whole_number
 from facaded.oci.requests import ManifestRead, is_digest
@@ -137,17 +136,18 @@ class ManifestReader:
             response.abandon()
             raise FailingError(f"answered {response.status} to the GET of a manifest", backend_wide=False)
         body = await self._client.read(response, MANIFEST_SIZE)
-        media_type = manifest_type(response, read_object(body))
-        if media_type is None:
+        document = read_manifest(body)
+        media_type = manifest_type(response, document)
+        if document is None or media_type is None:
             sent = sent_type(response) or "no media type"
             raise FailingError(f"answered with something that is no manifest ({sent})", backend_wide=False)
         header = response.value("Docker-Content-Digest")
-        expected = {digest for digest in (reference, header) if is_digest(digest)} or {digest_of(body)}
+        expected = dict.fromkeys(digest for digest in (reference, header) if is_digest(digest))
         if any(digest_of(body, digest.partition(":")[0]) != digest for digest in expected):
             raise FailingError("manifest does not match its digest", backend_wide=False)
-        digest = reference if is_digest(reference) else next(iter(expected))
+        digest = next(iter(expected), "") or digest_of(body)
         manifest = Manifest(media_type, digest, len(body), body)
-        self._cache.store(read.name, manifest)
+        self._cache.store(read.name, manifest, document)
         return evolve(manifest, step=Step.BODY)
 
 

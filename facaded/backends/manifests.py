@@ -5,14 +5,17 @@ repository.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from typing import Any
 
 from attrs import field, frozen
 
 from facaded.backends.media_types import essence
 from facaded.backends.tags import TAGS, TagCache, TaggedRead
 from facaded.net.expiring import ExpiringMap
-from facaded.net.json_objects import read_object
+from facaded.net.json_objects import is_too_complex, read_object
 from facaded.oci.indexes import MANIFEST_TYPES
 from facaded.oci.requests import ManifestRead, is_digest
 from facaded.policy.health import Step
@@ -26,8 +29,23 @@ MANIFEST_LIFE = 3600.0
 LARGEST_BLOB = 10**15
 """Bytes. A manifest's descriptor with this size or more is taken as invalid."""
 
+ACCEPTED_TYPES = 50
+"""Media types of an Accept header that count: clients send up to about ten."""
+
+ACCEPTED_LENGTH = 120
+"""Longest media type of an Accept header, in characters: many servers refuse a header over 8 kB."""
+
+MOST_BLOBS = 128
+"""Blobs of one manifest whose sizes are kept: Linux's overlay file system, and so Docker, has up to 127 layers."""
+
+BLOB_SIZES = 20_000
+"""Blobs whose sizes are kept, with about 500 bytes of memory each."""
+
 OVERHEAD = 500
 """Bytes that a cached manifest costs in addition to its body."""
+
+_NAME = r"[!#$%&'*+.^_`|~0-9a-z-]+"
+_MEDIA_TYPE = re.compile(rf"{_NAME}/{_NAME}")
 
 
 @frozen
@@ -46,14 +64,17 @@ class Manifest:
 
 @frozen
 class Accept:
-    """The Accept header of a request: its lines joined into one value, and the media types in it."""
+    """The Accept header of a request: the media types in it, and the value that is sent to registries.
+
+    That value is rebuilt from the types, because a registry that refuses what a client sent would count as failing.
+    """
 
     value: str
     types: frozenset[str]
 
     @property
     def key(self) -> bytes:
-        """A short cache key for the media types, because a client may send very many."""
+        """A short cache key for the media types."""
         return hashlib.sha256("\n".join(sorted(self.types)).encode()).digest()
 
     def of_tag(self, read: ManifestRead) -> TaggedRead:
@@ -62,9 +83,18 @@ class Accept:
 
     @classmethod
     def read(cls, lines: tuple[str, ...]) -> "Accept":
-        """Parse the values of all Accept headers of a request."""
-        value = ", ".join(lines)
-        return cls(value, frozenset(part.partition(";")[0].strip().lower() for part in value.split(",")) - {""})
+        """Parse the values of all Accept headers of a request.
+
+        Their parameters are left out, as registries do, and so is what is no media type or too long. Only the first
+        ACCEPTED_TYPES count.
+        """
+        parts = ",".join(lines).split(",", 2 * ACCEPTED_TYPES)[: 2 * ACCEPTED_TYPES]
+        types = tuple(dict.fromkeys(filter(_is_media_type, map(essence, parts))))[:ACCEPTED_TYPES]
+        return cls(", ".join(types), frozenset(types))
+
+
+def _is_media_type(text: str) -> bool:
+    return len(text) <= ACCEPTED_LENGTH and _MEDIA_TYPE.fullmatch(text) is not None
 
 
 EVERY_TYPE = Accept.read(MANIFEST_TYPES)
@@ -72,35 +102,35 @@ EVERY_TYPE = Accept.read(MANIFEST_TYPES)
 
 
 class ManifestCache:
-    """A cache of manifests, and in `tags` of tags' digests.
+    """A cache of manifests, of the sizes of their blobs, and in `tags` of tags' digests.
 
-    `size` is in bytes, 0 disables the cache; `tag_ttl` and `stale_tags` are in seconds, see `TagCache`; `seconds`
-    returns monotonic time.
+    `size` is in bytes, without those of the sizes; 0 disables the cache. `tag_ttl` and `stale_tags` are in seconds, see
+    `TagCache`; `seconds` returns monotonic time.
     """
 
     def __init__(self, size: int, tag_ttl: float, seconds: Callable[[], float], stale_tags: float = 0.0) -> None:
         self.tags = TagCache(TAGS if size else 0, tag_ttl, stale_tags, seconds)
         self._seconds = seconds
         self._manifests: ExpiringMap[tuple[str, str], Manifest] = ExpiringMap(size, _cost)
+        self._blob_sizes: ExpiringMap[tuple[str, str], int] = ExpiringMap(BLOB_SIZES if size else 0)
 
     def manifest(self, repository: str, digest: str, accept: Accept) -> Manifest | None:
         """Return a cached manifest of the facade's `repository`, or None if its type is not among the accepted ones."""
         manifest = self._manifests.get((repository, digest), self._seconds())
         return manifest if manifest is not None and essence(manifest.media_type) in accept.types else None
 
-    def store(self, repository: str, manifest: Manifest) -> None:
-        """Store a manifest whose body matches its digest."""
-        if manifest.body is not None:
-            self._manifests.put((repository, manifest.digest), manifest, self._seconds() + MANIFEST_LIFE)
+    def store(self, repository: str, manifest: Manifest, document: Mapping[str, Any]) -> None:
+        """Store a manifest whose body matches its digest, and the sizes of its blobs. `document` is its JSON object."""
+        if manifest.body is None:
+            return
+        until = self._seconds() + MANIFEST_LIFE
+        self._manifests.put((repository, manifest.digest), manifest, until)
+        for digest, size in islice(_read_blobs(document), MOST_BLOBS):
+            self._blob_sizes.put((repository, digest), size, until)
 
     def blob_size(self, repository: str, digest: str) -> int | None:
-        """Return the size of a blob from its descriptor in a cached manifest of the repository, or None."""
-        for (owner, _), manifest in self._manifests.items(self._seconds()):
-            if owner == repository and manifest.body is not None and digest.encode() in manifest.body:
-                size = _find_size(manifest.body, digest)
-                if size is not None:
-                    return size
-        return None
+        """Return the size of a blob from its descriptor in a manifest of the repository that was stored, or None."""
+        return self._blob_sizes.get((repository, digest), self._seconds())
 
 
 def _cost(manifest: Manifest) -> int:
@@ -112,19 +142,26 @@ def digest_of(body: bytes, algorithm: str = "sha256") -> str:
     return f"{algorithm}:{hashlib.new(algorithm, body).hexdigest()}"
 
 
+def read_manifest(body: bytes) -> dict[str, Any] | None:
+    """Return the JSON object that a manifest is; None if `body` is none.
+
+    One that is too complex to parse is taken as an object without keys, because clients may understand it.
+    """
+    if body.startswith(b"{") and is_too_complex(body):
+        return {}
+    return read_object(body)
+
+
 def find_smallest_blob(body: bytes) -> str | None:
     """Return the digest of the smallest non-empty blob of a manifest, including its config; None if it has none."""
-    return min(((size, digest) for digest, size in _read_blobs(body) if size), default=(0, None))[1]
+    blobs = _read_blobs(read_object(body) or {})
+    return min(((size, digest) for digest, size in blobs if size), default=(0, None))[1]
 
 
-def _find_size(body: bytes, digest: str) -> int | None:
-    return next((size for blob, size in _read_blobs(body) if blob == digest), None)
-
-
-def _read_blobs(body: bytes) -> list[tuple[str, int]]:
-    """Return the digest and size of a manifest's config and layers."""
-    manifest = read_object(body) or {}
-    return [*_read_descriptors([manifest.get("config")]), *_read_descriptors(manifest.get("layers"))]
+def _read_blobs(manifest: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    """Yield the digest and size of a manifest's config and layers."""
+    yield from _read_descriptors([manifest.get("config")])
+    yield from _read_descriptors(manifest.get("layers"))
 
 
 def _read_descriptors(entries: object) -> Iterator[tuple[str, int]]:

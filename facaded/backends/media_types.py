@@ -14,6 +14,7 @@ MEDIA_TYPE_LENGTH = 255
 SIGNED_SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 """Docker's old manifests: the only type without +json."""
 
+_JSON = re.compile(r"application/(?:[a-z0-9][a-z0-9!#$&^_.+-]*\+)?json")
 _VENDOR_JSON = re.compile(r"application/vnd\.[a-z0-9.+_-]+\+json")
 
 
@@ -31,6 +32,15 @@ def is_manifest_type(media_type: str) -> bool:
 def sent_type(head: ResponseHead) -> str:
     """Return the media type of a response, with its parameters; empty if it has none."""
     return printable(head.value("Content-Type"))[:MEDIA_TYPE_LENGTH]
+
+
+def list_type(head: ResponseHead) -> str:
+    """Return the media type to serve a list with: the response's if it is JSON, else that of JSON.
+
+    Any other type could make a browser show the list as a page of this registry.
+    """
+    media_type = essence(sent_type(head))
+    return media_type if _JSON.fullmatch(media_type) else "application/json"
 
 
 def manifest_type(head: ResponseHead, document: Mapping[str, Any] | None) -> str | None:

@@ -29,33 +29,36 @@ class RecentAnswers:
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         self._seconds = seconds
-        self._suspects: ExpiringMap[tuple[str, str | None], bool] = ExpiringMap(CACHE_ENTRIES)
+        self._suspects: ExpiringMap[tuple[str, str | bytes | None], bool] = ExpiringMap(CACHE_ENTRIES)
         self._resting: ExpiringMap[str, bool] = ExpiringMap(CACHE_ENTRIES)
         self._not_found: ExpiringMap[bytes, bool] = ExpiringMap(CACHE_ENTRIES)
 
     def note_failure(self, name: str, read: Read, error: FailingError) -> None:
         """Make a backend suspect, and let it rest for the Retry-After of a 429.
 
-        A list counts for its repository only, because registries compute lists, and some slowly. So does the
-        Retry-After of another status: until then the backend stays suspect.
+        A list counts for the same list only, because registries compute lists, and some slowly or not at all for a
+        client's parameters. Other failures count for their repository or for the backend. The Retry-After of another
+        status counts for the repository or the list: until then the backend stays suspect.
         """
         now = self._seconds()
         if error.limited and error.retry_after:
             self._resting.put(name, True, now + error.retry_after)
-        one_repository = not error.backend_wide or isinstance(read, Tags | Referrers)
-        scope = read.name if one_repository and not error.limited else None
-        self._suspects.put((name, scope), True, now + SUSPECT_TIME)
+        is_list = isinstance(read, Tags | Referrers)
+        scope = _list_key(read) if is_list else read.name
+        is_wide = error.limited or (error.backend_wide and not is_list)
+        self._suspects.put((name, None if is_wide else scope), True, now + SUSPECT_TIME)
         if error.retry_after > SUSPECT_TIME and not error.limited:
-            self._suspects.put((name, read.name), True, now + error.retry_after)
+            self._suspects.put((name, scope), True, now + error.retry_after)
 
     def note_not_found(self, name: str, read: Read, accept: Accept) -> None:
         """Remember that a backend does not have the content."""
         self._not_found.put(_key(name, read, accept), True, self._seconds() + NOT_FOUND_TIME)
 
-    def is_suspect(self, name: str, repository: str) -> bool:
-        """Return whether a backend is tried after the others for this repository."""
+    def is_suspect(self, name: str, read: Read) -> bool:
+        """Return whether a backend is tried after the others for this read."""
         now = self._seconds()
-        return any(self._suspects.get((name, scope), now) for scope in (None, repository))
+        scopes = (None, read.name, _list_key(read)) if isinstance(read, Tags | Referrers) else (None, read.name)
+        return any(self._suspects.get((name, scope), now) for scope in scopes)
 
     def is_resting(self, name: str) -> bool:
         """Return whether a backend must not be asked, because its Retry-After has not ended."""
@@ -65,9 +68,14 @@ class RecentAnswers:
         """Return whether a backend did not have the content a moment ago."""
         return self._not_found.get(_key(name, read, accept), self._seconds()) is not None
 
-    def order(self, backends: Iterable[str], repository: str) -> list[str]:
+    def order(self, backends: Iterable[str], read: Read) -> list[str]:
         """Return the backends in the order to try them: suspects last."""
-        return sorted(backends, key=lambda name: self.is_suspect(name, repository))
+        return sorted(backends, key=lambda name: self.is_suspect(name, read))
+
+
+def _list_key(read: Read) -> bytes:
+    """Return a short key for a list and its query, which may be long."""
+    return hashlib.sha256(repr(read).encode()).digest()
 
 
 def _key(name: str, read: Read, accept: Accept) -> bytes:

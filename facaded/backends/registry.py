@@ -3,6 +3,8 @@
 import json
 import re
 from copy import copy
+from functools import partial
+from itertools import islice
 from urllib.parse import urlsplit
 
 from attrs import frozen
@@ -10,22 +12,39 @@ from twisted.internet.interfaces import IReactorTime
 
 from facaded.backends.admission import FACADED, Asker
 from facaded.backends.authorized_client import AuthorizedClient, ClientAuthorization
-from facaded.backends.failures import FailingError, NoListError, NoRedirectError
+from facaded.backends.failures import CrowdedError, FailingError, NoListError, NoRedirectError, NotFoundError
 from facaded.backends.manifest_reader import ManifestReader, accept_headers, backend_name
 from facaded.backends.manifests import Accept, Manifest, ManifestCache
-from facaded.backends.media_types import sent_type
+from facaded.backends.media_types import list_type
 from facaded.net.client import REDIRECTS, StreamedResponse
-from facaded.net.json_objects import read_object
+from facaded.net.json_objects import is_too_complex, read_object
+from facaded.net.single_flight import SingleFlight
 from facaded.net.text import printable, whole_number
 from facaded.oci.requests import Blob, ManifestRead, Read, Referrers, Tags, is_query
 from facaded.policy.health import Quota, Step
 from facaded.policy.repositories import Rename
 
 _LINK = re.compile(r"<([^<>]*)>((?:[^,\"<]|\"[^\"]*\")*)")
+_BYTES = re.compile(r"bytes=(?:[0-9]{1,15}-[0-9]{0,15}|-[0-9]{1,15})")
 _NEXT = re.compile(r";\s*rel=\"?next\"?\s*(?:;|$)", re.IGNORECASE)
 
 LIST_SIZE = 4 << 20
 """Largest list of tags or referrers in bytes, as for manifests: a referrers list is an index."""
+
+MOST_VALUES_OF_LIST = 100_000
+"""Most values of a list: to parse 100,000 tags takes 30 ms. Longer ones can be read page by page (`n=`)."""
+
+LINK_LENGTH = 8192
+"""Longest Link header in characters: it has a path and a query, which are shorter."""
+
+LINKS = 10
+"""Links of a header that are read: a list has one for the next page, and perhaps others."""
+
+NO_REFERRERS = (404, 405, 406, 410, 501)
+"""Statuses of registries without the referrers API: some do not know its path, others its method."""
+
+VALIDATOR_LENGTH = 200
+"""Longest If-Range in characters: an entity tag or a date."""
 
 REDIRECT_SIZE = 64 << 10
 """Bytes of a redirect's body that are read, so that the connection can be reused."""
@@ -33,10 +52,19 @@ REDIRECT_SIZE = 64 << 10
 
 @frozen
 class RangeHeaders:
-    """The Range and If-Range headers that the client sent; empty if it sent none."""
+    """The Range and If-Range headers to send to the backend; empty if there are none."""
 
     range: str = ""
     if_range: str = ""
+
+    @classmethod
+    def read(cls, range_header: str, if_range: str) -> "RangeHeaders":
+        """Return the headers that a client sent, if they ask for one range of bytes, as clients do to go on.
+
+        Anything else is ignored, as RFC 9110 §14.2 allows: a registry that fails with it would count as failing.
+        """
+        is_usable = _BYTES.fullmatch(range_header) and len(if_range) <= VALIDATOR_LENGTH
+        return cls(range_header, if_range) if is_usable and printable(if_range) == if_range else cls()
 
     @property
     def headers(self) -> dict[str, str]:
@@ -81,6 +109,7 @@ class Registry:
         self._renames = renames
         self._cache = cache
         self._relay_blobs = relay_blobs
+        self._lists: SingleFlight[object, Listing] = SingleFlight()
         self.gate = client.gate
         self.manifests = ManifestReader(name, client, renames, cache)
         self.asker: Asker = FACADED
@@ -102,26 +131,36 @@ class Registry:
         return await self.manifests.read(read, accept, with_body)
 
     async def listing(self, read: Tags | Referrers, accept: Accept) -> Listing:
-        """Return a list of tags or referrers under the facade's repository name."""
-        return await self.gate.run(None, read.path, lambda: self._list(read, accept), self.asker)
+        """Return a list of tags or referrers under the facade's repository name.
+
+        Raises NotFoundError also if the registry has no referrers API, as GHCR, which redirects to a web page.
+        """
+        work = partial(self.gate.run, None, read.path, lambda: self._list(read, accept), self.asker)
+        while True:
+            try:
+                return await self._lists.get((read, accept.value), work)
+            except CrowdedError as error:
+                if error.source in ("", self.asker.source):
+                    raise  # else it joined the request of a source that was refused, which says nothing of its own
 
     async def _list(self, read: Tags | Referrers, accept: Accept) -> Listing:
         name = backend_name(self._renames, read.name)
         path = _rename_path(read, name)
         url = self._client.url(f"{path}?{read.query}" if read.query else path)
-        response = await self._client.fetch("GET", url, name, accept_headers(accept))
+        try:
+            response = await self._client.fetch("GET", url, name, accept_headers(accept))
+        except (NotFoundError, FailingError) as error:
+            if isinstance(read, Referrers) and error.status in NO_REFERRERS:
+                raise NotFoundError(f"answered {error.status}: no referrers API") from None
+            raise
         if response.status != 200:
             response.abandon()
+            if isinstance(read, Referrers):
+                raise NotFoundError(f"answered {response.status}: no referrers API")
             raise NoListError(f"answered {response.status} to a list request", backend_wide=False)
-        body = await self._client.read(response, LIST_SIZE)
-        document = read_object(body)
-        if document is None:
-            raise FailingError("list is not a JSON object", backend_wide=False)
-        if isinstance(read, Tags):
-            body = json.dumps({**document, "name": read.name}).encode()
+        body = _name_list(read, await self._client.read(response, LIST_SIZE))
         filters = printable(response.value("OCI-Filters-Applied"))
-        media_type = sent_type(response) or "application/json"
-        return Listing(media_type, body, _next_query(response.value("Link"), path), filters)
+        return Listing(list_type(response), body, _next_query(response.value("Link"), path), filters)
 
     async def blob(self, read: Blob, range_headers: RangeHeaders = NO_RANGE) -> str | StreamedResponse:
         """Return the URL that the backend redirects a blob to, or with `relay_blobs` the backend's own response."""
@@ -171,12 +210,15 @@ class Registry:
         response = await self._client.fetch("GET", self._client.url("/v2/"), "")
         await self._client.read(response, REDIRECT_SIZE)
 
-    async def challenge(self, name: str | None) -> str | None:
-        """Return the WWW-Authenticate value for a pull of `name`; None if the backend requires no authentication."""
-        return await self._client.challenge(name)
+    async def challenge(self, name: str | None, refusal: tuple[str, ...] = ()) -> str | None:
+        """Return the WWW-Authenticate value for a pull of `name`; None if the backend requires no authentication.
+
+        `refusal` are the values of a 401 response to the client's own Authorization; see `Tokens.challenge`.
+        """
+        return await self._client.challenge(name, refusal)
 
     def learn_challenge(self, challenges: tuple[str, ...]) -> None:
-        """Store the WWW-Authenticate values of a 401 response."""
+        """Store the WWW-Authenticate values of a 401 response to a request without an Authorization."""
         self._client.learn_challenge(challenges)
 
     def on_behalf_of(self, authorization: str | None, clock: IReactorTime) -> "Registry":
@@ -199,17 +241,37 @@ async def _fetch_size(client: AuthorizedClient, url: str) -> int:
     return size
 
 
+def _name_list(read: Tags | Referrers, body: bytes) -> bytes:
+    """Return the body of a list with the facade's name. Raises FailingError if it is no list, or is too complex.
+
+    Only the keys of the distribution-spec are kept if the name is another one: others may contain it too.
+    """
+    document = read_object(body, MOST_VALUES_OF_LIST)
+    if document is None:
+        too_complex = is_too_complex(body, MOST_VALUES_OF_LIST)
+        reason = f"list has over {MOST_VALUES_OF_LIST} values" if too_complex else "list is not a JSON object"
+        raise FailingError(reason, backend_wide=False)
+    if isinstance(read, Referrers) or document.get("name") == read.name:
+        return body
+    tags = document.get("tags")
+    if isinstance(tags, list):
+        tags = [tag for tag in tags if isinstance(tag, str)]
+    elif tags is not None:
+        raise FailingError("list is not a JSON object", backend_wide=False)
+    return json.dumps({"name": read.name, "tags": tags}).encode()
+
+
 def _rename_path(read: Read, name: str) -> str:
     return read.path.replace(f"/v2/{read.name}/", f"/v2/{name}/", 1)
 
 
 def _next_query(link: str, path: str) -> str | None:
     """Return the query of the `rel="next"` target in a Link header (RFC 8288), or None if that is not the same list."""
-    for target, parameters in _LINK.findall(link):
-        if not _NEXT.search(parameters):
+    for match in islice(_LINK.finditer(link[:LINK_LENGTH]), LINKS):
+        if not _NEXT.search(match[2]):
             continue
         try:
-            parts = urlsplit(target)
+            parts = urlsplit(match[1])
         except ValueError:
             return None
         return parts.query if parts.path == path and is_query(parts.query) else None

@@ -7,12 +7,13 @@ credentials), and RFC 9110 §11 for registries that require Basic only.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from urllib.parse import parse_qsl, urlencode
 
 from attrs import frozen
 from twisted.internet.defer import CancelledError
 
-from facaded.backends.challenge_memory import BODY_SIZE, HANGING, ChallengeMemory, Remembered
+from facaded.backends.challenge_memory import BODY_SIZE, HANGING, ChallengeMemory, Remembered, choose_challenge
 from facaded.backends.failures import (
     AccountRefusedError,
     PasswordFileError,
@@ -28,6 +29,7 @@ from facaded.net import urls
 from facaded.net.client import BoundedClient, Response
 from facaded.net.expiring import ExpiringMap
 from facaded.net.json_objects import read_object
+from facaded.net.private_addresses import PrivateAddressError
 from facaded.net.single_flight import SingleFlight
 from facaded.oci import www_authenticate
 from facaded.oci.www_authenticate import Challenge
@@ -97,15 +99,26 @@ class Tokens:
                 self._challenges.distrust(remembered)
             raise
 
-    async def challenge(self, name: str | None) -> str | None:
+    async def challenge(self, name: str | None, refusal: tuple[str, ...] = ()) -> str | None:
         """Return the WWW-Authenticate value that makes a client authenticate to the backend.
 
-        Its scope is a pull of `name`; without a name there is none. Returns None if the backend requires no
+        Its scope is a pull of `name`; without a name there is none. `refusal` are the WWW-Authenticate values of a 401
+        response to this client: its challenge counts for this client alone, because registries answer a wrong
+        Authorization with another challenge, as Harbor does with Basic. Returns None if the backend requires no
         authentication. Raises as `authorize` does.
         """
+        refused = choose_challenge(refusal)
+        if refused is not None:
+            with suppress(RealmError, PrivateAddressError, ValueError):
+                return await self._write_challenge(refused, name)
         challenge = (await self._challenges.current()).challenge
-        if challenge is None:
-            return None
+        return None if challenge is None else await self._write_challenge(challenge, name)
+
+    async def _write_challenge(self, challenge: Challenge, name: str | None) -> str:
+        """Return the value for clients. Raises RealmError or PrivateAddressError if it names an unsafe realm.
+
+        Raises ValueError if a parameter has a control character.
+        """
         parameters = {key: challenge.parameters[key] for key in ("realm", "service") if key in challenge.parameters}
         if challenge.scheme == "bearer":
             build_token_url(challenge, self._client.url, None)  # checks the realm
@@ -117,13 +130,16 @@ class Tokens:
         """Remove the tokens for `name` after a 401 response with these WWW-Authenticate values.
 
         `sent` is the Authorization of the request. The next request obtains a new token from the realm of the new
-        challenge.
+        challenge. A response to an Authorization may name another realm, but not another scheme: Harbor answers any
+        refused one with Basic, while it requires Bearer.
         """
         if sent is not None and sent.startswith("Basic "):
             self._account.mark_refused(name, 401, by="the registry")
         for with_account in (False, True):
             self._tokens.discard((name, with_account))
-        self._challenges.learn(challenges)
+        refused = choose_challenge(challenges)
+        if sent is None or (refused is not None and refused.scheme == "bearer"):
+            self._challenges.learn(challenges)
 
     def mark_public(self, name: str) -> None:
         """Note that an anonymous request for the repository `name` succeeded."""

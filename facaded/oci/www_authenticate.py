@@ -11,6 +11,12 @@ from attrs import field, frozen
 HEADER_LENGTH = 8192
 """Most characters of a header value; a longer one is read as no challenge."""
 
+MOST_CHALLENGES = 10
+"""Challenges of one header value that are read: registries send one or two."""
+
+MOST_PARAMETERS = 20
+"""Parameters of one challenge that are read: those of registries have up to five."""
+
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _SCHEME = re.compile(rf"[ \t,]*({_WORD})(?:[ \t]+|(?=,)|$)")
 _PARAMETER = re.compile(rf'[ \t,]*({_WORD})[ \t]*=[ \t]*(?:({_WORD})|"((?:[^"\\]|\\.)*)")[ \t]*(?=,|$)', re.DOTALL)
@@ -27,13 +33,15 @@ class Challenge:
 
 
 def parse(value: str) -> tuple[Challenge, ...]:
-    """Return the challenges of a WWW-Authenticate value, up to the first part that is not one. Never raises.
+    """Return the first challenges of a WWW-Authenticate value, up to the first part that is not one. Never raises.
 
     If a parameter is repeated, the first one counts.
     """
     challenges: list[Challenge] = []
     position = 0
-    while len(value) <= HEADER_LENGTH and (scheme := _SCHEME.match(value, position)):
+    if len(value) > HEADER_LENGTH:
+        return ()
+    while len(challenges) < MOST_CHALLENGES and (scheme := _SCHEME.match(value, position)):
         parameters, position = _parameters(value, scheme.end())
         challenges.append(Challenge(scheme[1].lower(), parameters))
     return tuple(challenges)
@@ -60,7 +68,10 @@ def write(challenge: Challenge) -> str:
 def _parameters(value: str, position: int) -> tuple[dict[str, str], int]:
     """Return the parameters that begin at `position`, and where they end."""
     parameters: dict[str, str] = {}
-    while parameter := _PARAMETER.match(value, position):
+    for _ in range(MOST_PARAMETERS):
+        parameter = _PARAMETER.match(value, position)
+        if parameter is None:
+            break
         name, token, quoted = parameter.groups()
         parameters.setdefault(name.lower(), token if token is not None else _QUOTED_PAIR.sub(r"\1", quoted))
         position = parameter.end()

@@ -136,7 +136,7 @@ def _parse(request: Request) -> ClientRequest:
 def _options(request: Request) -> ReadOptions:
     lines = request.requestHeaders.getRawHeaders(b"Accept", [])
     accept = Accept.read(tuple(line.decode("latin-1") for line in lines))
-    ranged = RangeHeaders(_header(request, "Range"), _header(request, "If-Range"))
+    ranged = RangeHeaders.read(_header(request, "Range"), _header(request, "If-Range"))
     source = getattr(request.getClientAddress(), "host", None) or "-"  # a Unix socket has none
     return ReadOptions(accept, request.method != b"HEAD", ranged, source)
 

@@ -41,10 +41,10 @@ class Fake:
     """A registry at https://NAME.test, with its token server at https://auth.NAME.test and CDN at https://cdn.NAME.test.
 
     `fault` is how it fails; `manifests` maps repository and reference to media type and body; `headers` are sent with
-    every manifest, and their Location with every blob; `retry_after` is sent with a failure. `pages` maps path and
-    query of a list to its JSON and its Link. `requests` are method and path of each request, `authorizations` its host
-    and Authorization; `valid` are the valid tokens, and `tokens` counts those that were issued. `after_challenge` is
-    called after each challenge.
+    every manifest or list, and their Location with every blob; `retry_after` is sent with a failure. `pages` maps path
+    and query of a list to its JSON and its Link. `requests` are method and path of each request, `authorizations` its
+    host and Authorization; `valid` are the valid tokens, and `tokens` counts those that were issued. `after_challenge`
+    is called after each challenge. `basic` is the challenge for a refused Authorization, with the fault "harbor".
     """
 
     name: str
@@ -52,6 +52,7 @@ class Fake:
     fault: str = ""
     retry_after: str = ""
     realm: str = ""
+    basic: str = 'Basic realm="harbor"'
     headers: dict[str, str] = field(factory=dict)
     pages: dict[str, tuple[Any, str]] = field(factory=dict)
     tokens: int = 0
@@ -103,6 +104,8 @@ class Fake:
             return self._challenge(request)
         if path == "/v2/":
             return b"{}"
+        if self.fault == "8 kB headers" and any(len(value) > 8000 for value in request.getAllHeaders().values()):
+            return self._respond(request, 500, {}, b"")
         if self.fault == "400":
             return self._respond(request, 400, {}, b"")
         if self.fault in ("500", "429", "403"):
@@ -126,19 +129,21 @@ class Fake:
                 return self._respond(request, 307, {"Location": location}, b"")
             case "tags" | "referrers" if self.fault == "hang lists":
                 return NOT_DONE_YET
+            case "tags" if self.fault == "login page":
+                return self._respond(request, 307, {"Location": "/login"}, b"<a href=login>")
             case "tags":
                 link = self.headers.get("Link", f'</v2/{repository}/tags/list?n=1&last=b>; rel="next"')
-                return self._respond(
-                    request, 200, {"Link": link}, json.dumps({"name": repository, "tags": ["b"]}).encode()
-                )
+                body = json.dumps({"name": repository, "tags": ["b"]}).encode()
+                return self._respond(request, 200, {**self.headers, "Link": link}, body)
             case "referrers" if self.fault == "no referrers":
                 return self._respond(request, 404, {}, b"")
+            case "referrers" if self.fault.startswith("referrers "):
+                return self._respond(request, int(self.fault[-3:]), {}, b"")
             case "referrers" if self.fault == "login page":
                 return self._respond(request, 307, {"Location": "/login"}, b"<a href=login>")
             case "referrers":
-                return self._respond(
-                    request, 200, {"OCI-Filters-Applied": "artifactType", "Content-Type": INDEX}, b"{}"
-                )
+                headers = {"OCI-Filters-Applied": "artifactType", "Content-Type": INDEX, **self.headers}
+                return self._respond(request, 200, headers, b"{}")
         return self._respond(request, 404, {}, b"")
 
     def _manifest(self, request: Request, repository: str, reference: str) -> bytes:
@@ -177,6 +182,8 @@ class Fake:
 
     def _challenge(self, request: Request) -> bytes:
         realm = self.realm or f"https://auth.{self.name}.test/token"
+        if self.fault == "harbor" and request.getHeader(b"Authorization"):
+            return self._respond(request, 401, {"WWW-Authenticate": self.basic}, b"")
         if self.fault == "basic":
             return self._respond(request, 401, {"WWW-Authenticate": 'Basic realm="hub"'}, b"")
         challenge = f'Bearer realm="{realm}",service="{self.name}",scope="repository:user/image:pull"'

@@ -6,7 +6,7 @@ import pytest
 
 from facaded.backends.fetcher import BlobRedirect, BlobSize, Served
 from facaded.oci.requests import Blob, ManifestRead
-from tests.backends.fetching import ask, two_registries
+from tests.backends.fetching import ask, backend, two_registries
 from tests.backends.memory import BLOB, MANIFEST
 
 
@@ -26,6 +26,10 @@ def test_a_blob_is_redirected_to_the_backend_s_location() -> None:
         ("https://cdn.test/" + "a" * 9000, "redirects a blob to an invalid URL"),
         ("https://cdn.test/a b", "redirects a blob to an invalid URL"),
         ("http://cdn.test/a", "redirects a blob to plain http"),
+        ("http://[::1", "redirects a blob to an invalid URL"),
+        ("https://[::1]x/", "redirects a blob to an invalid URL"),
+        ("https://cdn.test:/a", "redirects a blob to an invalid URL"),
+        ("//a:99999999", "redirects a blob to an invalid URL"),
         ("/elsewhere", None),
     ],
 )
@@ -67,6 +71,19 @@ def test_a_blob_s_size_comes_from_a_manifest_else_from_the_cdn() -> None:
     before = len(hub.requests)
     assert ask(network, fetcher, Blob("org/app", BLOB), body=False) == Served("hub", BlobSize(66), {})
     assert len(hub.requests) == before
+
+
+def test_a_malformed_location_does_not_make_a_backend_suspect_of_more_than_its_repository() -> None:
+    """The size of a blob is asked for at its location, which failed as if the backend did not answer."""
+    network = two_registries()
+    network.fakes["hub"].headers["Location"] = "https://[::1]x/"
+    fetcher = network.fetcher()
+    ask(network, fetcher, Blob("org/app", BLOB), body=False)
+    assert [attempt.sample for attempt in network.attempts if not attempt.good] == [False]
+    for fake in network.fakes.values():
+        fake.put("org/other", "latest")
+    network.fakes["hub"].headers.clear()
+    assert backend(ask(network, fetcher, ManifestRead("org/other", "latest"))) == "hub"
 
 
 @pytest.mark.parametrize("location", ["https://hub.test:443/x", "https://HUB.test/x"])

@@ -1,7 +1,5 @@
 """Manifests and tags through the cache: which requests are sent, and how many."""
 
-import json
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +10,7 @@ from facaded.backends.manifests import Accept, Manifest, ManifestCache, digest_o
 from facaded.oci.requests import ManifestRead
 from facaded.policy.decision import Serve
 from tests.backends.fetching import LATEST, NARROW, WIDE, ask, backend, manifest, two_registries
-from tests.backends.memory import BLOB, INDEX, MANIFEST, Fake, Network
+from tests.backends.memory import INDEX, MANIFEST, Fake, Network
 
 
 def test_a_tag_is_resolved_by_head_and_its_manifest_fetched_by_digest() -> None:
@@ -111,13 +109,13 @@ def test_the_cache_is_bounded_in_bytes() -> None:
     cache = ManifestCache(5000, 10, lambda: 0.0)
     manifests = [Manifest(INDEX, digest_of(bytes([n])), 1000, b"x" * 1000) for n in range(10)]
     for stored in manifests:
-        cache.store("org/app", stored)
+        cache.store("org/app", stored, {})
     cached = [stored for stored in manifests if cache.manifest("org/app", stored.digest, WIDE)]
     assert cached == manifests[-3:]
-    cache.store("org/app", Manifest(INDEX, digest_of(b"large"), 6000, b"x" * 6000))
+    cache.store("org/app", Manifest(INDEX, digest_of(b"large"), 6000, b"x" * 6000), {})
     assert cache.manifest("org/app", digest_of(b"large"), WIDE) is None
     disabled = ManifestCache(0, 10, lambda: 0.0)
-    disabled.store("org/app", manifests[0])
+    disabled.store("org/app", manifests[0], {})
     disabled.tags.store("hub", WIDE.of_tag(LATEST), manifests[0].digest)
     assert disabled.manifest("org/app", manifests[0].digest, WIDE) is None
     assert disabled.tags.fresh("hub", WIDE.of_tag(LATEST)) is None
@@ -152,15 +150,37 @@ def test_a_tag_whose_manifest_is_missing_is_a_failure() -> None:
     assert ask(network, network.fetcher()) == NotServed({"hub": "has the tag but not its manifest"}, ())
 
 
-@pytest.mark.parametrize("size", [True, -1, 10**15, 1.5, "7", None])
-def test_an_implausible_blob_size_is_ignored(size: object) -> None:
-    cache = ManifestCache(1 << 20, 10, lambda: 0.0)
-    body = json.dumps({"layers": [{"digest": BLOB, "size": size}]}).encode()
-    cache.store("org/app", Manifest(MANIFEST, digest_of(body), len(body), body))
-    assert cache.blob_size("org/app", BLOB) is None
-
-
 def test_the_cache_key_of_an_accept_header_is_short() -> None:
     long = Accept.read((", ".join(f"application/x-{number}" for number in range(1000)),))
     assert len(long.key) == 32
     assert long.key == Accept.read(tuple(reversed(long.value.split(", ")))).key
+
+
+@pytest.mark.parametrize(
+    ("lines", "value"),
+    [
+        ((INDEX, f"{MANIFEST}, */*"), f"{INDEX}, {MANIFEST}, */*"),
+        ((f"{INDEX};q=0.9 , {INDEX.upper()}",), INDEX),
+        (("",), ""),
+        (("nonsense, a b/c, /, a/, /b, a/b/c, a/é, a/\x7f, x/y",), "x/y"),
+        (("a/" + "b" * 119, "x/y"), "x/y"),
+        (("a/" + "b" * 16_000,), ""),
+        (("," * 16_000, "x/y"), ""),
+    ],
+)
+def test_registries_get_an_accept_header_of_well_formed_media_types(lines: tuple[str, ...], value: str) -> None:
+    assert Accept.read(lines).value == value
+
+
+def test_an_accept_header_for_registries_is_short_whatever_clients_send() -> None:
+    accept = Accept.read((", ".join(f"a/{number:0118}" for number in range(1000)),))
+    assert len(accept.types) == 50
+    assert len(accept.value) < 8000
+
+
+def test_an_accept_header_that_registries_would_refuse_makes_none_suspect() -> None:
+    network = two_registries("8 kB headers")
+    fetcher = network.fetcher()
+    accept = Accept.read((INDEX, ", ".join(f"application/x-{number}" for number in range(1000))))
+    assert backend(ask(network, fetcher, accept=accept)) == "hub"
+    assert network.failed == []

@@ -10,7 +10,6 @@ from zope.interface import implementer
 
 from facaded.backends.fetcher import ReadOptions, Served
 from facaded.backends.manifests import Accept
-from facaded.net.addresses import is_public
 from facaded.net.private_addresses import Boundary, CheckedEndpoint, PrivateAddressError
 from facaded.oci.requests import Blob
 from facaded.policy.decision import Serve
@@ -19,30 +18,6 @@ from tests.backends.memory import BLOB
 from tests.web.raw import Transport
 
 PUBLIC, PRIVATE = "8.8.8.8", "10.0.0.1"
-
-
-@pytest.mark.parametrize(
-    ("address", "public"),
-    [
-        (PUBLIC, True),
-        ("2001:4860:4860::8888", True),
-        (PRIVATE, False),
-        ("192.168.1.1", False),
-        ("127.0.0.1", False),
-        ("169.254.169.254", False),
-        ("100.64.0.1", False),
-        ("0.0.0.0", False),
-        ("::1", False),
-        ("fe80::1", False),
-        ("fd00::1", False),
-        ("::ffff:10.0.0.1", False),
-        ("::ffff:8.8.8.8", True),
-        ("", False),
-        ("name.test", False),
-    ],
-)
-def test_which_addresses_are_public(address: str, public: bool) -> None:
-    assert is_public(address) == public
 
 
 def make_boundary(own: str, **names: str) -> Boundary:

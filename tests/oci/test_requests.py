@@ -22,6 +22,7 @@ RECOGNISED = [
     (f"/v2/org/app/manifests/{SHA512}", ManifestRead("org/app", SHA512)),
     (f"/v2/org/app/blobs/{SHA256}", Blob("org/app", SHA256)),
     ("/v2/org/app/tags/list?n=50&last=v1", Tags("org/app", "n=50&last=v1")),
+    ("/v2/org/app/tags/list?" + "&" * 49, Tags("org/app", "&" * 49)),
     (f"/v2/org/app/referrers/{SHA256}?artifactType=a%2Fb", Referrers("org/app", SHA256, "artifactType=a%2Fb")),
     ("/v2/org/app/manifests/latest?ns=docker.example.com", ManifestRead("org/app", "latest")),
     ("/v2/org/app/manifests/latest?a=1&ns=x&nsx=2", ManifestRead("org/app", "latest", "a=1&nsx=2")),
@@ -36,6 +37,7 @@ RECOGNISED = [
 REFUSED = [
     ("GET", "/v2/_catalog", 404, Code.UNSUPPORTED),
     ("GET", "/v2/_catalog?n=1", 404, Code.UNSUPPORTED),
+    ("GET", "/v2/org/app/tags/list?" + "&" * 50, 400, Code.UNSUPPORTED),
     ("GET", "/v1/", 404, Code.UNSUPPORTED),
     ("GET", "/v2x", 404, Code.UNSUPPORTED),
     ("GET", "*", 404, Code.UNSUPPORTED),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facaded.oci.www_authenticate import HEADER_LENGTH, Challenge, parse, write
+from facaded.oci.www_authenticate import HEADER_LENGTH, MOST_CHALLENGES, MOST_PARAMETERS, Challenge, parse, write
 
 DOCKER_HUB = 'Bearer realm="https://auth.docker.io/token",service="registry.docker.io"'
 
@@ -29,6 +29,12 @@ READ = [
     ("", []),
     ('"quoted"', []),
     ("Basic " + "a" * HEADER_LENGTH, []),
+    ("a " * 4000, [Challenge("a")] * MOST_CHALLENGES),
+    (
+        "Bearer " + ",".join(f"p{number}=1" for number in range(MOST_PARAMETERS)),
+        [Challenge("bearer", {f"p{number}": "1" for number in range(MOST_PARAMETERS)})],
+    ),
+    ("Bearer " + "a=1," * MOST_PARAMETERS + "realm=x", [Challenge("bearer", {"a": "1"})]),
 ]
 
 

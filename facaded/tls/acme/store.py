@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from attrs import asdict, frozen
 
-from facaded.files import PRIVATE_DIRECTORY, PRIVATE_FILE, make_directory, replace, set_aside
+from facaded.files import PRIVATE_DIRECTORY, PRIVATE_FILE, make_directory, read_regular, replace, set_aside
 from facaded.net.json_objects import read_object
 from facaded.net.text import printable
 from facaded.tls.acme import documents, issued_certificate
@@ -151,8 +151,7 @@ class AcmeStore:
         """Return the parsed content of a file, or None if it does not exist or is invalid."""
         with self._usable():
             try:
-                with path.open("rb") as file:
-                    text = file.read(FILE_SIZE)
+                text = read_regular(path, FILE_SIZE)
             except FileNotFoundError:
                 return None
             try:

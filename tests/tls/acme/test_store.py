@@ -269,6 +269,15 @@ def test_no_file_is_ever_readable_by_others(tmp_path: Path, umask: int) -> None:
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600)
 
 
+def test_a_fifo_is_not_waited_for(tmp_path: Path, store: AcmeStore) -> None:
+    store.save_account(CA, Account(AccountKey.generate(), "https://ca.test/account/1", "mailto:ops@example.com"))
+    (path,) = tmp_path.rglob("account.pem")
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(StoreError, match="not a regular file"):
+        store.account(CA)
+
+
 def test_a_reader_sees_either_the_old_or_the_new_certificate(tmp_path: Path, store: AcmeStore) -> None:
     harness = AcmeHarness.create(tmp_path).start()
     first = harness.certificate
