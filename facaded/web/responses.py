@@ -6,12 +6,16 @@ from http import HTTPStatus
 from twisted.web import http
 from twisted.web.server import Request
 
+CONTENT_SECURITY_POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; sandbox"
+"""Of answers that are not for browsers, some of which have content that strangers chose: it may run nothing."""
+
 
 def write_head(request: Request, status: int, headers: Mapping[str, str]) -> None:
     """Set an answer's status and headers, including those of every answer."""
     request.setResponseCode(status, HTTPStatus(status).phrase.encode("ascii"))  # Twisted has no phrase for 421
     request.setHeader("Server", "facaded")
     request.setHeader("X-Content-Type-Options", "nosniff")
+    request.setHeader("Content-Security-Policy", CONTENT_SECURITY_POLICY)
     for name, value in headers.items():
         request.setHeader(name, value)
 
