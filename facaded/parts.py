@@ -35,6 +35,7 @@ from facaded.tls.challenges import Challenges
 from facaded.tls.plain import PlainPort
 from facaded.tls.termination import Termination
 from facaded.web.facade import Facade
+from facaded.web.unsent_bytes import UnsentBytes
 
 
 def ignore_quota(backend: str, asker: str, quota: Quota) -> None:
@@ -209,6 +210,11 @@ def prepare_edges(plain_port: PlainPort, admin: Admin, reporter: Reporter, comma
         return swap
 
     return prepare
+
+
+def prepare_limits(unsent: UnsentBytes) -> Prepare:
+    """Limit clients by the new settings."""
+    return lambda loaded: partial(unsent.reconfigure, loaded.config.limits)
 
 
 def prepare_tls(tls: Termination | None) -> Prepare:

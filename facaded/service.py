@@ -33,6 +33,7 @@ from facaded.web import accesslog
 from facaded.web.facade import Facade
 from facaded.web.pulls import Pulls
 from facaded.web.server import BoundedSite, SecureSite
+from facaded.web.unsent_bytes import UnsentBytes
 
 
 def prepare(reactor: IFacadedReactor) -> None:
@@ -67,6 +68,7 @@ def makeService(
     reloader.add(parts.prepare_backends(reactor, environ, core.state, watch, core.facade))
     reloader.add(parts.prepare_edges(core.plain, admin, reporter, commands))
     reloader.add(parts.prepare_tls(tls))
+    reloader.add(parts.prepare_limits(core.unsent))
     listeners = _listeners(core, admin, commands, reactor)
     return Daemon(
         Announcer(reloader, watch),
@@ -89,6 +91,7 @@ class _Core:
     facade: Facade
     plain: PlainPort
     pulls: Pulls
+    unsent: UnsentBytes
 
 
 def _core(config: Config, reactor: IFacadedReactor, environ: Mapping[str, str]) -> _Core:
@@ -104,20 +107,21 @@ def _core(config: Config, reactor: IFacadedReactor, environ: Mapping[str, str]) 
     state.follow(watch)
     facade = Facade(watch, rules, parts.make_fetcher(reactor, config, watch))
     plain = PlainPort(challenges, parts.make_plain_port_settings(config), facade)
-    return _Core(state, tls, watch, facade, plain, Pulls(reactor.seconds, watch.probe_soon))
+    unsent = UnsentBytes(config.limits, watch.reached_limits)
+    return _Core(state, tls, watch, facade, plain, Pulls(reactor.seconds, watch.probe_soon), unsent)
 
 
 def _listeners(core: _Core, admin: Admin, commands: Commands, reactor: IFacadedReactor) -> dict[str, Listener]:
     """Return the listener of each key of [listen]."""
     subscribers = (accesslog.write, core.pulls.follow)
     sites = {
-        "listen.http": BoundedSite(core.plain, reactor, subscribers),
+        "listen.http": BoundedSite(core.plain, reactor, subscribers, core.unsent),
         "listen.admin": BoundedSite(admin, reactor),
         "listen.control": BoundedSite(Control(commands.table), reactor),
     }
     listeners = {key: Listener(site, site) for key, site in sites.items()}
     if core.tls is not None:
-        secure = SecureSite(core.facade, reactor, subscribers)
+        secure = SecureSite(core.facade, reactor, subscribers, core.unsent)
         listeners["listen.https"] = Listener(secure, core.tls.secure_factory(secure))
     return listeners
 
