@@ -57,7 +57,7 @@ def makeService(
     def clocks() -> Clocks:
         return Clocks(time.time(), reactor.seconds())
 
-    supervision = Supervision(Notifier(environ), watch, clocks)
+    supervision = Supervision(Notifier(environ), watch, clocks, config.stop_delay)
     needs_restart = parts.changed_listeners(config, environ)
     reloader = Reloader(loaded, reread, supervision.reloading, supervision.reloaded, needs_restart)
     admin = Admin(config.listen.admin_hosts, supervision.why_not_ready)
@@ -69,14 +69,16 @@ def makeService(
     reloader.add(parts.prepare_edges(core.plain, admin, reporter, commands))
     reloader.add(parts.prepare_tls(tls))
     reloader.add(parts.prepare_limits(core.unsent))
-    listeners = _listeners(core, admin, commands, reactor)
+    sites = _listeners(core, admin, commands, reactor)
+    listeners = Listeners(reactor, sites, tuple(endpoints(config, environ)), config.stop_delay)
+    reloader.add(parts.prepare_stop(listeners, supervision))
     return Daemon(
         Announcer(reloader, watch),
         core.state,
         *([tls] if tls else []),
         watch,
-        Listeners(reactor, listeners, tuple(endpoints(config, environ))),
-        Hangup(reactor, reloader.reload),
+        Hangup(reactor, reloader.reload),  # stopped after the listeners: without it, SIGHUP ends the process
+        listeners,
         supervision,
     )
 

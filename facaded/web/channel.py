@@ -46,6 +46,7 @@ class ChannelSite(Protocol):
     reactor: IReactorTime
     channels: set[Any]
     unsent: UnsentBytes | None
+    is_stopping: bool
 
     def remove(self, channel: Any) -> None:
         """Remove a connection that has ended."""

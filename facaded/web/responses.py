@@ -26,6 +26,10 @@ def write_head(request: Request, status: int, headers: Mapping[str, str]) -> Non
     request.setHeader("Content-Security-Policy", CONTENT_SECURITY_POLICY)
     for name, value in headers.items():
         request.setHeader(name, value)
+    channel = _channel(request)
+    if channel is not None and channel.site.is_stopping:
+        channel.persistent = False
+        request.setHeader("Connection", "close")
 
 
 def respond(request: Request, status: int, headers: Mapping[str, str], body: bytes, length: int | None = None) -> None:

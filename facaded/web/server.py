@@ -84,10 +84,12 @@ class BoundedSite(Site):
     """A web site with the limits of `Channel`, and a shutdown that waits for requests in progress.
 
     Each of `subscribers` is called with each request whose answer has been written. `unsent` limits what is kept for
-    clients that read slowly; without it, answers are written whole.
+    clients that read slowly; without it, answers are written whole. While `is_stopping`, each answer is the last of its
+    connection.
     """
 
     noisy = False
+    is_stopping = False
     requestFactory = BoundedRequest
     protocol = Channel  # type: ignore[assignment]  # Twisted names its wrapper for HTTP/2, but any HTTPChannel works
     _log = Logger()

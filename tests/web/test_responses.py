@@ -46,3 +46,18 @@ def test_a_browser_may_run_nothing_in_an_answer(headers: dict[str, str], policy:
     assert b"\r\nContent-Security-Policy: " + policy + b"\r\n" in answer
     assert answer.count(b"Content-Security-Policy") == 1
     assert b"\r\nX-Content-Type-Options: nosniff\r\n" in answer
+
+
+def test_answers_of_a_site_that_is_stopping_are_the_last_of_their_connections() -> None:
+    resource = Answering({}, keeps=True)
+    site = BoundedSite(resource, Clock())
+    begun = Connection(site)
+    begun.send(GET)
+    site.is_stopping = True
+    new = Connection(site)
+    new.send(GET)
+    for connection, request in zip((begun, new), resource.kept, strict=True):
+        assert not connection.closed
+        resource.answer(request)
+        assert b"\r\nConnection: close\r\n" in connection.received()
+        assert connection.closed
