@@ -1,17 +1,20 @@
 """The listeners: the endpoints of the settings, opened all or none, and closed without losing a request."""
 
+import contextlib
 import errno
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 from attrs import frozen
 from twisted.application import strports
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.interfaces import IProtocolFactory, IReactorFromThreads
+from twisted.internet.task import deferLater
 
 from facaded.config.listen_addresses import Address, families
 from facaded.config.paths import control_endpoint
@@ -22,6 +25,14 @@ from facaded.web.server import BoundedSite
 
 IN_FLIGHT = 5.0
 """Seconds that requests in flight have to finish after a stop."""
+
+OPERATORS = ("listen.admin", "listen.control")
+"""The keys of the operator's listeners, which answer until all others are closed."""
+
+OPERATORS_IN_FLIGHT = 1.0
+"""Seconds that the operator's requests in flight have to finish after that: health checks take milliseconds."""
+
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _REMEDIES = {
     errno.EADDRINUSE: "another program listens there: stop it, or choose another address",
@@ -91,42 +102,86 @@ class Listener:
 
 
 class Listeners(Service):
-    """Opens `endpoints`, which are pairs of a key of [listen] and a Twisted endpoint string."""
+    """Opens `endpoints`, which are pairs of a key of [listen] and a Twisted endpoint string.
+
+    They stay open for `stop_delay` seconds after a stop, so that load balancers notice it in time.
+    """
 
     def __init__(
-        self, reactor: IFacadedReactor, listeners: Mapping[str, Listener], endpoints: Sequence[tuple[str, str]]
+        self,
+        reactor: IFacadedReactor,
+        listeners: Mapping[str, Listener],
+        endpoints: Sequence[tuple[str, str]],
+        stop_delay: float = 0.0,
     ) -> None:
-        self._sites = [listener.site for listener in listeners.values()]
-        self._services: list[tuple[str, Service]] = [
-            (f"{key}: {endpoint}", strports.service(endpoint, listeners[key].factory, reactor))
-            for key, endpoint in endpoints
+        self._reactor = reactor
+        self._stop_delay = stop_delay
+        self._sites = {key: listener.site for key, listener in listeners.items()}
+        self._services: list[tuple[str, str, Service]] = [
+            (key, endpoint, strports.service(endpoint, listeners[key].factory, reactor)) for key, endpoint in endpoints
         ]
+
+    def reconfigure(self, stop_delay: float) -> None:
+        """Apply a new stop delay."""
+        self._stop_delay = stop_delay
 
     def privilegedStartService(self) -> None:
         """Listen on every endpoint. Raises StartError if one of them cannot be opened; then none is open."""
-        for index, (name, service) in enumerate(self._services):
+        for index, (key, endpoint, service) in enumerate(self._services):
             try:
                 service.privilegedStartService()
             except (CannotListenError, OSError, OverflowError) as error:
-                for _, opened in self._services[:index]:
+                for *_, opened in self._services[:index]:
                     opened.stopService()
                 failure = ListenFailure.of(error)
                 status = ADDRESS_UNAVAILABLE if failure.is_temporary else USAGE
-                raise StartError(f"{name}: {failure.sentence}", status) from None
+                raise StartError(f"{key}: {endpoint}: {failure.sentence}", status) from None
 
     def startService(self) -> None:
         Service.startService(self)
-        for _, service in self._services:
+        for *_, service in self._services:
             service.startService()
 
     def stopService(self) -> Deferred[None]:
-        """Accept no more connections, then close the open ones; requests in flight have `IN_FLIGHT` seconds."""
+        """Accept no more connections, then close the open ones; requests in flight have `IN_FLIGHT` seconds.
+
+        Before that, for `stop_delay`, each answer is the last of its connection. The operator's listeners come last.
+        """
         Service.stopService(self)
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        await DeferredList([maybeDeferred(service.stopService) for _, service in self._services])
-        await DeferredList([site.drain(IN_FLIGHT) for site in self._sites])
+        operators = {*OPERATORS} & {*self._sites}
+        clients = {*self._sites} - operators
+        for key in clients:
+            self._sites[key].is_stopping = True
+        if self._stop_delay:
+            await self._delay()
+        await self._close(clients, IN_FLIGHT)
+        await self._close(operators, OPERATORS_IN_FLIGHT)
+
+    async def _delay(self) -> None:
+        """Wait for `stop_delay`, or until the process gets a second signal to stop."""
+        delay: Deferred[None] = deferLater(self._reactor, self._stop_delay)
+        with _on_signals(_STOP_SIGNALS, self._reactor, delay.cancel), contextlib.suppress(CancelledError):
+            await delay
+
+    async def _close(self, keys: set[str], seconds: float) -> None:
+        await DeferredList([maybeDeferred(service.stopService) for key, _, service in self._services if key in keys])
+        await DeferredList([self._sites[key].drain(seconds) for key in keys])
+
+
+@contextlib.contextmanager
+def _on_signals(
+    numbers: Sequence[signal.Signals], reactor: IReactorFromThreads, action: Callable[[], object]
+) -> Iterator[None]:
+    """Call `action` in the reactor when the process gets one of these signals, instead of what was done before."""
+    before = {number: signal.signal(number, lambda *_: reactor.callFromThread(action)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def endpoints(config: Config, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -22,7 +22,7 @@ from facaded.config.loading import Loaded
 from facaded.config.paths import state_directory
 from facaded.config.sections import Backend, Config
 from facaded.config.settings_error import SettingsError
-from facaded.listeners import endpoints
+from facaded.listeners import Listeners, endpoints
 from facaded.net.connections import pooled_client
 from facaded.net.reactor import IFacadedReactor
 from facaded.policy.decision import Mode, RoutingState, Rules, ping_leads_to
@@ -30,12 +30,14 @@ from facaded.policy.health import Quota
 from facaded.policy.plan import Identity, Plan, WatchedBackend
 from facaded.reload import Prepare, Swap
 from facaded.state import StateStore
+from facaded.systemd import Supervision
 from facaded.tls import plain
 from facaded.tls.acme.store import StoreError
 from facaded.tls.challenges import Challenges
 from facaded.tls.plain import PlainPort
 from facaded.tls.termination import Termination
 from facaded.web.facade import Facade
+from facaded.web.unsent_bytes import UnsentBytes
 
 
 def ignore_quota(backend: str, asker: str, quota: Quota) -> None:
@@ -217,6 +219,26 @@ def prepare_edges(plain_port: PlainPort, admin: Admin, reporter: Reporter, comma
         return swap
 
     return prepare
+
+
+def prepare_stop(listeners: Listeners, supervision: Supervision) -> Prepare:
+    """Stop with the delay of the new settings."""
+
+    def prepare(loaded: Loaded) -> Swap:
+        delay = loaded.config.stop_delay
+
+        def swap() -> None:
+            listeners.reconfigure(delay)
+            supervision.reconfigure(delay)
+
+        return swap
+
+    return prepare
+
+
+def prepare_limits(unsent: UnsentBytes) -> Prepare:
+    """Limit clients by the new settings."""
+    return lambda loaded: partial(unsent.reconfigure, loaded.config.limits)
 
 
 def prepare_tls(tls: Termination | None) -> Prepare:

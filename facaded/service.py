@@ -34,6 +34,7 @@ from facaded.web import accesslog
 from facaded.web.facade import Facade
 from facaded.web.pulls import Pulls
 from facaded.web.server import BoundedSite, SecureSite
+from facaded.web.unsent_bytes import UnsentBytes
 
 
 def prepare(reactor: IFacadedReactor) -> None:
@@ -57,7 +58,7 @@ def makeService(
     def clocks() -> Clocks:
         return Clocks(time.time(), reactor.seconds())
 
-    supervision = Supervision(Notifier(environ), watch, clocks)
+    supervision = Supervision(Notifier(environ), watch, clocks, config.stop_delay)
     needs_restart = parts.changed_listeners(config, environ)
     reloader = Reloader(loaded, reread, supervision.reloading, supervision.reloaded, needs_restart)
     admin = Admin(config.listen.admin_hosts, supervision.why_not_ready)
@@ -68,14 +69,17 @@ def makeService(
     reloader.add(parts.prepare_backends(reactor, environ, core.state, watch, core.admission, core.facade))
     reloader.add(parts.prepare_edges(core.plain, admin, reporter, commands))
     reloader.add(parts.prepare_tls(tls))
-    listeners = _listeners(core, admin, commands, reactor)
+    reloader.add(parts.prepare_limits(core.unsent))
+    sites = _listeners(core, admin, commands, reactor)
+    listeners = Listeners(reactor, sites, tuple(endpoints(config, environ)), config.stop_delay)
+    reloader.add(parts.prepare_stop(listeners, supervision))
     return Daemon(
         Announcer(reloader, watch),
         core.state,
         *([tls] if tls else []),
         watch,
-        Listeners(reactor, listeners, tuple(endpoints(config, environ))),
-        Hangup(reactor, reloader.reload),
+        Hangup(reactor, reloader.reload),  # stopped after the listeners: without it, SIGHUP ends the process
+        listeners,
         supervision,
     )
 
@@ -91,6 +95,7 @@ class _Core:
     facade: Facade
     plain: PlainPort
     pulls: Pulls
+    unsent: UnsentBytes
 
 
 def _core(config: Config, reactor: IFacadedReactor, environ: Mapping[str, str]) -> _Core:
@@ -107,20 +112,22 @@ def _core(config: Config, reactor: IFacadedReactor, environ: Mapping[str, str]) 
     admission = Admission(reactor, config.limits, watch.quotas, watch.reached_limits)
     facade = Facade(watch, rules, parts.make_fetcher(reactor, config, watch, admission))
     plain = PlainPort(challenges, parts.make_plain_port_settings(config), facade)
-    return _Core(state, tls, watch, admission, facade, plain, Pulls(reactor.seconds, watch.probe_soon))
+    unsent = UnsentBytes(config.limits, watch.reached_limits)
+    pulls = Pulls(reactor.seconds, watch.probe_soon)
+    return _Core(state, tls, watch, admission, facade, plain, pulls, unsent)
 
 
 def _listeners(core: _Core, admin: Admin, commands: Commands, reactor: IFacadedReactor) -> dict[str, Listener]:
     """Return the listener of each key of [listen]."""
     subscribers = (accesslog.write, core.pulls.follow)
     sites = {
-        "listen.http": BoundedSite(core.plain, reactor, subscribers),
+        "listen.http": BoundedSite(core.plain, reactor, subscribers, core.unsent),
         "listen.admin": BoundedSite(admin, reactor),
         "listen.control": BoundedSite(Control(commands.table), reactor),
     }
     listeners = {key: Listener(site, site) for key, site in sites.items()}
     if core.tls is not None:
-        secure = SecureSite(core.facade, reactor, subscribers)
+        secure = SecureSite(core.facade, reactor, subscribers, core.unsent)
         listeners["listen.https"] = Listener(secure, core.tls.secure_factory(secure))
     return listeners
 

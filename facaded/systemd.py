@@ -13,6 +13,9 @@ from facaded.policy.changes import Change
 from facaded.policy.failover import summarise
 from facaded.state import Clocks
 
+STOP_TIME = 15.0
+"""Seconds that a stop may take after its delay: the unit's TimeoutStopSec, which is for a stop without one."""
+
 
 class Notifier:
     """Sends messages to the socket that NOTIFY_SOCKET in `environ` names; does nothing without that variable."""
@@ -36,13 +39,17 @@ class Notifier:
 class Supervision(Service):
     """Reports the daemon's state to the service manager with `notify`. It is stopped before every other part.
 
-    `clocks` returns the time by both clocks, for times of day in the status line.
+    `clocks` returns the time by both clocks, for times of day in the status line. `stop_delay` is the time in seconds
+    for which the listeners stay open after a stop.
     """
 
-    def __init__(self, notify: Callable[[str], None], watch: Watch, clocks: Callable[[], Clocks]) -> None:
+    def __init__(
+        self, notify: Callable[[str], None], watch: Watch, clocks: Callable[[], Clocks], stop_delay: float = 0.0
+    ) -> None:
         self._notify = notify
         self._watch = watch
         self._clocks = clocks
+        self._stop_delay = stop_delay
         self._stopping = False
         watch.subscribe(self._notify_change)
 
@@ -53,7 +60,12 @@ class Supervision(Service):
     def stopService(self) -> None:
         Service.stopService(self)
         self._stopping = True
-        self._notify("STOPPING=1")
+        microseconds = round((self._stop_delay + STOP_TIME) * 1e6)
+        self._notify(f"STOPPING=1\nEXTEND_TIMEOUT_USEC={microseconds}" if self._stop_delay else "STOPPING=1")
+
+    def reconfigure(self, stop_delay: float) -> None:
+        """Apply a new stop delay."""
+        self._stop_delay = stop_delay
 
     def why_not_ready(self) -> str | None:
         """Return why the daemon is not ready for requests; None if it is."""
@@ -63,7 +75,8 @@ class Supervision(Service):
 
     def reloading(self) -> None:
         """Report that a reload begins."""
-        self._notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        if not self._stopping:
+            self._notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def reloaded(self) -> None:
         """Report that the daemon is ready, at the start or after a reload."""

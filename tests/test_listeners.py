@@ -1,14 +1,20 @@
-"""Why an endpoint cannot be opened: the sentence, and whether it may work later."""
+"""Why an endpoint cannot be opened: the sentence, and whether it may work later; and the order of a stop."""
 
 import errno
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
+from twisted.internet.testing import MemoryReactorClock
+from twisted.web.resource import Resource
 
-from facaded.listeners import ListenError, ListenFailure
+from facaded.listeners import IN_FLIGHT, Listener, ListenError, Listeners, ListenFailure
+from facaded.web.server import BoundedSite
+from tests.web.raw import Connection
 
 
 def refused(number: int, port: int | bytes = 8080) -> CannotListenError:
@@ -45,3 +51,62 @@ def test_a_socket_of_another_program_may_go_away(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as other:
         other.bind(str(tmp_path / "control.sock"))
         assert ListenFailure.of(refused(errno.EADDRINUSE, bytes(tmp_path / "control.sock"))).is_temporary
+
+
+class Daemon:
+    """A listener for clients and one for the operator, in memory. `closed` has the ports that were closed."""
+
+    def __init__(self, stop_delay: float) -> None:
+        reactor: Any = MemoryReactorClock()
+        reactor.listenTCP = self.listen
+        self.clock: MemoryReactorClock = reactor
+        self.sites = {key: BoundedSite(Resource(), reactor) for key in ("listen.http", "listen.admin")}
+        self.closed: list[int] = []
+        endpoints = [("listen.http", "tcp:1"), ("listen.admin", "tcp:2")]
+        listeners = {key: Listener(site, site) for key, site in self.sites.items()}
+        self.listeners = Listeners(reactor, listeners, endpoints, stop_delay)
+        self.listeners.privilegedStartService()
+        self.listeners.startService()
+
+    def listen(self, port: int, *_: object, **__: object) -> Any:
+        daemon = self
+
+        class Port:
+            def stopListening(self) -> Deferred[None] | None:
+                daemon.closed.append(port)
+                return None
+
+        return Port()
+
+
+def test_without_a_delay_the_listeners_are_closed_at_once() -> None:
+    daemon = Daemon(0)
+    assert daemon.listeners.stopService().called
+    assert daemon.closed == [1, 2]
+    assert daemon.clock.getDelayedCalls() == []
+
+
+def test_during_the_delay_answers_to_clients_are_the_last_of_their_connections() -> None:
+    daemon = Daemon(0)
+    daemon.listeners.reconfigure(5)
+    stopped = daemon.listeners.stopService()
+    assert [site.is_stopping for site in daemon.sites.values()] == [True, False]
+    daemon.clock.advance(4)
+    assert daemon.closed == []
+    daemon.clock.advance(1)
+    assert daemon.closed == [1, 2]
+    assert stopped.called
+
+
+def test_the_operators_listener_is_closed_after_the_last_answer() -> None:
+    daemon = Daemon(0)
+    busy = Connection(daemon.sites["listen.http"])
+    busy.channel.requests.append(None)  # one is in progress
+    stopped = daemon.listeners.stopService()
+    assert daemon.closed == [1]
+    daemon.clock.advance(IN_FLIGHT)
+    assert busy.transport.disconnected
+    busy.channel.requests.clear()
+    busy.lose()
+    assert daemon.closed == [1, 2]
+    assert stopped.called

@@ -14,6 +14,8 @@ from twisted.web.http import HTTPChannel
 from zope.interface import implementer
 
 from facaded.web.deadline import Deadline
+from facaded.web.slow_readers import StallTimer, limit_buffers
+from facaded.web.unsent_bytes import UnsentBytes
 
 HEAD_TIME = 10.0
 """Seconds from the first byte of a request to the end of its head: a client that needs longer is stuck or hostile."""
@@ -39,10 +41,12 @@ _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
 
 
 class ChannelSite(Protocol):
-    """What a channel needs of its site: the clock, and the set of open channels."""
+    """What a channel needs of its site: the clock, the open channels, and the limits for slow readers or None."""
 
     reactor: IReactorTime
     channels: set[Any]
+    unsent: UnsentBytes | None
+    is_stopping: bool
 
     def remove(self, channel: Any) -> None:
         """Remove a connection that has ended."""
@@ -129,14 +133,19 @@ class Channel(StrictChannel):
     _discarding = False
     _discarded = 0
     _request_line = b""
+    _stall_timer: StallTimer | None = None
 
     def connectionMade(self) -> None:
         self.deadline = Deadline(self.site.reactor, self._time_out)
         StrictChannel.connectionMade(self)
+        assert self.transport is not None
+        limit_buffers(self.transport)
         self.site.channels.add(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.deadline.clear()
+        if self._stall_timer is not None:
+            self._stall_timer.stop()
         StrictChannel.connectionLost(self, reason)
         self.site.remove(self)
 
@@ -205,10 +214,17 @@ class Channel(StrictChannel):
         HTTPChannel.pauseProducing(self)
         self.paused = True
         IPushProducer(self.transport).pauseProducing()
+        if self.site.unsent is not None and self._stall_timer is None:
+            assert self.transport is not None
+            self._stall_timer = StallTimer(self.transport, self.site.reactor, self.site.unsent, self.abort)
+            self._stall_timer.start()
 
     def resumeProducing(self) -> None:
         """Continue with the requests that are already here, and read more."""
         self.paused = False
+        if self._stall_timer is not None:
+            self._stall_timer.stop()
+            self._stall_timer = None
         HTTPChannel.resumeProducing(self)
         HTTPChannel.dataReceived(self, b"")
 

@@ -2,48 +2,69 @@
 
 from collections.abc import Mapping
 
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, ITCPTransport
+from twisted.internet.interfaces import IPushProducer, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
 from twisted.web.server import Request
+from zope.interface import implementer
 
 from facaded.net.client import StreamedResponse
-from facaded.web.responses import write_head
+from facaded.web.deadline import Deadline
+from facaded.web.responses import respond_unread, write_head
 from facaded.web.server import BoundedSite
+from facaded.web.slow_readers import BUFFER_SIZE
 
 STALL_TIME = 60.0
-"""Seconds without a byte from the backend, or to the client, after which a relay is aborted."""
+"""Seconds without a byte from a backend, while the client waits for one, after which a relay is aborted. A client that
+takes nothing is disconnected by its connection: see `StallTimer`."""
+
+BUFFERED = BUFFER_SIZE + (64 << 10)
+"""Bytes that a relay keeps for a client that does not read: the transport's buffer, and the bytes that Twisted reads
+from a backend at once."""
 
 
 def relay(request: Request, status: int, headers: Mapping[str, str], streamed: StreamedResponse) -> None:
-    """Write an answer with the body of `streamed`.
+    """Write an answer with the body of `streamed`; 503 instead if there is no memory for it.
 
     If the body breaks off, the client's connection is aborted: HTTP has no other way to signal that to the client.
     """
+    site = request.site
+    assert isinstance(site, BoundedSite)
+    if site.unsent is not None:
+        release = site.unsent.admit(b"", BUFFERED, request.getClientAddress())
+        if release is None:
+            streamed.abandon()
+            respond_unread(request)
+            return
+        request.notifyFinish().addBoth(lambda _: release())
     write_head(request, status, headers)
-    body = _RelayedBody(request)
-    request.notifyFinish().addErrback(lambda _: body.abandon())
+    body = _RelayedBody(request, site)
+    request.notifyFinish().addErrback(lambda _: body.stopProducing())
     streamed.response.deliverBody(body)
 
 
+@implementer(IPushProducer)
 class _RelayedBody(Protocol):
     """Writes the backend's body to the client. The client's transport pauses the backend's when its buffer is full."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, site: BoundedSite) -> None:
         self._request = request
         self._ended = False
-        self._stall_timer: IDelayedCall | None = None
+        self._paused = False
+        self._stall = Deadline(site.reactor, self._abort)
 
     def connectionMade(self) -> None:
-        self._request.registerProducer(IPushProducer(self.transport), True)
-        self._restart_stall_timer()
+        self._request.registerProducer(self, True)
+        self._stall.set(STALL_TIME)
 
     def dataReceived(self, data: bytes) -> None:
-        if not self._ended:
-            self._restart_stall_timer()
-            self._request.write(data)
+        if self._ended:
+            return
+        if not self._paused:
+            self._stall.set(STALL_TIME)
+        self._request.write(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._ended:
@@ -55,24 +76,30 @@ class _RelayedBody(Protocol):
         else:
             ITCPTransport(self._request.transport).abortConnection()
 
-    def abandon(self) -> None:
-        """Stop reading from the backend, because the client has disconnected."""
+    def pauseProducing(self) -> None:
+        """Do not read from the backend, because the client's transport is full; part of IPushProducer."""
+        if not self._ended:
+            self._paused = True
+            self._stall.clear()
+            IPushProducer(self.transport).pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Read from the backend again; part of IPushProducer."""
+        if not self._ended:
+            self._paused = False
+            self._stall.set(STALL_TIME)
+            IPushProducer(self.transport).resumeProducing()
+
+    def stopProducing(self) -> None:
+        """Stop reading from the backend, because the client has disconnected; part of IPushProducer."""
         if not self._ended:
             self._end()
             IPushProducer(self.transport).stopProducing()
 
     def _end(self) -> None:
         self._ended = True
-        if self._stall_timer is not None and self._stall_timer.active():
-            self._stall_timer.cancel()
-
-    def _restart_stall_timer(self) -> None:
-        if self._stall_timer is not None and self._stall_timer.active():
-            self._stall_timer.cancel()
-        site = self._request.site
-        assert isinstance(site, BoundedSite)
-        self._stall_timer = site.reactor.callLater(STALL_TIME, self._abort)
+        self._stall.clear()
 
     def _abort(self) -> None:
-        self.abandon()
+        self.stopProducing()
         ITCPTransport(self._request.transport).abortConnection()

@@ -26,6 +26,10 @@ REGISTRY = {"Docker-Distribution-Api-Version": "registry/2.0", **ALWAYS}
 
 JSON = {"Content-Type": "application/json"}
 
+RETRY = {**JSON, "Retry-After": RETRY_AFTER}
+"""Headers of an answer that invites a retry. Its document has TOOMANYREQUESTS, the only code of the spec that does:
+Docker takes UNSUPPORTED, DENIED and NAME_UNKNOWN as final."""
+
 
 @frozen
 class Rendered:
@@ -136,6 +140,12 @@ def _render_over_limit(limit: OverLimit) -> Rendered:
     return Rendered(429, headers, errors.document(Code.TOOMANYREQUESTS, limit.message))
 
 
+def render_unread() -> Rendered:
+    """Return the answer in place of a large one, when too much is kept for clients that read slowly."""
+    message = f"too many answers wait for clients that read slowly: try again in {RETRY_AFTER} s"
+    return Rendered(503, RETRY, errors.document(Code.TOOMANYREQUESTS, message))
+
+
 def _render_not_served(read: Read, not_served: NotServed) -> Rendered:
     if not_served.over_limit is not None:
         return _render_over_limit(not_served.over_limit)
@@ -164,5 +174,4 @@ def _render_failures(not_served: NotServed) -> Rendered:
     sentences = [f"{name} failed ({reason})" for name, reason in not_served.failures.items()]
     sentences += [f"{name} does not have it" for name in not_served.not_found]
     message = f"{'; '.join(sentences)}: try again in {RETRY_AFTER} s"
-    # The only code of the spec that invites a retry: Docker takes UNSUPPORTED, DENIED and NAME_UNKNOWN as final.
-    return Rendered(503, {**JSON, "Retry-After": RETRY_AFTER}, errors.document(Code.TOOMANYREQUESTS, message))
+    return Rendered(503, RETRY, errors.document(Code.TOOMANYREQUESTS, message))

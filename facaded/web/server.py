@@ -15,6 +15,7 @@ from twisted.web.server import Request, Site
 from facaded.oci.clients import Client, identify
 from facaded.web.answered_requests import UNDECIDED, AnsweredRequest, Decision, Subscriber, parse_first_byte
 from facaded.web.channel import IDLE_TIME, Channel, SecureChannel
+from facaded.web.unsent_bytes import UnsentBytes
 
 CONNECTIONS = 10_000
 """Concurrent connections per listener, of about 10 KiB each; further ones are closed at once."""
@@ -82,17 +83,27 @@ class BoundedRequest(Request):
 class BoundedSite(Site):
     """A web site with the limits of `Channel`, and a shutdown that waits for requests in progress.
 
-    Each of `subscribers` is called with each request whose answer has been written.
+    Each of `subscribers` is called with each request whose answer has been written. `unsent` limits what is kept for
+    clients that read slowly; without it, answers are written whole. While `is_stopping`, each answer is the last of its
+    connection.
     """
 
     noisy = False
+    is_stopping = False
     requestFactory = BoundedRequest
     protocol = Channel  # type: ignore[assignment]  # Twisted names its wrapper for HTTP/2, but any HTTPChannel works
     _log = Logger()
 
-    def __init__(self, resource: IResource, reactor: IReactorTime, subscribers: Sequence[Subscriber] = ()) -> None:
+    def __init__(
+        self,
+        resource: IResource,
+        reactor: IReactorTime,
+        subscribers: Sequence[Subscriber] = (),
+        unsent: UnsentBytes | None = None,
+    ) -> None:
         Site.__init__(self, resource, timeout=IDLE_TIME, reactor=reactor, parsePOSTFormSubmission=False)
         self.channels: set[Channel] = set()
+        self.unsent = unsent
         self._subscribers = tuple(subscribers)
         self._drained: Deferred[None] | None = None
 

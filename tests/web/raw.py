@@ -1,5 +1,7 @@
 """A connection to a site in memory, with bytes in and bytes out."""
 
+from collections.abc import Iterable
+
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import ITCPTransport
@@ -22,11 +24,39 @@ class Transport(StringTransport):
         """Do nothing: there is no TCP."""
 
 
+class FullTransport(Transport):
+    """A transport whose buffer is full as soon as it holds anything, until the test calls `drain`."""
+
+    is_full = False
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        self._pause()
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        super().writeSequence(data)
+        self._pause()
+
+    def drain(self) -> bytes:
+        """Take everything, as a client does that reads, and return it."""
+        taken: bytes = self.value()
+        self.clear()
+        if self.is_full and self.producer is not None:
+            self.is_full = False
+            self.producer.resumeProducing()
+        return taken
+
+    def _pause(self) -> None:
+        if self.producer is not None:
+            self.is_full = True
+            self.producer.pauseProducing()
+
+
 class Connection:
     """One connection to `site`."""
 
-    def __init__(self, site: BoundedSite) -> None:
-        self.transport = Transport(peerAddress=IPv4Address("TCP", "192.0.2.7", 40000))
+    def __init__(self, site: BoundedSite, transport: type[Transport] = Transport) -> None:
+        self.transport = transport(peerAddress=IPv4Address("TCP", "192.0.2.7", 40000))
         channel = site.buildProtocol(None)
         assert isinstance(channel, Channel)
         self.channel = channel

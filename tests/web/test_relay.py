@@ -11,9 +11,12 @@ from twisted.web.http_headers import Headers
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
+from facaded.backends.reached_limits import LOG_INTERVAL, ReachedLimits
 from facaded.net.client import StreamedResponse
-from facaded.web.relay import STALL_TIME, relay
+from facaded.policy.limits import Limits
+from facaded.web.relay import BUFFERED, STALL_TIME, relay
 from facaded.web.server import BoundedSite
+from facaded.web.unsent_bytes import UnsentBytes
 from tests.web.raw import Connection
 
 
@@ -112,3 +115,39 @@ def test_a_body_that_stalls_is_aborted(connection: Connection, resource: Relayin
     assert connection.transport.disconnected
     assert resource.response.transport.producerState == "stopped"
     close_and_check_timers(connection, clock)
+
+
+def test_a_backend_may_be_silent_while_the_client_does_not_read(
+    connection: Connection, resource: Relaying, clock: Clock
+) -> None:
+    resource.response.protocol.dataReceived(b"abc")
+    connection.channel.pauseProducing()
+    resource.response.protocol.dataReceived(b"d")
+    clock.advance(2 * STALL_TIME)
+    assert not connection.transport.disconnected
+    connection.channel.resumeProducing()
+    clock.advance(STALL_TIME)
+    assert connection.transport.disconnected
+    close_and_check_timers(connection, clock)
+
+
+def test_a_client_that_takes_nothing_is_disconnected(resource: Relaying, clock: Clock) -> None:
+    unsent = UnsentBytes(Limits(), ReachedLimits(clock))
+    connection = Connection(BoundedSite(resource, clock, unsent=unsent))
+    connection.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert unsent.used == BUFFERED
+    connection.channel.pauseProducing()
+    clock.pump([1] * 10)
+    assert connection.transport.disconnected
+    connection.lose()
+    assert unsent.used == 0
+    clock.advance(LOG_INTERVAL)
+    assert clock.getDelayedCalls() == []
+
+
+def test_a_relay_that_does_not_fit_the_memory_is_refused(resource: Relaying, clock: Clock) -> None:
+    unsent = UnsentBytes(Limits(unsent_bytes=BUFFERED - 1), ReachedLimits(clock))
+    connection = Connection(BoundedSite(resource, clock, unsent=unsent))
+    answer = connection.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert resource.response.transport.producerState == "stopped"
