@@ -9,13 +9,13 @@ from facaded.admin.commands import Commands
 from facaded.admin.reporter import Reporter
 from facaded.admin.site import Admin
 from facaded.admin.status import InForce
-from facaded.backends.admission import Admission
 from facaded.backends.authorized_client import AuthorizedClient
 from facaded.backends.fetcher import Fetcher
 from facaded.backends.ladder import Probe, build_probe
 from facaded.backends.manifests import ManifestCache
 from facaded.backends.registry import Registry
 from facaded.backends.request_gate import RequestGate, TokenClient
+from facaded.backends.shares import Shares
 from facaded.backends.tokens import Tokens
 from facaded.backends.watch import Watch
 from facaded.config.loading import Loaded
@@ -79,13 +79,13 @@ def make_registries(
     return {backend.name: registry(backend) for backend in config.backends}
 
 
-def make_fetcher(reactor: IFacadedReactor, config: Config, watch: Watch, admission: Admission) -> Fetcher:
+def make_fetcher(reactor: IFacadedReactor, config: Config, watch: Watch, shares: Shares) -> Fetcher:
     """Return what fetches from the backends to serve clients, with an empty manifest cache."""
     settings = config.cache
     cache = ManifestCache(settings.manifests, settings.tag_ttl, reactor.seconds, settings.stale_tags)
     registries = make_registries(reactor, config, cache, watch.quotas.note, watch.refused_accounts.note)
     urls = {backend.name: backend.url for backend in config.backends}
-    return Fetcher(registries, reactor, lambda attempt: watch.report(attempt, urls[attempt.backend]), admission)
+    return Fetcher(registries, reactor, lambda attempt: watch.report(attempt, urls[attempt.backend]), shares)
 
 
 def make_plan(reactor: IFacadedReactor, config: Config, rules: Rules) -> Plan:
@@ -178,19 +178,19 @@ def prepare_backends(
     environ: Mapping[str, str],
     state: StateStore,
     watch: Watch,
-    admission: Admission,
+    shares: Shares,
     facade: Facade,
 ) -> Prepare:
     """Watch the backends of the new settings and fetch from them; keep the state of those that stay."""
 
     def prepare(loaded: Loaded) -> Swap:
         config, rules = loaded.config, loaded.config.rules
-        new_plan, new_fetcher = make_plan(reactor, config, rules), make_fetcher(reactor, config, watch, admission)
+        new_plan, new_fetcher = make_plan(reactor, config, rules), make_fetcher(reactor, config, watch, shares)
         directory, identities = state_directory(config, environ), make_identities(config)
 
         def swap() -> None:
             state.reconfigure(directory, identities)
-            admission.reconfigure(config.limits)
+            shares.reconfigure(config.limits)
             facade.reconfigure(rules, new_fetcher)
             watch.reconfigure(new_plan)  # pushes the active backend to the facade, and the state to the store
 

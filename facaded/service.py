@@ -15,7 +15,7 @@ from facaded.admin.control import Control
 from facaded.admin.reporter import Reporter
 from facaded.admin.site import Admin
 from facaded.announcer import Announcer
-from facaded.backends.admission import Admission
+from facaded.backends.shares import Shares
 from facaded.backends.watch import Watch
 from facaded.config.loading import Loaded
 from facaded.config.paths import state_directory
@@ -66,7 +66,7 @@ def makeService(
     reporter = Reporter(parts.make_in_force(loaded), watch, resolver_of(reactor), certificates, clocks)
     commands = Commands(rules, watch, reporter, reloader, core.state, core.pulls.recent, renewer)
     reloader.add(parts.prepare_listeners(config))
-    reloader.add(parts.prepare_backends(reactor, environ, core.state, watch, core.admission, core.facade))
+    reloader.add(parts.prepare_backends(reactor, environ, core.state, watch, core.shares, core.facade))
     reloader.add(parts.prepare_edges(core.plain, admin, reporter, commands))
     reloader.add(parts.prepare_tls(tls))
     reloader.add(parts.prepare_limits(core.unsent))
@@ -91,7 +91,7 @@ class _Core:
     state: StateStore
     tls: Termination | None
     watch: Watch
-    admission: Admission
+    shares: Shares
     facade: Facade
     plain: PlainPort
     pulls: Pulls
@@ -109,12 +109,12 @@ def _core(config: Config, reactor: IFacadedReactor, environ: Mapping[str, str]) 
         raise StartError(str(error)) from None
     watch = Watch(reactor, time.time, SystemRandom(), parts.make_plan(reactor, config, rules), watch_state)
     state.follow(watch)
-    admission = Admission(reactor, config.limits, watch.quotas, watch.reached_limits)
-    facade = Facade(watch, rules, parts.make_fetcher(reactor, config, watch, admission))
+    shares = Shares(reactor, config.limits, watch.quotas, watch.reached_limits)
+    facade = Facade(watch, rules, parts.make_fetcher(reactor, config, watch, shares))
     plain = PlainPort(challenges, parts.make_plain_port_settings(config), facade)
     unsent = UnsentBytes(config.limits, watch.reached_limits)
     pulls = Pulls(reactor.seconds, watch.probe_soon)
-    return _Core(state, tls, watch, admission, facade, plain, pulls, unsent)
+    return _Core(state, tls, watch, shares, facade, plain, pulls, unsent)
 
 
 def _listeners(core: _Core, admin: Admin, commands: Commands, reactor: IFacadedReactor) -> dict[str, Listener]:

@@ -12,7 +12,6 @@ from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from facaded.backends.admission import Admission, Asker, OverLimit, over_rate, reserved
 from facaded.backends.failures import (
     NOT_FOUND_STATUSES,
     CircuitOpenError,
@@ -28,6 +27,7 @@ from facaded.backends.failures import (
 from facaded.backends.manifests import Accept, Manifest
 from facaded.backends.recent_answers import RecentAnswers
 from facaded.backends.registry import NO_RANGE, Listing, RangeHeaders, Registry
+from facaded.backends.shares import Asker, OverLimit, Shares, over_rate, reserved
 from facaded.backends.tags import LastDigest
 from facaded.net.client import StreamedResponse
 from facaded.net.single_flight import run_detached
@@ -127,7 +127,7 @@ class Fetcher:
     """Fetches content from the registries.
 
     `report` is called with each request to a backend for a client that says something of the backend's health.
-    `admission` limits what one client may ask of them.
+    `shares` limits what one client may ask of them.
     """
 
     def __init__(
@@ -135,17 +135,17 @@ class Fetcher:
         registries: Mapping[str, Registry],
         clock: IReactorTime,
         report: Callable[[Attempt], None],
-        admission: Admission,
+        shares: Shares,
     ) -> None:
         self._registries = registries
         self._clock = clock
         self._report = report
-        self._admission = admission
+        self._shares = shares
         self._recent = RecentAnswers(clock.seconds)
 
     async def serve(self, serve: Serve, options: ReadOptions) -> Served | NotServed:
         """Try the backends in turn, suspects last, until one has the content. This can be cancelled at any time."""
-        search = Search(self._registries, self._clock, self._report, self._recent, self._admission, serve, options)
+        search = Search(self._registries, self._clock, self._report, self._recent, self._shares, serve, options)
         try:
             return await search.run()
         except OverRateError as error:
@@ -155,7 +155,7 @@ class Fetcher:
         self, request: Ping | Read, name: str, authorization: str | None, options: ReadOptions
     ) -> Served | NotServed | Unauthorized | PingAccepted:
         """Forward a request to the backend `name` with the client's own Authorization. The response is not cached."""
-        asker = self._admission.asker(options.source, spends_pulls=False)  # the client's own account does
+        asker = self._shares.asker(options.source, spends_pulls=False)  # the client's own account does
         registry = self._registries[name].asked_by(asker)
         work = run_detached(self._forward_patiently(request, registry, authorization, options))
         try:
@@ -166,7 +166,7 @@ class Fetcher:
             return NotServed({}, (), over_limit=over_rate(error))
         except FailingError as error:
             if isinstance(error, CrowdedError):
-                self._admission.note_crowded(name, error.source)
+                self._shares.note_crowded(name, error.source)
             return NotServed({name: str(error)}, ())
 
     async def _forward_patiently(
@@ -220,12 +220,12 @@ class Search:
         clock: IReactorTime,
         report: Callable[[Attempt], None],
         recent: RecentAnswers,
-        admission: Admission,
+        shares: Shares,
         serve: Serve,
         options: ReadOptions,
     ) -> None:
-        self._asker: Asker = admission.asker(options.source)
-        self._admission = admission
+        self._asker: Asker = shares.asker(options.source)
+        self._shares = shares
         self._registries = registries
         self._clock = clock
         self._report = report
@@ -403,9 +403,9 @@ class Search:
         """Note a limit that was reached."""
         if isinstance(error, ReservedError):
             self._reserved[name] = error
-            self._admission.note_reserved(error)
+            self._shares.note_reserved(error)
         elif isinstance(error, CrowdedError):
-            self._admission.note_crowded(name, error.source)
+            self._shares.note_crowded(name, error.source)
 
     def _is_resting(self, name: str) -> bool:
         return name in self._serve.resting or self._recent.is_resting(name)

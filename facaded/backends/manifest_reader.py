@@ -4,11 +4,11 @@ from copy import copy
 
 from attrs import evolve
 
-from facaded.backends.admission import FACADED, Asker
 from facaded.backends.authorized_client import NO_HEADERS, AuthorizedClient
 from facaded.backends.failures import CrowdedError, FailingError, NotFoundError, ReservedError
 from facaded.backends.manifests import MANIFEST_SIZE, Accept, Manifest, ManifestCache, digest_of, read_manifest
 from facaded.backends.media_types import is_manifest_type, manifest_type, sent_type
+from facaded.backends.shares import FACADED, Asker
 from facaded.backends.tags import LastDigest
 from facaded.net.single_flight import SingleFlight
 from facaded.net.text import whole_number

@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
-from facaded.backends.admission import FACADED, Asker
 from facaded.backends.authorized_client import AuthorizedClient, ClientAuthorization
 from facaded.backends.failures import CrowdedError, FailingError, NoListError, NoRedirectError, NotFoundError
 from facaded.backends.manifest_reader import ManifestReader, accept_headers, backend_name
 from facaded.backends.manifests import Accept, Manifest, ManifestCache
 from facaded.backends.media_types import list_type
+from facaded.backends.shares import FACADED, Asker
 from facaded.net.client import REDIRECTS, StreamedResponse
 from facaded.net.json_objects import is_too_complex, read_object
 from facaded.net.single_flight import SingleFlight

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred, succeed
 
-from facaded.backends.admission import FACADED, Asker
 from facaded.backends.failures import (
     RATE_LIMITED,
     CircuitOpenError,
@@ -24,6 +23,7 @@ from facaded.backends.failures import (
     describe_status,
     is_cancelled,
 )
+from facaded.backends.shares import FACADED, Asker
 from facaded.net.client import BoundedClient, StreamedResponse, describe_error, is_local_error
 from facaded.policy.health import Step
 

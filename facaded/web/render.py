@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 from attrs import evolve, frozen
 
-from facaded.backends.admission import OverLimit
 from facaded.backends.fetcher import BlobBytes, BlobRedirect, BlobSize, NotServed, PingAccepted, Served, Unauthorized
 from facaded.backends.manifests import Manifest
 from facaded.backends.registry import Listing
+from facaded.backends.shares import OverLimit
 from facaded.net.client import StreamedResponse
 from facaded.net.text import printable
 from facaded.oci import errors

@@ -13,7 +13,6 @@ from twisted.internet.task import Clock
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from facaded.backends.admission import Admission
 from facaded.backends.authorized_client import AuthorizedClient
 from facaded.backends.fetcher import Fetcher
 from facaded.backends.manifests import ManifestCache, digest_of
@@ -23,6 +22,7 @@ from facaded.backends.reached_limits import ReachedLimits
 from facaded.backends.refused_accounts import RefusedAccounts
 from facaded.backends.registry import Registry
 from facaded.backends.request_gate import RequestGate, TokenClient
+from facaded.backends.shares import Shares
 from facaded.backends.tokens import Tokens
 from facaded.net.client import BoundedClient
 from facaded.net.private_addresses import Boundary
@@ -220,7 +220,7 @@ class Network(Resource):
         self.boundaries = dict[str, Boundary]()
         self.refused_accounts = RefusedAccounts(self.clock)
         self.quotas, self.reached_limits = Quotas(self.clock), ReachedLimits(self.clock)
-        self.admission = Admission(self.clock, Limits(), self.quotas, self.reached_limits)
+        self.shares = Shares(self.clock, Limits(), self.quotas, self.reached_limits)
         self.replies = dict[str, tuple[int, bytes]]()
 
     def render(self, request: Request) -> Any:
@@ -245,7 +245,7 @@ class Network(Resource):
         """Return a fetcher from these registries; the credentials are for the first one."""
         cache = ManifestCache(size, 10, self.clock.seconds, stale_tags)
         registries = self.registries(cache, renames, credentials, publish_private)
-        return Fetcher(registries, self.clock, self.attempts.append, self.admission)
+        return Fetcher(registries, self.clock, self.attempts.append, self.shares)
 
     @property
     def failed(self) -> list[str]:

@@ -5,12 +5,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from facaded.backends.admission import Admission
 from facaded.backends.failures import CrowdedError
 from facaded.backends.fetcher import BUDGET, NotServed, ReadOptions, Served
 from facaded.backends.quotas import Quotas
 from facaded.backends.reached_limits import ReachedLimits
 from facaded.backends.request_gate import MOST_REQUESTS, MOST_WAITING, RequestGate
+from facaded.backends.shares import Shares
 from facaded.oci.requests import Blob, Ping, Tags
 from facaded.policy.decision import Serve
 from facaded.policy.limits import Limit, Limits
@@ -24,14 +24,14 @@ class Askers:
     def __init__(self, most_requests: int = MOST_REQUESTS) -> None:
         clock = Clock()
         limits = Limits(backend_requests_per_source=10**6)
-        self.admission = Admission(clock, limits, Quotas(clock), ReachedLimits(clock))
+        self.shares = Shares(clock, limits, Quotas(clock), ReachedLimits(clock))
         self.gate = RequestGate(most_requests)
         self.open: list[tuple[str, Deferred[str]]] = []
         self.errors: list[BaseException | None] = []
 
     def start(self, source: str, count: int = 1) -> None:
         for _ in range(count):
-            asker = self.admission.asker(source)
+            asker = self.shares.asker(source)
             Deferred.fromCoroutine(self.gate.run(None, "", lambda: self._send(source), asker)).addErrback(self._note)
 
     def answer(self) -> None:
@@ -132,7 +132,7 @@ def test_slow_requests_of_one_source_do_not_hold_up_another() -> None:
 @pytest.mark.parametrize(("sources", "subject"), [(4, "hub"), (1, "hub, client 0")])
 def test_a_request_that_got_no_place_in_time_is_noted(sources: int, subject: str) -> None:
     network = two_registries("", "a", "b", "c")
-    network.admission.reconfigure(Limits(backend_requests_per_source=10**4))
+    network.shares.reconfigure(Limits(backend_requests_per_source=10**4))
     fetcher = network.fetcher()
     ask(network, fetcher)
     network.fakes["hub"].fault = "hang lists"
@@ -161,7 +161,7 @@ def test_a_request_that_got_its_place_too_late_says_nothing_of_the_backend() -> 
 
 def test_a_forwarded_request_that_finds_the_queue_full_is_noted() -> None:
     network = Network(Fake("hub"))
-    network.admission.reconfigure(Limits(backend_requests_per_source=10**4))
+    network.shares.reconfigure(Limits(backend_requests_per_source=10**4))
     fetcher, hub = network.fetcher(), network.fakes["hub"]
     hub.valid.add("mine")
 

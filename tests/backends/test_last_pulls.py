@@ -9,9 +9,9 @@ from attrs import define
 from twisted.internet.defer import Deferred
 from twisted.web.server import Request
 
-from facaded.backends.admission import OverLimit
 from facaded.backends.fetcher import Fetcher, NotServed, ReadOptions, Served
 from facaded.backends.manifests import digest_of
+from facaded.backends.shares import OverLimit
 from facaded.oci.requests import ManifestRead
 from facaded.policy.decision import Serve
 from facaded.policy.health import Quota
@@ -71,7 +71,7 @@ def pull_all(network: Network, fetcher: Fetcher, tags: Iterable[int], source: st
 @pytest.mark.parametrize("at_once", [True, False])
 def test_one_source_leaves_a_quarter_of_the_pulls_to_others(at_once: bool) -> None:
     network, hub, fetcher = metered()
-    network.admission.reconfigure(Limits(backend_requests_per_source=10_000))
+    network.shares.reconfigure(Limits(backend_requests_per_source=10_000))
     pull(network, fetcher, "latest", HONEST)
     if at_once:
         answers = pull_all(network, fetcher, range(120), GREEDY)
@@ -146,7 +146,7 @@ def test_what_is_cached_and_heads_spend_no_pulls() -> None:
 
 def test_without_a_reserve_all_pulls_can_be_used() -> None:
     network, hub, fetcher = metered()
-    network.admission.reconfigure(Limits(quota_reserve=0))
+    network.shares.reconfigure(Limits(quota_reserve=0))
     for tag in range(100):
         assert isinstance(pull(network, fetcher, str(tag), GREEDY), Served)
     assert hub.pulls == 100
@@ -154,7 +154,7 @@ def test_without_a_reserve_all_pulls_can_be_used() -> None:
 
 def test_an_exempt_source_may_use_the_reserve() -> None:
     network, hub, fetcher = metered()
-    network.admission.reconfigure(Limits(exempt=(ip_network("192.0.2.0/24"),)))
+    network.shares.reconfigure(Limits(exempt=(ip_network("192.0.2.0/24"),)))
     for tag in range(100):
         pull(network, fetcher, str(tag), GREEDY)
     assert hub.pulls == 100

@@ -14,11 +14,11 @@ from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
-from facaded.backends.admission import Admission
 from facaded.backends.fetcher import Fetcher, ReadOptions, Served
 from facaded.backends.manifests import ManifestCache
 from facaded.backends.quotas import Quotas
 from facaded.backends.reached_limits import ReachedLimits
+from facaded.backends.shares import Shares
 from facaded.config.sections import Backend, Config
 from facaded.net.reactor import installed
 from facaded.oci.requests import ManifestRead
@@ -71,8 +71,8 @@ async def served_registry(limits: Limits) -> AsyncIterator[tuple[CountingFactory
     config = Config(backends=(backend,), limits=limits)
     clock = installed()
     cache = ManifestCache(1 << 20, 60, clock.seconds)
-    admission = Admission(clock, limits, Quotas(clock), ReachedLimits(clock))
-    yield factory, Fetcher(make_registries(clock, config, cache), clock, lambda _: None, admission)
+    shares = Shares(clock, limits, Quotas(clock), ReachedLimits(clock))
+    yield factory, Fetcher(make_registries(clock, config, cache), clock, lambda _: None, shares)
     await port.stopListening()
     for connection in factory.protocols:
         connection.loseConnection()

@@ -16,7 +16,7 @@ def refused(path: str, rules: Rules, authorization: str = "") -> tuple[int, Head
     """Send as many requests as a rate of one a second allows at once, and one more, and return its answer."""
     client = Client(rules)
     client.network.fakes["main"].valid.add("mine")
-    client.network.admission.reconfigure(Limits(backend_requests_per_source=1))
+    client.network.shares.reconfigure(Limits(backend_requests_per_source=1))
     headers = {"User-Agent": "podman/5", "Accept": "*/*"} | ({"Authorization": authorization} if authorization else {})
     for number in range(10):
         client.ask("GET", f"/v2/org/app/manifests/{number}", headers=headers)

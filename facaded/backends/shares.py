@@ -1,4 +1,4 @@
-"""What one client may ask of the backends: its requests a second, its requests in progress, and the last pulls."""
+"""The shares of clients: what one of them may ask of the backends: its requests a second, its requests in progress, and the last pulls."""
 
 from contextlib import AbstractContextManager, nullcontext
 from math import ceil
@@ -52,7 +52,7 @@ class Asker:
 FACADED = Asker()
 
 
-class Admission:
+class Shares:
     """Admits the requests of clients to the backends by [limits]. It outlives the settings.
 
     What a source has used so far stays when they change, except its requests a second if these are limited anew.
@@ -104,9 +104,9 @@ class Admission:
 class ClientAsker(Asker):
     """One request of a client. Its requests to backends count as one, however many it takes."""
 
-    def __init__(self, admission: Admission, source: str, limited: bool, spends_pulls: bool) -> None:
+    def __init__(self, shares: Shares, source: str, limited: bool, spends_pulls: bool) -> None:
         self.source = source if limited else ""
-        self._admission = admission
+        self._shares = shares
         self._pulling_source = source
         self._limited = limited
         self._spends_pulls = spends_pulls
@@ -116,15 +116,15 @@ class ClientAsker(Asker):
     def count(self) -> None:
         if not self._counted:
             self._counted = True
-            self._admission.count(self.source)
+            self._shares.count(self.source)
 
     def pull(self, backend: str, owner: str) -> AbstractContextManager[None]:
         if not self._spends_pulls:
             return nullcontext()
-        return self._admission.pull(backend, owner, self._pulling_source, self._limited)
+        return self._shares.pull(backend, owner, self._pulling_source, self._limited)
 
     def is_scarce(self, backend: str, owner: str) -> bool:
-        return self._spends_pulls and self._admission.is_scarce(backend, owner)
+        return self._spends_pulls and self._shares.is_scarce(backend, owner)
 
     def note_wait(self, gate: object) -> None:
         self._waited.add(gate)

@@ -6,11 +6,11 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from facaded.backends.admission import Admission, OverLimit
 from facaded.backends.failures import OverRateError
 from facaded.backends.fetcher import Fetcher, NotServed, PingAccepted, ReadOptions, Served, Unauthorized
 from facaded.backends.quotas import Quotas
 from facaded.backends.reached_limits import ReachedLimits
+from facaded.backends.shares import OverLimit, Shares
 from facaded.oci.requests import ManifestRead, Ping
 from facaded.policy.limits import BURST, Limit, Limits
 from tests.backends.fetching import WIDE, serve_from, two_registries
@@ -27,7 +27,7 @@ def limited(*networks: str) -> tuple[Network, Fetcher]:
     """Return registries, and a fetcher for which the sources in `networks` are exempt."""
     network = two_registries()
     exempt = tuple(ip_network(name) for name in networks)
-    network.admission.reconfigure(Limits(backend_requests_per_source=RATE, exempt=exempt))
+    network.shares.reconfigure(Limits(backend_requests_per_source=RATE, exempt=exempt))
     return network, network.fetcher()
 
 
@@ -121,13 +121,13 @@ def test_forwarded_requests_count_but_not_those_that_need_no_backend() -> None:
 def test_what_a_source_has_used_outlives_new_settings_with_the_same_rate(rate: int, refused: bool) -> None:
     clock = Clock()
     limits = Limits(backend_requests_per_source=RATE)
-    admission = Admission(clock, limits, Quotas(clock), ReachedLimits(clock))
+    shares = Shares(clock, limits, Quotas(clock), ReachedLimits(clock))
     for _ in range(ALLOWED):
-        admission.asker(GREEDY).count()
-    admission.reconfigure(Limits(backend_requests_per_source=rate, quota_reserve=1))
+        shares.asker(GREEDY).count()
+    shares.reconfigure(Limits(backend_requests_per_source=rate, quota_reserve=1))
     if refused:
         with pytest.raises(OverRateError):
-            admission.asker(GREEDY).count()
+            shares.asker(GREEDY).count()
     else:
-        admission.asker(GREEDY).count()
+        shares.asker(GREEDY).count()
     clock.advance(61)
