@@ -1,4 +1,4 @@
-"""The shares of clients: what one of them may ask of the backends: its requests a second, its requests in progress, and the last pulls."""
+"""What one client may ask of the backends: its requests a second, its requests in progress, and the last pulls."""
 
 from contextlib import AbstractContextManager, nullcontext
 from math import ceil
@@ -11,7 +11,7 @@ from facaded.backends.quotas import Quotas
 from facaded.backends.reached_limits import ReachedLimits
 from facaded.net.rate_limiter import RateLimiter
 from facaded.policy.limits import BURST, Limit, Limits
-from facaded.policy.sources import is_in, source_of
+from facaded.policy.sources import NO_ADDRESS, is_in, source_of
 
 
 @frozen
@@ -72,8 +72,11 @@ class Shares:
         self._limits = limits
 
     def asker(self, address: str, spends_pulls: bool = True) -> Asker:
-        """Return who sends one request from a client's address. Without `spends_pulls`, it uses its own quota."""
-        limited = not is_in(address, self._limits.exempt)
+        """Return who sends one request from a client's address. Without `spends_pulls`, it uses its own quota.
+
+        Clients without an address, those of a Unix socket, are not limited: they may be anybody behind a proxy.
+        """
+        limited = address != NO_ADDRESS and not is_in(address, self._limits.exempt)
         return ClientAsker(self, source_of(address), limited, spends_pulls)
 
     def count(self, source: str) -> None:

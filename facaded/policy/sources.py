@@ -8,6 +8,9 @@ from facaded.policy.limits import Network
 IPV6_PREFIX = 64
 """Bits: a host can choose any address of its /64 (RFC 4291 §2.5.1)."""
 
+NO_ADDRESS = "-"
+"""Stands for a client's address where there is none: on a Unix socket, or before the header of the PROXY protocol."""
+
 
 def source_of(address: str) -> str:
     """Return the source of a client's address, such as "192.0.2.7" or "2001:db8::/64".
