@@ -62,12 +62,14 @@ Twisted also waits this long after the last address has refused, so it adds to t
 _PEM_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
-def pooled_client(reactor: INetworkReactor, url: str, ca_file: Path | None) -> BoundedClient:
+def pooled_client(
+    reactor: INetworkReactor, url: str, ca_file: Path | None, note_local_error: Callable[[str], None] | None = None
+) -> BoundedClient:
     """Return a client of the server at `url` that reuses connections, for requests that clients wait for.
 
     If a reused connection is closed, Twisted sends the request again on a new one. Raises as `trust_policy` does.
     """
-    return _client(reactor, url, ca_file, CONNECT_TIME, persistent_pool(reactor))
+    return _client(reactor, url, ca_file, CONNECT_TIME, persistent_pool(reactor), note_local_error)
 
 
 def fresh_client(reactor: INetworkReactor, url: str, ca_file: Path | None, connect_timeout: float) -> BoundedClient:
@@ -148,11 +150,16 @@ def trust_policy(ca_file: Path | None) -> HostnameCachingHTTPSPolicy:
 
 
 def _client(
-    reactor: INetworkReactor, url: str, ca_file: Path | None, connect_timeout: float, pool: HTTPConnectionPool
+    reactor: INetworkReactor,
+    url: str,
+    ca_file: Path | None,
+    connect_timeout: float,
+    pool: HTTPConnectionPool,
+    note_local_error: Callable[[str], None] | None = None,
 ) -> BoundedClient:
     boundary = Boundary(urlsplit(url).hostname or "", lookup(reactor))
     endpoints = _Endpoints(reactor, trust_policy(ca_file), connect_timeout, boundary)
-    return BoundedClient(url, Agent.usingEndpointFactory(reactor, endpoints, pool), boundary)
+    return BoundedClient(url, Agent.usingEndpointFactory(reactor, endpoints, pool), boundary, note_local_error)
 
 
 @implementer(IAgentEndpointFactory)
