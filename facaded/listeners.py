@@ -13,11 +13,12 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IProtocolFactory
 
-from facaded.config.listen_addresses import Address, families
+from facaded.config.listen_addresses import PROXY_PREFIX, Address, families, with_backlog
 from facaded.config.paths import control_endpoint
 from facaded.config.sections import Config
 from facaded.exit_status import ADDRESS_UNAVAILABLE, USAGE
 from facaded.net.reactor import IFacadedReactor
+from facaded.web.client_address import WithoutAddress
 from facaded.web.server import BoundedSite
 
 IN_FLIGHT = 5.0
@@ -98,8 +99,7 @@ class Listeners(Service):
     ) -> None:
         self._sites = [listener.site for listener in listeners.values()]
         self._services: list[tuple[str, Service]] = [
-            (f"{key}: {endpoint}", strports.service(endpoint, listeners[key].factory, reactor))
-            for key, endpoint in endpoints
+            (f"{key}: {endpoint}", _service(endpoint, listeners[key].factory, reactor)) for key, endpoint in endpoints
         ]
 
     def privilegedStartService(self) -> None:
@@ -127,6 +127,14 @@ class Listeners(Service):
     async def _stop(self) -> None:
         await DeferredList([maybeDeferred(service.stopService) for _, service in self._services])
         await DeferredList([site.drain(IN_FLIGHT) for site in self._sites])
+
+
+def _service(endpoint: str, factory: IProtocolFactory, reactor: IFacadedReactor) -> Service:
+    is_proxied = endpoint.startswith(PROXY_PREFIX)
+    service: Service = strports.service(
+        with_backlog(endpoint), WithoutAddress(factory) if is_proxied else factory, reactor
+    )
+    return service
 
 
 def endpoints(config: Config, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:

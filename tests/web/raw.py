@@ -1,6 +1,6 @@
 """A connection to a site in memory, with bytes in and bytes out."""
 
-from twisted.internet.address import IPv4Address
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.testing import StringTransport
@@ -22,12 +22,18 @@ class Transport(StringTransport):
         """Do nothing: there is no TCP."""
 
 
-class Connection:
-    """One connection to `site`."""
+def peer_at(address: str) -> IPv4Address | IPv6Address:
+    """Return the address of a peer, such as "192.0.2.7" or "2001:db8::7"."""
+    return IPv6Address("TCP", address, 40000) if ":" in address else IPv4Address("TCP", address, 40000)
 
-    def __init__(self, site: BoundedSite) -> None:
-        self.transport = Transport(peerAddress=IPv4Address("TCP", "192.0.2.7", 40000))
-        channel = site.buildProtocol(None)
+
+class Connection:
+    """One connection to `site`, which must accept it."""
+
+    def __init__(self, site: BoundedSite, address: str = "192.0.2.7") -> None:
+        peer = peer_at(address)
+        self.transport = Transport(peerAddress=peer)
+        channel = site.buildProtocol(peer)
         assert isinstance(channel, Channel)
         self.channel = channel
         self.channel.makeConnection(self.transport)

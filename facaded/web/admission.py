@@ -1,0 +1,160 @@
+"""Which connections and requests are accepted, so that no source of them shuts out the others."""
+
+from ipaddress import IPv4Network, IPv6Network
+from typing import Protocol
+
+from attrs import field, frozen
+from twisted.internet.interfaces import IReactorTime
+
+from facaded.backends.reached_limits import ReachedLimits
+from facaded.net.descriptors import CLIENT_CONNECTIONS, CLOSING
+from facaded.net.rate_limiter import RateLimiter
+from facaded.policy.limits import BURST, Limit, Limits, Network
+from facaded.policy.sources import is_in, parse_address, source_of
+from facaded.web.open_connections import OpenConnections
+
+ALL_NETWORKS: tuple[Network, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
+
+FOR_OPERATORS = Limits(exempt=ALL_NETWORKS)
+"""The limits of the admin listener and the control socket: no source has any of its own."""
+
+
+class AdmittedConnection(Protocol):
+    """What admission needs of a connection."""
+
+    def abort(self) -> None:
+        """Close it at once: one that waits for its peer would keep its descriptor."""
+
+    def __hash__(self) -> int:
+        """Return the same number for its whole life."""
+
+
+@frozen
+class AdmissionSettings:
+    """What is accepted: `connections` in all, and the other limits per source; see `Limits`.
+
+    `trusted_proxies` have no limits of their own, because their connections carry those of many clients.
+    """
+
+    limits: Limits = field(factory=Limits)
+    connections: int = CLIENT_CONNECTIONS
+    trusted_proxies: tuple[Network, ...] = ()
+
+
+class Admission:
+    """Decides which connections and requests of one or more sites are accepted.
+
+    If there are too many connections, the oldest idle one of the largest source makes room. A connection is idle
+    unless one of its requests is being answered.
+    """
+
+    def __init__(self, clock: IReactorTime, reached: ReachedLimits, settings: AdmissionSettings) -> None:
+        self._clock = clock
+        self._reached = reached
+        self._open: OpenConnections[AdmittedConnection] = OpenConnections()
+        self._closing: set[AdmittedConnection] = set()
+        self.settings = settings
+        self._limit_rates()
+
+    def reconfigure(self, settings: AdmissionSettings) -> None:
+        """Apply new settings. Open connections stay."""
+        previous, self.settings = self.settings.limits, settings
+        new = settings.limits
+        if (previous.new_connections_per_source, previous.requests_per_source) != (
+            new.new_connections_per_source,
+            new.requests_per_source,
+        ):
+            self._limit_rates()
+
+    @property
+    def limits(self) -> Limits:
+        return self.settings.limits
+
+    def note(self, limit: Limit, address: str) -> None:
+        """Count that a client at `address` reached a limit."""
+        self._reached.note(limit, source_of(address))
+
+    def admits(self, address: str) -> bool:
+        """Return whether to accept a new connection from `address`; another one may be closed to make room for it.
+
+        `address` is "-" if it is not known yet, or if there is none.
+        """
+        source = source_of(address)
+        if self._is_limited(address):
+            if self._new_connections.delay(source, self._clock.seconds()):
+                return self._refuse(Limit.NEW_CONNECTIONS_PER_SOURCE, source)
+            if self._open.count(source) >= self.limits.connections_per_source:
+                self._reached.note(Limit.CONNECTIONS_PER_SOURCE, source)
+                if not self._close_oldest(source):
+                    return False
+        if len(self._open) < self.settings.connections:
+            return True
+        self._reached.note(Limit.CONNECTIONS, source)
+        largest = self._open.largest()
+        if largest is None or (largest != source and self._open.count(largest) <= self._open.count(source)):
+            return False  # busy connections of one source must not close the idle ones of smaller sources
+        return self._close_oldest(largest)
+
+    def join(self, connection: AdmittedConnection, address: str) -> None:
+        """Count a connection that was accepted, as idle."""
+        self._open.add(connection, source_of(address))
+
+    def move(self, connection: AdmittedConnection, address: str) -> None:
+        """Count a connection for another address, because a proxy has said whose it is; abort it if it is too many."""
+        if connection not in self._open:
+            return
+        self._open.remove(connection)
+        if self.admits(address):
+            self.join(connection, address)
+        else:
+            connection.abort()
+
+    def leave(self, connection: AdmittedConnection) -> None:
+        """Forget a connection that has ended."""
+        self._open.remove(connection)
+        self._closing.discard(connection)
+
+    def make_busy(self, connection: AdmittedConnection) -> None:
+        """Keep a connection open, because a request is being answered."""
+        self._open.make_busy(connection)
+
+    def make_idle(self, connection: AdmittedConnection) -> None:
+        """Allow that a connection is closed to make room."""
+        self._open.make_idle(connection)
+
+    def admits_request(self, address: str) -> bool:
+        """Return whether to answer a request from `address`."""
+        if not self._is_limited(address):
+            return True
+        source = source_of(address)
+        return not self._requests.delay(source, self._clock.seconds()) or self._refuse(
+            Limit.REQUESTS_PER_SOURCE, source
+        )
+
+    def _is_limited(self, address: str) -> bool:
+        """Return whether the source of an address has limits of its own."""
+        exempt = self.limits.exempt + self.settings.trusted_proxies
+        return parse_address(address) is not None and not is_in(address, exempt)
+
+    def _close_oldest(self, source: str) -> bool:
+        """Close the oldest idle connection of a source; return False if that is not possible.
+
+        Its descriptor is free only in the reactor's next turn, so there is a limit in each turn.
+        """
+        connection = self._open.oldest_idle(source)
+        if connection is None or len(self._closing) >= CLOSING:
+            return False
+        self._open.remove(connection)
+        self._closing.add(connection)
+        connection.abort()
+        return True
+
+    def _refuse(self, limit: Limit, source: str) -> bool:
+        self._reached.note(limit, source)
+        return False
+
+    def _limit_rates(self) -> None:
+        limits = self.limits
+        connections, requests = limits.new_connections_per_source, limits.requests_per_source
+        self._new_connections: RateLimiter[str] = RateLimiter(connections, connections * BURST)
+        self._requests: RateLimiter[str] = RateLimiter(requests, requests * BURST)
