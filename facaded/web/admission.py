@@ -1,5 +1,6 @@
 """Which connections and requests are accepted, so that no source of them shuts out the others."""
 
+from functools import lru_cache, partial
 from ipaddress import IPv4Network, IPv6Network
 from typing import Protocol
 
@@ -17,6 +18,10 @@ ALL_NETWORKS: tuple[Network, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0
 
 FOR_OPERATORS = Limits(exempt=ALL_NETWORKS)
 """The limits of the admin listener and the control socket: no source has any of its own."""
+
+
+ORIGINS = 4096
+"""Addresses whose origin is kept, because parsing one takes longer than all else that is done for a connection."""
 
 
 class AdmittedConnection(Protocol):
@@ -53,13 +58,13 @@ class Admission:
         self._reached = reached
         self._open: OpenConnections[AdmittedConnection] = OpenConnections()
         self._closing: set[AdmittedConnection] = set()
-        self.settings = settings
+        self._use(settings)
         self._limit_rates()
 
     def reconfigure(self, settings: AdmissionSettings) -> None:
         """Apply new settings. Open connections stay."""
-        previous, self.settings = self.settings.limits, settings
-        new = settings.limits
+        previous, new = self.settings.limits, settings.limits
+        self._use(settings)
         if (previous.new_connections_per_source, previous.requests_per_source) != (
             new.new_connections_per_source,
             new.requests_per_source,
@@ -72,15 +77,15 @@ class Admission:
 
     def note(self, limit: Limit, address: str) -> None:
         """Count that a client at `address` reached a limit."""
-        self._reached.note(limit, source_of(address))
+        self._reached.note(limit, self._origin(address)[0])
 
     def admits(self, address: str) -> bool:
         """Return whether to accept a new connection from `address`; another one may be closed to make room for it.
 
         `address` is "-" if it is not known yet, or if there is none.
         """
-        source = source_of(address)
-        if self._is_limited(address):
+        source, is_limited = self._origin(address)
+        if is_limited:
             if self._new_connections.delay(source, self._clock.seconds()):
                 return self._refuse(Limit.NEW_CONNECTIONS_PER_SOURCE, source)
             if self._open.count(source) >= self.limits.connections_per_source:
@@ -97,7 +102,7 @@ class Admission:
 
     def join(self, connection: AdmittedConnection, address: str) -> None:
         """Count a connection that was accepted, as idle."""
-        self._open.add(connection, source_of(address))
+        self._open.add(connection, self._origin(address)[0])
 
     def move(self, connection: AdmittedConnection, address: str) -> None:
         """Count a connection for another address, because a proxy has said whose it is; abort it if it is too many."""
@@ -124,17 +129,14 @@ class Admission:
 
     def admits_request(self, address: str) -> bool:
         """Return whether to answer a request from `address`."""
-        if not self._is_limited(address):
+        source, is_limited = self._origin(address)
+        if not is_limited or not self._requests.delay(source, self._clock.seconds()):
             return True
-        source = source_of(address)
-        return not self._requests.delay(source, self._clock.seconds()) or self._refuse(
-            Limit.REQUESTS_PER_SOURCE, source
-        )
+        return self._refuse(Limit.REQUESTS_PER_SOURCE, source)
 
-    def _is_limited(self, address: str) -> bool:
-        """Return whether the source of an address has limits of its own."""
-        exempt = self.limits.exempt + self.settings.trusted_proxies
-        return parse_address(address) is not None and not is_in(address, exempt)
+    def _use(self, settings: AdmissionSettings) -> None:
+        self.settings = settings
+        self._origin = lru_cache(ORIGINS)(partial(_origin, settings.limits.exempt + settings.trusted_proxies))
 
     def _close_oldest(self, source: str) -> bool:
         """Close the oldest idle connection of a source; return False if that is not possible.
@@ -158,3 +160,8 @@ class Admission:
         connections, requests = limits.new_connections_per_source, limits.requests_per_source
         self._new_connections: RateLimiter[str] = RateLimiter(connections, connections * BURST)
         self._requests: RateLimiter[str] = RateLimiter(requests, requests * BURST)
+
+
+def _origin(exempt: tuple[Network, ...], address: str) -> tuple[str, bool]:
+    """Return the source of an address, and whether it has limits of its own."""
+    return source_of(address), parse_address(address) is not None and not is_in(address, exempt)
