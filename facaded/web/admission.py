@@ -98,7 +98,7 @@ class Admission:
         largest = self._open.largest()
         if largest is None or (largest != source and self._open.count(largest) <= self._open.count(source)):
             return False  # busy connections of one source must not close the idle ones of smaller sources
-        return self._close_oldest(largest)
+        return self._close_oldest(largest, is_first=not self._open.count(source))
 
     def join(self, connection: AdmittedConnection, address: str) -> None:
         """Count a connection that was accepted, as idle."""
@@ -138,13 +138,14 @@ class Admission:
         self.settings = settings
         self._origin = lru_cache(ORIGINS)(partial(_origin, settings.limits.exempt + settings.trusted_proxies))
 
-    def _close_oldest(self, source: str) -> bool:
+    def _close_oldest(self, source: str, is_first: bool = False) -> bool:
         """Close the oldest idle connection of a source; return False if that is not possible.
 
-        Its descriptor is free only in the reactor's next turn, so there is a limit in each turn.
+        Its descriptor is free only in the reactor's next turn, so there is a limit in each turn. Half of it is kept for
+        the first connection of a source (`is_first`), because one with many may open more in one turn than others.
         """
         connection = self._open.oldest_idle(source)
-        if connection is None or len(self._closing) >= CLOSING:
+        if connection is None or len(self._closing) >= (CLOSING if is_first else CLOSING // 2):
             return False
         self._open.remove(connection)
         self._closing.add(connection)

@@ -141,6 +141,16 @@ def test_no_more_connections_are_closed_at_once_than_the_reserve_of_descriptors_
     assert not server.refuses("203.0.113.1")
 
 
+def test_half_of_that_is_kept_for_sources_without_a_connection() -> None:
+    server = Server(Limits(), connections=CLOSING)
+    for number in range(CLOSING):
+        Connection(server.site, f"192.0.2.{number // 2}")
+    for number in range(CLOSING // 2):
+        Connection(server.site, f"198.51.100.{number}")
+    assert server.refuses("198.51.100.0")
+    Connection(server.site, "203.0.113.1")
+
+
 def test_new_connections_of_a_source_are_limited_by_their_rate() -> None:
     server = Server(Limits(new_connections_per_source=2))
     for _ in range(2 * BURST):
