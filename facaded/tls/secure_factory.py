@@ -3,6 +3,7 @@
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 
+from facaded.policy.limits import Limit
 from facaded.tls.certificates import Certificates
 from facaded.web.channel import SecureChannel
 from facaded.web.server import SecureSite
@@ -25,6 +26,7 @@ class BoundedTls(BufferingTLSTransport):
         self._received += len(data)
         BufferingTLSTransport.dataReceived(self, data)
         if channel.is_handshaking and self._received > HANDSHAKE_SIZE:
+            channel.site.admission.note(Limit.HANDSHAKE_SIZE, channel.address)
             channel.abort()
 
 

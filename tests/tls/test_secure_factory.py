@@ -13,12 +13,12 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from facaded.policy.limits import Limits
+from facaded.policy.limits import BURST, Limits
 from facaded.tls.certificates import Certificates
 from facaded.tls.challenges import Challenges
 from facaded.tls.secure_factory import HANDSHAKE_SIZE, SecureFactory
 from facaded.web.admission import AdmissionSettings
-from facaded.web.channel import Channel
+from facaded.web.channel import REFUSAL_PAUSE, Channel
 from facaded.web.responses import respond
 from facaded.web.server import SecureSite
 from tests.tls.authority import NOW, trusting
@@ -209,6 +209,18 @@ def test_a_connection_too_many_is_closed_at_once(server: TlsServer) -> None:
     client.lose()
 
 
+def test_a_request_too_many_is_answered_over_tls_too(server: TlsServer) -> None:
+    server.site.admission.reconfigure(AdmissionSettings(evolve(LIMITS, requests_per_source=1)))
+    client = TlsClient(server, peer=IPv4Address("TCP", "192.0.2.7", 40000)).shake_hands()
+    request = b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n"
+    answers = [client.send(request)[:12] for _ in range(BURST + 1)]
+    assert answers == [b"HTTP/1.1 200"] * BURST + [b"HTTP/1.1 429"]
+    assert client.send(request) == b"", "nothing is read for a second"
+    server.clock.advance(REFUSAL_PAUSE)
+    assert client.received().startswith(b"HTTP/1.1 200")
+    client.lose()
+
+
 def test_a_handshake_that_is_too_large_is_aborted(server: TlsServer) -> None:
     client = TlsClient(server)
     hello = b"\x16\x03\x01\x40\x00\x01\x01\xf0\x00" + b"\x00" * 0x3FFC  # the first record of a ClientHello of 127 KB
@@ -219,7 +231,7 @@ def test_a_handshake_that_is_too_large_is_aborted(server: TlsServer) -> None:
         client.protocol.dataReceived(record)
     assert client.transport.disconnected
     client.lose()
-    assert server.clock.getDelayedCalls() == []
+    assert server.site.channels == set()
 
 
 def test_draining_closes_idle_connections_and_handshakes_and_waits_for_requests(server: TlsServer) -> None:
