@@ -187,11 +187,14 @@ class AdmittedChannel(StrictChannel):
             self._pause_for(0.0)
         HTTPChannel.requestDone(self, request)
 
-    def refuse_request(self, request: Request, answer: bytes) -> None:
-        """Answer a request too many with these bytes, and read nothing for a while if the connection stays open."""
+    def refuse_request(self, request: Request, answer: bytes, address: str) -> None:
+        """Answer a request too many of a client at `address` with these bytes, and read nothing more for a while.
+
+        The connection of a proxy goes on, because it carries requests of other clients too.
+        """
         assert self.transport is not None
         self.transport.write(answer)
-        if self.persistent:
+        if self.persistent and address == self.address:
             self._pause_for(REFUSAL_PAUSE)
         self.requestDone(request)
 

@@ -68,7 +68,7 @@ class BoundedRequest(Request):
             Request.requestReceived(self, command, path, version)
         else:
             refusal = too_many_requests(command == b"HEAD", not self.channel.persistent)
-            self.channel.refuse_request(self, refusal)
+            self.channel.refuse_request(self, refusal, self.address)
 
     def process(self) -> None:
         site = self.channel.site

@@ -324,4 +324,5 @@ def test_the_requests_of_a_trusted_proxy_count_for_its_clients() -> None:
     assert {get("192.0.2.7") for _ in range(BURST)} == {b"HTTP/1.1 200"}
     assert get("192.0.2.8") == b"HTTP/1.1 200"
     assert get("192.0.2.7, 10.0.0.9") == b"HTTP/1.1 429"
+    assert get("192.0.2.8") == b"HTTP/1.1 200", "the proxy's connection is also that of other clients"
     assert {answered.address for answered in server.answered} == {"192.0.2.7", "192.0.2.8"}
