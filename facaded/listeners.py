@@ -16,11 +16,12 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IProtocolFactory, IReactorFromThreads
 from twisted.internet.task import deferLater
 
-from facaded.config.listen_addresses import Address, families
+from facaded.config.listen_addresses import PROXY_PREFIX, Address, families, with_backlog
 from facaded.config.paths import control_endpoint
 from facaded.config.sections import Config
 from facaded.exit_status import ADDRESS_UNAVAILABLE, USAGE
 from facaded.net.reactor import IFacadedReactor
+from facaded.web.client_address import WithoutAddress
 from facaded.web.server import BoundedSite
 
 IN_FLIGHT = 5.0
@@ -118,7 +119,7 @@ class Listeners(Service):
         self._stop_delay = stop_delay
         self._sites = {key: listener.site for key, listener in listeners.items()}
         self._services: list[tuple[str, str, Service]] = [
-            (key, endpoint, strports.service(endpoint, listeners[key].factory, reactor)) for key, endpoint in endpoints
+            (key, endpoint, _service(endpoint, listeners[key].factory, reactor)) for key, endpoint in endpoints
         ]
 
     def reconfigure(self, stop_delay: float) -> None:
@@ -182,6 +183,14 @@ def _on_signals(
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _service(endpoint: str, factory: IProtocolFactory, reactor: IFacadedReactor) -> Service:
+    is_proxied = endpoint.startswith(PROXY_PREFIX)
+    service: Service = strports.service(
+        with_backlog(endpoint), WithoutAddress(factory) if is_proxied else factory, reactor
+    )
+    return service
 
 
 def endpoints(config: Config, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+from twisted.logger import Logger
+
 from facaded.admin.commands import Commands
 from facaded.admin.reporter import Reporter
 from facaded.admin.site import Admin
@@ -13,6 +15,7 @@ from facaded.backends.authorized_client import AuthorizedClient
 from facaded.backends.fetcher import Fetcher
 from facaded.backends.ladder import Probe, build_probe
 from facaded.backends.manifests import ManifestCache
+from facaded.backends.reached_limits import ReachedLimits
 from facaded.backends.registry import Registry
 from facaded.backends.request_gate import RequestGate, TokenClient
 from facaded.backends.shares import Shares
@@ -23,7 +26,9 @@ from facaded.config.paths import state_directory
 from facaded.config.sections import Backend, Config
 from facaded.config.settings_error import SettingsError
 from facaded.listeners import Listeners, endpoints
-from facaded.net.connections import pooled_client
+from facaded.net import descriptors
+from facaded.net.connections import IDLE_CONNECTIONS, pooled_client
+from facaded.net.descriptors import Division
 from facaded.net.reactor import IFacadedReactor
 from facaded.policy.decision import Mode, RoutingState, Rules, ping_leads_to
 from facaded.policy.health import Quota
@@ -36,8 +41,11 @@ from facaded.tls.acme.store import StoreError
 from facaded.tls.challenges import Challenges
 from facaded.tls.plain import PlainPort
 from facaded.tls.termination import Termination
+from facaded.web.admission import FOR_OPERATORS, Admission, AdmissionSettings
 from facaded.web.facade import Facade
 from facaded.web.unsent_bytes import UnsentBytes
+
+_log = Logger()
 
 
 def ignore_quota(backend: str, asker: str, quota: Quota) -> None:
@@ -46,6 +54,10 @@ def ignore_quota(backend: str, asker: str, quota: Quota) -> None:
 
 def ignore_account(backend: str, repository: str, problem: str | None) -> None:
     """Do nothing with the news of an account."""
+
+
+def ignore_local_error(backend: str, reason: str) -> None:
+    """Do nothing with an error of this machine: the request that failed says so too."""
 
 
 def make_probe(reactor: IFacadedReactor, config: Config, backend: Backend) -> Probe:
@@ -60,16 +72,18 @@ def make_registries(
     cache: ManifestCache,
     note_quota: Callable[[str, str, Quota], None] = ignore_quota,
     note_account: Callable[[str, str, str | None], None] = ignore_account,
+    note_local_error: Callable[[str, str], None] = ignore_local_error,
 ) -> dict[str, Registry]:
     """Return the client of every backend by the backend's name.
 
     `note_quota` is called with that name and the arguments of `AuthorizedClient`, `note_account` with that name and
-    those of `NoteAccount`. Raises as `connections.trust_policy` does.
+    those of `NoteAccount`, `note_local_error` with that name and a description. Raises as `connections.trust_policy`
+    does.
     """
 
     def registry(backend: Backend) -> Registry:
-        most = config.limits.backend_requests
-        client = pooled_client(reactor, backend.url, backend.ca_file, idle_connections=most)
+        most, note_local = config.limits.backend_requests, partial(note_local_error, backend.name)
+        client = pooled_client(reactor, backend.url, backend.ca_file, note_local, idle_connections=most)
         note, gate = partial(note_account, backend.name), RequestGate(most)
         token_client = TokenClient(client, gate)
         tokens = Tokens(token_client, reactor.seconds, backend.credentials, backend.publish_private, note)
@@ -83,7 +97,8 @@ def make_fetcher(reactor: IFacadedReactor, config: Config, watch: Watch, shares:
     """Return what fetches from the backends to serve clients, with an empty manifest cache."""
     settings = config.cache
     cache = ManifestCache(settings.manifests, settings.tag_ttl, reactor.seconds, settings.stale_tags)
-    registries = make_registries(reactor, config, cache, watch.quotas.note, watch.refused_accounts.note)
+    note_local = watch.reached_limits.note_local_error
+    registries = make_registries(reactor, config, cache, watch.quotas.note, watch.refused_accounts.note, note_local)
     urls = {backend.name: backend.url for backend in config.backends}
     return Fetcher(registries, reactor, lambda attempt: watch.report(attempt, urls[attempt.backend]), shares)
 
@@ -141,6 +156,33 @@ def make_termination(
     if config.tls is None:
         return None
     return Termination(reactor, challenges, config.tls.certificates, config.hosts, config.acme, directory / "acme")
+
+
+def make_admission_settings(config: Config) -> AdmissionSettings:
+    """Return what the public listeners accept. Log a warning if there are too few descriptors for the settings."""
+    allowed, wanted = _division(config).clients, config.limits.connections
+    if wanted is not None and wanted > allowed:
+        _log.warn(
+            "limits.connections: {wanted} is lowered to {allowed}, because this process may open {descriptors} files: "
+            "raise LimitNOFILE of the unit, or ulimit -n",
+            wanted=wanted,
+            allowed=allowed,
+            descriptors=descriptors.available(),
+        )
+    connections = allowed if wanted is None else min(wanted, allowed)
+    return AdmissionSettings(config.limits, connections, config.trusted_proxies)
+
+
+def make_operator_admission(reactor: IFacadedReactor, config: Config, reached: ReachedLimits) -> Admission:
+    """Return the limits of the admin listener or of the control socket, which clients cannot use up."""
+    return Admission(reactor, reached, AdmissionSettings(FOR_OPERATORS, _division(config).operators))
+
+
+def _division(config: Config) -> Division:
+    """Divide the descriptors of this process by what the settings need for the backends."""
+    per_backend = config.limits.backend_requests + IDLE_CONNECTIONS
+    per_client = 2 if any(backend.relay_blobs for backend in config.backends) else 1
+    return descriptors.divide(descriptors.available(), len(config.backends), per_backend, per_client)
 
 
 # Preparation of each part for new settings: see `reload`
@@ -236,9 +278,19 @@ def prepare_stop(listeners: Listeners, supervision: Supervision) -> Prepare:
     return prepare
 
 
-def prepare_limits(unsent: UnsentBytes) -> Prepare:
-    """Limit clients by the new settings."""
-    return lambda loaded: partial(unsent.reconfigure, loaded.config.limits)
+def prepare_limits(admission: Admission, unsent: UnsentBytes) -> Prepare:
+    """Limit connections, requests and unread answers of clients by the new settings."""
+
+    def prepare(loaded: Loaded) -> Swap:
+        settings = make_admission_settings(loaded.config)
+
+        def swap() -> None:
+            admission.reconfigure(settings)
+            unsent.reconfigure(loaded.config.limits)
+
+        return swap
+
+    return prepare
 
 
 def prepare_tls(tls: Termination | None) -> Prepare:

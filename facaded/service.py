@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from random import SystemRandom
 
 from attrs import frozen
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.logger import Logger
+from twisted.logger import Logger, globalLogPublisher
 
 from facaded import parts
 from facaded.admin.commands import Commands
@@ -21,8 +22,11 @@ from facaded.config.loading import Loaded
 from facaded.config.paths import state_directory
 from facaded.config.sections import Config
 from facaded.listeners import Listener, Listeners, StartError, endpoints
+from facaded.net import descriptors
+from facaded.net.accept_pauses import AcceptPauses
 from facaded.net.reactor import IFacadedReactor, use_monotonic_time
 from facaded.net.resolver import install, resolver_of
+from facaded.policy.limits import Limit
 from facaded.reload import Hangup, Reloader
 from facaded.state import Clocks, StateError, StateStore
 from facaded.systemd import Notifier, Supervision
@@ -31,6 +35,7 @@ from facaded.tls.challenges import Challenges
 from facaded.tls.plain import PlainPort
 from facaded.tls.termination import Termination
 from facaded.web import accesslog
+from facaded.web.admission import Admission
 from facaded.web.facade import Facade
 from facaded.web.pulls import Pulls
 from facaded.web.server import BoundedSite, SecureSite
@@ -38,7 +43,11 @@ from facaded.web.unsent_bytes import UnsentBytes
 
 
 def prepare(reactor: IFacadedReactor) -> None:
-    """Give the reactor monotonic time and facaded's resolver. Call it once, before anything is scheduled."""
+    """Give the reactor monotonic time and facaded's resolver, and raise the limit of descriptors.
+
+    Call it once, before anything is scheduled.
+    """
+    descriptors.raise_limit()
     use_monotonic_time(reactor)
     install(reactor)
 
@@ -67,10 +76,10 @@ def makeService(
     commands = Commands(rules, watch, reporter, reloader, core.state, core.pulls.recent, renewer)
     reloader.add(parts.prepare_listeners(config))
     reloader.add(parts.prepare_backends(reactor, environ, core.state, watch, core.shares, core.facade))
+    reloader.add(parts.prepare_limits(core.admission, core.unsent))
     reloader.add(parts.prepare_edges(core.plain, admin, reporter, commands))
     reloader.add(parts.prepare_tls(tls))
-    reloader.add(parts.prepare_limits(core.unsent))
-    sites = _listeners(core, admin, commands, reactor)
+    sites = _listeners(core, config, admin, Control(commands.table), reactor)
     listeners = Listeners(reactor, sites, tuple(endpoints(config, environ)), config.stop_delay)
     reloader.add(parts.prepare_stop(listeners, supervision))
     return Daemon(
@@ -78,6 +87,7 @@ def makeService(
         core.state,
         *([tls] if tls else []),
         watch,
+        AcceptPauses(reactor, globalLogPublisher, partial(watch.reached_limits.note, Limit.DESCRIPTORS)),
         Hangup(reactor, reloader.reload),  # stopped after the listeners: without it, SIGHUP ends the process
         listeners,
         supervision,
@@ -95,6 +105,7 @@ class _Core:
     facade: Facade
     plain: PlainPort
     pulls: Pulls
+    admission: Admission
     unsent: UnsentBytes
 
 
@@ -112,22 +123,26 @@ def _core(config: Config, reactor: IFacadedReactor, environ: Mapping[str, str]) 
     shares = Shares(reactor, config.limits, watch.quotas, watch.reached_limits)
     facade = Facade(watch, rules, parts.make_fetcher(reactor, config, watch, shares))
     plain = PlainPort(challenges, parts.make_plain_port_settings(config), facade)
+    admission = Admission(reactor, watch.reached_limits, parts.make_admission_settings(config))
     unsent = UnsentBytes(config.limits, watch.reached_limits)
     pulls = Pulls(reactor.seconds, watch.probe_soon)
-    return _Core(state, tls, watch, shares, facade, plain, pulls, unsent)
+    return _Core(state, tls, watch, shares, facade, plain, pulls, admission, unsent)
 
 
-def _listeners(core: _Core, admin: Admin, commands: Commands, reactor: IFacadedReactor) -> dict[str, Listener]:
+def _listeners(
+    core: _Core, config: Config, admin: Admin, control: Control, reactor: IFacadedReactor
+) -> dict[str, Listener]:
     """Return the listener of each key of [listen]."""
     subscribers = (accesslog.write, core.pulls.follow)
     sites = {
-        "listen.http": BoundedSite(core.plain, reactor, subscribers, core.unsent),
-        "listen.admin": BoundedSite(admin, reactor),
-        "listen.control": BoundedSite(Control(commands.table), reactor),
+        "listen.http": BoundedSite(core.plain, reactor, subscribers, core.admission, core.unsent),
     }
+    for key, resource in (("listen.admin", admin), ("listen.control", control)):
+        own_admission = parts.make_operator_admission(reactor, config, core.watch.reached_limits)
+        sites[key] = BoundedSite(resource, reactor, admission=own_admission)
     listeners = {key: Listener(site, site) for key, site in sites.items()}
     if core.tls is not None:
-        secure = SecureSite(core.facade, reactor, subscribers, core.unsent)
+        secure = SecureSite(core.facade, reactor, subscribers, core.admission, core.unsent)
         listeners["listen.https"] = Listener(secure, core.tls.secure_factory(secure))
     return listeners
 

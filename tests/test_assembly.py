@@ -1,6 +1,6 @@
 """The daemon assembled in memory: its parts start and stop in order, and a reload changes everything or nothing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +9,31 @@ from attrs import define, evolve, field
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.testing import MemoryReactorClock
-from twisted.logger import LogEvent
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
 from twisted.python.threadpool import ThreadPool
+from zope.interface import implementer
 
 from facaded.admin.commands import ReloadResult
+from facaded.backends.reached_limits import ReachedLimits
 from facaded.backends.watch import Watch
 from facaded.config.loading import Loaded, load
 from facaded.config.sections import Config, StateSettings
 from facaded.config.settings_error import SettingsError
 from facaded.listeners import Listeners, StartError
 from facaded.net.resolver import Resolver
-from facaded.parts import changed_listeners
+from facaded.parts import (
+    changed_listeners,
+    make_admission_settings,
+    make_operator_admission,
+    prepare_limits,
+)
+from facaded.policy.limits import BURST, Limits
 from facaded.reload import Reloader, Swap
 from facaded.service import Daemon, makeService
 from facaded.state import StateStore
 from facaded.tls.termination import Termination
+from facaded.web.admission import Admission
+from facaded.web.unsent_bytes import UnsentBytes
 
 SETTINGS = """
 repositories = ["org/*"]
@@ -76,6 +86,21 @@ class Part(Service):
     def stopService(self) -> Deferred[None] | None:
         self.notes.append(f"{self.name} stops")
         return self.ended
+
+
+@pytest.fixture
+def warnings() -> Iterator[list[str]]:
+    """The warnings in the log so far."""
+    written: list[str] = []
+
+    @implementer(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        if event["log_level"] is LogLevel.warn:
+            written.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    yield written
+    globalLogPublisher.removeObserver(observe)
 
 
 def loaded(directory: Path, more: str = "") -> Loaded:
@@ -151,6 +176,33 @@ def test_a_listener_that_cannot_be_opened_leaves_none_open(tmp_path: Path) -> No
     with pytest.raises(StartError, match=r"^listen\.control: unix:.*: not permitted"):
         daemon.privilegedStartService()
     assert opened == []
+
+
+def test_a_reload_changes_the_limits_of_clients_and_none_of_operators(
+    tmp_path: Path, no_errors_are_logged: list[LogEvent]
+) -> None:
+    reactor: Any = Reactor()
+    before, limited = loaded(tmp_path), Limits(new_connections_per_source=1)
+    after = evolve(before, config=evolve(before.config, limits=limited))
+    reached = ReachedLimits(reactor)
+    admission = Admission(reactor, reached, make_admission_settings(before.config))
+    operators = make_operator_admission(reactor, after.config, reached)
+    prepare_limits(admission, UnsentBytes(Limits(), reached))(after)()
+    assert [admission.admits("192.0.2.7") for _ in range(BURST + 1)] == [True] * BURST + [False]
+    assert all(operators.admits("192.0.2.7") for _ in range(3 * BURST))
+
+
+def test_more_connections_than_the_descriptors_allow_are_lowered_with_a_warning(
+    tmp_path: Path, warnings: list[str]
+) -> None:
+    config = loaded(tmp_path).config
+    allowed = make_admission_settings(config).connections
+    assert warnings == []
+    for wanted, connections in ((1, 1), (1 << 30, allowed)):
+        settings = make_admission_settings(evolve(config, limits=Limits(connections=wanted)))
+        assert settings.connections == connections
+    (warning,) = warnings
+    assert warning.startswith(f"limits.connections: {1 << 30} is lowered to {allowed}, because this process may open ")
 
 
 @define

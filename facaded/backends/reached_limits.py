@@ -6,6 +6,7 @@ from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from facaded.net.client import is_lack_of_descriptors
 from facaded.policy.limits import Limit
 
 LOG_INTERVAL = 60.0
@@ -42,6 +43,10 @@ class ReachedLimits:
         if limit not in self._logged:
             self._logged[limit] = count - 1
             self._write_line(limit)
+
+    def note_local_error(self, backend: str, reason: str) -> None:
+        """Count that a request to `backend` failed because of this machine; `reason` describes the error."""
+        self.note(Limit.DESCRIPTORS if is_lack_of_descriptors(reason) else Limit.LOCAL, f"{backend} ({reason})")
 
     def all(self) -> Mapping[Limit, ReachedLimit]:
         """Return the limits that were reached since the start."""

@@ -57,7 +57,7 @@ class Watch(Service):
         self.reached_limits = ReachedLimits(clock)
         self._roster = Roster(clock, plan, previous_state)
         self._first_round = FirstRound(clock, self._roster)
-        self._probers = Probers(clock, random, self._roster, self._first_round, self.quotas)
+        self._probers = Probers(clock, random, self._roster, self._first_round, self.quotas, self.reached_limits)
         self._clock_check = ClockCheck(clock, wall, self._probers.handle_jump)
 
     def startService(self) -> None:
@@ -219,13 +219,20 @@ class Probers:
     """A prober for each backend; their results go to the roster."""
 
     def __init__(
-        self, clock: IReactorTime, random: Random, roster: Roster, first_round: FirstRound, quotas: Quotas
+        self,
+        clock: IReactorTime,
+        random: Random,
+        roster: Roster,
+        first_round: FirstRound,
+        quotas: Quotas,
+        reached_limits: ReachedLimits,
     ) -> None:
         self._clock = clock
         self._random = random
         self._roster = roster
         self._first_round = first_round
         self._quotas = quotas
+        self._reached_limits = reached_limits
         self._probers: dict[str, Prober] = {}
         self._deep_next: set[str] = set()
         self._body_next: set[str] = set()
@@ -295,6 +302,8 @@ class Probers:
         """Apply a result, and return the seconds until the next probe."""
         if result.quota is not None:
             self._quotas.note(name, "address", result.quota)
+        if result.verdict is Verdict.LOCAL:
+            self._reached_limits.note_local_error(name, result.reason)
         before = self._roster.watch_state.healths[name]
         self._roster.observe(name, result)
         self._first_round.complete(name)

@@ -9,11 +9,20 @@ from attrs import frozen
 KINDS = ("tcp", "tcp6", "unix", "systemd", "haproxy")
 """Kinds of Twisted endpoints that can be listened on and closed again."""
 
+PROXY_PREFIX = "haproxy:"
+"""Begins the endpoints whose connections start with a header of the PROXY protocol."""
+
 LENGTH = 200
 """Characters of an address; the path of a Unix socket has at most 107."""
 
 PATH_LENGTH = 107
 """Characters of the path of a Unix socket: unix(7)."""
+
+BACKLOG = 65_535
+"""Connections that wait to be accepted: the kernel lowers it to net.core.somaxconn (listen(2)). Twisted's is 50."""
+
+BACKLOG_KINDS = ("tcp", "tcp6", "unix")
+"""Kinds of Twisted endpoints whose third argument is the backlog. An adopted socket has that of the unit."""
 
 _WILDCARD = re.compile(r"\*?:?(\d{1,9})")
 _IPV4 = re.compile(r"(\d{1,3}(?:\.\d{1,3}){3}):(\d{1,9})")
@@ -90,6 +99,14 @@ def parse(value: object) -> Address:
     if match := _IPV6.fullmatch(text):
         return _tcp(text, match[1], match[2])
     return _endpoint(text)
+
+
+def with_backlog(endpoint: str) -> str:
+    """Return a Twisted endpoint string with a backlog, unless it has one or the kind of endpoint has none."""
+    kind, *arguments = re.split(r"(?<!\\):", endpoint.removeprefix(PROXY_PREFIX))
+    named = [argument for argument in arguments if re.match(r"[a-z]+=", argument)]
+    has_backlog = len(arguments) - len(named) >= 3 or any(argument.startswith("backlog=") for argument in named)
+    return endpoint if kind not in BACKLOG_KINDS or has_backlog else f"{endpoint}:backlog={BACKLOG}"
 
 
 def families() -> Families:

@@ -343,8 +343,9 @@ SETTINGS = Table(
             "trusted_proxies",
             values.NETWORKS,
             "[]",
-            "Networks of the proxies in front of facaded whose header Forwarded or X-Forwarded-For says where a "
-            "request comes from. Anybody else's is ignored.",
+            "Networks of the proxies in front of facaded whose header X-Forwarded-For, or Forwarded without that one, "
+            "says where a request comes from: the rightmost address that is not in these networks. Anybody else's is "
+            "ignored. 127.0.0.1 stands for Unix sockets too. An endpoint haproxy: needs no entry.",
             'Set it if a proxy ends TLS for facaded: ["127.0.0.1"].',
         ),
         Key(

@@ -159,11 +159,19 @@ class StreamedResponse(ResponseHead):
 class BoundedClient:
     """A client of the server at `url` (scheme, host and port), which sends its requests through `agent`.
 
-    `boundary` limits the addresses that the server may refer to; without one there is no limit.
+    `boundary` limits the addresses that the server may refer to; without one there is no limit. `note_local_error` is
+    called with a description of each error that is this machine's.
     """
 
-    def __init__(self, url: str, agent: IAgent, boundary: Boundary | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        agent: IAgent,
+        boundary: Boundary | None = None,
+        note_local_error: Callable[[str], None] | None = None,
+    ) -> None:
         self.url = url
+        self._note_local_error = note_local_error
         self._agent = _Verbatim(agent)
         self._boundary = boundary
 
@@ -194,7 +202,14 @@ class BoundedClient:
         client = HTTPClient(self._agent)
         sent = Headers({name: [value] for name, value in {"User-Agent": USER_AGENT, **headers}.items()})
         data = _RequestBody(body) if body else None
-        response = await client.request(method, url, headers=sent, data=data, allow_redirects=False, unbuffered=True)
+        try:
+            response = await client.request(
+                method, url, headers=sent, data=data, allow_redirects=False, unbuffered=True
+            )
+        except Exception as error:
+            if self._note_local_error is not None and is_local_error(error):
+                self._note_local_error(describe_error(error))
+            raise
         return StreamedResponse(response.code, response.headers, response)
 
     async def ask(
@@ -238,6 +253,11 @@ def is_local_error(error: BaseException) -> bool:
     """
     reasons = error.reasons if isinstance(error, ResponseFailed | RequestTransmissionFailed) else ()
     return _error_number(error) in LOCAL_ERRORS or any(is_local_error(reason.value) for reason in reasons)
+
+
+def is_lack_of_descriptors(reason: str) -> bool:
+    """Return whether a failed request, by its description, found no free file descriptor."""
+    return any(os.strerror(number).lower() in reason for number in (errno.EMFILE, errno.ENFILE))
 
 
 def _error_number(error: BaseException) -> int:

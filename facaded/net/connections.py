@@ -63,7 +63,11 @@ _PEM_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFIC
 
 
 def pooled_client(
-    reactor: INetworkReactor, url: str, ca_file: Path | None, idle_connections: int = IDLE_CONNECTIONS
+    reactor: INetworkReactor,
+    url: str,
+    ca_file: Path | None,
+    note_local_error: Callable[[str], None] | None = None,
+    idle_connections: int = IDLE_CONNECTIONS,
 ) -> BoundedClient:
     """Return a client of the server at `url` that reuses connections, for requests that clients wait for.
 
@@ -71,7 +75,7 @@ def pooled_client(
     new ones; 64 with TLS take a few MiB, for IDLE_TIME, at each of at most 16 backends. If a reused connection is
     closed, Twisted sends the request again on a new one. Raises as `trust_policy` does.
     """
-    return _client(reactor, url, ca_file, CONNECT_TIME, persistent_pool(reactor, idle_connections))
+    return _client(reactor, url, ca_file, CONNECT_TIME, persistent_pool(reactor, idle_connections), note_local_error)
 
 
 def fresh_client(reactor: INetworkReactor, url: str, ca_file: Path | None, connect_timeout: float) -> BoundedClient:
@@ -152,11 +156,16 @@ def trust_policy(ca_file: Path | None) -> HostnameCachingHTTPSPolicy:
 
 
 def _client(
-    reactor: INetworkReactor, url: str, ca_file: Path | None, connect_timeout: float, pool: HTTPConnectionPool
+    reactor: INetworkReactor,
+    url: str,
+    ca_file: Path | None,
+    connect_timeout: float,
+    pool: HTTPConnectionPool,
+    note_local_error: Callable[[str], None] | None = None,
 ) -> BoundedClient:
     boundary = Boundary(urlsplit(url).hostname or "", lookup(reactor))
     endpoints = _Endpoints(reactor, trust_policy(ca_file), connect_timeout, boundary)
-    return BoundedClient(url, Agent.usingEndpointFactory(reactor, endpoints, pool), boundary)
+    return BoundedClient(url, Agent.usingEndpointFactory(reactor, endpoints, pool), boundary, note_local_error)
 
 
 @implementer(IAgentEndpointFactory)

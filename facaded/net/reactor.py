@@ -4,6 +4,7 @@ import time
 
 from twisted.internet.interfaces import (
     IReactorCore,
+    IReactorFDSet,
     IReactorPluggableNameResolver,
     IReactorTCP,
     IReactorThreads,
@@ -16,7 +17,11 @@ class INetworkReactor(IReactorTime, IReactorTCP, IReactorPluggableNameResolver):
     """What a network client needs: connections, timers and name resolution."""
 
 
-class IFacadedReactor(INetworkReactor, IReactorCore, IReactorUNIX, IReactorThreads):
+class IEventLoop(IReactorTime, IReactorFDSet):
+    """What is needed to stop and start reading from descriptors."""
+
+
+class IFacadedReactor(INetworkReactor, IEventLoop, IReactorCore, IReactorUNIX, IReactorThreads):
     """What the daemon and its commands need."""
 
 

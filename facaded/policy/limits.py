@@ -13,7 +13,7 @@ BURST = 10
 
 
 class Limit(Enum):
-    """What can be reached: the keys of [limits], and two limits of the machine.
+    """What can be reached: the keys of [limits], one that has no key, and two limits of the machine.
 
     `DESCRIPTORS` is that no file can be opened; `LOCAL` is any other failure of this machine, such as no route.
     """
@@ -29,6 +29,7 @@ class Limit(Enum):
     STALL_TIME = "stall_time"
     HEAD_TIME = "head_time"
     HANDSHAKE_TIME = "handshake_time"
+    HANDSHAKE_SIZE = "size of a TLS handshake"
     DESCRIPTORS = "file descriptors"
     LOCAL = "this machine's network"
 

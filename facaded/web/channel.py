@@ -1,7 +1,8 @@
 """Connections of HTTP/1.1 clients: they refuse what is malformed, too large or too slow before a resource sees it.
 
-`HTTPChannel` parses. `StrictChannel` and `Channel` add what it lacks: a timeout for a request's head, a size limit and
-a timeout for its body, exactly one Host header, and an answer to a TLS hello on a plain port.
+`HTTPChannel` parses. `StrictChannel`, `AdmittedChannel` and `Channel` add what it lacks: exactly one Host header and no
+folded ones, an answer to a TLS hello on a plain port; limits per source; a timeout for a request's head, a size limit
+and a timeout for its body.
 """
 
 import re
@@ -10,27 +11,28 @@ from typing import Any, Protocol
 from twisted.internet.interfaces import IHandshakeListener, IPushProducer, IReactorTime, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel
+from twisted.web.http import HTTPChannel, Request
 from zope.interface import implementer
 
+from facaded.policy.limits import Limit
+from facaded.policy.sources import NO_ADDRESS
+from facaded.web.admission import Admission
+from facaded.web.client_address import host_of
 from facaded.web.deadline import Deadline
 from facaded.web.slow_readers import StallTimer, limit_buffers
 from facaded.web.unsent_bytes import UnsentBytes
-
-HEAD_TIME = 10.0
-"""Seconds from the first byte of a request to the end of its head: a client that needs longer is stuck or hostile."""
-
-HANDSHAKE_TIME = 10.0
-"""Seconds from the opening of a connection to the end of its TLS handshake, which takes two round trips."""
-
-IDLE_TIME = 60.0
-"""Seconds that an idle connection is kept open, as most servers do."""
 
 BODY_SIZE = 64 << 10
 """Bytes of a request's body that are read and discarded: no request that facaded answers has a body."""
 
 BODY_TIME = 2.0
 """Seconds that a body may take until its connection is closed."""
+
+PIPELINED = 4
+"""Requests of one connection that are answered in one turn of the reactor; some 2,000 fit into one read."""
+
+REFUSAL_PAUSE = 1.0
+"""Seconds for which a connection is not read after a request too many, so that a flood costs next to nothing."""
 
 BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
@@ -41,9 +43,10 @@ _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
 
 
 class ChannelSite(Protocol):
-    """What a channel needs of its site: the clock, the open channels, and the limits for slow readers or None."""
+    """What a channel needs of its site: the clock, the limits (`unsent` may be None), and the set of open channels."""
 
     reactor: IReactorTime
+    admission: Admission
     channels: set[Any]
     unsent: UnsentBytes | None
     is_stopping: bool
@@ -81,6 +84,13 @@ class StrictChannel(HTTPChannel):
 
     def lineLengthExceeded(self, line: bytes) -> None:
         self.refuse()
+
+    def lineReceived(self, line: bytes) -> None:
+        """Refuse a folded header (RFC 9112 §5.2): a proxy may read it differently."""
+        if line.startswith((b" ", b"\t")):
+            self.refuse()
+        else:
+            HTTPChannel.lineReceived(self, line)
 
     def headerReceived(self, line: bytes) -> bool:
         """Refuse control characters and invalid lengths. Drop Expect: Twisted would answer it with 100 Continue."""
@@ -126,44 +136,160 @@ class StrictChannel(HTTPChannel):
         self.close()
 
 
-class Channel(StrictChannel):
+class AdmittedChannel(StrictChannel):
+    """Counts as a connection of its source, and limits the requests of that.
+
+    `address` is that of the peer; it changes at the first bytes if a proxy sends another one in the PROXY protocol.
+    """
+
+    address = NO_ADDRESS
+    _is_attributed = False
+    _is_parsing = False
+    _is_unread = False
+    _requests_in_turn = 0
+
+    def connectionMade(self) -> None:
+        StrictChannel.connectionMade(self)
+        self.pause = Deadline(self.site.reactor, self._end_pause)
+        assert self.transport is not None
+        limit_buffers(self.transport)
+        self._stall_timer = StallTimer(self.transport, self.site.reactor, self.site.unsent, self._drop_stalled)
+        self.site.admission.join(self, self.address)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.pause.clear()
+        self._stall_timer.stop()
+        self.site.admission.leave(self)
+        StrictChannel.connectionLost(self, reason)
+
+    def attribute(self) -> None:
+        """Count the connection for the address that its transport has now, if that has changed."""
+        if not self._is_attributed:
+            self._is_attributed = True
+            assert self.transport is not None
+            if (address := host_of(self.transport.getPeer())) != self.address:
+                self.address = address
+                self.site.admission.move(self, address)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Parse requests. Twisted also passes on here what it kept while a request was being answered."""
+        if self._is_parsing:
+            StrictChannel.dataReceived(self, data)
+            return
+        self._requests_in_turn = 0
+        self._is_parsing = True
+        try:
+            StrictChannel.dataReceived(self, data)
+        finally:
+            self._is_parsing = False
+
+    def allHeadersReceived(self) -> None:
+        StrictChannel.allHeadersReceived(self)
+        if not self.closed:
+            self.site.admission.make_busy(self)
+
+    def requestDone(self, request: Request) -> None:
+        """Continue with the next request; after some of them, let the reactor serve other connections first."""
+        self.site.admission.make_idle(self)
+        self._requests_in_turn += 1
+        if self._requests_in_turn >= PIPELINED and self.persistent and not self.pause.is_set:
+            self._pause_for(0.0)
+        HTTPChannel.requestDone(self, request)
+
+    def refuse_request(self, request: Request, answer: bytes, address: str) -> None:
+        """Answer a request too many of a client at `address` with these bytes, and read nothing more for a while.
+
+        The connection of a proxy goes on, because it carries requests of other clients too.
+        """
+        assert self.transport is not None
+        self.transport.write(answer)
+        if self.persistent and address == self.address:
+            self._pause_for(REFUSAL_PAUSE)
+        self.requestDone(request)
+
+    def close(self) -> None:
+        if self.pause.is_set:
+            self.pause.clear()
+            IPushProducer(self.transport).resumeProducing()  # TLS reads the peer's farewell
+        self.site.admission.make_idle(self)
+        StrictChannel.close(self)
+
+    def pauseProducing(self) -> None:
+        """Stop reading and parsing requests while the client does not read its answers, and drop it if that lasts.
+
+        By itself, Twisted would continue to read, and to answer pipelined requests that it has already read.
+        """
+        if not self._is_unread:
+            self._stall_timer.start()
+        self._is_unread = True
+        self._stop_parsing()
+
+    def resumeProducing(self) -> None:
+        """Continue with the requests that are already here, and read more."""
+        self._is_unread = False
+        self._stall_timer.stop()
+        if not self.pause.is_set:
+            self._continue()
+
+    def _drop_stalled(self) -> None:
+        if self.site.unsent is not None:
+            self.site.unsent.note_stall(self.address)
+        self.abort()
+
+    def _pause_for(self, seconds: float) -> None:
+        self.pause.set(seconds)
+        self._stop_parsing()
+
+    def _end_pause(self) -> None:
+        if not self._is_unread:
+            self._continue()
+
+    def _stop_parsing(self) -> None:
+        HTTPChannel.pauseProducing(self)
+        self.paused = True
+        IPushProducer(self.transport).pauseProducing()
+
+    def _continue(self) -> None:
+        self.paused = False
+        HTTPChannel.resumeProducing(self)
+        self.dataReceived(b"")
+
+
+class Channel(AdmittedChannel):
     """One connection, with a timeout for each request's head, and a size limit and a timeout for its body."""
 
     _draining = False
     _discarding = False
     _discarded = 0
     _request_line = b""
-    _stall_timer: StallTimer | None = None
+    limit_in_time = Limit.HEAD_TIME
 
     def connectionMade(self) -> None:
         self.deadline = Deadline(self.site.reactor, self._time_out)
-        StrictChannel.connectionMade(self)
-        assert self.transport is not None
-        limit_buffers(self.transport)
+        AdmittedChannel.connectionMade(self)
         self.site.channels.add(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.deadline.clear()
-        if self._stall_timer is not None:
-            self._stall_timer.stop()
-        StrictChannel.connectionLost(self, reason)
+        AdmittedChannel.connectionLost(self, reason)
         self.site.remove(self)
 
     def dataReceived(self, data: bytes) -> None:
-        if not self.closed and not self.deadline.is_set and not self.requests:
-            self.deadline.set(HEAD_TIME)
-        StrictChannel.dataReceived(self, data)
+        self.attribute()
+        if data and not self.closed and not self.deadline.is_set and not self.requests:
+            self._limit_head()
+        AdmittedChannel.dataReceived(self, data)
 
     def lineReceived(self, line: bytes) -> None:
         requests_before = len(self.requests)
-        HTTPChannel.lineReceived(self, line)
+        AdmittedChannel.lineReceived(self, line)
         if len(self.requests) > requests_before:
             self._request_line = line
             if not self.deadline.is_set:
-                self.deadline.set(HEAD_TIME)
+                self._limit_head()
 
     def allHeadersReceived(self) -> None:
-        StrictChannel.allHeadersReceived(self)
+        AdmittedChannel.allHeadersReceived(self)
         self.deadline.clear()
         if self._draining:
             self._make_last()
@@ -197,7 +323,7 @@ class Channel(StrictChannel):
 
     def close(self) -> None:
         self.deadline.clear()
-        StrictChannel.close(self)
+        AdmittedChannel.close(self)
 
     def close_when_idle(self) -> None:
         """Close now if no request is in progress, else after its answer."""
@@ -206,27 +332,8 @@ class Channel(StrictChannel):
         if not self.requests:
             self.close()
 
-    def pauseProducing(self) -> None:
-        """Stop reading and parsing requests while the client does not read its answers.
-
-        By itself, Twisted would continue to read, and to answer pipelined requests that it has already read.
-        """
-        HTTPChannel.pauseProducing(self)
-        self.paused = True
-        IPushProducer(self.transport).pauseProducing()
-        if self.site.unsent is not None and self._stall_timer is None:
-            assert self.transport is not None
-            self._stall_timer = StallTimer(self.transport, self.site.reactor, self.site.unsent, self.abort)
-            self._stall_timer.start()
-
-    def resumeProducing(self) -> None:
-        """Continue with the requests that are already here, and read more."""
-        self.paused = False
-        if self._stall_timer is not None:
-            self._stall_timer.stop()
-            self._stall_timer = None
-        HTTPChannel.resumeProducing(self)
-        HTTPChannel.dataReceived(self, b"")
+    def _limit_head(self) -> None:
+        self.deadline.set(self.site.admission.limits.head_time)
 
     def _answer_early(self) -> None:
         """Answer before the body has arrived, discard the body within its limits, and close."""
@@ -240,7 +347,10 @@ class Channel(StrictChannel):
         self.requests[-1].responseHeaders.setRawHeaders(b"Connection", [b"close"])
 
     def _time_out(self) -> None:
-        if self.requests and not self._discarding and self.requests[-1].content is not None:
+        is_head = not self.requests or self.requests[-1].content is None
+        if is_head and not self._discarding:
+            self.site.admission.note(self.limit_in_time, self.address)
+        elif not self._discarding:
             self._answer_early()
         self.close()
 
@@ -249,10 +359,14 @@ class Channel(StrictChannel):
 class SecureChannel(Channel):
     """One connection over TLS, with a timeout for its handshake too."""
 
+    is_handshaking = True
+    limit_in_time = Limit.HANDSHAKE_TIME
+
     def connectionMade(self) -> None:
         Channel.connectionMade(self)
-        self.deadline.set(HANDSHAKE_TIME)
+        self.deadline.set(self.site.admission.limits.handshake_time)
 
     def handshakeCompleted(self) -> None:
         """End the handshake's timeout; part of IHandshakeListener."""
+        self.is_handshaking, self.limit_in_time = False, Limit.HEAD_TIME
         self.deadline.clear()

@@ -22,7 +22,7 @@ from facaded.web.answered_requests import Decision, Kind, Outcome
 from facaded.web.relay import relay
 from facaded.web.render import Rendered
 from facaded.web.responses import respond
-from facaded.web.server import record_decision
+from facaded.web.server import address_of, record_decision
 
 ERROR = Refusal(500, Code.UNSUPPORTED, "internal error in facaded: see its log")
 
@@ -137,8 +137,7 @@ def _options(request: Request) -> ReadOptions:
     lines = request.requestHeaders.getRawHeaders(b"Accept", [])
     accept = Accept.read(tuple(line.decode("latin-1") for line in lines))
     ranged = RangeHeaders.read(_header(request, "Range"), _header(request, "If-Range"))
-    source = getattr(request.getClientAddress(), "host", None) or "-"  # a Unix socket has none
-    return ReadOptions(accept, request.method != b"HEAD", ranged, source)
+    return ReadOptions(accept, request.method != b"HEAD", ranged, address_of(request))
 
 
 def _header(request: Request, name: str) -> str:

@@ -13,7 +13,7 @@ from zope.interface import implementer
 from facaded.net.client import StreamedResponse
 from facaded.web.deadline import Deadline
 from facaded.web.responses import respond_unread, write_head
-from facaded.web.server import BoundedSite
+from facaded.web.server import BoundedSite, address_of
 from facaded.web.slow_readers import BUFFER_SIZE
 
 STALL_TIME = 60.0
@@ -33,7 +33,7 @@ def relay(request: Request, status: int, headers: Mapping[str, str], streamed: S
     site = request.site
     assert isinstance(site, BoundedSite)
     if site.unsent is not None:
-        release = site.unsent.admit(b"", BUFFERED, request.getClientAddress())
+        release = site.unsent.admit(b"", BUFFERED, address_of(request))
         if release is None:
             streamed.abandon()
             respond_unread(request)

@@ -8,7 +8,7 @@ from twisted.web.server import Request
 
 from facaded.web import render
 from facaded.web.channel import Channel
-from facaded.web.server import BoundedRequest
+from facaded.web.server import BoundedRequest, address_of
 from facaded.web.sliced_body import SLICE_SIZE, SlicedBody
 
 WHOLE_SIZE = 16 << 10
@@ -41,7 +41,7 @@ def respond(request: Request, status: int, headers: Mapping[str, str], body: byt
     has_body = request.method != b"HEAD" and status not in http.NO_BODY_CODES
     channel = _channel(request) if has_body and len(body) > WHOLE_SIZE else None
     if channel is not None and channel.site.unsent is not None:
-        release = channel.site.unsent.admit(body, SLICE_SIZE, request.getClientAddress())
+        release = channel.site.unsent.admit(body, SLICE_SIZE, address_of(request))
         if release is None:
             respond_unread(request)
             return

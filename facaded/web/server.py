@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -12,13 +13,18 @@ from twisted.web import http
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
+from facaded.backends.reached_limits import ReachedLimits
 from facaded.oci.clients import Client, identify
+from facaded.policy.sources import NO_ADDRESS
+from facaded.web.admission import Admission, AdmissionSettings
 from facaded.web.answered_requests import UNDECIDED, AnsweredRequest, Decision, Subscriber, parse_first_byte
-from facaded.web.channel import IDLE_TIME, Channel, SecureChannel
+from facaded.web.channel import Channel, SecureChannel
+from facaded.web.client_address import client_address, host_of
+from facaded.web.refusals import too_many_requests
 from facaded.web.unsent_bytes import UnsentBytes
 
-CONNECTIONS = 10_000
-"""Concurrent connections per listener, of about 10 KiB each; further ones are closed at once."""
+PARAMETERS = 200
+"""Parameters in the query of a request-target. The registry refuses fewer with a sentence; see `requests.is_query`."""
 
 TARGET_LENGTH = 400
 """Characters of a request-target that subscribers see: the longest valid path is shorter."""
@@ -54,6 +60,26 @@ class BoundedRequest(Request):
     decision = UNDECIDED
     started_at = 0.0
 
+    @cached_property
+    def address(self) -> str:
+        """The client's address, or "-" if it has none: see `client_address`."""
+        trusted, headers = self.channel.site.admission.settings.trusted_proxies, self.requestHeaders
+        lines = (headers.getRawHeaders(name, []) for name in ("X-Forwarded-For", "Forwarded")) if trusted else ((), ())
+        return client_address(self.channel.address, trusted, *lines)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """Answer the request, or refuse it cheaply if its client has sent too many or its query has.
+
+        Twisted parses the query first, and takes some 3 µs for each parameter.
+        """
+        if path.count(b"&") + path.count(b";") > PARAMETERS:
+            self.channel.refuse()
+        elif self.channel.site.admission.admits_request(self.address):
+            Request.requestReceived(self, command, path, version)
+        else:
+            refusal = too_many_requests(command == b"HEAD", not self.channel.persistent)
+            self.channel.refuse_request(self, refusal, self.address)
+
     def process(self) -> None:
         site = self.channel.site
         assert isinstance(site, BoundedSite)
@@ -68,7 +94,7 @@ class BoundedRequest(Request):
     def as_answered(self) -> AnsweredRequest:
         """Return this request as a value for subscribers, after its answer has been written."""
         return AnsweredRequest(
-            _address(self),
+            self.address,
             self.method.decode("latin-1"),
             _printable_path(self.uri),
             self.identified_client or identify(_header_text(self, b"User-Agent")),
@@ -83,9 +109,9 @@ class BoundedRequest(Request):
 class BoundedSite(Site):
     """A web site with the limits of `Channel`, and a shutdown that waits for requests in progress.
 
-    Each of `subscribers` is called with each request whose answer has been written. `unsent` limits what is kept for
-    clients that read slowly; without it, answers are written whole. While `is_stopping`, each answer is the last of its
-    connection.
+    Each of `subscribers` is called with each request whose answer has been written. `admission` has the limits, which
+    sites may share; the default ones without it. `unsent` limits what is kept for clients that read slowly; without it,
+    answers are written whole. While `is_stopping`, each answer is the last of its connection.
     """
 
     noisy = False
@@ -99,21 +125,26 @@ class BoundedSite(Site):
         resource: IResource,
         reactor: IReactorTime,
         subscribers: Sequence[Subscriber] = (),
+        admission: Admission | None = None,
         unsent: UnsentBytes | None = None,
     ) -> None:
-        Site.__init__(self, resource, timeout=IDLE_TIME, reactor=reactor, parsePOSTFormSubmission=False)
+        Site.__init__(self, resource, reactor=reactor, parsePOSTFormSubmission=False)
+        self.admission = admission or Admission(reactor, ReachedLimits(reactor), AdmissionSettings())
         self.channels: set[Channel] = set()
         self.unsent = unsent
         self._subscribers = tuple(subscribers)
         self._drained: Deferred[None] | None = None
 
-    @property
-    def is_full(self) -> bool:
-        """Whether further connections are closed at once."""
-        return len(self.channels) >= CONNECTIONS
-
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        return None if self.is_full else Site.buildProtocol(self, addr)
+        """Return the channel of a new connection, or None, which closes it at once."""
+        address = host_of(addr)
+        if not self.admission.admits(address):
+            return None
+        self.timeOut = self.admission.limits.idle_time
+        channel = Site.buildProtocol(self, addr)
+        assert isinstance(channel, Channel)
+        channel.address = address
+        return channel
 
     def startFactory(self) -> None:
         """Do nothing: Twisted would open a log file, and update its date each second."""
@@ -172,8 +203,9 @@ def record_decision(request: Request, client: Client, decision: Decision) -> Non
         request.identified_client, request.decision = client, decision
 
 
-def _address(request: Request) -> str:
-    return getattr(request.getClientAddress(), "host", None) or "-"  # a Unix socket has none
+def address_of(request: Request) -> str:
+    """Return the address of a request's client; see `BoundedRequest.address`."""
+    return request.address if isinstance(request, BoundedRequest) else NO_ADDRESS
 
 
 def _header_text(request: Request, name: bytes) -> str:

@@ -38,7 +38,9 @@ def limit_buffers(transport: ITransport) -> None:
 
 
 class StallTimer:
-    """Calls `abort` if the client takes nothing for the stall time of `unsent` while the transport's buffer is full.
+    """Calls `expired` if the client takes nothing for the stall time of `unsent` while the transport's buffer is full.
+
+    Without `unsent` it never does.
 
     A slow client is not disconnected as long as it reads, even if that does not empty the buffer: what the kernel
     has not delivered shrinks with each acknowledgement, and what the transport has left with each byte that the kernel
@@ -46,19 +48,20 @@ class StallTimer:
     """
 
     def __init__(
-        self, transport: ITransport, clock: IReactorTime, unsent: UnsentBytes, abort: Callable[[], None]
+        self, transport: ITransport, clock: IReactorTime, unsent: UnsentBytes | None, expired: Callable[[], None]
     ) -> None:
         self._transport = transport
         self._unsent = unsent
-        self._abort = abort
+        self._expired = expired
         self._deadline = Deadline(clock, self._check)
         self._checks_left = CHECKS
         self._left: tuple[int, int] = (0, 0)
 
     def start(self) -> None:
         """Begin, because the transport's buffer is full."""
-        self._left = _bytes_left(self._transport)
-        self._restart()
+        if self._unsent is not None:
+            self._left = _bytes_left(self._transport)
+            self._restart()
 
     def stop(self) -> None:
         """End, because the client has read what was in the buffer, or has disconnected."""
@@ -69,6 +72,7 @@ class StallTimer:
         self._set_deadline()
 
     def _set_deadline(self) -> None:
+        assert self._unsent is not None
         self._deadline.set(self._unsent.stall_time / CHECKS)
 
     def _check(self) -> None:
@@ -81,8 +85,7 @@ class StallTimer:
         if self._checks_left:
             self._set_deadline()
         else:
-            self._unsent.note_stall(self._transport.getPeer())
-            self._abort()
+            self._expired()
 
 
 def _bytes_left(transport: ITransport) -> tuple[int, int]:

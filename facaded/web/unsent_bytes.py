@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 from attrs import define
-from twisted.internet.interfaces import IAddress
 
 from facaded.backends.reached_limits import ReachedLimits
 from facaded.policy.limits import Limit, Limits
@@ -40,15 +39,17 @@ class UnsentBytes:
         """Apply new limits. Answers that were admitted are written to their end."""
         self._limits = limits
 
-    def admit(self, body: bytes, buffer_size: int, peer: IAddress) -> Callable[[], None] | None:
+    def admit(self, body: bytes, buffer_size: int, address: str) -> Callable[[], None] | None:
         """Count an answer with this body and a buffer of `buffer_size` bytes; return None if it does not fit.
+
+        `address` is the client's.
 
         Call what is returned once, when the answer has been written or its client has disconnected.
         """
         shared = self._bodies.get(id(body))
         needed = buffer_size + (len(body) if shared is None else 0)
         if self.used + needed > self._limits.unsent_bytes:
-            self._reached_limits.note(Limit.UNSENT_BYTES, source_at(peer))
+            self._reached_limits.note(Limit.UNSENT_BYTES, source_of(address))
             return None
         self.used += needed
         shared = self._bodies.setdefault(id(body), _SharedBody(body))
@@ -63,11 +64,6 @@ class UnsentBytes:
 
         return release
 
-    def note_stall(self, peer: IAddress) -> None:
+    def note_stall(self, address: str) -> None:
         """Note that a client was disconnected because it read nothing for `stall_time`."""
-        self._reached_limits.note(Limit.STALL_TIME, source_at(peer))
-
-
-def source_at(peer: IAddress) -> str:
-    """Return the source of the client at an address of Twisted's; all clients of a Unix socket are one."""
-    return source_of(getattr(peer, "host", None) or "-")
+        self._reached_limits.note(Limit.STALL_TIME, source_of(address))

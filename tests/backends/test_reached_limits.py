@@ -1,14 +1,20 @@
 """The limits that were reached: the counts, and at most one log line a minute for each."""
 
+import errno
+import os
 from collections.abc import Iterator
 
 import pytest
+from attrs import evolve
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
 from facaded.backends.reached_limits import ReachedLimit, ReachedLimits
+from facaded.net.client import describe_error
+from facaded.policy.health import State, Verdict
 from facaded.policy.limits import Limit
+from tests.watching import BAD, up
 
 
 @pytest.fixture
@@ -51,3 +57,17 @@ def test_every_limit_is_counted_for_itself(lines: list[str]) -> None:
         Limit.UNSENT_BYTES: ReachedLimit(1, 5.0, "x" * 80),
     }
     assert len(lines) == 2
+
+
+@pytest.mark.parametrize(
+    ("number", "limit"),
+    [(errno.EMFILE, Limit.DESCRIPTORS), (errno.ENFILE, Limit.DESCRIPTORS), (errno.ENETUNREACH, Limit.LOCAL)],
+)
+def test_a_probe_that_fails_because_of_this_machine_is_counted_and_no_failure(number: int, limit: Limit) -> None:
+    watching = up("hub")
+    watching.advance(10)
+    reason = describe_error(OSError(number, os.strerror(number)))
+    watching.backends.answer("hub", evolve(BAD, verdict=Verdict.LOCAL, reason=reason))
+    assert watching.watch.reached_limits.all().keys() == {limit}
+    assert watching.watch.reached_limits.all()[limit].subject == f"hub ({reason})"
+    assert watching.watch.watch_state.healths["hub"].state is State.UP

@@ -2,7 +2,7 @@
 
 import pytest
 
-from facaded.config.listen_addresses import Families, families, parse
+from facaded.config.listen_addresses import BACKLOG, Families, families, parse, with_backlog
 
 V6 = r"tcp:8080:interface=\:\:"
 
@@ -33,6 +33,29 @@ def test_a_port_alone_is_both_families_or_ipv4_alone_without_ipv6(value: int | s
     assert address.endpoints(Families.SHARED) == (V6,)
     assert address.endpoints(Families.SEPARATE) == ("tcp:8080", V6)
     assert address.endpoints(Families.IPV4) == ("tcp:8080",)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "has_backlog"),
+    [
+        ("tcp:8080", False),
+        (V6, False),
+        ("tcp:port=8080:interface=127.0.0.1", False),
+        ("tcp6:8080", False),
+        ("haproxy:tcp:443", False),
+        ("unix:/run/x.sock:mode=600", False),
+        (r"unix:/run/x\:backlog=1", False),
+        ("tcp:8080:backlog=5", True),
+        ("haproxy:tcp:443:backlog=5", True),
+        ("tcp:8080:127.0.0.1:5", True),
+        ("unix:/run/x.sock:600:5", True),
+        ("unix:/run/x.sock:backlog=5:mode=600", True),
+        ("systemd:domain=INET6:name=https", True),
+        ("haproxy:systemd:domain=INET6:name=https", True),
+    ],
+)
+def test_a_socket_has_the_largest_backlog_unless_it_has_one_already(endpoint: str, has_backlog: bool) -> None:
+    assert with_backlog(endpoint) == (endpoint if has_backlog else f"{endpoint}:backlog={BACKLOG}")
 
 
 def test_this_machine_has_ipv4_at_least() -> None:

@@ -4,22 +4,28 @@ import contextlib
 import ssl
 
 import pytest
+from attrs import evolve
 from OpenSSL import SSL
+from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
+from facaded.policy.limits import BURST, Limits
 from facaded.tls.certificates import Certificates
 from facaded.tls.challenges import Challenges
-from facaded.tls.secure_factory import SecureFactory
-from facaded.web.channel import HANDSHAKE_TIME, HEAD_TIME, IDLE_TIME, Channel
+from facaded.tls.secure_factory import HANDSHAKE_SIZE, SecureFactory
+from facaded.web.admission import AdmissionSettings
+from facaded.web.channel import REFUSAL_PAUSE, Channel
 from facaded.web.responses import respond
 from facaded.web.server import SecureSite
 from tests.tls.authority import NOW, trusting
 from tests.tls.served import call_now
 from tests.web.raw import Transport
+
+LIMITS = Limits()
 
 
 class SlowFacade(Resource):
@@ -53,10 +59,12 @@ class TlsServer:
 class TlsClient:
     """One connection, which starts TLS with `shake_hands`."""
 
-    def __init__(self, server: TlsServer, context: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, server: TlsServer, context: ssl.SSLContext | None = None, peer: IPv4Address | None = None
+    ) -> None:
         self.server = server
-        self.transport = Transport()
-        protocol = server.factory.buildProtocol(None)
+        self.transport = Transport(peerAddress=peer)
+        protocol = server.factory.buildProtocol(peer)
         assert protocol is not None
         self.protocol = protocol
         protocol.makeConnection(self.transport)
@@ -121,12 +129,13 @@ def test_a_connection_answers_several_requests(server: TlsServer) -> None:
 
 def test_a_silent_client_is_closed(server: TlsServer) -> None:
     client = TlsClient(server)
-    server.clock.advance(HANDSHAKE_TIME - 1)
+    server.clock.advance(LIMITS.handshake_time - 1)
     assert not client.closed
     server.clock.advance(1)
     assert client.closed
     client.lose()
-    assert (server.site.channels, server.clock.getDelayedCalls()) == (set(), [])
+    assert server.site.channels == set()
+    assert [call.func.__qualname__ for call in server.clock.getDelayedCalls()] == ["ReachedLimits._write_line"]
 
 
 def test_a_client_that_stalls_in_the_handshake_is_closed(server: TlsServer) -> None:
@@ -135,16 +144,16 @@ def test_a_client_that_stalls_in_the_handshake_is_closed(server: TlsServer) -> N
         client.tls.do_handshake()
     for byte in client.outgoing.read()[:9]:
         client.protocol.dataReceived(bytes([byte]))
-        server.clock.advance(HANDSHAKE_TIME / 10)
+        server.clock.advance(LIMITS.handshake_time / 10)
     assert not client.closed
-    server.clock.advance(HANDSHAKE_TIME / 10)
+    server.clock.advance(LIMITS.handshake_time / 10)
     assert client.closed
     client.lose()
 
 
 def test_after_the_handshake_the_idle_timeout_applies(server: TlsServer) -> None:
     client = TlsClient(server).shake_hands()
-    server.clock.advance(IDLE_TIME - 1)
+    server.clock.advance(LIMITS.idle_time - 1)
     assert not client.closed
     server.clock.advance(1)
     server.clock.advance(Channel.abortTimeout)
@@ -156,8 +165,8 @@ def test_a_slow_request_head_is_cut_off(server: TlsServer) -> None:
     client = TlsClient(server).shake_hands()
     for byte in b"GET / HTT":
         client.send(bytes([byte]))
-        server.clock.advance(HEAD_TIME / 10)
-    server.clock.advance(HEAD_TIME / 10)
+        server.clock.advance(LIMITS.head_time / 10)
+    server.clock.advance(LIMITS.head_time / 10)
     client.received()
     server.clock.advance(Channel.abortTimeout)
     assert client.transport.disconnected
@@ -187,12 +196,42 @@ def test_back_pressure_from_the_protocol_pauses_the_transport(server: TlsServer)
     client.lose()
 
 
-def test_the_number_of_connections_is_limited(server: TlsServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("facaded.web.server.CONNECTIONS", 1)
-    client = TlsClient(server)
-    assert server.factory.buildProtocol(None) is None
+def test_a_connection_too_many_is_closed_at_once(server: TlsServer) -> None:
+    limits = evolve(LIMITS, connections_per_source=1)
+    server.site.admission.reconfigure(AdmissionSettings(limits))
+    peer = IPv4Address("TCP", "192.0.2.7", 40000)
+    client = TlsClient(server, peer=peer).shake_hands()
+    client.send(b"GET /later HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert server.factory.buildProtocol(peer) is None
+    respond(server.facade.pending[0], 200, {}, b"done")
+    assert server.factory.buildProtocol(peer) is not None, "the idle connection makes room"
+    assert client.transport.disconnected
     client.lose()
-    assert server.factory.buildProtocol(None) is not None
+
+
+def test_a_request_too_many_is_answered_over_tls_too(server: TlsServer) -> None:
+    server.site.admission.reconfigure(AdmissionSettings(evolve(LIMITS, requests_per_source=1)))
+    client = TlsClient(server, peer=IPv4Address("TCP", "192.0.2.7", 40000)).shake_hands()
+    request = b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n"
+    answers = [client.send(request)[:12] for _ in range(BURST + 1)]
+    assert answers == [b"HTTP/1.1 200"] * BURST + [b"HTTP/1.1 429"]
+    assert client.send(request) == b"", "nothing is read for a second"
+    server.clock.advance(REFUSAL_PAUSE)
+    assert client.received().startswith(b"HTTP/1.1 200")
+    client.lose()
+
+
+def test_a_handshake_that_is_too_large_is_aborted(server: TlsServer) -> None:
+    client = TlsClient(server)
+    hello = b"\x16\x03\x01\x40\x00\x01\x01\xf0\x00" + b"\x00" * 0x3FFC  # the first record of a ClientHello of 127 KB
+    record = b"\x16\x03\x01\x40\x00" + b"\x00" * 0x4000
+    client.protocol.dataReceived(hello)
+    assert not client.closed
+    for _ in range(HANDSHAKE_SIZE // len(record) + 1):
+        client.protocol.dataReceived(record)
+    assert client.transport.disconnected
+    client.lose()
+    assert server.site.channels == set()
 
 
 def test_draining_closes_idle_connections_and_handshakes_and_waits_for_requests(server: TlsServer) -> None:

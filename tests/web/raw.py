@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from twisted.internet.address import IPv4Address
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.testing import StringTransport
@@ -52,12 +52,18 @@ class FullTransport(Transport):
             self.producer.pauseProducing()
 
 
-class Connection:
-    """One connection to `site`."""
+def peer_at(address: str) -> IPv4Address | IPv6Address:
+    """Return the address of a peer, such as "192.0.2.7" or "2001:db8::7"."""
+    return IPv6Address("TCP", address, 40000) if ":" in address else IPv4Address("TCP", address, 40000)
 
-    def __init__(self, site: BoundedSite, transport: type[Transport] = Transport) -> None:
-        self.transport = transport(peerAddress=IPv4Address("TCP", "192.0.2.7", 40000))
-        channel = site.buildProtocol(None)
+
+class Connection:
+    """One connection to `site`, which must accept it."""
+
+    def __init__(self, site: BoundedSite, address: str = "192.0.2.7", transport: type[Transport] = Transport) -> None:
+        peer = peer_at(address)
+        self.transport = transport(peerAddress=peer)
+        channel = site.buildProtocol(peer)
         assert isinstance(channel, Channel)
         self.channel = channel
         self.channel.makeConnection(self.transport)

@@ -75,6 +75,10 @@ class Client:
 
     def send(self, method: str, path: str, headers: dict[str, str] | None = None) -> int:
         """Send a request to the site, whose subscribers see it answered, and return the status."""
+        return int(self.exchange(method, path, headers).split()[1])
+
+    def exchange(self, method: str, path: str, headers: dict[str, str] | None = None) -> bytes:
+        """Send a request to the site from 192.0.2.7, and return the whole answer."""
         connection = Connection(self.site)
         lines = [f"{name}: {value}" for name, value in ({"User-Agent": "docker/28"} | (headers or {})).items()]
         answer = connection.send("\r\n".join([f"{method} {path} HTTP/1.1", "Host: x", *lines, "", ""]).encode())
@@ -82,7 +86,7 @@ class Client:
             self.network.agent.flush()
         answer += connection.received()
         connection.lose()
-        return int(answer.split()[1])
+        return answer
 
 
 def values(headers: Headers, name: str) -> list[str]:

@@ -9,10 +9,14 @@ from twisted.internet.task import Clock
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from facaded.web.channel import BAD_REQUEST, BODY_SIZE, BODY_TIME, HEAD_TIME, IDLE_TIME, Channel
+from facaded.backends.reached_limits import LOG_INTERVAL
+from facaded.policy.limits import Limits
+from facaded.web.channel import BAD_REQUEST, BODY_SIZE, BODY_TIME, Channel
 from facaded.web.responses import respond
 from facaded.web.server import BoundedSite
 from tests.web.raw import Connection
+
+LIMITS = Limits()
 
 
 class Echo(Resource):
@@ -52,6 +56,7 @@ def connection(site: BoundedSite, clock: Clock) -> Iterator[Connection]:
     connection = Connection(site)
     yield connection
     connection.lose()
+    clock.advance(LOG_INTERVAL)
     assert clock.getDelayedCalls() == []
     assert site.channels == set()
 
@@ -94,6 +99,10 @@ def test_an_answer_to_head_has_the_length_but_no_body(connection: Connection) ->
         b"GET /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: identity\r\n\r\nabc",
         b"GET /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n",
         b"GET /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: +3\r\n\r\nabc",
+        b"GET /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n 3\r\n\r\nabc",
+        b"GET /v2/ HTTP/1.1\r\nHost: a\r\nX: a\r\n\tb\r\n\r\n",
+        b"GET /v2/ HTTP/1.1\r\n Host: a\r\nHost: a\r\n\r\n",
+        b" GET /v2/ HTTP/1.1\r\nHost: a\r\n\r\n",
         b"GET /v2/ HTTP/1.1\r\nHost: a\r\nX: \x01\r\n\r\n",
         b"GET /v2/ HTTP/1.1\r\nHost: a\r\nX: \x00\r\n\r\n",
         b"GET /v2/ HTTP/1.1\r\nHost: a\r\nX: a\nb\r\n\r\n",
@@ -168,9 +177,9 @@ def test_a_connection_is_closed_in_time_after_an_early_answer(connection: Connec
 def test_a_head_that_arrives_byte_by_byte_times_out(connection: Connection, clock: Clock) -> None:
     for byte in b"GET / HTT":
         connection.send(bytes([byte]))
-        clock.advance(HEAD_TIME / 10)
+        clock.advance(LIMITS.head_time / 10)
     assert not connection.closed
-    clock.advance(HEAD_TIME / 10)
+    clock.advance(LIMITS.head_time / 10)
     assert connection.closed
 
 
@@ -178,9 +187,9 @@ def test_a_head_behind_another_request_has_the_same_timeout(connection: Connecti
     connection.send(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\nGET /b HTTP/1.1\r\n")
     for byte in b"Host: ab":
         connection.send(bytes([byte]))
-        clock.advance(HEAD_TIME / 10)
+        clock.advance(LIMITS.head_time / 10)
     assert not connection.closed
-    clock.advance(HEAD_TIME / 5)
+    clock.advance(LIMITS.head_time / 5)
     assert connection.closed
 
 
@@ -220,20 +229,10 @@ def test_the_target_star_is_passed_to_the_resource(connection: Connection, metho
 
 def test_an_idle_connection_is_closed(connection: Connection, clock: Clock) -> None:
     connection.send(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
-    clock.advance(IDLE_TIME - 1)
+    clock.advance(LIMITS.idle_time - 1)
     assert not connection.closed
     clock.advance(1)
     assert connection.closed
-
-
-def test_connections_beyond_the_limit_are_refused(site: BoundedSite, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("facaded.web.server.CONNECTIONS", 2)
-    connections = [Connection(site), Connection(site)]
-    assert site.buildProtocol(None) is None
-    connections[0].lose()
-    connections[0] = Connection(site)
-    for connection in connections:
-        connection.lose()
 
 
 def test_a_stop_closes_idle_connections_and_waits_for_busy_ones(
@@ -286,3 +285,8 @@ def test_no_bytes_cause_an_exception_or_leave_a_timer_behind(pieces: list[bytes]
     connection.lose()
     assert clock.getDelayedCalls() == []
     assert BAD_REQUEST.startswith(b"HTTP/1.1 400")
+
+
+def test_a_query_of_very_many_parameters_is_refused_before_it_is_parsed(connection: Connection) -> None:
+    answer = connection.send(b"GET /v2/org/app/tags/list?" + b"&" * 201 + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert answer == BAD_REQUEST

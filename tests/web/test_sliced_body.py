@@ -40,10 +40,12 @@ class Server:
         self.reached = ReachedLimits(self.clock)
         self.unsent = UnsentBytes(limits, self.reached)
         self.sizes: list[int] = []
-        self.site = BoundedSite(Large(), self.clock, [lambda answered: self.sizes.append(answered.bytes)], self.unsent)
+        self.site = BoundedSite(
+            Large(), self.clock, [lambda answered: self.sizes.append(answered.bytes)], unsent=self.unsent
+        )
 
     def connect(self) -> Connection:
-        return Connection(self.site, FullTransport)
+        return Connection(self.site, transport=FullTransport)
 
     def read(self, connection: Connection) -> bytes:
         """Read until nothing more comes."""

@@ -1,14 +1,13 @@
 """The memory for unread answers: shared bodies count once, and what does not fit is refused."""
 
 import pytest
-from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.task import Clock
 
 from facaded.backends.reached_limits import ReachedLimits
 from facaded.policy.limits import Limit, Limits
 from facaded.web.unsent_bytes import UnsentBytes
 
-PEER = IPv4Address("TCP", "192.0.2.7", 40000)
+PEER = "192.0.2.7"
 BODY = b"x" * 100
 
 
@@ -42,11 +41,11 @@ def test_a_body_counts_until_its_last_answer_has_ended(unsent: UnsentBytes) -> N
     assert used == [120, 0]
 
 
-@pytest.mark.parametrize(("peer", "subject"), [(PEER, "192.0.2.7"), (UNIXAddress(b""), "-")])
+@pytest.mark.parametrize(("address", "subject"), [("2001:db8::7", "2001:db8::/64"), ("-", "-")])
 def test_what_does_not_fit_is_noted_with_its_source(
-    unsent: UnsentBytes, reached: ReachedLimits, peer: IPv4Address | UNIXAddress, subject: str
+    unsent: UnsentBytes, reached: ReachedLimits, address: str, subject: str
 ) -> None:
-    assert unsent.admit(b"x" * 151, 0, peer) is None
+    assert unsent.admit(b"x" * 151, 0, address) is None
     assert [(limit, noted.subject) for limit, noted in reached.all().items()] == [(Limit.UNSENT_BYTES, subject)]
     assert unsent.used == 0
 
