@@ -167,6 +167,9 @@ class AdmittedChannel(StrictChannel):
         if self._is_parsing:
             StrictChannel.dataReceived(self, data)
             return
+        is_free = not (self.requests or self.closed or self.pause.is_set)
+        if is_free and not self.site.admission.has_turn(self.address):
+            self._pause_for(0.0)
         self._requests_in_turn = 0
         self._is_parsing = True
         try:
