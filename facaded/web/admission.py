@@ -25,7 +25,10 @@ ORIGINS = 4096
 
 
 READS = 8
-"""Connections of one source that are read in a row: with 4 requests each they take some 10 ms."""
+"""Connections of one source that are read in a row: with 4 requests each they take `READ_TIME`."""
+
+READ_TIME = 0.01
+"""Seconds: what that many connections take, at most."""
 
 
 class AdmittedConnection(Protocol):
@@ -141,21 +144,21 @@ class Admission:
             return True
         return self._refuse(Limit.REQUESTS_PER_SOURCE, source)
 
-    def has_turn(self, address: str) -> bool:
-        """Return whether to read a connection from `address` now; if not, others are to be read first.
+    def turn_delay(self, address: str) -> float | None:
+        """Return None if a connection from `address` may be read now, else in how many seconds; 0.0 is the next turn.
 
         Otherwise a source could use up the burst of its rate in one turn of the reactor, from many connections at once.
         """
         source, is_limited = self._origin(address)
         if not is_limited:
-            return True
+            return None
         reads = self._reads.get(source, 0) + 1
         if reads == READS + 1:
             self._clock.callLater(0, self._reads.clear)
         elif len(self._reads) >= ORIGINS:
             self._reads.clear()
         self._reads[source] = reads
-        return reads <= READS
+        return None if reads <= READS else (reads - READS - 1) // READS * READ_TIME
 
     def _close_oldest(self, source: str, is_first: bool = False) -> bool:
         """Close the oldest idle connection of a source; return False if that is not possible.
