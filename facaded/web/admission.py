@@ -24,6 +24,13 @@ ORIGINS = 4096
 """Addresses whose origin is kept, because parsing one takes longer than all else that is done for a connection."""
 
 
+READS = 8
+"""Connections of one source that are read in a row: with 4 requests each they take `READ_TIME`."""
+
+READ_TIME = 0.01
+"""Seconds: what that many connections take, at most."""
+
+
 class AdmittedConnection(Protocol):
     """What admission needs of a connection."""
 
@@ -58,13 +65,16 @@ class Admission:
         self._reached = reached
         self._open: OpenConnections[AdmittedConnection] = OpenConnections()
         self._closing: set[AdmittedConnection] = set()
-        self._use(settings)
+        self._reads: dict[str, int] = {}
+        self.settings = settings
         self._limit_rates()
+        self.reconfigure(settings)
 
     def reconfigure(self, settings: AdmissionSettings) -> None:
         """Apply new settings. Open connections stay."""
         previous, new = self.settings.limits, settings.limits
-        self._use(settings)
+        self.settings = settings
+        self._origin = lru_cache(ORIGINS)(partial(_origin, settings.limits.exempt + settings.trusted_proxies))
         if (previous.new_connections_per_source, previous.requests_per_source) != (
             new.new_connections_per_source,
             new.requests_per_source,
@@ -134,9 +144,21 @@ class Admission:
             return True
         return self._refuse(Limit.REQUESTS_PER_SOURCE, source)
 
-    def _use(self, settings: AdmissionSettings) -> None:
-        self.settings = settings
-        self._origin = lru_cache(ORIGINS)(partial(_origin, settings.limits.exempt + settings.trusted_proxies))
+    def turn_delay(self, address: str) -> float | None:
+        """Return None if a connection from `address` may be read now, else in how many seconds; 0.0 is the next turn.
+
+        Otherwise a source could use up the burst of its rate in one turn of the reactor, from many connections at once.
+        """
+        source, is_limited = self._origin(address)
+        if not is_limited:
+            return None
+        reads = self._reads.get(source, 0) + 1
+        if reads == READS + 1:
+            self._clock.callLater(0, self._reads.clear)
+        elif len(self._reads) >= ORIGINS:
+            self._reads.clear()
+        self._reads[source] = reads
+        return None if reads <= READS else (reads - READS - 1) // READS * READ_TIME
 
     def _close_oldest(self, source: str, is_first: bool = False) -> bool:
         """Close the oldest idle connection of a source; return False if that is not possible.

@@ -176,6 +176,9 @@ class AdmittedChannel(StrictChannel):
         if self._is_parsing:
             StrictChannel.dataReceived(self, data)
             return
+        is_free = not (self.requests or self.closed or self.pause.is_set)
+        if is_free and (delay := self.site.admission.turn_delay(self.address)) is not None:
+            self._pause_for(delay)
         self._requests_in_turn = 0
         self._is_parsing = True
         try:

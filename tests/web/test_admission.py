@@ -11,7 +11,7 @@ from twisted.web.server import Request
 from facaded.backends.reached_limits import ReachedLimits
 from facaded.net.descriptors import CLOSING
 from facaded.policy.limits import BURST, Limit, Limits, Network
-from facaded.web.admission import ALL_NETWORKS, FOR_OPERATORS, Admission, AdmissionSettings
+from facaded.web.admission import ALL_NETWORKS, FOR_OPERATORS, READ_TIME, READS, Admission, AdmissionSettings
 from facaded.web.channel import PIPELINED, REFUSAL_PAUSE
 from facaded.web.client_address import WithoutAddress
 from facaded.web.responses import respond
@@ -204,12 +204,18 @@ def test_a_reload_changes_the_limits_and_keeps_what_was_counted(server: Server) 
 # Requests
 
 
+def send(server: Server, connection: Connection, data: bytes) -> bytes:
+    """Send bytes, and return the answer in this turn of the reactor and the next one."""
+    answer = connection.send(data)
+    server.clock.advance(0)
+    return answer + connection.received()
+
+
 def refused_after(server: Server, connection: Connection, request: bytes = GET) -> bytes:
     """Use up the requests of the connection's source, and return the answer to one more."""
     for _ in range(LIMITS.requests_per_source * BURST):
-        assert connection.send(GET).startswith(b"HTTP/1.1 200")
-        server.clock.advance(0)
-    return connection.send(request)
+        assert send(server, connection, GET).startswith(b"HTTP/1.1 200")
+    return send(server, connection, request)
 
 
 def test_a_request_too_many_is_answered_429(server: Server) -> None:
@@ -280,6 +286,17 @@ def test_a_paused_connection_can_be_closed(server: Server) -> None:
 def test_other_sources_are_answered_meanwhile(server: Server) -> None:
     refused_after(server, Connection(server.site))
     assert Connection(server.site, "192.0.2.8").send(GET).startswith(b"HTTP/1.1 200")
+
+
+def test_a_source_with_many_connections_is_read_over_several_turns_and_others_in_the_first() -> None:
+    server = Server(Limits(), connections=1000)
+    many = [Connection(server.site) for _ in range(3 * READS)]
+    answers = [connection.send(GET) for connection in many]
+    assert [answer[:12] for answer in answers] == [b"HTTP/1.1 200"] * READS + [b""] * (2 * READS)
+    assert Connection(server.site, "192.0.2.8").send(GET).startswith(b"HTTP/1.1 200")
+    for connections, seconds in ((many[READS : 2 * READS], 0.0), (many[2 * READS :], READ_TIME)):
+        server.clock.advance(seconds)
+        assert all(connection.received().startswith(b"HTTP/1.1 200") for connection in connections)
 
 
 def test_pipelined_requests_are_answered_over_several_turns_of_the_reactor() -> None:
