@@ -49,7 +49,8 @@ class Client:
         self.resource = Facade(self.watching.watch, rules, self.network.fetcher())
         self.answered: list[AnsweredRequest] = []
         self.pulls = Pulls(self.watching.clock.seconds, self.watching.watch.probe_soon)
-        self.site = BoundedSite(self.resource, Clock(), [self.answered.append, self.pulls.follow])
+        self.clock = Clock()
+        self.site = BoundedSite(self.resource, self.clock, [self.answered.append, self.pulls.follow])
         self._agent = RequestTraversalAgent(self.resource)
 
     def start(
@@ -84,6 +85,7 @@ class Client:
         answer = connection.send("\r\n".join([f"{method} {path} HTTP/1.1", "Host: x", *lines, "", ""]).encode())
         for _ in range(12):
             self.network.agent.flush()
+            self.clock.advance(0.1)
         answer += connection.received()
         connection.lose()
         return answer
