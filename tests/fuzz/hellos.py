@@ -91,5 +91,5 @@ def check_hello(example: tuple[bytes, list[int]]) -> None:
 
 
 PROPERTIES = (
-    Property("hellos", st.tuples(st.binary(max_size=80) | mutated(HELLOS, TLS_WORDS), CUTS), check_hello, 100),
+    Property("hellos", st.tuples(st.binary(max_size=80) | mutated(HELLOS, TLS_WORDS), CUTS), check_hello, 80),
 )

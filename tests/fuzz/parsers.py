@@ -55,12 +55,12 @@ CHALLENGES = mutated([value.encode() for value in seeds.CHALLENGES], seeds.CHALL
 
 
 PROPERTIES = (
-    Property("requests", st.tuples(METHODS, TARGETS, HOSTS), check_request, 150),
+    Property("requests", st.tuples(METHODS, TARGETS, HOSTS), check_request, 80),
     Property(
         "challenges",
         st.text(max_size=80) | CHALLENGES.map(lambda value: value.decode("latin-1")),
         check_challenges,
-        150,
+        80,
     ),
-    Property("indexes", st.binary(max_size=80) | mutated(seeds.INDEXES, seeds.JSON_WORDS), check_index, 100),
+    Property("indexes", st.binary(max_size=80) | mutated(seeds.INDEXES, seeds.JSON_WORDS), check_index, 80),
 )

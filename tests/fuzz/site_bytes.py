@@ -138,7 +138,7 @@ PROPERTIES = (
         "site",
         st.tuples(st.lists(mutated(seeds.REQUESTS, seeds.HTTP_WORDS), min_size=1, max_size=MOST_REQUESTS), CUTS),
         check_exchange,
-        60,
+        50,
     ),
     Property(
         "pipelined requests",

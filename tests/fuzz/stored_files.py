@@ -196,5 +196,5 @@ PROPERTIES = (
         check_settings,
         60,
     ),
-    Property("state", st.binary(max_size=80) | mutated([STATE], seeds.JSON_WORDS), check_state, 100),
+    Property("state", st.binary(max_size=80) | mutated([STATE], seeds.JSON_WORDS), check_state, 70),
 )
