@@ -21,7 +21,7 @@ from facaded.backends.tokens import Tokens
 from facaded.net.addresses import is_address, is_public
 from facaded.net.connections import pooled_client
 from tests.fuzz import seeds
-from tests.fuzz.mutations import mutated
+from tests.fuzz.mutations import mostly_mutated, mutated, mutated_json
 from tests.web.raw import Transport
 
 if TYPE_CHECKING:
@@ -30,8 +30,11 @@ if TYPE_CHECKING:
 HOST = "20.0.0.1"
 """A public address: those for documentation count as private."""
 
-INWARD = "127.0.0.1"
-"""What the registry's own names, such as `inward.test`, resolve to."""
+ADDRESSES = {"inward.test": "127.0.0.1"}
+"""What the registry's names resolve to, if not to OTHER."""
+
+OTHER = "20.0.0.2"
+"""The public address of all other names."""
 
 URL = f"http://{HOST}"
 
@@ -130,17 +133,44 @@ class Lie:
     closes: bool
 
 
-LIES = st.builds(
-    Lie,
-    st.sampled_from(sorted(USUAL)),
-    mutated([*USUAL.values(), *OTHERS], WORDS, most_edits=4) | st.binary(max_size=40),
-    st.booleans(),
+STATUSES = ("200 OK", "206 x", "307 x", "301 x", "303 x", "304 x", "400 x", "401 x", "403 x", "404 x", "429 x", "500 x")
+
+HEADER_LINES = tuple(word.decode("latin-1").rstrip() for word in WORDS if b": " in word and word.endswith(b"\r\n"))
+
+TOKEN_BODY = b'{"token": "t", "access_token": "t", "expires_in": 300, "issued_at": "2026-11-26T00:00:00Z"}'
+
+BODIES = mutated_json([TOKEN_BODY, seeds.MANIFEST, *seeds.INDEXES, b'{"name": "org/app", "tags": ["a"]}'])
+
+
+def _written(status: str, body: bytes, headers: list[str]) -> bytes:
+    return response(status, body, *headers)
+
+
+WELL_FORMED = st.builds(
+    _written,
+    st.sampled_from(STATUSES),
+    BODIES | st.sampled_from([seeds.MANIFEST, TOKEN_BODY, b"", b"x" * 100_000]),
+    st.lists(st.sampled_from([*HEADER_LINES, *TYPED, "Location: https://cdn.test/a"]), max_size=4),
 )
+"""Responses whose HTTP is valid, with headers and content that are not what they should be."""
+
+
+def _lies(kind: str) -> st.SearchStrategy[Lie]:
+    usual = mutated([USUAL[kind]], WORDS, most_edits=3)
+    return st.builds(Lie, st.just(kind), usual | WELL_FORMED | mostly_mutated(OTHERS, WORDS), st.booleans())
+
+
+LIES = st.one_of(*(_lies(kind) for kind in sorted(USUAL)))
+
+
+def address_of(host: str) -> str:
+    """Return the address of a host: an address is its own."""
+    return host if is_address(host) else ADDRESSES.get(host, OTHER)
 
 
 @implementer(IHostnameResolver)
 class LyingResolver:
-    """Resolves an address to itself, and any name to an inward address."""
+    """Resolves an address to itself, and a name as `address_of` does."""
 
     @staticmethod
     def resolveHostName(
@@ -151,7 +181,7 @@ class LyingResolver:
         transportSemantics: str = "TCP",
     ) -> IHostResolution:
         resolution: Any = None  # HostnameEndpoint never uses it
-        address = hostName if is_address(hostName) else INWARD
+        address = address_of(hostName)
         family = IPv6Address if ":" in address else IPv4Address
         resolutionReceiver.addressResolved(family("TCP", address, portNumber))
         resolutionReceiver.resolutionComplete()

@@ -7,10 +7,10 @@ from facaded.oci.errors import Refusal
 from facaded.oci.requests import Blob, Home, ManifestRead, Referrers, Tags, is_digest, is_name, is_query, is_tag
 from tests.fuzz import seeds
 from tests.fuzz.checking import Property
-from tests.fuzz.mutations import mutated
+from tests.fuzz.mutations import mostly_mutated, mutated_json
 
 METHODS = st.sampled_from([b"GET", b"HEAD", b"PUT", b"", b"get"]) | st.binary(max_size=8)
-TARGETS = st.binary(max_size=80) | mutated([target.encode() for target in seeds.TARGETS], seeds.HTTP_WORDS)
+TARGETS = mostly_mutated([target.encode() for target in seeds.TARGETS], seeds.HTTP_WORDS)
 HOSTS = st.sampled_from([b"facade.test", b"", b"[::1]:80"]) | st.binary(max_size=20)
 
 
@@ -51,7 +51,7 @@ def check_index(body: bytes) -> None:
         assert entry.platform is None or (entry.platform.isascii() and entry.platform.isprintable())
 
 
-CHALLENGES = mutated([value.encode() for value in seeds.CHALLENGES], seeds.CHALLENGE_WORDS)
+CHALLENGES = mostly_mutated([value.encode() for value in seeds.CHALLENGES], seeds.CHALLENGE_WORDS)
 
 
 PROPERTIES = (
@@ -62,5 +62,5 @@ PROPERTIES = (
         check_challenges,
         80,
     ),
-    Property("indexes", st.binary(max_size=80) | mutated(seeds.INDEXES, seeds.JSON_WORDS), check_index, 80),
+    Property("indexes", mostly_mutated(seeds.INDEXES, seeds.JSON_WORDS) | mutated_json(seeds.INDEXES), check_index, 80),
 )

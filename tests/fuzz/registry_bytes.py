@@ -1,11 +1,14 @@
 """What hostile registries send, up to what is served: valid content, or a failure with a reason, and never an error."""
 
+from urllib.parse import urlsplit
+
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
 from facaded.backends.fetcher import BlobRedirect, NotServed, PingAccepted, ReadOptions, Served, Unauthorized
 from facaded.backends.ladder import build_probe
 from facaded.backends.manifests import Accept, Manifest, digest_of
+from facaded.net.addresses import is_public
 from facaded.oci import www_authenticate
 from facaded.oci.indexes import INDEX
 from facaded.oci.requests import Blob, Image, ManifestRead, Ping, Read, Referrers, Tags, is_digest
@@ -13,7 +16,7 @@ from facaded.policy.decision import Serve
 from facaded.policy.health import ProbeDepth, Result
 from tests.fuzz import seeds
 from tests.fuzz.checking import Property, no_error_is_logged
-from tests.fuzz.hostile_registry import LIES, URL, HostileRegistry, Lie
+from tests.fuzz.hostile_registry import LIES, URL, HostileRegistry, Lie, address_of
 
 READS: tuple[tuple[Read, bool], ...] = (
     (ManifestRead("org/app", "latest"), True),
@@ -44,6 +47,7 @@ def check_content(fetched: Served | NotServed, read: Ping | Read) -> None:
         case BlobRedirect(location=location):
             assert location.isprintable()
             assert location.startswith(("http://", "https://"))
+            assert is_public(address_of(urlsplit(location).hostname or "")), location
 
 
 def check_served(example: tuple[list[Lie], tuple[Read, bool]]) -> None:

@@ -17,7 +17,7 @@ from facaded.policy.plan import Identity
 from facaded.state import FILE, Clocks
 from tests.fuzz import seeds
 from tests.fuzz.checking import Property
-from tests.fuzz.mutations import mutated
+from tests.fuzz.mutations import mostly_mutated, mutated_json
 
 EXAMPLE_FILE = Path(__file__).parents[2] / "conf" / "facaded.toml"
 
@@ -192,9 +192,9 @@ def check_state(content: bytes) -> None:
 PROPERTIES = (
     Property(
         "settings",
-        TOML_LIKE | st.binary(max_size=80) | mutated([SETTINGS, EXAMPLE_FILE.read_bytes()], TOML_WORDS),
+        TOML_LIKE | mostly_mutated([SETTINGS, EXAMPLE_FILE.read_bytes()], TOML_WORDS),
         check_settings,
         60,
     ),
-    Property("state", st.binary(max_size=80) | mutated([STATE], seeds.JSON_WORDS), check_state, 70),
+    Property("state", mostly_mutated([STATE], seeds.JSON_WORDS) | mutated_json([STATE]), check_state, 70),
 )
