@@ -21,7 +21,7 @@ from facaded.backends.tokens import Tokens
 from facaded.net.addresses import is_address, is_public
 from facaded.net.connections import pooled_client
 from tests.fuzz import seeds
-from tests.fuzz.mutations import mostly_mutated, mutated, mutated_json
+from tests.fuzz.mutations import mutated, mutated_json
 from tests.web.raw import Transport
 
 if TYPE_CHECKING:
@@ -37,6 +37,9 @@ OTHER = "20.0.0.2"
 """The public address of all other names."""
 
 URL = f"http://{HOST}"
+
+TLS_RECORD = b"\x16"
+"""How a TLS hello begins: connections with TLS get no response."""
 
 TURNS = 60
 """How often connections are served: more than the requests that one read may take, with its retries."""
@@ -60,7 +63,8 @@ USUAL: Mapping[str, bytes] = {
     "token": TOKEN,
     "HEAD": HEAD,
     "manifest": response("200 OK", seeds.MANIFEST, *TYPED, "RateLimit-Remaining: 76;w=21600"),
-    "blob": response("307 Temporary Redirect", b"", "Location: https://cdn.test/a?sig=1"),
+    "blob": response("307 Temporary Redirect", b"", "Location: http://cdn.test/a?sig=1"),
+    "CDN": response("206 Partial Content", b"a", "Content-Range: bytes 0-0/6"),
     "list": response(
         "200 OK", b'{"name": "org/app", "tags": ["a"]}', 'Link: </v2/org/app/tags/list?last=a>; rel="next"'
     ),
@@ -118,6 +122,8 @@ WORDS = (
     b"Docker-Content-Digest: sha256:\r\n",
     b"RateLimit-Remaining: 0;w=999999999\r\n",
     b"Set-Cookie: a=b\r\n",
+    b"Content-Range: bytes 0-0/99999999999999999999\r\n",
+    b"Content-Range: bytes */*\r\n",
     b" folded\r\n",
     b"ffffffffffffffff\r\n",
     *seeds.JSON_WORDS,
@@ -133,7 +139,9 @@ class Lie:
     closes: bool
 
 
-STATUSES = ("200 OK", "206 x", "307 x", "301 x", "303 x", "304 x", "400 x", "401 x", "403 x", "404 x", "429 x", "500 x")
+NUMBERS = (200, 200, 206, 307, 302, 301, 303, 304, 400, 401, 403, 404, 429, 500)
+
+STATUSES = tuple(f"{number} Text" for number in NUMBERS)
 
 HEADER_LINES = tuple(word.decode("latin-1").rstrip() for word in WORDS if b": " in word and word.endswith(b"\r\n"))
 
@@ -146,21 +154,40 @@ def _written(status: str, body: bytes, headers: list[str]) -> bytes:
     return response(status, body, *headers)
 
 
-WELL_FORMED = st.builds(
-    _written,
-    st.sampled_from(STATUSES),
-    BODIES | st.sampled_from([seeds.MANIFEST, TOKEN_BODY, b"", b"x" * 100_000]),
-    st.lists(st.sampled_from([*HEADER_LINES, *TYPED, "Location: https://cdn.test/a"]), max_size=4),
-)
-"""Responses whose HTTP is valid, with headers and content that are not what they should be."""
+OWN_HEADERS = {
+    "challenge": ("WWW-Authenticate", "Retry-After"),
+    "token": ("Retry-After",),
+    "HEAD": ("Docker-Content-Digest", "Content-Type", "RateLimit-Remaining"),
+    "manifest": ("Docker-Content-Digest", "Content-Type", "Retry-After"),
+    "blob": ("Location",),
+    "CDN": ("Content-Range", "Location"),
+    "list": ("Link", "Content-Type"),
+}
+"""The headers that matter in the responses to each kind of request."""
+
+
+def _well_formed(kind: str) -> st.SearchStrategy[bytes]:
+    """Responses whose HTTP is valid, with headers and content that are not what they should be."""
+    own = [line for line in [*HEADER_LINES, *TYPED] if line.startswith(OWN_HEADERS[kind])]
+    return st.builds(
+        _written,
+        st.sampled_from(STATUSES),
+        BODIES | st.sampled_from([seeds.MANIFEST, TOKEN_BODY, b"", b"x" * 100_000]),
+        st.lists(st.sampled_from(own) | st.sampled_from([*HEADER_LINES, *TYPED]), max_size=4),
+    )
 
 
 def _lies(kind: str) -> st.SearchStrategy[Lie]:
-    usual = mutated([USUAL[kind]], WORDS, most_edits=3)
-    return st.builds(Lie, st.just(kind), usual | WELL_FORMED | mostly_mutated(OTHERS, WORDS), st.booleans())
+    usual = (mutated([USUAL[kind]], WORDS, most_edits) for most_edits in (1, 3))
+    contents = st.one_of(
+        *usual, *(_well_formed(kind) for _ in range(3)), mutated(OTHERS, WORDS), st.binary(max_size=40)
+    )
+    return st.builds(Lie, st.just(kind), contents, st.booleans())
 
 
-LIES = st.one_of(*(_lies(kind) for kind in sorted(USUAL)))
+def lies(*kinds: str) -> st.SearchStrategy[list[Lie]]:
+    """Up to three lies about these kinds of requests, besides those that every read begins with."""
+    return st.lists(st.one_of(*(_lies(kind) for kind in ("challenge", "token", *kinds, *kinds))), max_size=3)
 
 
 def address_of(host: str) -> str:
@@ -215,8 +242,8 @@ class MemoryConnection:
 class HostileRegistry:
     """A registry on an address of its own, in memory, that tells lies instead of its usual responses.
 
-    Requests go through the client that the daemon uses, up to the bytes of each connection. Only those to HOST get
-    responses; nothing may be sent to an inward address.
+    Requests go through the client that the daemon uses, up to the bytes of each connection. Those to another public
+    address are to its CDN; nothing may be sent to an inward address.
     """
 
     lies: Mapping[str, Lie]
@@ -281,11 +308,11 @@ class HostileRegistry:
         connection.transport.clear()
         host = connection.transport.getPeer().host
         assert not sent or is_public(host), f"bytes sent to {host}"
-        connection.unread += sent if host == HOST else b""
+        connection.unread += b"" if sent.startswith(TLS_RECORD) else sent
         if b"\r\n\r\n" not in connection.unread:
             return False
         head, _, connection.unread = connection.unread.partition(b"\r\n\r\n")
-        lie = self.lies.get(kind := _kind(head))
+        lie = self.lies.get(kind := _kind(head, host))
         connection.protocol.dataReceived(lie.content if lie else USUAL[kind])
         if lie and lie.closes:
             self._lose(connection)
@@ -298,8 +325,10 @@ class HostileRegistry:
             connection.protocol.connectionLost(Failure(ConnectionDone()))
 
 
-def _kind(head: bytes) -> str:
+def _kind(head: bytes, host: str) -> str:
     method, path, _ = head.split(b"\r\n")[0].decode().split(" ")
+    if host != HOST:
+        return "CDN"
     if path.startswith("/token"):
         return "token"
     if b"Authorization: " not in head or path == "/v2/":

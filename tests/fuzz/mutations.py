@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from copy import deepcopy
 from enum import Enum
 from itertools import pairwise
 from typing import Any
@@ -144,7 +145,7 @@ def change_value(document: object, position: int, value: object) -> object:
     if not places:
         return value
     parent, key = places[position % len(places)]
-    parent[key] = value
+    parent[key] = deepcopy(value)  # it may be a list, which the next change adds to
     return document
 
 

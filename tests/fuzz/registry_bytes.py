@@ -16,7 +16,7 @@ from facaded.policy.decision import Serve
 from facaded.policy.health import ProbeDepth, Result
 from tests.fuzz import seeds
 from tests.fuzz.checking import Property, no_error_is_logged
-from tests.fuzz.hostile_registry import LIES, URL, HostileRegistry, Lie, address_of
+from tests.fuzz.hostile_registry import URL, HostileRegistry, Lie, address_of, lies
 
 READS: tuple[tuple[Read, bool], ...] = (
     (ManifestRead("org/app", "latest"), True),
@@ -52,8 +52,8 @@ def check_content(fetched: Served | NotServed, read: Ping | Read) -> None:
 
 def check_served(example: tuple[list[Lie], tuple[Read, bool]]) -> None:
     """A read through a fetcher is served or not served."""
-    lies, (read, with_body) = example
-    registry = HostileRegistry({lie.kind: lie for lie in lies})
+    told, (read, with_body) = example
+    registry = HostileRegistry({lie.kind: lie for lie in told})
     options = ReadOptions(Accept.read((INDEX, seeds.MANIFEST_TYPE)), with_body)
     with no_error_is_logged():
         serving = registry.fetcher().serve(Serve(read, ("hub",), "hub"), options)
@@ -63,10 +63,10 @@ def check_served(example: tuple[list[Lie], tuple[Read, bool]]) -> None:
     check_content(fetched, read)
 
 
-def check_forwarded(example: tuple[list[Lie], tuple[Read, bool], bool, str | None]) -> None:
+def check_forwarded(example: tuple[tuple[list[Lie], tuple[Read, bool]], bool, str | None]) -> None:
     """A request with a client's own Authorization has an answer, and a challenge is one."""
-    lies, (read, with_body), pings, authorization = example
-    registry, request = HostileRegistry({lie.kind: lie for lie in lies}), Ping() if pings else read
+    (told, (read, with_body)), pings, authorization = example
+    registry, request = HostileRegistry({lie.kind: lie for lie in told}), Ping() if pings else read
     options = ReadOptions(Accept.read((INDEX, seeds.MANIFEST_TYPE)), with_body)
     with no_error_is_logged():
         forwarding = registry.fetcher().forward(request, "hub", authorization, options)
@@ -81,8 +81,8 @@ def check_forwarded(example: tuple[list[Lie], tuple[Read, bool], bool, str | Non
 
 def check_probe(example: tuple[list[Lie], ProbeDepth]) -> None:
     """A probe has a result with a reason, and leaves no connection."""
-    lies, depth = example
-    registry = HostileRegistry({lie.kind: lie for lie in lies})
+    told, depth = example
+    registry = HostileRegistry({lie.kind: lie for lie in told})
     probe = build_probe(registry.reactor, URL, None, Image("org/app"), PROBE_TIME, has_account=False)
     with no_error_is_logged():
         result = registry.run(probe(depth))
@@ -92,19 +92,32 @@ def check_probe(example: tuple[list[Lie], ProbeDepth]) -> None:
     assert result.retry_after >= 0
 
 
-SOME_LIES = st.lists(LIES, max_size=3)
+def _read_kinds(read: Read) -> tuple[str, ...]:
+    """Return the kinds of request that a read takes."""
+    match read:
+        case ManifestRead():
+            return ("HEAD", "manifest")
+        case Blob():
+            return ("blob", "CDN")
+        case _:
+            return ("list",)
+
+
+LIES_TO_READS = st.one_of(*(st.tuples(lies(*_read_kinds(read[0])), st.just(read)) for read in READS))
+
+LIES_TO_PROBES = lies("HEAD", "manifest", "blob", "CDN")
 
 DEPTHS = st.builds(ProbeDepth, st.booleans(), st.booleans(), st.booleans(), st.booleans())
 
 AUTHORIZATIONS = st.sampled_from([None, "Basic cHVibGlzaGVy", "Bearer t"])
 
 PROPERTIES = (
-    Property("served responses", st.tuples(SOME_LIES, st.sampled_from(READS)), check_served, 50),
+    Property("served responses", LIES_TO_READS, check_served, 50),
     Property(
         "forwarded responses",
-        st.tuples(SOME_LIES, st.sampled_from(READS), st.booleans(), AUTHORIZATIONS),
+        st.tuples(LIES_TO_READS, st.booleans(), AUTHORIZATIONS),
         check_forwarded,
         40,
     ),
-    Property("probes", st.tuples(SOME_LIES, DEPTHS), check_probe, 25),
+    Property("probes", st.tuples(LIES_TO_PROBES, DEPTHS), check_probe, 25),
 )
