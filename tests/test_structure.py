@@ -39,7 +39,12 @@ PURE_MODULES = {
 
 IMPURE = {"twisted", "treq", "OpenSSL", "time", "datetime", "os", "socket", "random", "secrets", "threading", "asyncio"}
 
-STARTS_PROCESSES = ("subprocess", "multiprocessing", "pty", *(f"tests.{folder}" for folder in MARKED_FOLDERS))
+PROGRAMS = ("bench",)
+"""Folders of programs for use by hand, which start processes and have no tests: those are in a marked folder."""
+
+STARTING_FOLDERS = (*MARKED_FOLDERS, *PROGRAMS)
+
+STARTS_PROCESSES = ("subprocess", "multiprocessing", "pty", *(f"tests.{folder}" for folder in STARTING_FOLDERS))
 """Modules that start processes, and packages of tests that import them."""
 
 STARTS_A_PROCESS = {"spawnProcess", "getProcessOutput", "getProcessOutputAndValue", "getProcessValue"}
@@ -224,12 +229,14 @@ def test_every_exception_belongs_to_a_rule() -> None:
 # Tests that start processes
 
 
-def is_marked(path: Path) -> bool:
-    return path.relative_to(TESTS).parts[0] in MARKED_FOLDERS
+def may_start_processes(path: Path) -> bool:
+    return path.relative_to(TESTS).parts[0] in STARTING_FOLDERS
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in TEST_FILES if not is_marked(path)], ids=lambda path: str(path.relative_to(TESTS))
+    "path",
+    [path for path in TEST_FILES if not may_start_processes(path)],
+    ids=lambda path: str(path.relative_to(TESTS)),
 )
 def test_only_tests_in_a_marked_folder_start_processes(path: Path) -> None:
     for name in imports(path):
@@ -238,6 +245,10 @@ def test_only_tests_in_a_marked_folder_start_processes(path: Path) -> None:
         if isinstance(node, ast.Attribute):
             assert node.attr not in STARTS_A_PROCESS, f"{path}: {ast.unparse(node)}"
             assert not ast.unparse(node).startswith(OS_STARTS_A_PROCESS), f"{path}: {ast.unparse(node)}"
+
+
+def test_a_folder_of_programs_has_no_tests() -> None:
+    assert [path for folder in PROGRAMS for path in (TESTS / folder).rglob("test_*.py")] == []
 
 
 def test_only_the_tests_in_a_marked_folder_carry_its_marker(request: pytest.FixtureRequest) -> None:

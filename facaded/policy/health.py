@@ -53,7 +53,7 @@ class Step(Enum):
     """The steps of a probe, in order. A probe stops at the first step that fails."""
 
     PING = "GET /v2/"
-    TOKEN = "token server"  # noqa: S105
+    TOKEN = "token server"  # noqa: S105  # nosec B105  # a name
     MANIFEST = "manifest"
     BODY = "GET of the manifest"
     BLOB = "blob"
