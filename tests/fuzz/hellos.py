@@ -9,10 +9,11 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 
+from facaded.policy.limits import Limits
 from facaded.tls.certificates import Certificates
 from facaded.tls.challenges import Challenges
 from facaded.tls.secure_factory import SecureFactory
-from facaded.web.channel import HANDSHAKE_TIME, Channel
+from facaded.web.channel import Channel
 from facaded.web.server import SecureSite
 from tests.fuzz.checking import Property, no_error_is_logged
 from tests.fuzz.mutations import CUTS, mostly_mutated, split
@@ -81,7 +82,7 @@ def check_hello(example: tuple[bytes, list[int]]) -> None:
             protocol.dataReceived(piece)
             clock.advance(0)
         assert len(transport.value()) <= MOST_SENT
-        clock.advance(HANDSHAKE_TIME)
+        clock.advance(Limits().handshake_time)
         clock.advance(Channel.abortTimeout)
         assert transport.disconnecting or transport.disconnected
         protocol.connectionLost(Failure(ConnectionDone()))
