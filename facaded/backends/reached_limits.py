@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from attrs import frozen
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from facaded.net.client import is_lack_of_descriptors
@@ -34,6 +34,12 @@ class ReachedLimits:
         self._clock = clock
         self._reached: dict[Limit, ReachedLimit] = {}
         self._logged: dict[Limit, int] = {}
+        self._timers: dict[Limit, IDelayedCall] = {}
+
+    def stop(self) -> None:
+        """Stop the timers of the log lines."""
+        while self._timers:
+            self._timers.popitem()[1].cancel()
 
     def note(self, limit: Limit, subject: str) -> None:
         """Count that `subject` reached a limit; it is a source or a backend, in printable characters."""
@@ -55,6 +61,7 @@ class ReachedLimits:
     def _write_line(self, limit: Limit) -> None:
         """Log how often a limit was reached since the last line, and again after a minute if there is more to say."""
         reached, logged = self._reached[limit], self._logged[limit]
+        self._timers.pop(limit, None)
         if reached.count == logged:
             del self._logged[limit]
             return
@@ -66,4 +73,4 @@ class ReachedLimits:
             subject=reached.subject,
             times="" if times == 1 else f"; {times} times in the last minute",
         )
-        self._clock.callLater(LOG_INTERVAL, self._write_line, limit)
+        self._timers[limit] = self._clock.callLater(LOG_INTERVAL, self._write_line, limit)

@@ -74,6 +74,7 @@ class Watch(Service):
         self._probers.stop_except(())
         self._roster.stop()
         self._first_round.end()
+        self.reached_limits.stop()
 
     def reconfigure(self, plan: Plan) -> None:
         """Replace the plan.

@@ -278,7 +278,7 @@ def _host(value: object) -> str:
 def _pattern(value: object) -> Pattern:
     written = text(value)
     if written != written.lower():
-        raise ValueError(f'{quoted(written)}: repository names have no upper case: write "{written.lower()}"')
+        raise ValueError(f"{quoted(written)}: repository names have no upper case: write {quoted(written.lower())}")
     pattern = repositories.parse(written)
     if not is_name(pattern.example):
         raise ValueError(f"{quoted(written)} matches no valid repository name: check dots, dashes and slashes")

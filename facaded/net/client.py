@@ -235,7 +235,9 @@ def _seconds_since_epoch(date: str) -> float | None:
 def describe_error(error: BaseException) -> str:
     """Describe a failed request in a few words, without secrets, line breaks or control characters."""
     if isinstance(error, ResponseFailed) and error.reasons:
-        return describe_error(error.reasons[0].value)
+        cause = error.reasons[0].value
+        is_known = isinstance(cause, (*(kind for kind, _ in _REASONS), SSL.Error, OSError, PotentialDataLoss))
+        return describe_error(cause) if is_known else "malformed response"  # Twisted's parser quotes it
     if (number := _error_number(error)) in LOCAL_ERRORS:
         return os.strerror(number).lower()
     for kind, text in _REASONS:

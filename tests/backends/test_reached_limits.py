@@ -71,3 +71,12 @@ def test_a_probe_that_fails_because_of_this_machine_is_counted_and_no_failure(nu
     assert watching.watch.reached_limits.all().keys() == {limit}
     assert watching.watch.reached_limits.all()[limit].subject == f"hub ({reason})"
     assert watching.watch.watch_state.healths["hub"].state is State.UP
+
+
+def test_no_timer_is_left_after_a_stop() -> None:
+    clock = Clock()
+    reached = ReachedLimits(clock)
+    reached.note(Limit.CONNECTIONS, "192.0.2.7")
+    reached.note(Limit.LOCAL, "main")
+    reached.stop()
+    assert clock.getDelayedCalls() == []

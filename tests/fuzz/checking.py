@@ -6,6 +6,7 @@ from typing import Any
 
 from attrs import frozen
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
@@ -21,6 +22,12 @@ class Property:
     examples: st.SearchStrategy[Any]
     check: Callable[[Any], None]
     quick_examples: int
+
+
+def timers_left(clock: Clock) -> list[str]:
+    """Return the timers that are set, except that of the log line for reached limits: no connection has set it."""
+    calls = [str(call) for call in clock.getDelayedCalls()]
+    return [call for call in calls if "ReachedLimits._write_line" not in call]
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from facaded.tls.challenges import Challenges
 from facaded.tls.secure_factory import SecureFactory
 from facaded.web.channel import Channel
 from facaded.web.server import SecureSite
-from tests.fuzz.checking import Property, no_error_is_logged
+from tests.fuzz.checking import Property, no_error_is_logged, timers_left
 from tests.fuzz.mutations import CUTS, mostly_mutated, split
 from tests.tls.authority import NOW
 from tests.tls.served import call_now
@@ -88,7 +88,7 @@ def check_hello(example: tuple[bytes, list[int]]) -> None:
         assert transport.disconnecting or transport.disconnected
         protocol.connectionLost(Failure(ConnectionDone()))
         clock.advance(LOG_INTERVAL)
-    assert clock.getDelayedCalls() == [], "a timer is left"
+    assert timers_left(clock) == []
     assert site.channels == set()
 
 

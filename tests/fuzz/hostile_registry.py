@@ -25,6 +25,7 @@ from facaded.net.addresses import is_address, is_public
 from facaded.net.connections import pooled_client
 from facaded.policy.limits import Limits
 from tests.fuzz import seeds
+from tests.fuzz.checking import timers_left
 from tests.fuzz.mutations import mutated, mutated_json
 from tests.web.raw import Transport
 
@@ -287,7 +288,7 @@ class HostileRegistry:
         for connection in self.connections:
             self._lose(connection)
         self.reactor.advance(30)
-        assert self.reactor.getDelayedCalls() == [], "a timer is left"
+        assert timers_left(self.reactor) == []
 
     def _serve(self) -> bool:
         """Accept connections and answer requests; return whether there were any."""

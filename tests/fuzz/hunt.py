@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from attrs import define, field
+from attrs import define, field, frozen
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from tests.fuzz.checking import Property, no_error_is_logged
@@ -28,8 +28,15 @@ ROUND = 200
 WARM_UP = 3
 """Rounds of all properties after which memory must not grow: until then, caches of Hypothesis and others fill."""
 
-MOST_GROWTH = 16 << 20
-"""Bytes of resident memory that a hunt may take after its warm-up."""
+MOST_GROWTH = 64 << 20
+"""Bytes of resident memory that a hunt may take after its warm-up.
+
+Ten minutes take 6 MiB without one more object, for caches of Hypothesis and fragments; an hour may take as much again
+for each ten minutes.
+"""
+
+MOST_OBJECTS = 5000
+"""Objects that may be left after the warm-up: one for each twentieth example of an hour would be as many."""
 
 STATM = Path("/proc/self/statm")
 PAGE = 4096
@@ -39,9 +46,24 @@ class SlowExampleError(BaseException):
     """An example took longer than EXAMPLE_TIME. It is no Exception, so that nothing catches it on the way."""
 
 
-def resident_bytes() -> int:
-    """Return the resident memory of this process in bytes."""
-    return int(STATM.read_text().split()[1]) * PAGE
+@frozen
+class Footprint:
+    """What this process takes: resident memory in bytes, and objects that the garbage collector knows."""
+
+    memory: int
+    objects: int
+
+    def __sub__(self, other: "Footprint") -> "Footprint":
+        return Footprint(self.memory - other.memory, self.objects - other.objects)
+
+    def __str__(self) -> str:
+        return f"{self.memory / (1 << 20):+.1f} MiB, {self.objects:+} objects"
+
+
+def measure() -> Footprint:
+    """Return the footprint of this process, without garbage."""
+    gc.collect()
+    return Footprint(int(STATM.read_text().split()[1]) * PAGE, len(gc.get_objects()))
 
 
 @contextmanager
@@ -84,7 +106,7 @@ class Score:
 class Hunt:
     """A hunt for failures of `properties`.
 
-    `seconds` is a clock, `say` prints a line, and `memory` returns the bytes that this process has. `round_size` is
+    `seconds` is a clock, `say` prints a line, and `footprint` is what this process takes. `round_size` is
     the number of examples of one property before the next one's turn, `example_time` the limit of one in seconds.
     """
 
@@ -92,7 +114,7 @@ class Hunt:
     first_seed: int
     seconds: Callable[[], float]
     say: Callable[[str], None]
-    memory: Callable[[], int] = resident_bytes
+    footprint: Callable[[], Footprint] = measure
     round_size: int = ROUND
     example_time: float = EXAMPLE_TIME
     scores: dict[str, Score] = field(factory=dict, init=False)
@@ -100,7 +122,7 @@ class Hunt:
     def run(self, duration: float) -> int:
         """Hunt for `duration` seconds. Return 0, or 1 if a property has failed or the process has grown."""
         self.say(f"seed {self.first_seed}")
-        end, rounds, warm = self.seconds() + duration, 0, 0
+        end, rounds, warm = self.seconds() + duration, 0, Footprint(0, 0)
         while rounds <= WARM_UP or self.seconds() < end:
             for checked in self.properties:
                 if not self._holds(checked, self.first_seed + rounds):
@@ -108,9 +130,8 @@ class Hunt:
                 if rounds > WARM_UP and self.seconds() >= end:
                     break
             rounds += 1
-            gc.collect()
-            warm = self.memory() if rounds == WARM_UP else warm
-        return self._report(self.memory() - warm)
+            warm = self.footprint() if rounds == WARM_UP else warm
+        return self._report(self.footprint() - warm)
 
     def _holds(self, checked: Property, round_seed: int) -> bool:
         """Check a round of examples; print the one that fails."""
@@ -136,10 +157,10 @@ class Hunt:
             return False
         return True
 
-    def _report(self, growth: int) -> int:
+    def _report(self, growth: Footprint) -> int:
         for name, score in self.scores.items():
             self.say(f"{name}: {score.count} examples, the slowest in {score.slowest * 1000:.0f} ms:")
             self.say(f"    {repr(score.slowest_example)[:200]}")
-        grown = growth > MOST_GROWTH
-        self.say(f"memory: {growth / (1 << 20):+.1f} MiB since the warm-up{', which is too much' if grown else ''}")
+        grown = growth.memory > MOST_GROWTH or growth.objects > MOST_OBJECTS
+        self.say(f"since the warm-up: {growth}{', which is too much' if grown else ''}")
         return 1 if grown else 0

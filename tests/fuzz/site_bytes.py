@@ -14,7 +14,7 @@ from facaded.web.facade import Facade
 from facaded.web.server import BoundedSite
 from tests.backends.memory import Fake, Network
 from tests.fuzz import seeds
-from tests.fuzz.checking import Property, no_error_is_logged
+from tests.fuzz.checking import Property, no_error_is_logged, timers_left
 from tests.fuzz.mutations import CUTS, mutated, split
 from tests.watching import GOOD, Watching
 from tests.web.raw import Connection
@@ -80,7 +80,7 @@ class Server:
         exchange = Exchange(received, tuple(self.answered), connection.closed)
         connection.lose()
         self._run()
-        assert self.clock.getDelayedCalls() == [], "a timer is left"
+        assert timers_left(self.clock) == []
         assert self.site.channels == set()
         return exchange
 

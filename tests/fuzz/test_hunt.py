@@ -3,21 +3,24 @@
 import contextlib
 from collections.abc import Callable
 
+import pytest
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, Logger
 
 from tests.fuzz.checking import Property
-from tests.fuzz.hunt import MOST_GROWTH, Hunt
+from tests.fuzz.hunt import MOST_GROWTH, MOST_OBJECTS, Footprint, Hunt
 
 ROUND = 20
 
 
-def hunted(check: Callable[[int], None], memory: Callable[[], int] = lambda: 0) -> tuple[int, str]:
+def hunted(
+    check: Callable[[int], None], footprint: Callable[[], Footprint] = lambda: Footprint(0, 0)
+) -> tuple[int, str]:
     """Hunt for as long as the warm-up takes, and return the exit status and what was printed."""
     lines: list[str] = []
     checked = Property("numbers", st.integers(0, 9), check, ROUND)
-    hunt = Hunt([checked], 1, Clock().seconds, lines.append, memory, ROUND, example_time=0.05)
+    hunt = Hunt([checked], 1, Clock().seconds, lines.append, footprint, ROUND, example_time=0.05)
     return hunt.run(0), "\n".join(lines)
 
 
@@ -54,8 +57,9 @@ def test_an_example_that_takes_too_long_ends_the_hunt_although_it_catches_except
     assert "an example took longer than 0.05 s" in printed
 
 
-def test_growth_after_the_warm_up_ends_with_status_1() -> None:
-    sizes = iter([0, MOST_GROWTH + 1])
-    status, printed = hunted(lambda _: None, lambda: next(sizes))
+@pytest.mark.parametrize("growth", [Footprint(MOST_GROWTH + 1, 0), Footprint(0, MOST_OBJECTS + 1)])
+def test_growth_after_the_warm_up_ends_with_status_1(growth: Footprint) -> None:
+    footprints = iter([Footprint(0, 0), growth])
+    status, printed = hunted(lambda _: None, lambda: next(footprints))
     assert status == 1
     assert "which is too much" in printed

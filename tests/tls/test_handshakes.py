@@ -102,9 +102,9 @@ def test_no_session_is_resumed(authority: Authority, tmp_path: Path, version: ss
 
 def test_200_pairs_of_files_load_quickly_and_each_name_gets_its_own(authority: Authority, tmp_path: Path) -> None:
     files = [authority.write(tmp_path / str(n), f"n{n}.lab.test", key=rsa_key()) for n in range(200)]
-    start = time.monotonic()
+    start = time.process_time()
     harness = CertificatesHarness(*files)
-    assert time.monotonic() - start < 2
+    assert time.process_time() - start < 2
     for number in range(200):
         assert harness.client(f"n{number}.lab.test").names == {f"n{number}.lab.test"}
 
