@@ -236,7 +236,7 @@ def describe_error(error: BaseException) -> str:
     """Describe a failed request in a few words, without secrets, line breaks or control characters."""
     if isinstance(error, ResponseFailed) and error.reasons:
         cause = error.reasons[0].value
-        is_known = isinstance(cause, (*(kind for kind, _ in _REASONS), SSL.Error, OSError, PotentialDataLoss))
+        is_known = isinstance(cause, (*(kind for kind, _ in _REASONS), SSL.Error, OSError, ResponseFailed))
         return describe_error(cause) if is_known else "malformed response"  # Twisted's parser quotes it
     if (number := _error_number(error)) in LOCAL_ERRORS:
         return os.strerror(number).lower()

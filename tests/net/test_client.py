@@ -47,6 +47,8 @@ from facaded.policy.health import ProbeDepth, Step, Verdict
         (error.ConnectionDone(), "connection closed without a response"),
         (error.ConnectionLost(), "connection reset"),
         (ResponseNeverReceived([Failure(error.ConnectionLost())]), "connection reset"),
+        (ResponseFailed([Failure(ValueError("non-integer status code", b"HTTP0 OK"))]), "malformed response"),
+        (ResponseFailed([Failure(ResponseNeverReceived([Failure(error.ConnectionLost())]))]), "connection reset"),
         (SSL.Error([("SSL routines", "", "certificate verify failed")]), "TLS: certificate verify failed"),
         (SSL.Error(), "TLS: Error"),
         (ValueError("a\r\nb\x1b[1m"), "a??b?[1m"),
