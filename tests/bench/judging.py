@@ -17,6 +17,9 @@ SPARE_DESCRIPTORS = 4
 SPARE_TIMERS = 10
 """Timers more than at the start that are no leak: those of probes in progress and of idle backend connections."""
 
+TRACEBACK_LINES = 40
+"""Lines after the first one of a traceback that are shown."""
+
 
 @frozen
 class Sample:
@@ -55,3 +58,13 @@ def judge(samples: Sequence[Sample], quiet: Sample, warm_up: float) -> list[str]
     if quiet.timers > start.timers + SPARE_TIMERS:
         problems.append(f"{quiet.timers} timers are set, {start.timers} were at the start")
     return problems
+
+
+def find_errors(log: str) -> list[str]:
+    """Return each traceback in a log, with the line before it."""
+    lines = log.splitlines()
+    return [
+        "\n".join(lines[max(index - 1, 0) : index + TRACEBACK_LINES])
+        for index, line in enumerate(lines)
+        if "Traceback" in line
+    ]

@@ -17,7 +17,7 @@ from pathlib import Path
 from attrs import define, field
 
 from tests.bench.clients import ROOT, RealClients, SyntheticClient, end, spawn
-from tests.bench.judging import SPARE_DESCRIPTORS, Sample, judge, memory_levels
+from tests.bench.judging import SPARE_DESCRIPTORS, Sample, find_errors, judge, memory_levels
 from tests.bench.measuring import Meter, write_timer_count
 from tests.bench.registries import Faults, ImageRegistry
 from tests.process.daemon import FAST, Daemon
@@ -181,7 +181,7 @@ class Soak:
         self.say(f"descriptors: {start.descriptors} at the start, {quiet.descriptors} at the end")
         self.say(f"timers: {start.timers} at the start, {quiet.timers} at the end")
         problems = judge(self.samples, quiet, self.options.warm_up)
-        problems += [f"the log has: {word}" for word in ("Traceback", "Unhandled") if word in log]
+        problems += [f"the log has an error:\n{excerpt}" for excerpt in find_errors(log)[:3]]
         problems += [f"the daemon ended with status {status}"] if status else []
         for problem in problems:
             self.say(f"FAILED: {problem}")

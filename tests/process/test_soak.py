@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from tests.bench.judging import MOST_GROWTH, SPARE_DESCRIPTORS, SPARE_TIMERS, Sample, judge
+from tests.bench.judging import MOST_GROWTH, SPARE_DESCRIPTORS, SPARE_TIMERS, Sample, find_errors, judge
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,3 +60,9 @@ def test_memory_that_grows_slowly_is_found() -> None:
 )
 def test_what_is_left_when_all_clients_have_gone_is_found(left: dict[str, int], problem: str) -> None:
     assert judge(LOADED, evolve(QUIET, **left), WARM_UP) == [problem]
+
+
+def test_a_traceback_is_found_with_the_line_before_it() -> None:
+    log = "started\nUnhandled error in Deferred\nTraceback (most recent call last):\nValueError: x\n"
+    assert find_errors(log) == ["Unhandled error in Deferred\nTraceback (most recent call last):\nValueError: x"]
+    assert find_errors("started\nstopped\n") == []
