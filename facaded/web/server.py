@@ -63,8 +63,8 @@ class BoundedRequest(Request):
     @cached_property
     def address(self) -> str:
         """The client's address, or "-" if it has none: see `client_address`."""
-        trusted, headers = self.channel.site.admission.settings.trusted_proxies, self.requestHeaders
-        lines = (headers.getRawHeaders(name, []) for name in ("X-Forwarded-For", "Forwarded")) if trusted else ((), ())
+        trusted = self.channel.site.admission.settings.trusted_proxies
+        lines = (_header_lines(self, name) for name in (b"X-Forwarded-For", b"Forwarded")) if trusted else ((), ())
         return client_address(self.channel.address, trusted, *lines)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
@@ -210,6 +210,10 @@ def address_of(request: Request) -> str:
 
 def _header_text(request: Request, name: bytes) -> str:
     return (request.getHeader(name) or b"").decode("latin-1")
+
+
+def _header_lines(request: Request, name: bytes) -> list[str]:
+    return [line.decode("latin-1") for line in request.requestHeaders.getRawHeaders(name, [])]
 
 
 def _printable_path(target: bytes) -> str:

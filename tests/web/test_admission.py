@@ -343,3 +343,11 @@ def test_the_requests_of_a_trusted_proxy_count_for_its_clients() -> None:
     assert get("192.0.2.7, 10.0.0.9") == b"HTTP/1.1 429"
     assert get("192.0.2.8") == b"HTTP/1.1 200", "the proxy's connection is also that of other clients"
     assert {answered.address for answered in server.answered} == {"192.0.2.7", "192.0.2.8"}
+
+
+def test_a_header_of_a_client_that_is_no_text_does_not_close_the_connection_of_a_proxy() -> None:
+    server = Server(LIMITS, proxies=(ip_network("10.0.0.0/8"),))
+    proxy = Connection(server.site, "10.0.0.1")
+    for name in (b"X-Forwarded-For: \xff, 192.0.2.7", b"Forwarded: for=\xff, for=192.0.2.7"):
+        assert proxy.send(GET.replace(b"Host", name + b"\r\nHost")).startswith(b"HTTP/1.1 200")
+    assert [answered.address for answered in server.answered] == ["192.0.2.7"] * 2
