@@ -128,7 +128,8 @@ class StrictChannel(HTTPChannel):
             HTTPChannel.loseConnection(self)
 
     def abort(self) -> None:
-        """Close the connection without sending what is in flight."""
+        """Close the connection without sending what is in flight. Nothing that has arrived is answered."""
+        self.closed = True
         ITCPTransport(self.transport).abortConnection()
 
     def timeoutConnection(self) -> None:

@@ -329,6 +329,17 @@ def test_a_connection_over_the_proxy_protocol_counts_for_the_client(server: Serv
     assert [answered.address for answered in server.answered] == ["192.0.2.8"] + ["192.0.2.7"] * 4
 
 
+def test_a_connection_over_the_proxy_protocol_that_is_too_many_is_not_answered() -> None:
+    server = Server(Limits(new_connections_per_source=1))
+    for _ in range(BURST + 1):
+        channel = WithoutAddress(server.site).buildProtocol(None)
+        channel.makeConnection(transport := Transport(peerAddress=peer_at("192.0.2.7")))
+        channel.dataReceived(GET)
+        server.clock.advance(0)
+    assert transport.disconnected
+    assert len(server.answered) == BURST
+
+
 def test_the_requests_of_a_trusted_proxy_count_for_its_clients() -> None:
     server = Server(LIMITS, proxies=(ip_network("10.0.0.0/8"),))
     proxy = Connection(server.site, "10.0.0.1")
