@@ -145,6 +145,7 @@ class AdmittedChannel(StrictChannel):
 
     address = NO_ADDRESS
     _is_attributed = False
+    _is_answering = False
     _is_parsing = False
     _is_unread = False
     _requests_in_turn = 0
@@ -177,7 +178,7 @@ class AdmittedChannel(StrictChannel):
         if self._is_parsing:
             StrictChannel.dataReceived(self, data)
             return
-        is_free = not (self.requests or self.closed or self.pause.is_set)
+        is_free = not (self._is_answering or self.closed or self.pause.is_set)
         if is_free and (delay := self.site.admission.turn_delay(self.address)) is not None:
             self._pause_for(delay)
         self._requests_in_turn = 0
@@ -187,13 +188,15 @@ class AdmittedChannel(StrictChannel):
         finally:
             self._is_parsing = False
 
-    def allHeadersReceived(self) -> None:
-        StrictChannel.allHeadersReceived(self)
-        if not self.closed:
-            self.site.admission.make_busy(self)
+    def begin_answer(self) -> None:
+        """Do not close this connection to make room: a request, whose body may have to arrive first, is complete."""
+        self._is_answering = True
+        self.site.admission.make_busy(self)
 
     def requestDone(self, request: Request) -> None:
         """Continue with the next request; after some of them, let the reactor serve other connections first."""
+        self._is_answering = False
+        self.paused = self._is_unread or self.pause.is_set
         self.site.admission.make_idle(self)
         self._requests_in_turn += 1
         if self._requests_in_turn >= PIPELINED and self.persistent and not self.pause.is_set:
@@ -249,8 +252,9 @@ class AdmittedChannel(StrictChannel):
             self._continue()
 
     def _stop_parsing(self) -> None:
+        """Read nothing more. What arrives while a request is being answered is kept by HTTPChannel, in order."""
         HTTPChannel.pauseProducing(self)
-        self.paused = True
+        self.paused = not self._is_answering
         IPushProducer(self.transport).pauseProducing()
 
     def _continue(self) -> None:

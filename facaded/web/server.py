@@ -72,6 +72,7 @@ class BoundedRequest(Request):
 
         Twisted parses the query first, and takes some 3 µs for each parameter.
         """
+        self.channel.begin_answer()
         if path.count(b"&") + path.count(b";") > PARAMETERS:
             self.channel.refuse()
         elif self.channel.site.admission.admits_request(self.address):

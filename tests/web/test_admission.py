@@ -201,6 +201,14 @@ def test_a_reload_changes_the_limits_and_keeps_what_was_counted(server: Server) 
     assert idle.closed
 
 
+def test_a_request_whose_body_is_still_arriving_keeps_no_connection_open(server: Server) -> None:
+    connections = [Connection(server.site) for _ in range(3)]
+    for connection in connections:
+        connection.send(b"PUT /a HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+    Connection(server.site)
+    assert aborted(*connections) == [True, False, False]
+
+
 # Requests
 
 
@@ -299,6 +307,22 @@ def test_a_source_with_many_connections_is_read_over_several_turns_and_others_in
         assert all(connection.received().startswith(b"HTTP/1.1 200") for connection in connections)
 
 
+@pytest.mark.parametrize(
+    ("start", "rest"), [(GET[:20], GET[20:]), (GET[:-2] + b"Content-Length: 2\r\n\r\n", b"{}"), (GET[:2], GET[2:])]
+)
+def test_so_is_one_that_has_sent_a_part_of_each_request_before(start: bytes, rest: bytes) -> None:
+    server = Server(Limits(), connections=1000)
+    many = [Connection(server.site) for _ in range(2 * READS)]
+    for connection in many:
+        connection.send(start)
+        server.clock.advance(READ_TIME)
+    answers = [connection.send(rest) for connection in many]
+    assert [answer[:12] for answer in answers].count(b"HTTP/1.1 200") <= READS
+    server.clock.advance(READ_TIME)
+    answers = [answer + connection.received() for answer, connection in zip(answers, many, strict=True)]
+    assert all(answer.startswith(b"HTTP/1.1 200") for answer in answers)
+
+
 def test_pipelined_requests_are_answered_over_several_turns_of_the_reactor() -> None:
     server = Server(Limits())
     connection = Connection(server.site)
@@ -307,6 +331,20 @@ def test_pipelined_requests_are_answered_over_several_turns_of_the_reactor() -> 
     server.clock.advance(0)
     assert connection.received().count(b"HTTP/1.1 200") == PIPELINED + 1
     assert connection.transport.producerState == "producing"
+
+
+def test_requests_that_are_read_while_an_answer_is_not_stay_in_order(server: Server) -> None:
+    connection = Connection(server.site)
+    connection.send(LATER)
+    connection.send(GET)
+    connection.channel.pauseProducing()
+    connection.send(GET.replace(b"/a", b"/b"))  # the reactor may have read it before it was told to stop
+    server.finish(server.resource.unanswered[0])
+    assert connection.received().count(b"HTTP/1.1 200") == 1
+    connection.channel.resumeProducing()
+    server.clock.advance(0)
+    answers = connection.received()
+    assert 0 < answers.index(b"GET /a") < answers.index(b"GET /b")
 
 
 # Proxies
