@@ -215,7 +215,8 @@ class AdmittedChannel(StrictChannel):
         self.requestDone(request)
 
     def close(self) -> None:
-        if self.pause.is_set:
+        self._stall_timer.stop()
+        if not self.closed and (self.pause.is_set or self._is_unread):
             self.pause.clear()
             IPushProducer(self.transport).resumeProducing()  # TLS reads the peer's farewell
         self.site.admission.make_idle(self)

@@ -172,3 +172,12 @@ def test_a_client_that_pipelines_and_reads_nothing_is_disconnected(server: Serve
     server.clock.pump([1] * 10)
     assert connection.transport.disconnected
     server.clock.advance(LOG_INTERVAL)
+
+
+def test_a_client_that_has_read_the_last_answer_does_not_count_as_one_that_takes_nothing(server: Server) -> None:
+    connection = server.connect()
+    connection.send(b"GET /small HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert connection.closed
+    server.clock.pump([1] * 14)
+    assert server.reached.all() == {}
+    connection.lose()
