@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http
+from twisted.web.http import datetimeToString
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
@@ -86,7 +87,7 @@ class BoundedRequest(Request):
         assert isinstance(site, BoundedSite)
         self.site = site
         self.started_at = self.site.reactor.seconds()
-        self.responseHeaders.setRawHeaders(b"Date", [http.datetimeToString()])
+        self.responseHeaders.setRawHeaders(b"Date", [datetimeToString()])
         try:
             Request.render(self, self.site.resource)
         except Exception:
