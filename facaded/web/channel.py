@@ -270,6 +270,7 @@ class Channel(AdmittedChannel):
     _draining = False
     _discarding = False
     _discarded = 0
+    _has_discarded = False
     _request_line = b""
     limit_in_time = Limit.HEAD_TIME
 
@@ -320,14 +321,14 @@ class Channel(AdmittedChannel):
             return
         self._discarded += len(data)
         if self._discarded > BODY_SIZE:
-            self.close()
+            self._end_discarding()
 
     def loseConnection(self) -> None:
         """Close when the answer has been written, but not while a body is being discarded.
 
         A client that is still sending its body may read the answer only after that.
         """
-        if not self._discarding:
+        if not self._discarding or self._has_discarded:
             self.close()
 
     def close(self) -> None:
@@ -350,6 +351,12 @@ class Channel(AdmittedChannel):
         self._make_last()
         self.requests[-1].requestReceived(*self._request_line.split(b" "))
 
+    def _end_discarding(self) -> None:
+        """Close, now or when the answer has been written, whatever arrives of the body."""
+        self._has_discarded = True
+        if not self.requests:
+            self.close()
+
     def _make_last(self) -> None:
         """Make the current request the last one of this connection."""
         self.persistent = False
@@ -361,7 +368,10 @@ class Channel(AdmittedChannel):
             self.site.admission.note(self.limit_in_time, self.address)
         elif not self._discarding:
             self._answer_early()
-        self.close()
+        if self._discarding:
+            self._end_discarding()
+        else:
+            self.close()
 
 
 @implementer(IHandshakeListener)
