@@ -128,7 +128,8 @@ class StrictChannel(HTTPChannel):
             HTTPChannel.loseConnection(self)
 
     def abort(self) -> None:
-        """Close the connection without sending what is in flight."""
+        """Close the connection without sending what is in flight. Nothing that has arrived is answered."""
+        self.closed = True
         ITCPTransport(self.transport).abortConnection()
 
     def timeoutConnection(self) -> None:
@@ -144,6 +145,7 @@ class AdmittedChannel(StrictChannel):
 
     address = NO_ADDRESS
     _is_attributed = False
+    _is_answering = False
     _is_parsing = False
     _is_unread = False
     _requests_in_turn = 0
@@ -176,7 +178,7 @@ class AdmittedChannel(StrictChannel):
         if self._is_parsing:
             StrictChannel.dataReceived(self, data)
             return
-        is_free = not (self.requests or self.closed or self.pause.is_set)
+        is_free = not (self._is_answering or self.closed or self.pause.is_set)
         if is_free and (delay := self.site.admission.turn_delay(self.address)) is not None:
             self._pause_for(delay)
         self._requests_in_turn = 0
@@ -186,13 +188,15 @@ class AdmittedChannel(StrictChannel):
         finally:
             self._is_parsing = False
 
-    def allHeadersReceived(self) -> None:
-        StrictChannel.allHeadersReceived(self)
-        if not self.closed:
-            self.site.admission.make_busy(self)
+    def begin_answer(self) -> None:
+        """Do not close this connection to make room: a request, whose body may have to arrive first, is complete."""
+        self._is_answering = True
+        self.site.admission.make_busy(self)
 
     def requestDone(self, request: Request) -> None:
         """Continue with the next request; after some of them, let the reactor serve other connections first."""
+        self._is_answering = False
+        self.paused = self._is_unread or self.pause.is_set
         self.site.admission.make_idle(self)
         self._requests_in_turn += 1
         if self._requests_in_turn >= PIPELINED and self.persistent and not self.pause.is_set:
@@ -211,7 +215,8 @@ class AdmittedChannel(StrictChannel):
         self.requestDone(request)
 
     def close(self) -> None:
-        if self.pause.is_set:
+        self._stall_timer.stop()
+        if not self.closed and (self.pause.is_set or self._is_unread):
             self.pause.clear()
             IPushProducer(self.transport).resumeProducing()  # TLS reads the peer's farewell
         self.site.admission.make_idle(self)
@@ -248,8 +253,9 @@ class AdmittedChannel(StrictChannel):
             self._continue()
 
     def _stop_parsing(self) -> None:
+        """Read nothing more. What arrives while a request is being answered is kept by HTTPChannel, in order."""
         HTTPChannel.pauseProducing(self)
-        self.paused = True
+        self.paused = not self._is_answering
         IPushProducer(self.transport).pauseProducing()
 
     def _continue(self) -> None:
@@ -264,6 +270,7 @@ class Channel(AdmittedChannel):
     _draining = False
     _discarding = False
     _discarded = 0
+    _has_discarded = False
     _request_line = b""
     limit_in_time = Limit.HEAD_TIME
 
@@ -314,14 +321,14 @@ class Channel(AdmittedChannel):
             return
         self._discarded += len(data)
         if self._discarded > BODY_SIZE:
-            self.close()
+            self._end_discarding()
 
     def loseConnection(self) -> None:
         """Close when the answer has been written, but not while a body is being discarded.
 
         A client that is still sending its body may read the answer only after that.
         """
-        if not self._discarding:
+        if not self._discarding or self._has_discarded:
             self.close()
 
     def close(self) -> None:
@@ -344,6 +351,12 @@ class Channel(AdmittedChannel):
         self._make_last()
         self.requests[-1].requestReceived(*self._request_line.split(b" "))
 
+    def _end_discarding(self) -> None:
+        """Close, now or when the answer has been written, whatever arrives of the body."""
+        self._has_discarded = True
+        if not self.requests:
+            self.close()
+
     def _make_last(self) -> None:
         """Make the current request the last one of this connection."""
         self.persistent = False
@@ -355,7 +368,10 @@ class Channel(AdmittedChannel):
             self.site.admission.note(self.limit_in_time, self.address)
         elif not self._discarding:
             self._answer_early()
-        self.close()
+        if self._discarding:
+            self._end_discarding()
+        else:
+            self.close()
 
 
 @implementer(IHandshakeListener)

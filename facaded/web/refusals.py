@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from twisted.web import http
+from twisted.web.http import datetimeToString
 
 from facaded.oci import errors
 from facaded.oci.errors import Code
@@ -17,7 +17,7 @@ _MESSAGE = "too many requests from your address: try again in a second, or ask t
 def too_many_requests(is_head: bool, is_last: bool) -> bytes:
     """Return a whole answer 429 in bytes: without the body if the request is a HEAD, and closing if it `is_last`."""
     start, end = _parts(is_head, is_last)
-    date: bytes = http.datetimeToString()
+    date: bytes = datetimeToString()
     return start + date + end
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from http import HTTPStatus
 
-from twisted.web import http
+from twisted.web.http import NO_BODY_CODES
 from twisted.web.server import Request
 
 from facaded.web import render
@@ -38,7 +38,7 @@ def respond(request: Request, status: int, headers: Mapping[str, str], body: byt
     `length` is the length of the body that a GET would have, if `body` is not that body. A large body is written as the
     client reads it; if there is no memory for it, the answer is 503 instead.
     """
-    has_body = request.method != b"HEAD" and status not in http.NO_BODY_CODES
+    has_body = request.method != b"HEAD" and status not in NO_BODY_CODES
     channel = _channel(request) if has_body and len(body) > WHOLE_SIZE else None
     if channel is not None and channel.site.unsent is not None:
         release = channel.site.unsent.admit(body, SLICE_SIZE, address_of(request))
@@ -67,5 +67,5 @@ def _channel(request: Request) -> Channel | None:
 
 def _write_head_with_length(request: Request, status: int, headers: Mapping[str, str], length: int) -> None:
     write_head(request, status, headers)
-    if status not in http.NO_BODY_CODES:
+    if status not in NO_BODY_CODES:
         request.setHeader("Content-Length", str(length))

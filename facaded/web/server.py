@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http
+from twisted.web.http import datetimeToString
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
@@ -63,8 +64,8 @@ class BoundedRequest(Request):
     @cached_property
     def address(self) -> str:
         """The client's address, or "-" if it has none: see `client_address`."""
-        trusted, headers = self.channel.site.admission.settings.trusted_proxies, self.requestHeaders
-        lines = (headers.getRawHeaders(name, []) for name in ("X-Forwarded-For", "Forwarded")) if trusted else ((), ())
+        trusted = self.channel.site.admission.settings.trusted_proxies
+        lines = (_header_lines(self, name) for name in (b"X-Forwarded-For", b"Forwarded")) if trusted else ((), ())
         return client_address(self.channel.address, trusted, *lines)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
@@ -72,6 +73,7 @@ class BoundedRequest(Request):
 
         Twisted parses the query first, and takes some 3 µs for each parameter.
         """
+        self.channel.begin_answer()
         if path.count(b"&") + path.count(b";") > PARAMETERS:
             self.channel.refuse()
         elif self.channel.site.admission.admits_request(self.address):
@@ -85,7 +87,7 @@ class BoundedRequest(Request):
         assert isinstance(site, BoundedSite)
         self.site = site
         self.started_at = self.site.reactor.seconds()
-        self.responseHeaders.setRawHeaders(b"Date", [http.datetimeToString()])
+        self.responseHeaders.setRawHeaders(b"Date", [datetimeToString()])
         try:
             Request.render(self, self.site.resource)
         except Exception:
@@ -210,6 +212,10 @@ def address_of(request: Request) -> str:
 
 def _header_text(request: Request, name: bytes) -> str:
     return (request.getHeader(name) or b"").decode("latin-1")
+
+
+def _header_lines(request: Request, name: bytes) -> list[str]:
+    return [line.decode("latin-1") for line in request.requestHeaders.getRawHeaders(name, [])]
 
 
 def _printable_path(target: bytes) -> str:

@@ -284,3 +284,13 @@ def test_renegotiation_is_refused(server: TlsServer) -> None:
     with pytest.raises(SSL.Error, match="no renegotiation"):
         exchange()
     client.lose()
+
+
+def test_a_connection_that_is_closed_before_its_answer_was_read_waits_for_the_farewell(server: TlsServer) -> None:
+    client = TlsClient(server).shake_hands()
+    client.send(b"GET /later HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    client.server.site.channels.copy().pop().pauseProducing()
+    respond(server.facade.pending[0], 200, {}, b"done")
+    assert client.received().endswith(b"done")
+    assert client.transport.producerState == "producing"
+    client.lose()

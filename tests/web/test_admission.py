@@ -201,6 +201,14 @@ def test_a_reload_changes_the_limits_and_keeps_what_was_counted(server: Server) 
     assert idle.closed
 
 
+def test_a_request_whose_body_is_still_arriving_keeps_no_connection_open(server: Server) -> None:
+    connections = [Connection(server.site) for _ in range(3)]
+    for connection in connections:
+        connection.send(b"PUT /a HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+    Connection(server.site)
+    assert aborted(*connections) == [True, False, False]
+
+
 # Requests
 
 
@@ -299,6 +307,22 @@ def test_a_source_with_many_connections_is_read_over_several_turns_and_others_in
         assert all(connection.received().startswith(b"HTTP/1.1 200") for connection in connections)
 
 
+@pytest.mark.parametrize(
+    ("start", "rest"), [(GET[:20], GET[20:]), (GET[:-2] + b"Content-Length: 2\r\n\r\n", b"{}"), (GET[:2], GET[2:])]
+)
+def test_so_is_one_that_has_sent_a_part_of_each_request_before(start: bytes, rest: bytes) -> None:
+    server = Server(Limits(), connections=1000)
+    many = [Connection(server.site) for _ in range(2 * READS)]
+    for connection in many:
+        connection.send(start)
+        server.clock.advance(READ_TIME)
+    answers = [connection.send(rest) for connection in many]
+    assert [answer[:12] for answer in answers].count(b"HTTP/1.1 200") <= READS
+    server.clock.advance(READ_TIME)
+    answers = [answer + connection.received() for answer, connection in zip(answers, many, strict=True)]
+    assert all(answer.startswith(b"HTTP/1.1 200") for answer in answers)
+
+
 def test_pipelined_requests_are_answered_over_several_turns_of_the_reactor() -> None:
     server = Server(Limits())
     connection = Connection(server.site)
@@ -307,6 +331,20 @@ def test_pipelined_requests_are_answered_over_several_turns_of_the_reactor() -> 
     server.clock.advance(0)
     assert connection.received().count(b"HTTP/1.1 200") == PIPELINED + 1
     assert connection.transport.producerState == "producing"
+
+
+def test_requests_that_are_read_while_an_answer_is_not_stay_in_order(server: Server) -> None:
+    connection = Connection(server.site)
+    connection.send(LATER)
+    connection.send(GET)
+    connection.channel.pauseProducing()
+    connection.send(GET.replace(b"/a", b"/b"))  # the reactor may have read it before it was told to stop
+    server.finish(server.resource.unanswered[0])
+    assert connection.received().count(b"HTTP/1.1 200") == 1
+    connection.channel.resumeProducing()
+    server.clock.advance(0)
+    answers = connection.received()
+    assert 0 < answers.index(b"GET /a") < answers.index(b"GET /b")
 
 
 # Proxies
@@ -329,6 +367,17 @@ def test_a_connection_over_the_proxy_protocol_counts_for_the_client(server: Serv
     assert [answered.address for answered in server.answered] == ["192.0.2.8"] + ["192.0.2.7"] * 4
 
 
+def test_a_connection_over_the_proxy_protocol_that_is_too_many_is_not_answered() -> None:
+    server = Server(Limits(new_connections_per_source=1))
+    for _ in range(BURST + 1):
+        channel = WithoutAddress(server.site).buildProtocol(None)
+        channel.makeConnection(transport := Transport(peerAddress=peer_at("192.0.2.7")))
+        channel.dataReceived(GET)
+        server.clock.advance(0)
+    assert transport.disconnected
+    assert len(server.answered) == BURST
+
+
 def test_the_requests_of_a_trusted_proxy_count_for_its_clients() -> None:
     server = Server(LIMITS, proxies=(ip_network("10.0.0.0/8"),))
     proxy = Connection(server.site, "10.0.0.1")
@@ -343,3 +392,11 @@ def test_the_requests_of_a_trusted_proxy_count_for_its_clients() -> None:
     assert get("192.0.2.7, 10.0.0.9") == b"HTTP/1.1 429"
     assert get("192.0.2.8") == b"HTTP/1.1 200", "the proxy's connection is also that of other clients"
     assert {answered.address for answered in server.answered} == {"192.0.2.7", "192.0.2.8"}
+
+
+def test_a_header_of_a_client_that_is_no_text_does_not_close_the_connection_of_a_proxy() -> None:
+    server = Server(LIMITS, proxies=(ip_network("10.0.0.0/8"),))
+    proxy = Connection(server.site, "10.0.0.1")
+    for name in (b"X-Forwarded-For: \xff, 192.0.2.7", b"Forwarded: for=\xff, for=192.0.2.7"):
+        assert proxy.send(GET.replace(b"Host", name + b"\r\nHost")).startswith(b"HTTP/1.1 200")
+    assert [answered.address for answered in server.answered] == ["192.0.2.7"] * 2

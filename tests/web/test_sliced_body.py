@@ -9,6 +9,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from facaded.backends.reached_limits import LOG_INTERVAL, ReachedLimits
 from facaded.policy.limits import Limit, Limits
+from facaded.web.channel import BODY_SIZE, BODY_TIME
 from facaded.web.responses import WHOLE_SIZE, respond
 from facaded.web.server import BoundedSite
 from facaded.web.sliced_body import SLICE_SIZE
@@ -172,3 +173,25 @@ def test_a_client_that_pipelines_and_reads_nothing_is_disconnected(server: Serve
     server.clock.pump([1] * 10)
     assert connection.transport.disconnected
     server.clock.advance(LOG_INTERVAL)
+
+
+def test_a_client_that_has_read_the_last_answer_does_not_count_as_one_that_takes_nothing(server: Server) -> None:
+    connection = server.connect()
+    connection.send(b"GET /small HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert connection.closed
+    server.clock.pump([1] * 14)
+    assert server.reached.all() == {}
+    connection.lose()
+
+
+@pytest.mark.parametrize("length", [b"9\r\nExpect: 100-continue", b"1000000", b"9"])
+def test_an_answer_before_the_body_of_its_request_is_written_to_its_end(
+    server: Server, connection: Connection, length: bytes
+) -> None:
+    connection.channel.dataReceived(b"GET /200 HTTP/1.1\r\nHost: x\r\nContent-Length: " + length + b"\r\n\r\n")
+    if length == b"1000000":
+        connection.channel.dataReceived(bytes(BODY_SIZE + 1))
+    server.clock.advance(BODY_TIME)
+    assert server.read(connection).endswith(b"\r\n\r\n" + BODY)
+    server.clock.advance(BODY_TIME)
+    assert connection.closed
