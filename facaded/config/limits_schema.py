@@ -65,7 +65,8 @@ LIMITS = Table(
             "unsent_bytes",
             values.SIZE,
             '"64MiB"',
-            "Memory for answers that clients have not read yet. At the limit, answers that need more are 503.",
+            "Memory for answers that clients have not read yet. At the limit, the source with the most loses its "
+            "oldest one; a source that would have as much is answered 503.",
             "Raise it on a machine with more than 1 GB of memory, if `facaded status` says that it was reached.",
         ),
         Key(

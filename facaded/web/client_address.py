@@ -19,10 +19,17 @@ _LOOPBACK = "127.0.0.1"
 _NODE = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9A-Za-z._-]+)?|([0-9.]+)(?::[0-9A-Za-z._-]+)?|([0-9A-Fa-f:.]+)")
 """A node of RFC 7239 §6 that is an address, with or without a port; also IPv6 without brackets, as some send."""
 
+_PEER = re.compile(r"[0-9A-Fa-f:.]{2,45}(?:%[0-9A-Za-z._-]{1,15})?")
+"""An IP address, with a zone or without: an interface has a name of up to 15 characters."""
+
 
 def host_of(address: IAddress | None) -> str:
-    """Return the IP address of a transport's peer."""
-    return getattr(address, "host", None) or NO_ADDRESS
+    """Return the IP address of a transport's peer, or "-" if that is none.
+
+    What the PROXY protocol says is not checked by Twisted: it could have control characters, and end up in the log.
+    """
+    host = getattr(address, "host", None) or NO_ADDRESS
+    return host if _PEER.fullmatch(host) else NO_ADDRESS
 
 
 def client_address(

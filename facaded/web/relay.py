@@ -33,7 +33,8 @@ def relay(request: Request, status: int, headers: Mapping[str, str], streamed: S
     site = request.site
     assert isinstance(site, BoundedSite)
     if site.unsent is not None:
-        release = site.unsent.admit(b"", BUFFERED, address_of(request))
+        abort = ITCPTransport(request.transport).abortConnection
+        release = site.unsent.admit(b"", BUFFERED, address_of(request), abort)
         if release is None:
             streamed.abandon()
             respond_unread(request)

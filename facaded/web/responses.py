@@ -36,12 +36,13 @@ def respond(request: Request, status: int, headers: Mapping[str, str], body: byt
     """Write a whole answer. A HEAD gets the headers of a GET, including `Content-Length`, without the body.
 
     `length` is the length of the body that a GET would have, if `body` is not that body. A large body is written as the
-    client reads it; if there is no memory for it, the answer is 503 instead.
+    client reads it; if there is no memory for it, the answer is 503 instead. Its client may be disconnected later,
+    to make room for others.
     """
     has_body = request.method != b"HEAD" and status not in NO_BODY_CODES
     channel = _channel(request) if has_body and len(body) > WHOLE_SIZE else None
     if channel is not None and channel.site.unsent is not None:
-        release = channel.site.unsent.admit(body, SLICE_SIZE, address_of(request))
+        release = channel.site.unsent.admit(body, SLICE_SIZE, address_of(request), channel.abort)
         if release is None:
             respond_unread(request)
             return

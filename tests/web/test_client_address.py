@@ -5,9 +5,10 @@ from ipaddress import ip_network
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.address import IPv4Address
 
 from facaded.policy.sources import NO_ADDRESS, parse_address
-from facaded.web.client_address import HOPS, client_address
+from facaded.web.client_address import HOPS, client_address, host_of
 
 TRUSTED = (ip_network("10.0.0.0/8"), ip_network("2001:db8:ffff::/48"))
 PROXY = "10.0.0.1"
@@ -86,3 +87,18 @@ def test_the_peer_on_a_unix_socket_is_trusted_if_the_loopback_address_is() -> No
 def test_any_header_leads_to_an_address(lines: list[str], is_forwarded: bool) -> None:
     address = client_address(PROXY, TRUSTED, *(([], lines) if is_forwarded else (lines, [])))
     assert str(parse_address(address)) == address
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8::7", "2001:db8::7"),
+        ("fe80::1%eth0", "fe80::1%eth0"),
+        ("fe80::1%\x1b[31m", "-"),
+        ("evil\x1b[31m", "-"),
+        ("", "-"),
+    ],
+)
+def test_the_address_of_a_peer_is_one_even_if_the_proxy_protocol_says_another_text(host: str, expected: str) -> None:
+    assert host_of(IPv4Address("TCP", host, 40000)) == expected

@@ -45,8 +45,8 @@ class Server:
             Large(), self.clock, [lambda answered: self.sizes.append(answered.bytes)], unsent=self.unsent
         )
 
-    def connect(self) -> Connection:
-        return Connection(self.site, transport=FullTransport)
+    def connect(self, address: str = "192.0.2.7") -> Connection:
+        return Connection(self.site, address, FullTransport)
 
     def read(self, connection: Connection) -> bytes:
         """Read until nothing more comes."""
@@ -136,6 +136,20 @@ def test_an_answer_that_does_not_fit_is_503_and_noted() -> None:
     assert [(limit, noted.subject) for limit, noted in server.reached.all().items()] == [
         (Limit.UNSENT_BYTES, "192.0.2.7")
     ]
+
+
+def test_a_source_that_reads_slowly_does_not_keep_the_memory_from_another() -> None:
+    server = Server(Limits(unsent_bytes=len(BODY) + 3 * SLICE_SIZE))
+    slow = [server.connect() for _ in range(3)]
+    for connection in slow:
+        connection.channel.dataReceived(GET % 200)
+    honest = server.connect("192.0.2.8")
+    honest.channel.dataReceived(GET % 200)
+    assert server.read(honest).endswith(BODY)
+    assert [connection.transport.disconnected for connection in slow] == [True, False, False]
+    for connection in slow[1:]:
+        connection.lose()
+    assert server.unsent.used == 0
 
 
 def test_a_small_answer_is_written_when_nothing_fits() -> None:
