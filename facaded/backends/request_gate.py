@@ -32,7 +32,7 @@ MOST_REQUESTS = 64
 """The most requests to one backend in progress by default: at 0.1 s per response, 640 a second."""
 
 MOST_WAITING = 2000
-"""The most requests that wait for a place, or for their turn: the next one fails at once.
+"""The most requests that wait for a place, or for their turn: the next one fails at once, or makes another one fail.
 
 At 640 a second these are 3 s of work, and a part of them is what one source may send at once by default.
 """
@@ -52,8 +52,9 @@ T = TypeVar("T")
 class Queue:
     """Waits, at most MOST_WAITING. Cancelling a wait gives up its place.
 
-    Sources take turns (round-robin), and the waits of each are in order. A source has one part of the queue at most;
-    the empty one, which stands for facaded and for exempt clients, has no limit of its own.
+    Sources take turns (round-robin), and the waits of each are in order. A source has one part of the queue at most. In
+    a full queue, the last wait of the largest source makes room for a smaller one, because a stranger can have several
+    addresses. The empty source, which stands for facaded and for exempt clients, has no limit of its own.
     """
 
     def __init__(self) -> None:
@@ -67,13 +68,18 @@ class Queue:
 
     def join(self, source: str = "") -> Deferred[None]:
         """Return a Deferred that fires when its turn has come. Raises CrowdedError if there is no room."""
-        if self._count >= MOST_WAITING:
-            raise CrowdedError("too many requests wait for it")
         if source and len(self._waits.get(source, ())) >= MOST_WAITING // PARTS:
-            raise CrowdedError("too many requests of this client wait for it", source)
+            raise _too_many_of(source)
+        largest = self._largest_beyond(source) if self._count >= MOST_WAITING else ""
+        if self._count >= MOST_WAITING and not largest:
+            raise CrowdedError("too many requests wait for it")
         wait: Deferred[None] = Deferred(lambda cancelled: self._remove(source, cancelled))
         self._waits.setdefault(source, deque()).append(wait)
         self._count += 1
+        if largest:
+            last = self._waits[largest][-1]
+            self._remove(largest, last)
+            last.errback(_too_many_of(largest))
         return wait
 
     def call_while(self, allowed: Callable[[str], bool]) -> None:
@@ -91,12 +97,22 @@ class Queue:
             wait.callback(None)
             self._called = None
 
+    def _largest_beyond(self, source: str) -> str:
+        """Return the source with the most waits if it has more than `source` would have, else an empty one."""
+        counts = {other: len(waits) for other, waits in self._waits.items() if other}
+        largest = max(counts, key=counts.__getitem__, default="")
+        return largest if counts.get(largest, 0) > counts.get(source, 0) + 1 else ""
+
     def _remove(self, source: str, wait: Deferred[None]) -> None:
         waits = self._waits[source]
         waits.remove(wait)
         self._count -= 1
         if not waits:
             del self._waits[source]
+
+
+def _too_many_of(source: str) -> CrowdedError:
+    return CrowdedError("too many requests of this client wait for it", source)
 
 
 @define
