@@ -1,16 +1,17 @@
 """The manifests of one backend: from the cache, else by the digest of a tag, verified."""
 
 from copy import copy
+from functools import partial
 
 from attrs import evolve
 
 from facaded.backends.authorized_client import NO_HEADERS, AuthorizedClient
-from facaded.backends.failures import CrowdedError, FailingError, NotFoundError, ReservedError
+from facaded.backends.failures import FailingError, NotFoundError, ReservedError
+from facaded.backends.joined_requests import JoinedRequests
 from facaded.backends.manifests import MANIFEST_SIZE, Accept, Manifest, ManifestCache, digest_of, read_manifest
 from facaded.backends.media_types import is_manifest_type, manifest_type, sent_type
 from facaded.backends.shares import FACADED, Asker
 from facaded.backends.tags import LastDigest
-from facaded.net.single_flight import SingleFlight
 from facaded.net.text import whole_number
 from facaded.oci.requests import ManifestRead, is_digest
 from facaded.policy.health import Step
@@ -26,7 +27,7 @@ class ManifestReader:
         self._gate = client.gate
         self._renames = renames
         self._cache = cache
-        self._works: SingleFlight[object, Manifest] = SingleFlight()
+        self._works: JoinedRequests[Manifest] = JoinedRequests(client.gate)
         self._asker: Asker = FACADED
 
     def asked_by(self, asker: Asker) -> "ManifestReader":
@@ -55,10 +56,12 @@ class ManifestReader:
         if cached := self.cached(read, accept):
             return cached
         key = (read.name, read.reference, accept.value, with_body)
+        step = Step.BODY if with_body and is_digest(read.reference) else Step.MANIFEST
+        work = partial(self._fetch_manifest, read, accept, with_body)
         while True:
             try:
-                return await self._works.get(key, lambda: self._fetch_manifest(read, accept, with_body))
-            except (CrowdedError, ReservedError) as error:
+                return await self._works.get(key, self._asker, step, work, partial(self.cached, read, accept))
+            except ReservedError as error:
                 if error.source in ("", self._asker.source):
                     raise  # else it joined the request of a source that was refused, which says nothing of its own
 
@@ -106,8 +109,8 @@ class ManifestReader:
     async def _head(self, read: ManifestRead, name: str, reference: str, accept: Accept) -> Manifest:
         """Send a HEAD for a manifest. The digest of a tag's is empty if the response is not usable."""
         url = self._client.url(ManifestRead(name, reference).path)
-        head = await self._gate.run(
-            Step.MANIFEST, url, lambda: self._client.fetch("HEAD", url, name, accept_headers(accept)), self._asker
+        head = await self._gate.take(
+            Step.MANIFEST, url, lambda: self._client.fetch("HEAD", url, name, accept_headers(accept))
         )
         if head.status != 200:
             raise FailingError(f"answered {head.status} to the HEAD of a manifest", backend_wide=False)
@@ -124,9 +127,7 @@ class ManifestReader:
 
     async def _get(self, read: ManifestRead, name: str, reference: str, accept: Accept) -> Manifest:
         url = self._client.url(ManifestRead(name, reference).path)
-        return await self._gate.run(
-            Step.BODY, url, lambda: self._read_manifest(read, url, reference, accept), self._asker
-        )
+        return await self._gate.take(Step.BODY, url, lambda: self._read_manifest(read, url, reference, accept))
 
     async def _read_manifest(self, read: ManifestRead, url: str, reference: str, accept: Accept) -> Manifest:
         name = backend_name(self._renames, read.name)

@@ -11,14 +11,14 @@ from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
 from facaded.backends.authorized_client import AuthorizedClient, ClientAuthorization
-from facaded.backends.failures import CrowdedError, FailingError, NoListError, NoRedirectError, NotFoundError
+from facaded.backends.failures import FailingError, NoListError, NoRedirectError, NotFoundError
+from facaded.backends.joined_requests import JoinedRequests
 from facaded.backends.manifest_reader import ManifestReader, accept_headers, backend_name
 from facaded.backends.manifests import Accept, Manifest, ManifestCache
 from facaded.backends.media_types import list_type
 from facaded.backends.shares import FACADED, Asker
 from facaded.net.client import REDIRECTS, StreamedResponse
 from facaded.net.json_objects import is_too_complex, read_object
-from facaded.net.single_flight import SingleFlight
 from facaded.net.text import printable, whole_number
 from facaded.oci.requests import Blob, ManifestRead, Read, Referrers, Tags, is_query
 from facaded.policy.health import Quota, Step
@@ -109,7 +109,7 @@ class Registry:
         self._renames = renames
         self._cache = cache
         self._relay_blobs = relay_blobs
-        self._lists: SingleFlight[object, Listing] = SingleFlight()
+        self._lists: JoinedRequests[Listing] = JoinedRequests(client.gate)
         self.gate = client.gate
         self.manifests = ManifestReader(name, client, renames, cache)
         self.asker: Asker = FACADED
@@ -135,13 +135,8 @@ class Registry:
 
         Raises NotFoundError also if the registry has no referrers API, as GHCR, which redirects to a web page.
         """
-        work = partial(self.gate.run, None, read.path, lambda: self._list(read, accept), self.asker)
-        while True:
-            try:
-                return await self._lists.get((read, accept.value), work)
-            except CrowdedError as error:
-                if error.source in ("", self.asker.source):
-                    raise  # else it joined the request of a source that was refused, which says nothing of its own
+        work = partial(self._list, read, accept)
+        return await self._lists.get((read, accept.value), self.asker, None, work, lambda: None)
 
     async def _list(self, read: Tags | Referrers, accept: Accept) -> Listing:
         name = backend_name(self._renames, read.name)

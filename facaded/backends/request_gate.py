@@ -6,6 +6,7 @@ Of the places and of the queue, one source gets a part, so that it leaves room f
 
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 from attrs import define, field
@@ -31,7 +32,7 @@ MOST_REQUESTS = 64
 """The most requests to one backend in progress by default: at 0.1 s per response, 640 a second."""
 
 MOST_WAITING = 2000
-"""The most requests that wait for a place, or for their turn: the next one fails at once.
+"""The most requests that wait for a place, or for their turn: the next one fails at once, or makes another one fail.
 
 At 640 a second these are 3 s of work, and a part of them is what one source may send at once by default.
 """
@@ -51,28 +52,34 @@ T = TypeVar("T")
 class Queue:
     """Waits, at most MOST_WAITING. Cancelling a wait gives up its place.
 
-    Sources take turns (round-robin), and the waits of each are in order. A source has one part of the queue at most;
-    the empty one, which stands for facaded and for exempt clients, has no limit of its own.
+    Sources take turns (round-robin), and the waits of each are in order. A source has one part of the queue at most. In
+    a full queue, the last wait of the largest source makes room for a smaller one, because a stranger can have several
+    addresses. The empty source, which stands for facaded and for exempt clients, has no limit of its own.
     """
 
     def __init__(self) -> None:
         self._waits: OrderedDict[str, deque[Deferred[None]]] = OrderedDict()
         self._count = 0
-        self._calling = False
+        self._called: str | None = None
 
     def holds(self, source: str) -> bool:
-        """Return whether a request of a source waits."""
-        return source in self._waits
+        """Return whether a request of a source waits, and no other one of it is being called."""
+        return source in self._waits and source != self._called
 
     def join(self, source: str = "") -> Deferred[None]:
         """Return a Deferred that fires when its turn has come. Raises CrowdedError if there is no room."""
-        if self._count >= MOST_WAITING:
-            raise CrowdedError("too many requests wait for it")
         if source and len(self._waits.get(source, ())) >= MOST_WAITING // PARTS:
-            raise CrowdedError("too many requests of this client wait for it", source)
+            raise _too_many_of(source)
+        largest = self._largest_beyond(source) if self._count >= MOST_WAITING else ""
+        if self._count >= MOST_WAITING and not largest:
+            raise CrowdedError("too many requests wait for it")
         wait: Deferred[None] = Deferred(lambda cancelled: self._remove(source, cancelled))
         self._waits.setdefault(source, deque()).append(wait)
         self._count += 1
+        if largest:
+            last = self._waits[largest][-1]
+            self._remove(largest, last)
+            last.errback(_too_many_of(largest))
         return wait
 
     def call_while(self, allowed: Callable[[str], bool]) -> None:
@@ -80,15 +87,21 @@ class Queue:
 
         One that ends at once does not nest the call for the next one.
         """
-        if self._calling:
+        if self._called is not None:
             return
-        self._calling = True
         while allowed("") and (source := next(filter(allowed, self._waits), None)) is not None:
             self._waits.move_to_end(source)
             wait = self._waits[source][0]
             self._remove(source, wait)
+            self._called = source
             wait.callback(None)
-        self._calling = False
+            self._called = None
+
+    def _largest_beyond(self, source: str) -> str:
+        """Return the source with the most waits if it has more than `source` would have, else an empty one."""
+        counts = {other: len(waits) for other, waits in self._waits.items() if other}
+        largest = max(counts, key=counts.__getitem__, default="")
+        return largest if counts.get(largest, 0) > counts.get(source, 0) + 1 else ""
 
     def _remove(self, source: str, wait: Deferred[None]) -> None:
         waits = self._waits[source]
@@ -96,6 +109,10 @@ class Queue:
         self._count -= 1
         if not waits:
             del self._waits[source]
+
+
+def _too_many_of(source: str) -> CrowdedError:
+    return CrowdedError("too many requests of this client wait for it", source)
 
 
 @define
@@ -172,6 +189,10 @@ class RequestGate:
         most = self._most - part if source and self._of_source[source] >= max(part, 1) else self._most
         return self._in_progress >= most
 
+    def must_wait(self, source: str) -> bool:
+        """Return whether the next request of a source has to wait for a place."""
+        return self.is_crowded(source) or self._places.holds(source)
+
     async def run(
         self,
         step: Step | None,
@@ -181,27 +202,43 @@ class RequestGate:
     ) -> T:
         """Run requests for `subject` that take `step`, within the bounds; None has no circuit breaker.
 
-        Raises UnaskedError if they were not sent: CircuitOpenError if that is because of a circuit breaker,
-        CrowdedError if the queue is full. Raises OverRateError if `asker` may ask no backend. Sets the step of a
-        FailingError that has none.
+        Raises as `hold` and `take` do.
+        """
+        return await self.hold(step, work if step is None else partial(self.take, step, subject, work), asker)
+
+    async def hold(
+        self, step: Step | None, work: Callable[[], Coroutine[Deferred[Any], Any, T]], asker: Asker = FACADED
+    ) -> T:
+        """Run requests in turn, of which `step` is the first, in one place. For what this raises, see `wait`."""
+        await self.wait(step, asker)
+        source = asker.source
+        self._in_progress += 1
+        self._of_source[source] += 1
+        try:
+            return await work()
+        finally:
+            self._in_progress -= 1
+            self._leave(source)
+
+    async def wait(self, step: Step | None, asker: Asker) -> None:
+        """Wait for a place, which the caller has to take at once.
+
+        Raises UnaskedError if the requests must not be sent: CircuitOpenError if that is because of the circuit breaker
+        of `step`, CrowdedError if the queue is full. Raises OverRateError if `asker` may ask no backend.
         """
         asker.count()
         if step is not None:
             self._breaker(step)
-        source = asker.source
-        if self.is_crowded(source) or self._places.holds(source):
+        if self.must_wait(asker.source):
             asker.note_wait(self)
-            await self._places.join(source)
-        self._in_progress += 1
-        self._of_source[source] += 1
-        try:
-            if step is None:
-                return await work()
-            breaker = self._breaker(step)  # again, because it may have opened meanwhile
-            return await breaker.run(subject, work, lambda outcome: _judge(outcome, step))
-        finally:
-            self._in_progress -= 1
-            self._leave(source)
+            await self._places.join(asker.source)
+
+    async def take(self, step: Step, subject: str, work: Callable[[], Coroutine[Deferred[Any], Any, T]]) -> T:
+        """Run a request for `subject` that takes `step`, in a place that its caller has.
+
+        Raises CircuitOpenError if the circuit breaker blocks it. Sets the step of a FailingError that has none.
+        """
+        return await self._breaker(step).run(subject, work, lambda outcome: _judge(outcome, step))
 
     async def run_token_request(
         self, step: Step, subject: str, work: Callable[[], Coroutine[Deferred[Any], Any, StreamedResponse]]

@@ -36,13 +36,13 @@ LIMITS = Table(
             values.NUMBER,
             "200",
             "Requests a second of one source, ten times as many at once. Further ones are answered 429.",
-            "Raise it if clients behind one address are answered 429.",
+            "Raise it if clients behind one address are answered 429; if that is a proxy's, set trusted_proxies.",
         ),
         Key(
             "backend_requests",
             values.NUMBER,
             "64",
-            "Requests to one backend in progress. Further ones wait.",
+            "Requests to one backend in progress, three quarters of them of one source at most. Further ones wait.",
             "Lower it if a registry of your own cannot take as many.",
         ),
         Key(

@@ -14,6 +14,9 @@ CLIENT_CONNECTIONS = 10_000
 OPERATOR_CONNECTIONS = 200
 """Connections of the admin listener at most, and as many of the control socket: load balancers and scripts."""
 
+HOSTS = 2
+"""Hosts of a backend to which connections are kept: the registry and its token server, each for all requests."""
+
 PER_PROBE = 8
 """Descriptors of a probe: a token, a manifest and a blob, from several addresses of a name at once."""
 
@@ -33,13 +36,13 @@ class Division:
 
 
 def divide(descriptors: int, backends: int, per_backend: int, per_client: int = 1) -> Division:
-    """Divide descriptors: what `backends` backends need, with `per_backend` connections each, is kept from clients.
+    """Divide descriptors: what backends need, `per_backend` connections to each of their hosts, is kept from clients.
 
     A client takes `per_client` descriptors: two if a blob is relayed to it. If there are too few descriptors, clients
     get a quarter, which leaves enough for probes and the state.
     """
     operators = min(OPERATOR_CONNECTIONS, descriptors // 32)
-    reserve = backends * (per_backend + PER_PROBE) + 2 * operators + OWN + CLOSING
+    reserve = backends * (HOSTS * per_backend + PER_PROBE) + 2 * operators + OWN + CLOSING
     clients = max(descriptors - reserve, descriptors // 4) // per_client
     return Division(max(min(clients, CLIENT_CONNECTIONS), 1), operators or 1)
 

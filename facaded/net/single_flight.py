@@ -26,6 +26,10 @@ class SingleFlight(Generic[Key, Value]):
     def __init__(self) -> None:
         self._works: dict[Key, _Work[Value]] = {}
 
+    def __contains__(self, key: Key) -> bool:
+        """Return whether work for `key` is in progress."""
+        return key in self._works
+
     def get(self, key: Key, begin: Callable[[], Coroutine[Deferred[Any], Any, Value]]) -> Deferred[Value]:
         """Return the result of the work for `key`; `begin` starts it unless it is in progress."""
         work = self._works.get(key)

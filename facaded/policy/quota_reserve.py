@@ -11,6 +11,9 @@ LEAST_SHARE = 2
 DEFAULT_WINDOW = 21600.0
 """Seconds of a quota's window if the registry does not say: Docker Hub's six hours."""
 
+LONGEST_WINDOW = 86400.0
+"""Most seconds of a window, a day: one wrong header (`w=999999999`) must not count the pulls of a source for years."""
+
 
 def is_low(quota: Quota, percent: int) -> bool:
     """Return whether only the reserve is left, which is `percent` of the limit. Without a known limit there is none."""
@@ -29,4 +32,4 @@ def allows_pull(quota: Quota, percent: int, used: int) -> bool:
 
 def window(quota: Quota) -> float:
     """Return the seconds after which a source's pulls no longer count."""
-    return quota.window or DEFAULT_WINDOW
+    return min(quota.window or DEFAULT_WINDOW, LONGEST_WINDOW)

@@ -104,6 +104,27 @@ def test_a_source_has_a_quarter_of_the_queue() -> None:
     assert len(askers.errors) == 1
 
 
+def test_in_a_full_queue_the_last_request_of_the_largest_source_makes_room() -> None:
+    askers = Askers()
+    for source in "abcd":
+        askers.start(source, 500)
+    askers.start("e", MOST_REQUESTS)
+    assert askers.errors == []
+    askers.start("f")
+    assert [str(error) for error in askers.errors] == ["too many requests of this client wait for it"]
+    assert [getattr(error, "source", "") for error in askers.errors] == ["c"]
+    while askers.open:
+        askers.answer()
+    assert len(askers.errors) == 1
+
+
+def test_in_a_queue_full_of_exempt_requests_the_next_one_is_refused() -> None:
+    askers = Askers()
+    askers.start("-", MOST_REQUESTS + MOST_WAITING)
+    askers.start("a")
+    assert [str(error) for error in askers.errors] == ["too many requests wait for it"]
+
+
 def test_all_requests_that_wait_get_their_turn() -> None:
     askers = Askers()
     for source in "abcde":

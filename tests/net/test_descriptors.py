@@ -10,8 +10,8 @@ from facaded.net.descriptors import CLIENT_CONNECTIONS, OPERATOR_CONNECTIONS, Di
     [
         (1 << 20, Division(CLIENT_CONNECTIONS, OPERATOR_CONNECTIONS)),
         (20_000, Division(CLIENT_CONNECTIONS, OPERATOR_CONNECTIONS)),
-        (4096, Division(3548, 128)),
-        (1024, Division(668, 32)),
+        (4096, Division(3404, 128)),
+        (1024, Division(524, 32)),
         (256, Division(64, 8)),
         (1, Division(1, 1)),
     ],
@@ -20,10 +20,15 @@ def test_clients_get_what_backends_and_operators_leave(descriptors: int, divisio
     assert divide(descriptors, backends=2, per_backend=72) == division
 
 
-@pytest.mark.parametrize("descriptors", [256, 1024, 4096, 20_000])
-def test_there_is_a_reserve_for_two_backends_in_any_case(descriptors: int) -> None:
+@pytest.mark.parametrize("descriptors", [1024, 4096, 20_000])
+def test_there_is_a_reserve_for_two_backends_and_their_token_servers(descriptors: int) -> None:
     division = divide(descriptors, backends=2, per_backend=72)
-    assert descriptors - division.clients - 2 * division.operators >= 2 * (72 + 8)
+    assert descriptors - division.clients - 2 * division.operators >= 2 * (72 + 72 + 8) + 100
+
+
+def test_few_descriptors_leave_enough_for_two_probed_backends() -> None:
+    division = divide(256, backends=2, per_backend=72)
+    assert 256 - division.clients - 2 * division.operators >= 2 * (72 + 8)
 
 
 def test_relayed_blobs_take_two_descriptors_for_each_client() -> None:

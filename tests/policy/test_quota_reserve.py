@@ -3,7 +3,7 @@
 import pytest
 
 from facaded.policy.health import Quota
-from facaded.policy.quota_reserve import DEFAULT_WINDOW, allows_pull, is_low, share, window
+from facaded.policy.quota_reserve import DEFAULT_WINDOW, LONGEST_WINDOW, allows_pull, is_low, share, window
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,4 @@ def test_the_reserve_is_for_sources_that_had_less_than_their_share(
 def test_pulls_count_for_the_registrys_window() -> None:
     assert window(Quota(1, 2, 60)) == 60
     assert window(Quota(1, 2)) == DEFAULT_WINDOW
+    assert window(Quota(1, 2, 999_999_999)) == LONGEST_WINDOW
