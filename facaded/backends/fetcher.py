@@ -365,9 +365,9 @@ class Search:
         """Fetch content from one backend within `seconds`. A timeout is a FailingError."""
 
         def time_out(outcome: object, _: float) -> NoReturn:
-            gate, source = registry.gate, self._asker.source
-            if self._asker.has_waited(gate) or gate.is_crowded(source):
-                cause = "" if gate.is_crowded() else source
+            gate = registry.gate
+            if self._asker.has_waited(gate):
+                cause = "" if gate.is_crowded() else self._asker.source
                 raise CrowdedError("too many requests to it are in progress", cause)
             step = _step_of(read, self._options)
             if not isinstance(read, Tags | Referrers):

@@ -5,6 +5,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 
 from facaded.backends.fetcher import BUDGET, Fetcher, NotServed, ReadOptions, Served
+from facaded.backends.request_gate import MOST_REQUESTS
 from facaded.oci.requests import Blob, Read, Referrers, Tags
 from facaded.policy.decision import Serve
 from facaded.policy.limits import Limits
@@ -112,3 +113,12 @@ def test_a_timeout_of_one_that_joined_a_waiting_request_says_nothing_of_the_back
         clients.network.run(work, BUDGET)
     assert [attempt.step.value for attempt in clients.network.attempts if not attempt.good and attempt.sample] == []
     clients.settle()
+
+
+def test_timeouts_of_requests_that_had_a_place_at_once_count_although_all_places_are_taken() -> None:
+    clients = Clients(two_registries("", "a", "b", "c"))
+    clients.hub.fault = "hang"
+    for number in range(MOST_REQUESTS + 10):
+        clients.start(Blob("org/app", f"sha256:{number:064}"), f"192.0.2.{number}")
+    clients.settle()
+    assert clients.network.failed.count("hub") >= MOST_REQUESTS
