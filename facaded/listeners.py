@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from attrs import frozen
 from twisted.application import strports
@@ -20,6 +20,7 @@ from facaded.config.listen_addresses import PROXY_PREFIX, Address, families, wit
 from facaded.config.paths import control_endpoint
 from facaded.config.sections import Config
 from facaded.exit_status import ADDRESS_UNAVAILABLE, USAGE
+from facaded.net.proxy_protocol import GuardedReactor
 from facaded.net.reactor import IFacadedReactor
 from facaded.web.client_address import WithoutAddress
 from facaded.web.server import BoundedSite
@@ -186,11 +187,12 @@ def _on_signals(
 
 
 def _service(endpoint: str, factory: IProtocolFactory, reactor: IFacadedReactor) -> Service:
-    is_proxied = endpoint.startswith(PROXY_PREFIX)
-    service: Service = strports.service(
-        with_backlog(endpoint), WithoutAddress(factory) if is_proxied else factory, reactor
-    )
-    return service
+    endpoint = with_backlog(endpoint)
+    if not endpoint.startswith(PROXY_PREFIX):
+        service: Service = strports.service(endpoint, factory, reactor)
+        return service
+    guarded: Any = GuardedReactor(reactor)
+    return strports.service(endpoint, WithoutAddress(factory), guarded)
 
 
 def endpoints(config: Config, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -34,6 +34,7 @@ def test_connections_over_the_proxy_protocol_are_those_of_the_clients(tmp_path: 
             assert answers[:10] == [b"HTTP/1.1 200"] * 10
             assert answers[-1] == b""
             assert ask(port, "192.0.2.8") == b"HTTP/1.1 200"
+            assert ask(port, "no address") == b""
         finally:
             daemon.terminate()
     assert "192.0.2.8 GET / 200" in log.read_text()
