@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
@@ -16,6 +18,12 @@ from tests.system.clients import Podman
 from tests.system.images import RandomImage
 
 ROOT = Path(__file__).parents[2]
+
+MOST_FAILURES = 10
+"""Failed pulls of real clients whose messages are kept."""
+
+MESSAGE_LENGTH = 400
+"""Characters of such a message."""
 
 
 @define
@@ -99,6 +107,7 @@ class RealClients:
         self.pulls: dict[str, list[int]] = {
             name: [0, 0] for name in ("skopeo", "podman") if shutil.which(name) is not None
         }
+        self.failures: list[str] = []
         self._image = image
         self._podman = Podman(directory)
         self._stopped = threading.Event()
@@ -114,9 +123,18 @@ class RealClients:
         commands = {"skopeo": self._podman.pull_with_skopeo, "podman": self._podman.pull_with_podman}
         while not self._stopped.is_set():
             for name, counts in self.pulls.items():
-                try:
-                    counts[0 if commands[name](self._image).returncode == 0 else 1] += 1
-                except subprocess.TimeoutExpired:
-                    counts[1] += 1
+                failure = _pull(commands[name], self._image)
+                counts[0 if failure is None else 1] += 1
+                if failure is not None and len(self.failures) < MOST_FAILURES:
+                    self.failures.append(f"{name}: {failure}")
                 self._podman.delete_pulls()
             self._stopped.wait(1)
+
+
+def _pull(command: Callable[[str], "subprocess.CompletedProcess[str]"], image: str) -> str | None:
+    """Pull an image with a real client; return the end of what it says if that fails, else None."""
+    try:
+        pulled = command(image)
+    except subprocess.TimeoutExpired:
+        return "timeout"
+    return None if pulled.returncode == 0 else f"{time.strftime('%H:%M:%S')} {pulled.stderr.strip()[-MESSAGE_LENGTH:]}"

@@ -132,6 +132,8 @@ class Soak:
                 real.stop()
                 for name, (good, bad) in real.pulls.items():
                     self.say(f"{name}: {good} ok, {bad} failed")
+                for failure in real.failures:
+                    self.say(f"failed: {failure}")
         for name in faults.registries:
             faults.switch(name, "")
 
