@@ -1,4 +1,4 @@
-"""What the service manager is told of a stop."""
+"""What is reported to the service manager at a stop."""
 
 from facaded.state import Clocks
 from facaded.systemd import Supervision

@@ -18,7 +18,7 @@ SUBJECT_LENGTH = 80
 
 @frozen
 class ReachedLimit:
-    """How often a limit was reached since the start, when last (monotonic seconds), and by whom or for what."""
+    """How often a limit was reached since the start, when last (monotonic seconds), and by which source or backend."""
 
     count: int
     last: float

@@ -1,4 +1,4 @@
-"""The gate for requests to one backend: how many are in progress, of whom, and one at a time for a step that fails.
+"""The gate for requests to one backend: how many are in progress, and one at a time for a step that fails.
 
 Of the places and of the queue, one source gets a part, so that it leaves room for others. Source of the terms: Envoy's
 "Circuit breaking", which limits requests in progress and those that wait, per upstream.

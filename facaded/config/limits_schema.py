@@ -13,7 +13,7 @@ LIMITS = Table(
             '"auto"',
             "Open connections of all clients together. At the limit, the oldest idle connection of the source with the "
             'most makes room. "auto" leaves a reserve of file descriptors for the registries and the state, and is '
-            "10000 at most; an idle connection over TLS takes some 40 KiB.",
+            "10000 at most; an idle connection over TLS takes some 30 KiB.",
             "Raise it on a machine with more than 1 GB of memory.",
         ),
         Key(

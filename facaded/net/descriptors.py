@@ -9,7 +9,7 @@ MOST = 1 << 20
 """Descriptors that are asked for at most: the kernel's own bound (fs.nr_open), and far more than are ever used."""
 
 CLIENT_CONNECTIONS = 10_000
-"""Connections of clients at most: over TLS, idle, they take some 400 MiB."""
+"""Connections of clients at most: over TLS, idle, they take some 300 MiB."""
 
 OPERATOR_CONNECTIONS = 200
 """Connections of the admin listener at most, and as many of the control socket: load balancers and scripts."""
