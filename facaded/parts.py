@@ -232,7 +232,6 @@ def prepare_backends(
 
         def swap() -> None:
             state.reconfigure(directory, identities)
-            shares.reconfigure(config.limits)
             facade.reconfigure(rules, new_fetcher)
             watch.reconfigure(new_plan)  # pushes the active backend to the facade, and the state to the store
 
@@ -278,8 +277,8 @@ def prepare_stop(listeners: Listeners, supervision: Supervision) -> Prepare:
     return prepare
 
 
-def prepare_limits(admission: Admission, unsent: UnsentBytes) -> Prepare:
-    """Limit connections, requests and unread answers of clients by the new settings."""
+def prepare_limits(admission: Admission, unsent: UnsentBytes, shares: Shares) -> Prepare:
+    """Limit the connections, requests and unread answers of clients, and their shares, by the new settings."""
 
     def prepare(loaded: Loaded) -> Swap:
         settings = make_admission_settings(loaded.config)
@@ -287,6 +286,7 @@ def prepare_limits(admission: Admission, unsent: UnsentBytes) -> Prepare:
         def swap() -> None:
             admission.reconfigure(settings)
             unsent.reconfigure(loaded.config.limits)
+            shares.reconfigure(loaded.config.limits)
 
         return swap
 

@@ -76,7 +76,7 @@ def makeService(
     commands = Commands(rules, watch, reporter, reloader, core.state, core.pulls.recent, renewer)
     reloader.add(parts.prepare_listeners(config))
     reloader.add(parts.prepare_backends(reactor, environ, core.state, watch, core.shares, core.facade))
-    reloader.add(parts.prepare_limits(core.admission, core.unsent))
+    reloader.add(parts.prepare_limits(core.admission, core.unsent, core.shares))
     reloader.add(parts.prepare_edges(core.plain, admin, reporter, commands))
     reloader.add(parts.prepare_tls(tls))
     sites = _listeners(core, config, admin, Control(commands.table), reactor)

@@ -14,7 +14,9 @@ from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from facaded.admin.commands import ReloadResult
+from facaded.backends.quotas import Quotas
 from facaded.backends.reached_limits import ReachedLimits
+from facaded.backends.shares import Shares
 from facaded.backends.watch import Watch
 from facaded.config.loading import Loaded, load
 from facaded.config.sections import Config, StateSettings
@@ -187,7 +189,8 @@ def test_a_reload_changes_the_limits_of_clients_and_none_of_operators(
     reached = ReachedLimits(reactor)
     admission = Admission(reactor, reached, make_admission_settings(before.config))
     operators = make_operator_admission(reactor, after.config, reached)
-    prepare_limits(admission, UnsentBytes(Limits(), reached))(after)()
+    shares = Shares(reactor, Limits(), Quotas(reactor), reached)
+    prepare_limits(admission, UnsentBytes(Limits(), reached), shares)(after)()
     assert [admission.admits("192.0.2.7") for _ in range(BURST + 1)] == [True] * BURST + [False]
     assert all(operators.admits("192.0.2.7") for _ in range(3 * BURST))
 
