@@ -30,18 +30,24 @@ class HeaderGuard(ProtocolWrapper):
             ProtocolWrapper.dataReceived(self, data)
             return
         self._start += data
-        if _VERSION_2.startswith(self._start[: len(_VERSION_2)]):
-            is_whole, is_valid = len(self._start) >= _VERSION_2_SIZE, True
-        else:
-            line, end, _ = self._start[:HEADER_SIZE].partition(b"\r\n")
-            is_whole, is_valid = bool(end), _VERSION_1.fullmatch(line) is not None
-            is_valid = is_valid if end else len(self._start) < HEADER_SIZE and b"PROXY ".startswith(line[:6])
-        if not is_valid:
-            self._start = b""
-            ITCPTransport(self.transport).abortConnection()
-        elif is_whole:
-            start, self._start = self._start, None
-            ProtocolWrapper.dataReceived(self, start)
+        match _is_header(self._start):
+            case True:
+                start, self._start = self._start, None
+                ProtocolWrapper.dataReceived(self, start)
+            case False:
+                self._start = b""
+                ITCPTransport(self.transport).abortConnection()
+
+
+def _is_header(start: bytes) -> bool | None:
+    """Return whether a connection that starts so begins with a header; None if that needs more bytes."""
+    if _VERSION_2.startswith(start[: len(_VERSION_2)]):
+        return True if len(start) >= _VERSION_2_SIZE else None
+    line, end, _ = start[:HEADER_SIZE].partition(b"\r\n")
+    if end:
+        return _VERSION_1.fullmatch(line) is not None
+    may_become_one = len(start) < HEADER_SIZE and b"PROXY ".startswith(line[:6])
+    return None if may_become_one else False
 
 
 class GuardedReactor:
