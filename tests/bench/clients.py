@@ -1,7 +1,6 @@
 """The clients of a soak: the synthetic one and the hostile ones in processes of their own, and real ones."""
 
 import json
-import math
 import shutil
 import subprocess
 import sys
@@ -9,10 +8,8 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 
-from attrs import define, field
-
+from tests.bench.counts import Counts
 from tests.process.daemon import Daemon
 from tests.system.clients import Podman
 from tests.system.images import RandomImage
@@ -24,32 +21,6 @@ MOST_FAILURES = 10
 
 MESSAGE_LENGTH = 400
 """Characters of such a message."""
-
-
-@define
-class Counts:
-    """Pulls since the last line, and the milliseconds of their requests."""
-
-    ok: int = 0
-    failed: int = 0
-    refused: int = 0
-    latencies: list[float] = field(factory=list)
-
-    @property
-    def median(self) -> float:
-        return median(self.latencies) if self.latencies else math.nan
-
-    @property
-    def slow(self) -> float:
-        """The latency that 99 % of the requests are within."""
-        ordered = sorted(self.latencies)
-        return ordered[len(ordered) * 99 // 100] if ordered else math.nan
-
-    def add(self, other: "Counts") -> None:
-        self.ok += other.ok
-        self.failed += other.failed
-        self.refused += other.refused
-        self.latencies += other.latencies
 
 
 def spawn(module: str, *arguments: str) -> subprocess.Popen[str]:

@@ -7,15 +7,15 @@ of each request. It follows no redirect, because what is behind it is not facade
 import argparse
 import asyncio
 import contextlib
-import json
 import os
 import ssl
 import sys
 import threading
 import time
-from collections.abc import Sequence
 
 from attrs import define, field
+
+from tests.bench.counts import Counts
 
 USER_AGENTS = ("docker/28.5.1", "skopeo/1.22.0", "containerd/2.1.9", "crane/v0.20.6")
 """Half of them are redirected, and half are served."""
@@ -31,33 +31,6 @@ MOST_PULLS = 300
 
 ACCEPT = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json"
 
-GOOD, REFUSED = (200, 307), (429, 503)
-
-
-@define
-class Tally:
-    """What has happened since the last report."""
-
-    ok: int = 0
-    failed: int = 0
-    refused: int = 0
-    latencies: list[float] = field(factory=list)
-
-    def note(self, statuses: Sequence[int], steps: int) -> None:
-        if any(status in REFUSED for status in statuses):
-            self.refused += 1
-        elif len(statuses) == steps and all(status in GOOD for status in statuses):
-            self.ok += 1
-        else:
-            self.failed += 1
-
-    def report(self) -> str:
-        """Return the report and begin a new one."""
-        document = {"ok": self.ok, "failed": self.failed, "refused": self.refused, "latencies": self.latencies}
-        self.ok = self.failed = self.refused = 0
-        self.latencies = []
-        return json.dumps(document)
-
 
 @define
 class Puller:
@@ -68,7 +41,7 @@ class Puller:
     digest: str
     blob: str
     tls: ssl.SSLContext | None = None
-    tally: Tally = field(factory=Tally)
+    tally: Counts = field(factory=Counts)
 
     @property
     def steps(self) -> tuple[tuple[str, str], ...]:
