@@ -125,6 +125,15 @@ HEALTH = Table(
             "Shorten it if serving uses up this machine's quota at the registries.",
         ),
         Key(
+            "trust",
+            values.DURATION_OR_OFF,
+            '"2s"',
+            "How old the last good answer of a registry may be when a client is redirected there; an older one is "
+            "renewed first, at most once a second and while the request waits for 1 s at most. If the registry does "
+            'not answer, the request is served. "0s" never checks on demand.',
+            "Raise it to send the registries fewer requests.",
+        ),
+        Key(
             "canary",
             values.IMAGE,
             '"example/image:latest"',
@@ -158,6 +167,14 @@ CACHE = Table(
             '"10m"',
             'How long the last known digest of a tag is used if its backend fails or has few pulls left; "0s" never.',
             "Shorten it if the other backends never lag behind; lengthen it if they lag for longer.",
+        ),
+        Key(
+            "blob_addresses",
+            values.DURATION_OR_OFF,
+            '"60s"',
+            "How long the address of a blob at its registry's CDN is handed out again, unless it expires sooner; "
+            '"0s" never.',
+            "Shorten it if a registry's addresses work only for a moment.",
         ),
     ),
 )
@@ -338,6 +355,14 @@ SETTINGS = Table(
             'regclient) and serves all others; "redirect" and "serve" do the same for all clients.',
             'Set it to "serve" if every answer should come from here; that uses this machine\'s quota at the '
             "registries.",
+        ),
+        Key(
+            "merge_referrers",
+            values.BOOLEAN,
+            "true",
+            "Answer with the referrers (signatures, SBOMs) of an image that all of its registries have, whichever way "
+            "each of them keeps them; false relays those of one registry.",
+            "Set it to false if another registry's owner must not add referrers to your images.",
         ),
         Key(
             "trusted_proxies",

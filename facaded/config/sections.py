@@ -70,19 +70,24 @@ class ListenSettings:
 
 @frozen
 class HealthSettings(health.Settings):
-    """[health]: the settings of the health machine, and two that concern requests and probes."""
+    """[health]: the settings of the health machine, and those that concern requests and probes.
+
+    `trust` is in seconds; 0 disables checks on demand.
+    """
 
     handover: float = 3600.0
+    trust: float = 2.0
     canary: Image | None = None
 
 
 @frozen
 class CacheSettings:
-    """[cache]: the memory for manifests, and how long the digest of a tag is cached, also if its backend fails."""
+    """[cache]: the memory for manifests, and how long tags' digests and blobs' addresses are believed, in seconds."""
 
     manifests: int = 64 << 20
     tag_ttl: float = 10.0
     stale_tags: float = 600.0
+    blob_addresses: float = 60.0
 
 
 @frozen
@@ -122,6 +127,7 @@ class Config:
     hosts: tuple[str, ...] = ()
     repositories: tuple[Pattern, ...] = ()
     answer: Mode = Mode.AUTO
+    merge_referrers: bool = True
     listen: ListenSettings = field(factory=ListenSettings)
     health: HealthSettings = field(factory=HealthSettings)
     cache: CacheSettings = field(factory=CacheSettings)
@@ -145,6 +151,7 @@ class Config:
             },
             named_routes=self.routes,
             mode=self.answer,
+            merge_referrers=self.merge_referrers,
         )
 
     @property

@@ -11,6 +11,8 @@ from facaded.oci.requests import Blob, Image, ManifestRead, Ping, Read, parse_im
 from facaded.policy.decision import (
     Answer,
     Forward,
+    OwnChallenge,
+    OwnToken,
     Page,
     Pong,
     Redirect,
@@ -118,7 +120,7 @@ def explain_pull(
 
 
 def _describe(answer: Answer) -> str:
-    assert not isinstance(answer, Page), "a pull never requests the page"
+    assert not isinstance(answer, Page | OwnToken), "what is explained requests neither"
     match answer:
         case Redirect():
             return f"307 to {answer.location}"
@@ -129,6 +131,8 @@ def _describe(answer: Answer) -> str:
             return f"forwarded to {answer.backend} with the client's credentials"
         case Pong():
             return "200, answered by the facade"
+        case OwnChallenge():
+            return "401, answered by the facade with its own challenge"
         case _:
             return f"{answer.status} {answer.code.value}: {answer.message}"
 

@@ -26,6 +26,8 @@ ENCODED_LENGTHS = {"sha256": 64, "sha512": 128}
 
 READS = ("GET", "HEAD")
 
+TOKEN_PATH = "/token"  # noqa: S105  # nosec B105  # a path
+
 QUERY_PARAMETERS = 50
 """Parameters in a query: the distribution-spec has `n`, `last` and any number of `artifactType`."""
 
@@ -52,6 +54,17 @@ class Ping:
     @property
     def path(self) -> str:
         return "/v2/"
+
+
+@frozen
+class TokenRequest:
+    """`GET /token`: the realm of the facade's own challenge. Its answer does not depend on a query."""
+
+    query: str = ""
+
+    @property
+    def path(self) -> str:
+        return TOKEN_PATH
 
 
 @frozen
@@ -108,7 +121,7 @@ class Referrers:
 Read: TypeAlias = ManifestRead | Blob | Tags | Referrers
 """A request to read from one repository."""
 
-Request: TypeAlias = Home | Ping | Read
+Request: TypeAlias = Home | Ping | TokenRequest | Read
 
 
 @frozen
@@ -196,6 +209,8 @@ def _resource(path: str, query: str) -> Request | Refusal:
         return Home()
     if path in ("/v2", "/v2/"):
         return Ping(query)
+    if path == TOKEN_PATH:
+        return TokenRequest()
     if not path.startswith("/v2/"):
         return Refusal(404, Code.UNSUPPORTED, "not found: the paths of a registry begin with /v2/")
     if path == "/v2/_catalog":

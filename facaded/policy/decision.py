@@ -16,8 +16,9 @@ from attrs import field, frozen
 from facaded.net.addresses import is_address
 from facaded.oci.clients import Client, Family
 from facaded.oci.errors import Code, Refusal
-from facaded.oci.requests import Home, Ping, Read, Request
+from facaded.oci.requests import Home, ManifestRead, Ping, Read, Referrers, Request, Tags, TokenRequest, is_digest
 from facaded.policy.health import Rank
+from facaded.policy.proofs import Need, need_of
 from facaded.policy.repositories import Pattern, Rename, matcher, renamed
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(?::(\d{0,5}))?")
@@ -57,7 +58,7 @@ class Rules:
 
     `hosts` are the host names to answer for, normalised by `host_name`; if empty, any. `repositories` is the
     allow-list; if empty, all repositories are allowed. `named_routes` are the routes of the settings: the first one
-    that matches a repository is its route.
+    that matches a repository is its route. `merge_referrers` is whether lists of referrers unite those of all backends.
     """
 
     hosts: tuple[str, ...] = ()
@@ -65,6 +66,7 @@ class Rules:
     backends: Mapping[str, BackendRules] = field(factory=dict)
     named_routes: tuple[Route, ...] = ()
     mode: Mode = Mode.AUTO
+    merge_referrers: bool = True
 
     @cached_property
     def routes(self) -> tuple[Route, ...]:
@@ -118,11 +120,25 @@ class RoutingState:
 
 
 @frozen
+class Visit:
+    """What else is known of a request when it is decided: of its client's earlier redirects, and of the backend.
+
+    `has_token`: it carries the facade's own token. `asked_again`: its client was redirected and asked again.
+    `unproven`: the active backend was asked, and has not proven that a redirect would work.
+    """
+
+    has_token: bool = False
+    asked_again: bool = False
+    unproven: bool = False
+
+
+@frozen
 class Redirect:
-    """A 307 to `location`, which is on `backend`."""
+    """A 307 to `location`, which is on `backend`. `need` is what must be proven before; None if nothing has to be."""
 
     backend: str
     location: str
+    need: Need | None = field(default=None, eq=False)
 
 
 @frozen
@@ -157,6 +173,19 @@ class Pong:
 
 
 @frozen
+class OwnChallenge:
+    """A 401 with the facade's own challenge: a client that takes its token from the ping sends that token from then on.
+
+    So a later redirect, to a host that it has no token for, does not strand it.
+    """
+
+
+@frozen
+class OwnToken:
+    """The facade's own token, the same for everybody. It grants nothing, and means "serve this pull"."""
+
+
+@frozen
 class Page:
     """The page for a person with a browser.
 
@@ -166,7 +195,9 @@ class Page:
     host: str
 
 
-Answer: TypeAlias = Redirect | Serve | Forward | Pong | Page | Refusal
+Answer: TypeAlias = Redirect | Serve | Forward | Pong | OwnChallenge | OwnToken | Page | Refusal
+
+UNREMARKABLE = Visit()
 
 
 class Rule(Enum):
@@ -180,18 +211,41 @@ class Rule(Enum):
     RENAMED = "the active backend has this repository under another name"
     PING_NOT_REDIRECTED = "this client needs one registry for GET /v2/ and all pulls, and there is none"
     HANDOVER = "GET /v2/ moved recently, so pulls in progress are served until they finish"
+    REFERRERS = "the referrers of all backends are united"
+    BEGUN_HERE = "this pull began with this facade's own token, so it is served to its end"
+    ASKED_AGAIN = "this client was redirected and asked again, so it is served for a while"
+    UNPROVEN = "the active backend has not proven a moment ago that it works"
 
     @property
     def redirects(self) -> bool:
         return self in (Rule.REDIRECT_ALL, Rule.REDIRECT_SAFE)
 
 
-def choose_rule(request: Ping | Read, client: Client, rules: Rules, routing: RoutingState) -> Rule:
+def choose_rule(
+    request: Ping | Read, client: Client, rules: Rules, routing: RoutingState, visit: Visit = UNREMARKABLE
+) -> Rule:
     """Return the rule that decides whether to redirect or serve. The repository must be one that `rules` allow."""
     if rules.private:
         return Rule.CLIENT_CREDENTIALS
     if rules.mode is not Mode.AUTO:
         return Rule.REDIRECT_ALL if rules.mode is Mode.REDIRECT else Rule.SERVE_ALL
+    if isinstance(request, Referrers) and rules.merge_referrers:
+        return Rule.REFERRERS
+    rule = _choose_way(request, client, rules, routing)
+    return _doubt(visit, request) or rule if rule is Rule.REDIRECT_SAFE else rule
+
+
+def _doubt(visit: Visit, request: Ping | Read) -> Rule | None:
+    """Return the rule by which a request is served although its client is redirect-safe."""
+    if visit.has_token and not isinstance(request, Ping):
+        return Rule.BEGUN_HERE
+    if visit.asked_again:
+        return Rule.ASKED_AGAIN
+    return Rule.UNPROVEN if visit.unproven else None
+
+
+def _choose_way(request: Ping | Read, client: Client, rules: Rules, routing: RoutingState) -> Rule:
+    """Return the rule of a client in the state of the backends, if nothing else is known of it."""
     if not client.redirect_safe:
         return Rule.NOT_REDIRECT_SAFE
     if not isinstance(request, Ping):
@@ -205,7 +259,14 @@ def choose_rule(request: Ping | Read, client: Client, rules: Rules, routing: Rou
     return Rule.REDIRECT_SAFE
 
 
-def decide(request: Request | Refusal, host: str, client: Client, rules: Rules, routing: RoutingState) -> Answer:
+def decide(
+    request: Request | Refusal,
+    host: str,
+    client: Client,
+    rules: Rules,
+    routing: RoutingState,
+    visit: Visit = UNREMARKABLE,
+) -> Answer:
     """Return the answer to a request.
 
     `request` is the result of `oci.requests.parse`, `host` the value of the Host header.
@@ -221,9 +282,11 @@ def decide(request: Request | Refusal, host: str, client: Client, rules: Rules, 
         case Home():
             return Page(_public_host(name, port, rules))
         case Ping():
-            return _ping(request, client, rules, routing)
+            return _ping(request, client, rules, routing, visit)
+        case TokenRequest():
+            return _token(rules)
         case _ if rules.allows(request.name):
-            return _read(request, client, rules, routing)
+            return _read(request, client, rules, routing, visit)
         case _:
             return Refusal(
                 403, Code.DENIED, f"{request.name} is not among the repositories of this registry: check the name"
@@ -246,7 +309,7 @@ def ping_leads_to(rules: Rules, routing: RoutingState) -> str:
 
     When this changes, pulls in progress still hold a token from the previous place.
     """
-    answer = _ping(Ping(), Client(Family.DOCKER), rules, routing)
+    answer = _ping(Ping(), Client(Family.DOCKER), rules, routing, UNREMARKABLE)
     return answer.location if isinstance(answer, Redirect) else "here"
 
 
@@ -267,30 +330,47 @@ def host_name(value: str) -> str:
     return value.lower().removesuffix(".")
 
 
-def _ping(ping: Ping, client: Client, rules: Rules, routing: RoutingState) -> Answer:
+def _ping(ping: Ping, client: Client, rules: Rules, routing: RoutingState, visit: Visit) -> Answer:
     if rules.private:
         return Forward(ping, rules.private)
-    redirects = choose_rule(ping, client, rules, routing).redirects
-    return _redirect(ping, routing.redirecting[-1], rules) if redirects else Pong()
+    if choose_rule(ping, client, rules, routing, visit).redirects:
+        return _redirect(ping, rules.routes[-1], routing.redirecting[-1], rules, routing)
+    return OwnChallenge() if rules.mode is Mode.AUTO and client.takes_token_from_ping else Pong()
 
 
-def _read(read: Read, client: Client, rules: Rules, routing: RoutingState) -> Answer:
+def _token(rules: Rules) -> Answer:
+    if rules.private or rules.mode is not Mode.AUTO:
+        return Refusal(404, Code.UNSUPPORTED, "not found: this registry has no token server")
+    return OwnToken()
+
+
+def _read(read: Read, client: Client, rules: Rules, routing: RoutingState, visit: Visit) -> Answer:
     if rules.private:
         return Forward(read, rules.private)
     index = rules.route_index(read.name)
-    if choose_rule(read, client, rules, routing).redirects:
-        return _redirect(read, routing.redirecting[index], rules)
-    return _serve(read, rules.routes[index].backends, routing.serving[index], routing)
+    route, active = rules.routes[index], routing.redirecting[index]
+    if choose_rule(read, client, rules, routing, visit).redirects:
+        return _redirect(read, route, active, rules, routing)
+    return _serve(read, route.backends, routing.serving[index], routing, active if visit.unproven else None)
 
 
-def _serve(read: Read, route: tuple[str, ...], active: str, routing: RoutingState) -> Serve:
-    """Return the backends to try, ranked by health; a pinned one comes first, and then the active one of its rank."""
+def _serve(
+    read: Read, route: tuple[str, ...], active: str, routing: RoutingState, unproven: str | None = None
+) -> Serve:
+    """Return the backends to try, ranked by health; a pinned one comes first, and then the active one of its rank.
+
+    What only the `unproven` backend can tell, which a tag means, it is asked first, because another may lag behind; for
+    all else come those that work.
+    """
     # The active backend is drained only if all backends of the route are: then all of them are tried.
     drained = routing.drained if active not in routing.drained else frozenset()
-    backends = sorted(
-        (name for name in route if name not in drained),
-        key=lambda name: (name != routing.pinned, routing.ranks.get(name, Rank.UP), name != active),
-    )
+    avoided = None if _is_mutable(read) else unproven
+
+    def order(name: str) -> tuple[bool, Rank, bool]:
+        rank = routing.ranks.get(name, Rank.UP)
+        return name != routing.pinned, max(rank, Rank.UNKNOWN) if name == avoided else rank, name != active
+
+    backends = sorted((name for name in route if name not in drained), key=order)
     failing = frozenset(
         name for name in backends if routing.ranks.get(name) in (Rank.DEGRADED, Rank.LIMITED, Rank.DOWN)
     )
@@ -299,9 +379,23 @@ def _serve(read: Read, route: tuple[str, ...], active: str, routing: RoutingStat
     return Serve(read, tuple(backends), route[0], resting, failing, backends[0] == routing.pinned, earlier)
 
 
-def _redirect(request: Ping | Read, backend: str, rules: Rules) -> Redirect:
+def _is_mutable(read: Read) -> bool:
+    """Return whether the answer to a read may change, and be different at another registry."""
+    is_tag = isinstance(read, ManifestRead) and not is_digest(read.reference)
+    return is_tag or isinstance(read, Tags | Referrers)
+
+
+def _redirect(request: Ping | Read, route: Route, backend: str, rules: Rules, routing: RoutingState) -> Redirect:
     query = f"?{request.query}" if request.query else ""
-    return Redirect(backend, f"{rules.backends[backend].url}{request.path}{query}")
+    location = f"{rules.backends[backend].url}{request.path}{query}"
+    return Redirect(backend, location, need_of(request) if _can_be_proven(route, backend, rules, routing) else None)
+
+
+def _can_be_proven(route: Route, backend: str, rules: Rules, routing: RoutingState) -> bool:
+    """Return whether a redirect depends on a proof: not by order of the operator, nor where there is nothing to ask."""
+    by_order = rules.mode is Mode.REDIRECT or backend == routing.pinned
+    nothing_works = all(routing.ranks.get(name) is Rank.DOWN for name in route.backends)
+    return not (by_order or backend in routing.resting or nothing_works)
 
 
 def _public_host(name: str, port: str, rules: Rules) -> str:

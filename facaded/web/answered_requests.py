@@ -15,6 +15,7 @@ class Kind(Enum):
 
     PAGE = "page"
     PING = "ping"
+    TOKEN = "token"  # noqa: S105  # nosec B105  # a name
     MANIFEST = "manifest"
     BLOB = "blob"
     TAGS = "tags"

@@ -1,5 +1,8 @@
 """The registry as clients see it: parses a request, decides on the answer, fetches what it needs, and renders it."""
 
+from functools import partial
+from typing import TypeAlias
+
 from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
@@ -15,25 +18,42 @@ from facaded.oci import requests
 from facaded.oci.clients import Client, identify
 from facaded.oci.errors import Code, Refusal
 from facaded.policy.changes import Change
-from facaded.policy.decision import Answer, Forward, Redirect, Rules, Serve, decide
+from facaded.policy.decision import (
+    Answer,
+    Forward,
+    OwnChallenge,
+    OwnToken,
+    Page,
+    Pong,
+    Redirect,
+    Rules,
+    Serve,
+    Visit,
+    decide,
+)
 from facaded.policy.health import State
 from facaded.web import render
 from facaded.web.answered_requests import Decision, Kind, Outcome
+from facaded.web.own_token import is_own, own_challenge
 from facaded.web.relay import relay
 from facaded.web.render import Rendered
 from facaded.web.responses import respond
 from facaded.web.server import address_of, record_decision
+
+HereAnswered: TypeAlias = Redirect | Pong | OwnChallenge | OwnToken | Page | Refusal
+"""An answer that needs nothing from a backend."""
 
 ERROR = Refusal(500, Code.UNSUPPORTED, "internal error in facaded: see its log")
 
 
 @frozen
 class ClientRequest:
-    """A parsed request: its target, its Host header, and the client that sent it."""
+    """A parsed request: its target, its Host header, the client that sent it, and what else is known of it."""
 
     target: requests.Request | Refusal
     host: str
     client: Client
+    visit: Visit
 
 
 class Facade(Resource):
@@ -69,7 +89,7 @@ class Facade(Resource):
                 request.notifyFinish().addErrback(lambda _: work.cancel())
                 work.addErrback(self._report_error, request, parsed)
             else:
-                self._write(request, parsed, answer, render.render(answer, self._rules))
+                self._write(request, parsed, answer, self._render_here(request, answer))
         except Exception:
             self._report_error(Failure(), request, parsed)
         return NOT_DONE_YET
@@ -85,7 +105,7 @@ class Facade(Resource):
             case Forward():
                 rendered = await self._forward(request, answer)
             case _:
-                rendered = render.render(answer, self._rules)
+                rendered = self._render_here(request, answer)
         self._write(request, parsed, answer, rendered)
 
     def _settle(self, _: None) -> None:
@@ -96,7 +116,7 @@ class Facade(Resource):
         self._routing, self._healths = change.routing, change.watch_state.healths
 
     def _decide(self, parsed: ClientRequest) -> Answer:
-        return decide(parsed.target, parsed.host, parsed.client, self._rules, self._routing)
+        return decide(parsed.target, parsed.host, parsed.client, self._rules, self._routing, parsed.visit)
 
     async def _serve(self, request: Request, answer: Serve) -> Rendered:
         fetched = await self._fetcher.serve(answer, _options(request))
@@ -118,19 +138,28 @@ class Facade(Resource):
         else:
             respond(request, rendered.status, rendered.all_headers, rendered.body, rendered.length)
 
+    def _render_here(self, request: Request, answer: HereAnswered) -> Rendered:
+        return render.render(answer, self._rules, partial(_challenge, request))
+
     def _report_error(self, failure: Failure, request: Request, parsed: ClientRequest) -> None:
         """Log an error of this program and answer 500. Do nothing if the client has disconnected."""
         if failure.check(CancelledError):
             return
         self._log.failure("internal error while answering a request", failure)
         if not request.startedWriting:
-            self._write(request, parsed, ERROR, render.render(ERROR, self._rules))
+            self._write(request, parsed, ERROR, self._render_here(request, ERROR))
 
 
 def _parse(request: Request) -> ClientRequest:
     host = request.requestHeaders.getRawHeaders(b"Host", [b""])[0]
     client = identify(_header(request, "User-Agent"))
-    return ClientRequest(requests.parse(request.method, request.uri, host), host.decode("latin-1"), client)
+    visit = Visit(has_token=is_own(_header(request, "Authorization")))
+    return ClientRequest(requests.parse(request.method, request.uri, host), host.decode("latin-1"), client, visit)
+
+
+def _challenge(request: Request) -> str:
+    proxied = (_header(request, name) for name in ("X-Forwarded-Proto", "Forwarded"))
+    return own_challenge(_header(request, "Host"), request.isSecure(), *proxied)
 
 
 def _options(request: Request) -> ReadOptions:
@@ -147,6 +176,7 @@ def _header(request: Request, name: str) -> str:
 KINDS = {
     requests.Home: Kind.PAGE,
     requests.Ping: Kind.PING,
+    requests.TokenRequest: Kind.TOKEN,
     requests.ManifestRead: Kind.MANIFEST,
     requests.Blob: Kind.BLOB,
     requests.Tags: Kind.TAGS,

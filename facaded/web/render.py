@@ -1,6 +1,6 @@
 """Renders answers as HTTP: redirects, refusals, the page, and fetched content with the headers that clients need."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from attrs import evolve, frozen
 
@@ -13,8 +13,8 @@ from facaded.net.text import printable
 from facaded.oci import errors
 from facaded.oci.errors import Code, Refusal
 from facaded.oci.requests import Blob, ManifestRead, Ping, Read
-from facaded.policy.decision import Page, Pong, Redirect, Rules
-from facaded.web import page
+from facaded.policy.decision import OwnChallenge, OwnToken, Page, Pong, Redirect, Rules
+from facaded.web import own_token, page
 
 RETRY_AFTER = "5"
 """Seconds after which a client may retry if all backends failed: a "not found" response is cached for as long."""
@@ -55,13 +55,21 @@ class Rendered:
         return {**self.always, "X-Facaded-Backend": self.backend, **self.headers}
 
 
-def render(answer: Redirect | Pong | Page | Refusal, rules: Rules) -> Rendered:
-    """Return an answer that needs nothing from a backend."""
+def render(
+    answer: Redirect | Pong | OwnChallenge | OwnToken | Page | Refusal, rules: Rules, challenge: Callable[[], str]
+) -> Rendered:
+    """Return an answer that needs nothing from a backend. `challenge` returns the facade's own challenge."""
     match answer:
         case Redirect():
             return Rendered(307, {"Location": answer.location}, backend=answer.backend)
         case Pong():
             return Rendered(200, JSON, b"{}")
+        case OwnChallenge():
+            message = "authentication required: anybody gets a token from the realm of this challenge"
+            document = errors.document(Code.UNAUTHORIZED, message)
+            return Rendered(401, {**JSON, "WWW-Authenticate": challenge()}, document)
+        case OwnToken():
+            return Rendered(200, JSON, own_token.DOCUMENT)
         case Page():
             return Rendered(200, page.HEADERS, page.render(answer.host, rules), always=ALWAYS)
         case Refusal():

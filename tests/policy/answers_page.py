@@ -14,10 +14,12 @@ from facaded.config.checks import PlacedSettings, contradictions
 from facaded.config.reading import Reader
 from facaded.oci.clients import Client, identify
 from facaded.oci.errors import Refusal
-from facaded.oci.requests import Home, Request, parse
+from facaded.oci.requests import Home, Request, TokenRequest, parse
 from facaded.policy.decision import (
     Answer,
     Forward,
+    OwnChallenge,
+    OwnToken,
     Page,
     Pong,
     Redirect,
@@ -25,6 +27,7 @@ from facaded.policy.decision import (
     Rule,
     Rules,
     Serve,
+    Visit,
     choose_rule,
     decide,
 )
@@ -45,6 +48,9 @@ CLIENT_GROUPS: Mapping[str, Callable[[Client], bool]] = {
     "pings": lambda client: client.takes_token_from_ping,
     "redirect-safe, does not ping": lambda client: client.redirect_safe and not client.takes_token_from_ping,
 }
+
+VISITS = {"own token": "has_token", "asked again": "asked_again", "unproven": "unproven"}
+"""The phrases of the column "when" for a `Visit`."""
 
 Settings = Mapping[str, object]
 """Settings as tomllib returns them."""
@@ -114,14 +120,15 @@ class Case:
     request: Request | Refusal
     rules: Rules
     routing: RoutingState
+    visit: Visit
     answer: Answer
 
     @property
     def rule(self) -> Rule | None:
         """Return why the request is redirected or served, or None if it is neither."""
-        if isinstance(self.request, Refusal | Home) or isinstance(self.answer, Refusal):
+        if isinstance(self.request, Refusal | Home | TokenRequest) or isinstance(self.answer, Refusal):
             return None
-        return choose_rule(self.request, self.client, self.rules, self.routing)
+        return choose_rule(self.request, self.client, self.rules, self.routing, self.visit)
 
 
 def cases(row: Row) -> list[Case]:
@@ -129,9 +136,9 @@ def cases(row: Row) -> list[Case]:
     host = code(row.cells["Host"]) if "Host" in row.cells else HOST
     method, _, target = code(row.cells["request"]).partition(" ")
     request = parse(method.encode(), target.encode(), host.encode())
-    rules, routing = _described(row)
+    rules, routing, visit = _described(row)
     return [
-        Case(row, client, request, rules, routing, decide(request, host, client, rules, routing))
+        Case(row, client, request, rules, routing, visit, decide(request, host, client, rules, routing, visit))
         for client in _clients(row.cells["client"])
     ]
 
@@ -150,6 +157,10 @@ def written(answer: Answer, request: Request | Refusal) -> str:
             return f"forwarded to {answer.backend}"
         case Pong():
             return "200 `{}`"
+        case OwnChallenge():
+            return "401"
+        case OwnToken():
+            return "the facade's token"
         case Page():
             return f"page for `{answer.host}`"
         case Refusal():
@@ -163,8 +174,8 @@ def _clients(cell: str) -> list[Client]:
     return [client for client in SHOWN_CLIENTS.values() if CLIENT_GROUPS[cell](client)]
 
 
-def _described(row: Row) -> tuple[Rules, RoutingState]:
-    """Return the settings and the state that a row describes. Settings that facaded would refuse fail."""
+def _described(row: Row) -> tuple[Rules, RoutingState, Visit]:
+    """Return the settings, the state and the visit that a row describes. Settings that facaded would refuse fail."""
     conditions = [condition for condition in row.cells.get("when", "").split("; ") if condition]
     settings = row.settings
     for condition in conditions:
@@ -175,11 +186,13 @@ def _described(row: Row) -> tuple[Rules, RoutingState]:
     problems = [*reader.problems, *contradictions(PlacedSettings(config, reader.places))]
     assert not problems, f"{row}: not valid settings: {', '.join(map(str, problems))}"
     active = tuple(route.backends[0] for route in config.rules.routes)
-    routing = RoutingState(active, active)
+    routing, visit = RoutingState(active, active), Visit()
     for condition in conditions:
-        if not condition.startswith("`"):
+        if condition in VISITS:
+            visit = evolve(visit, **{VISITS[condition]: True})
+        elif not condition.startswith("`"):
             routing = _in_state(routing, condition, config.rules)
-    return config.rules, routing
+    return config.rules, routing, visit
 
 
 def _with_setting(settings: Settings, assignment: str) -> Settings:

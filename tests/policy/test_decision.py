@@ -13,6 +13,7 @@ from facaded.policy.decision import (
     BackendRules,
     Forward,
     Mode,
+    OwnChallenge,
     Page,
     Pong,
     Redirect,
@@ -63,7 +64,6 @@ def answer(
         ("/v2/org/app/manifests/latest?ns=docker.example.com", "/v2/org/app/manifests/latest"),
         (f"/v2/org/app/blobs/{DIGEST}", f"/v2/org/app/blobs/{DIGEST}"),
         ("/v2/org/app/tags/list?n=2&ns=x&last=a", "/v2/org/app/tags/list?n=2&last=a"),
-        (f"/v2/org/team/app/referrers/{DIGEST}", f"/v2/org/team/app/referrers/{DIGEST}"),
     ],
 )
 @pytest.mark.parametrize(("routing", "name", "url"), [(AT_HUB, "docker-hub", HUB), (AT_GHCR, "ghcr", GHCR)])
@@ -105,10 +105,10 @@ WAYS = [
     (SERVING, AT_HUB, CONTAINERD, Pong(), SERVED),
     (REDIRECTING, AT_HUB, PODMAN, PING_HUB, TO_HUB),
     (REDIRECTING, HANDOVER, DOCKER, PING_HUB, TO_HUB),
-    (SPLIT, SPLIT_ROUTING, DOCKER, Pong(), SERVED),
+    (SPLIT, SPLIT_ROUTING, DOCKER, OwnChallenge(), SERVED),
     (SPLIT, SPLIT_ROUTING, CONTAINERD, PING_HUB, TO_HUB),
     (SPLIT, RoutingState(("docker-hub",) * 2, ("docker-hub",) * 2), DOCKER, PING_HUB, TO_HUB),
-    (RENAMED, AT_HUB, DOCKER, Pong(), SERVED),
+    (RENAMED, AT_HUB, DOCKER, OwnChallenge(), SERVED),
     (RENAMED, AT_HUB, CONTAINERD, PING_HUB, TO_HUB),
     (
         RENAMED,
