@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from facaded.admin.commands import Commands
@@ -12,9 +13,11 @@ from facaded.admin.reporter import Reporter
 from facaded.admin.site import Admin
 from facaded.admin.status import InForce
 from facaded.backends.authorized_client import AuthorizedClient
+from facaded.backends.check import check
 from facaded.backends.fetcher import Fetcher
-from facaded.backends.ladder import Probe, build_probe
+from facaded.backends.ladder import Probe, build_probe, probe
 from facaded.backends.manifests import ManifestCache
+from facaded.backends.probe_target import build_target
 from facaded.backends.reached_limits import ReachedLimits
 from facaded.backends.registry import Registry
 from facaded.backends.request_gate import RequestGate, TokenClient
@@ -31,7 +34,7 @@ from facaded.net.connections import IDLE_CONNECTIONS, pooled_client
 from facaded.net.descriptors import Division
 from facaded.net.reactor import IFacadedReactor
 from facaded.policy.decision import Mode, RoutingState, Rules, ping_leads_to
-from facaded.policy.health import Quota
+from facaded.policy.health import ProbeDepth, Quota, Result
 from facaded.policy.plan import Identity, Plan, WatchedBackend
 from facaded.reload import Prepare, Swap
 from facaded.state import StateStore
@@ -115,14 +118,26 @@ def make_plan(reactor: IFacadedReactor, config: Config, rules: Rules) -> Plan:
         return ping_leads_to(rules, RoutingState(redirecting, redirecting))
 
     handover = config.health.handover if rules.mode is Mode.AUTO else 0.0  # other modes always answer in the same way
-    return Plan(watched, routes, config.health, handover, ping_target)
+    trust = (
+        config.health.trust if rules.mode is Mode.AUTO else 0.0
+    )  # other modes redirect without proofs, or not at all
+    return Plan(watched, routes, config.health, handover, ping_target, trust)
 
 
 def _watch_entry(reactor: IFacadedReactor, config: Config, backend: Backend) -> WatchedBackend:
     roots = backend.ca_file.read_bytes() if backend.ca_file else b""
     manner = (hashlib.sha256(roots).digest(), config.health.timeout, backend.credentials is not None)
     canary = str(config.own_canary(backend) or "")
-    return WatchedBackend(_identity(config, backend), make_probe(reactor, config, backend), canary, manner)
+    timeout, has_account = config.health.timeout, backend.credentials is not None
+    target = build_target(reactor, backend.url, backend.ca_file, config.canary(backend), timeout, has_account)
+
+    def start_probe(depth: ProbeDepth) -> Deferred[Result]:
+        return Deferred.fromCoroutine(probe(target, depth, reactor))
+
+    def start_check(depth: ProbeDepth, changed: Callable[[], None]) -> Deferred[Result]:
+        return Deferred.fromCoroutine(check(target, depth, reactor, changed))
+
+    return WatchedBackend(_identity(config, backend), start_probe, canary, manner, start_check, target.proofs)
 
 
 def make_identities(config: Config) -> dict[str, Identity]:

@@ -25,9 +25,10 @@ async def climb_to_cdn(requests: ProbeRequests, blob: Blob, canary_seen: bool) -
     url = requests.locate(blob)
     judge = partial(_judge_blob, client, url, canary_seen)
     location = await requests.ask(Question("GET", url, requests.authorized(ONE_BYTE), judge))
-    requests.end()
     if not location:
+        requests.end(Step.CDN)  # the registry sends the blob itself
         return
+    requests.end()
     requests.begin(Step.CDN)
     for hop in range(HOPS):
         url, is_last = location, hop == HOPS - 1

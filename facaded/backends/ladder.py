@@ -9,80 +9,43 @@ The steps and their expected responses:
 5. `GET` of the canary's smallest blob: a redirect. Only every `deep_interval`, as step 6.
 6. One byte from the redirect's target, the CDN.
 
-One timeout applies to steps 1 to 3 together, and to step 4 if the depth says so; another one to the rest. A step that
-fails is confirmed by more requests, which have a timeout of their own.
+Each request has a timeout. A step that fails is confirmed by more requests, which have a timeout of their own.
 """
 
-from collections.abc import Callable, Coroutine
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
 
-from attrs import define, evolve, field, frozen
-from twisted.internet import defer
+from attrs import define, evolve, field
 from twisted.internet.defer import Deferred
-from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import IReactorTime
-from twisted.python.failure import Failure
 
 from facaded.backends import manifest_steps
+from facaded.backends.access_steps import ask_ping, ask_token, find_bearer
 from facaded.backends.blob_steps import climb_to_cdn
-from facaded.backends.failures import RealmError, describe_status, is_cancelled
 from facaded.backends.manifests import digest_of, find_smallest_blob
-from facaded.backends.probe_requests import (
-    DriftError,
-    ProbeRequests,
-    Question,
-    StepFailedError,
-    failed_step,
-    unexpected_content,
+from facaded.backends.probe_requests import DriftError, ProbeRequests
+from facaded.backends.probe_target import (
+    AFTER_MANIFEST,
+    ProbeTarget,
+    StepOutcome,
+    build_target,
+    is_used_up,
+    judge_error,
 )
-from facaded.backends.tokens import build_token_url, read_token
-from facaded.net.client import Response, describe_error, is_local_error
-from facaded.net.connections import ClientSession, session_opener
-from facaded.net.json_objects import is_json
 from facaded.net.reactor import INetworkReactor
 from facaded.net.text import printable
-from facaded.oci import indexes, www_authenticate
+from facaded.oci import indexes
 from facaded.oci.requests import Blob, Image
-from facaded.oci.www_authenticate import Challenge
 from facaded.policy.health import Canary, ProbeDepth, Quota, Result, Step, Verdict
 
-BODY_SIZE = 64 << 10
-"""Largest response to a probe in bytes: error documents and tokens have a few kilobytes."""
-
 Probe = Callable[[ProbeDepth], Deferred[Result]]
-
-
-@define
-class CanaryBlob:
-    """The digests of the canary's smallest blob and of its manifest, remembered between deep probes."""
-
-    manifest: str = ""
-    digest: str = ""
-
-
-@frozen
-class ProbeTarget:
-    """The registry at `url` to probe, its canary if there is one, and the timeout in seconds.
-
-    `open_session` returns a client with connections of its own. `has_account` is True if facaded serves with its own
-    account, so that the address's own quota does not matter.
-    """
-
-    url: str
-    open_session: Callable[[], ClientSession]
-    canary: Image | None
-    timeout: float
-    has_account: bool = False
-    canary_blob: CanaryBlob = field(factory=CanaryBlob)
 
 
 def build_probe(
     reactor: INetworkReactor, url: str, ca_file: Path | None, canary: Image | None, timeout: float, has_account: bool
 ) -> Probe:
     """Return a function that probes the registry at `url` once. Raises as `connections.trust_policy` does."""
-    target = ProbeTarget(url, session_opener(reactor, url, ca_file, timeout), canary, timeout, has_account)
+    target = build_target(reactor, url, ca_file, canary, timeout, has_account)
     return lambda depth: Deferred.fromCoroutine(probe(target, depth, reactor))
 
 
@@ -93,61 +56,42 @@ async def probe(target: ProbeTarget, depth: ProbeDepth, clock: IReactorTime) -> 
     """
     session = target.open_session()
     try:
-        requests = ProbeRequests(target.url, target.open_session, session)
-        ladder = _Ladder(requests, target.canary, depth, target.canary_blob)
-        result, can_be_confirmed = await _climb_with_timeouts(ladder, target, clock)
+        requests = target.begin(session, clock)
+        ladder = _Ladder(requests, target, depth)
+        result, can_be_confirmed = await _climb_ladder(ladder, target, clock)
         if depth.confirm and can_be_confirmed:
-            confirmations = await requests.confirm(clock)
+            confirmations = await requests.confirm()
             result = evolve(result, confirmations=confirmations, requests=requests.sent)
         return result
     finally:
         await session.close()
 
 
-async def _climb_with_timeouts(ladder: "_Ladder", target: ProbeTarget, clock: IReactorTime) -> tuple[Result, bool]:
+async def _climb_ladder(ladder: "_Ladder", target: ProbeTarget, clock: IReactorTime) -> tuple[Result, bool]:
     """Return the result without confirmations, and whether it can be confirmed: it is bad, and nobody cancelled it."""
-    start = clock.seconds()
-
-    async def with_timeout(steps: Coroutine[Deferred[Any], Any, str]) -> str:
-        return await Deferred.fromCoroutine(steps).addTimeout(target.timeout, clock, onTimeoutCancel=_raise_timeout)
-
-    verdict, retry_after, was_cancelled = Verdict.GOOD, 0.0, False
+    start, requests = clock.seconds(), ladder.requests
     try:
-        reason = await with_timeout(ladder.climb())
+        outcome = await ladder.climb()
         if ladder.leads_to_blob:
-            reason = await with_timeout(ladder.climb_to_blob())
-    except StepFailedError as failure:
-        verdict, reason, retry_after = failure.verdict, failure.reason, failure.retry_after
+            outcome = await ladder.climb_to_blob()
     except Exception as error:
-        verdict = Verdict.LOCAL if is_local_error(error) else Verdict.BAD
-        reason, was_cancelled = describe_error(error), is_cancelled(error)
-    requests, quota = ladder.requests, ladder.quota
-    step, can_be_confirmed = requests.step, verdict is Verdict.BAD and not was_cancelled
-    if verdict is Verdict.GOOD and quota is not None and quota.remaining == 0 and not target.has_account:
-        verdict, step, reason = Verdict.LIMITED, Step.MANIFEST, "no pulls left"
-    result = Result(verdict, step, reason, clock.seconds() - start, retry_after, requests.sent)
-    learned = evolve(result, canary=ladder.observed_canary, quota=quota, deep=ladder.depth.deep)
-    return evolve(learned, passed=tuple(requests.passed)), can_be_confirmed
-
-
-def _raise_timeout(outcome: object, seconds: float) -> NoReturn:
-    """Raise the same error at every stage of a request, so that a timeout is not mistaken for the caller's cancel.
-
-    A look-up that hangs keeps its own error, which says more.
-    """
-    if isinstance(outcome, Failure) and outcome.check(DNSLookupError):
-        outcome.raiseException()
-    raise defer.TimeoutError(seconds, "probe")
+        outcome = judge_error(error)
+    target.note_outcome(outcome, requests.step, clock.seconds())
+    step, latency = requests.step, clock.seconds() - start
+    if outcome.verdict is Verdict.GOOD and is_used_up(ladder.quota, target):
+        outcome, step = StepOutcome(Verdict.LIMITED, "no pulls left"), Step.MANIFEST
+    result = Result(outcome.verdict, step, outcome.reason, latency, outcome.retry_after, requests.sent)
+    learned = evolve(result, canary=ladder.observed_canary, quota=ladder.quota, deep=ladder.depth.deep)
+    return evolve(learned, passed=tuple(requests.passed)), outcome.can_be_confirmed
 
 
 @define
 class _Ladder:
-    """One climb. The fields after `canary_blob` are what it has learned."""
+    """One climb. The fields after `depth` are what it has learned."""
 
     requests: ProbeRequests
-    canary: Image | None
+    target: ProbeTarget
     depth: ProbeDepth
-    canary_blob: CanaryBlob
     canary_exists: bool = field(default=False, init=False)
     is_deleted: bool = field(default=False, init=False)
     digest: str = field(default="", init=False)
@@ -163,57 +107,52 @@ class _Ladder:
     @property
     def leads_to_blob(self) -> bool:
         """Whether the climb goes on to the blob: a canary that was deleted must not hide a failing CDN."""
-        is_remembered = self.is_deleted and bool(self.canary_blob.digest)
+        is_remembered = self.is_deleted and bool(self.target.memory.blob)
         return self.depth.deep and (is_remembered or (self.canary_exists and not self.drift))
 
-    async def climb(self) -> str:
+    async def climb(self) -> StepOutcome:
         """Climb to the canary's manifest, and return what the last step found. Drift ends the climb."""
         try:
             reason = await self._authenticate()
-            return await self._check_manifest(self.canary) if self.canary else reason
+            if self.target.canary:
+                reason = await self._check_manifest(self.target.canary)
         except DriftError as drift:
             self.is_deleted = self.requests.step is Step.MANIFEST and drift.status == 404
             self.drift = str(drift)
-            return self.drift
+            return judge_error(drift)
+        return StepOutcome(Verdict.GOOD, reason)
 
-    async def climb_to_blob(self) -> str:
+    async def climb_to_blob(self) -> StepOutcome:
         """Climb to the canary's blob and the CDN, and return what the last step found."""
-        assert self.canary is not None
+        canary, memory = self.target.canary, self.target.memory
+        assert canary is not None
         canary_seen = self.depth.canary_seen and not self.is_deleted
         try:
-            if not self.is_deleted and (not self.digest or self.canary_blob.manifest != self.digest):
-                await self._find_blob(self.canary)
-            await climb_to_cdn(self.requests, Blob(self.canary.name, self.canary_blob.digest), canary_seen)
+            if not self.is_deleted and (not self.digest or memory.manifest != self.digest):
+                await self._find_blob(canary)
+            await climb_to_cdn(self.requests, Blob(canary.name, memory.blob), canary_seen)
         except DriftError as drift:
+            self.requests.note_pass(*AFTER_MANIFEST)
             if self.is_deleted:
                 self.requests.step = Step.MANIFEST
             self.drift = self.drift or str(drift)
-        return self.drift or "all steps passed"
+        return StepOutcome(Verdict.GOOD, self.drift or "all steps passed", drift=self.drift)
 
     async def _authenticate(self) -> str:
         """Climb steps 1 and 2."""
-        url = f"{self.requests.url}/v2/"
-        challenges = await self.requests.ask(Question("GET", url, {}, _judge_ping, BODY_SIZE))
-        self.requests.end()
-        if not challenges:
-            return "no authentication required"
-        bearer = next((challenge for challenge in challenges if challenge.scheme == "bearer"), None)
+        requests, target = self.requests, self.target
+        challenges = await ask_ping(requests)
+        bearer = find_bearer(challenges)
+        target.memory.challenges = challenges
         if bearer is None:
-            return printable(f"requires {challenges[0].scheme} authentication")
-        self.requests.begin(Step.TOKEN)
-        reason = await self._obtain_token(bearer)
-        self.requests.end()
-        return reason
-
-    async def _obtain_token(self, bearer: Challenge) -> str:
-        scope = f"repository:{self.canary.name}:pull" if self.canary else None
-        try:
-            url = build_token_url(bearer, self.requests.url, scope)
-        except RealmError as error:
-            raise StepFailedError(Verdict.BAD, str(error)) from None
-        judge = partial(_judge_token, self.canary is not None, self.depth.canary_seen)
-        token, reason = await self.requests.ask(Question("GET", url, {"Accept": "application/json"}, judge, BODY_SIZE))
-        self.requests.authorization = f"Bearer {token}" if token else ""
+            requests.end(Step.TOKEN, *target.after_token)
+            scheme = printable(challenges[0].scheme) if challenges else ""
+            return f"requires {scheme} authentication" if scheme else "no authentication required"
+        requests.end()
+        requests.begin(Step.TOKEN)
+        reason = await ask_token(requests, bearer, target.canary, self.depth.canary_seen)
+        target.memory.authorization = requests.authorization
+        requests.end(*target.after_token)
         return reason
 
     async def _check_manifest(self, canary: Image) -> str:
@@ -226,7 +165,7 @@ class _Ladder:
             self.body = await manifest_steps.fetch_tag(requests, canary, canary_seen)
             self.digest = digest_of(self.body)
         self.canary_exists = True
-        requests.end()
+        requests.end(*self.target.after_manifest)
         if not self.depth.body:
             return "manifest found"
         requests.begin(Step.BODY)
@@ -248,34 +187,5 @@ class _Ladder:
         blob = find_smallest_blob(body)
         if blob is None:
             raise DriftError("the canary's manifest lists no blob")
-        self.canary_blob.manifest, self.canary_blob.digest = self.digest, blob
+        self.target.memory.manifest, self.target.memory.blob = self.digest, blob
         self.requests.end()
-
-
-def _judge_ping(response: Response) -> tuple[Challenge, ...]:
-    """Return the challenges; none if the registry requires no authentication."""
-    if response.status == 200:
-        if response.body.strip() and not is_json(response.body):
-            raise unexpected_content(response, "registry")
-        return ()
-    if response.status != 401:
-        raise failed_step(response)
-    values = response.values("WWW-Authenticate")
-    challenges = tuple(challenge for value in values for challenge in www_authenticate.parse(value))
-    if not challenges:
-        raise StepFailedError(Verdict.BAD, "401 without a WWW-Authenticate challenge")
-    return challenges
-
-
-def _judge_token(has_canary: bool, canary_seen: bool, response: Response) -> tuple[str, str]:
-    """Return the token and what is said about it. Without a canary, a refusal is good: the token server works."""
-    if response.status == 429 or response.status >= 500:
-        raise failed_step(response)
-    if response.status != 200 and has_canary:
-        raise manifest_steps.refuse_canary(Step.TOKEN, response.status, canary_seen, "token server ")
-    if response.status != 200:
-        return "", describe_status(response)
-    token = read_token(response)
-    if token is None:
-        raise StepFailedError(Verdict.BAD, "no token in the response")
-    return token[0], "token granted"

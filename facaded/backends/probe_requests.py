@@ -4,11 +4,14 @@ A probe keeps its connections open for its own later requests. Each confirmation
 """
 
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 from attrs import define, field, frozen
+from twisted.internet import defer
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 
 from facaded.backends.failures import describe_status
 from facaded.net.client import BoundedClient, Response, ResponseHead, is_local_error
@@ -55,18 +58,23 @@ class Question(Generic[T]):
 
 @define
 class ProbeRequests:
-    """The requests of one probe of the registry at `url`.
+    """The requests of one probe of the registry at `url`, or of one branch of a check.
 
-    `step` is the step in progress, `passed` are those that ended well, `sent` counts the requests, and `authorization`
-    is the token for the registry once there is one.
+    `timeout` is that of each request, in seconds. `note_pass` is called with each step that ended well, and with those
+    that it stands for. `step` is the step in progress, `passed` are those that ended well, `sent` counts the requests,
+    `status` is that of the last response, and `authorization` is the token for the registry once there is one.
     """
 
     url: str
     open_session: Callable[[], ClientSession]
     session: ClientSession
+    clock: IReactorTime
+    timeout: float
+    note_pass: Callable[..., None]
     step: Step = field(default=Step.PING, init=False)
     passed: list[Step] = field(factory=list, init=False)
     sent: int = field(default=0, init=False)
+    status: int = field(default=0, init=False)
     authorization: str = field(default="", init=False)
     _pending: Question[Any] | None = field(default=None, init=False)
 
@@ -76,15 +84,19 @@ class ProbeRequests:
         if step in self.passed:
             self.passed.remove(step)
 
-    def end(self) -> None:
-        """Note that the step in progress has passed."""
+    def end(self, *stands_for: Step) -> None:
+        """Note that the step in progress has passed. It stands for others that cannot be asked by themselves."""
         self.passed.append(self.step)
+        self.note_pass(self.step, *stands_for)
 
     async def ask(self, question: Question[T]) -> T:
-        """Send a request and return its judgement. Raises as the judgement and `BoundedClient.ask` do."""
+        """Send a request and return its judgement. Raises as that and `BoundedClient.ask` do, and TimeoutError."""
         self._pending = question
         self.sent += 1
-        answer = question.judge(await _send(self.session.client, question))
+        work = Deferred.fromCoroutine(_send(self.session.client, question))
+        response = await work.addTimeout(self.timeout, self.clock, onTimeoutCancel=_raise_timeout)
+        self.status = response.status
+        answer = question.judge(response)
         self._pending = None
         return answer
 
@@ -96,7 +108,7 @@ class ProbeRequests:
         """Return the registry's URL of a manifest or blob."""
         return f"{self.url}{read.path}"
 
-    async def confirm(self, clock: IReactorTime) -> Confirmations | None:
+    async def confirm(self) -> Confirmations | None:
         """Send the request that failed again, `CONFIRMATIONS` times at once, each on a new connection.
 
         What has no answer within `CONFIRMATION_TIME` has failed. Returns None if no request failed.
@@ -105,13 +117,25 @@ class ProbeRequests:
         if question is None:
             return None
         self.sent += CONFIRMATIONS
-        start = clock.seconds()
+        start = self.clock.seconds()
         repetitions = [
-            Deferred.fromCoroutine(_fails_again(self.open_session(), question)).addTimeout(CONFIRMATION_TIME, clock)
+            Deferred.fromCoroutine(_fails_again(self.open_session(), question)).addTimeout(
+                CONFIRMATION_TIME, self.clock
+            )
             for _ in range(CONFIRMATIONS)
         ]
         failed = sum(await gatherResults(repetitions))
-        return Confirmations(CONFIRMATIONS, failed, clock.seconds() - start)
+        return Confirmations(CONFIRMATIONS, failed, self.clock.seconds() - start)
+
+
+def _raise_timeout(outcome: object, seconds: float) -> NoReturn:
+    """Raise the same error at every stage of a request, so that a timeout is not mistaken for the caller's cancel.
+
+    A look-up that hangs keeps its own error, which says more.
+    """
+    if isinstance(outcome, Failure) and outcome.check(DNSLookupError):
+        outcome.raiseException()
+    raise defer.TimeoutError(seconds, "probe")
 
 
 async def _send(client: BoundedClient, question: Question[T]) -> Response:

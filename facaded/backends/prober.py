@@ -81,6 +81,10 @@ class Prober:
         """Start the next probe now, without a limit, because the clock jumped or another backend changes its state."""
         self._shorten_pause(0)
 
+    def probe_within(self, seconds: float) -> None:
+        """Start the next probe in `seconds` at the latest, without a limit, because a check has failed."""
+        self._shorten_pause(seconds)
+
     def postpone(self, seconds: float) -> None:
         """Start the next probe in `seconds` at the earliest, because the backend sent a Retry-After."""
         if self._pause is not None and self._pause.getTime() < self._clock.seconds() + seconds:

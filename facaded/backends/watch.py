@@ -12,6 +12,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from facaded.backends.demand_checks import Checks
 from facaded.backends.prober import Prober
 from facaded.backends.quotas import Quotas
 from facaded.backends.reached_limits import ReachedLimits
@@ -42,6 +43,7 @@ class Watch(Service):
     `clock` has monotonic time, `wall` returns seconds since the epoch, `random` gives the jitter. `previous_state` is
     the state of an earlier run; see `health.remembered`. `quotas` are the pulls that are left,
     `refused_accounts` what is wrong with facaded's own accounts, and `reached_limits` how often limits were reached.
+    `checks` say whether a redirect to a backend would work.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Watch(Service):
         self._roster = Roster(clock, plan, previous_state)
         self._first_round = FirstRound(clock, self._roster)
         self._probers = Probers(clock, random, self._roster, self._first_round, self.quotas, self.reached_limits)
+        self.checks = Checks(clock, self._roster, self._probers.take_result)
         self._clock_check = ClockCheck(clock, wall, self._probers.handle_jump)
 
     def startService(self) -> None:
@@ -67,10 +70,12 @@ class Watch(Service):
         self._clock_check.start()
         for name, watched in self._roster.plan.backends.items():
             self._probers.start(name, watched)
+            self.checks.start(name, watched)
 
     def stopService(self) -> None:
         Service.stopService(self)
         self._clock_check.stop()
+        self.checks.stop_except(())
         self._probers.stop_except(())
         self._roster.stop()
         self._first_round.end()
@@ -86,6 +91,7 @@ class Watch(Service):
         alike = plan.unchanged_since(previous)
         unchanged = alike if previous.settings == plan.settings else set()  # new intervals apply to all at once
         self._probers.stop_except(unchanged)
+        self.checks.stop_except(unchanged)
         self._first_round.reconfigure(plan, alike)
         names = successors(previous.identities, plan.identities)
         self.quotas.rename({old: new for old, new in names.items() if previous.backends[old] == plan.backends[new]})
@@ -94,6 +100,7 @@ class Watch(Service):
         for name, watched in plan.backends.items():
             if self.running and name not in unchanged:
                 self._probers.start(name, watched)
+                self.checks.start(name, watched)
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """Call `subscriber` with every change from now on.
@@ -208,11 +215,16 @@ class FirstRound:
             waiter.callback(None)
 
     def _time_out(self) -> None:
-        """Mark the backends without a result as down if another one is up, and end the round."""
+        """Mark the backends that have not answered as down if another one is up, and end the round.
+
+        One that has answered is only slow: its probe may still end well.
+        """
+        backends = self._roster.plan.backends
         if any(backend.state in (State.UP, State.LIMITED) for backend in self._roster.watch_state.healths.values()):
             late = Result(Verdict.BAD, Step.PING, f"no response within {FIRST_ROUND:g} s", FIRST_ROUND)
             for name in sorted(self._pending):
-                self._roster.observe(name, late)
+                if not backends[name].proofs.has_answered:
+                    self._roster.observe(name, late)
         self.end()
 
 
@@ -298,6 +310,12 @@ class Probers:
         self._deep_next.discard(name)
         self._body_next.discard(name)
         return depth
+
+    def take_result(self, name: str, result: Result) -> None:
+        """Apply the result of a check. After a bad one, the next probe is early, as it is after a bad probe."""
+        delay = self._handle(name, result)
+        if result.verdict is Verdict.BAD and name in self._probers:
+            self._probers[name].probe_within(delay)
 
     def _handle(self, name: str, result: Result) -> float:
         """Apply a result, and return the seconds until the next probe."""

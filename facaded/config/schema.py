@@ -87,9 +87,8 @@ HEALTH = Table(
             "timeout",
             values.DURATION,
             '"3s"',
-            "Timeout of a probe: GET /v2/, a token and the canary's manifest together, and again for its blob. A "
-            "registry "
-            "that hangs is noticed within interval + (fall - 1) x fast_interval + fall x timeout.",
+            "Timeout of each request of a probe. A registry that hangs is noticed within interval + (fall - 1) x "
+            "fast_interval + fall x timeout, and sooner while clients pull.",
             "Raise it if a registry is far away.",
         ),
         Key(

@@ -7,6 +7,7 @@ from attrs import field, frozen
 from facaded.policy.failover import Place, Selector
 from facaded.policy.health import ProbeDepth, Purpose, Result, Settings
 from facaded.policy.overrides import Overrides
+from facaded.policy.proofs import Proofs
 
 
 @frozen
@@ -24,14 +25,17 @@ class Identity:
 class WatchedBackend:
     """One backend to probe.
 
-    After a reload, a backend with an equal `identity` and `manner` is probed in the same way. `probe` sends one probe;
-    nothing in policy/ calls it. `canary` is the canary image by the facade's name, or empty.
+    After a reload, a backend with an equal `identity` and `manner` is probed in the same way. `probe` sends one probe,
+    and `check` one check, which calls its second argument after each proof; nothing in policy/ calls them. Both note
+    in `proofs` what they find. `canary` is the canary image by the facade's name, or empty.
     """
 
     identity: Identity
     probe: Callable[[ProbeDepth], Awaitable[Result]] = field(eq=False)
     canary: str = ""
     manner: tuple[object, ...] = ()
+    check: Callable[[ProbeDepth, Callable[[], None]], Awaitable[Result]] | None = field(default=None, eq=False)
+    proofs: Proofs = field(factory=Proofs, eq=False)
 
 
 @frozen
@@ -39,8 +43,8 @@ class Plan:
     """What the watch does, built from the settings.
 
     `backends` are those that a route has. `routes` are the names of each route's backends, preferred first. `handover`
-    is in seconds. `ping_target` is called with the active backend for redirects of each route, and returns where
-    `GET /v2/` leads a client whose only source of a token it is.
+    and `trust` are in seconds; a `trust` of 0 disables checks on demand. `ping_target` is called with the active
+    backend for redirects of each route, and returns where `GET /v2/` leads a client whose only source of a token it is.
     """
 
     backends: Mapping[str, WatchedBackend]
@@ -48,6 +52,7 @@ class Plan:
     settings: Settings
     handover: float = 0.0
     ping_target: Callable[[tuple[str, ...]], str] = field(default=" ".join, eq=False)
+    trust: float = 0.0
 
     @property
     def canaries(self) -> dict[str, str]:

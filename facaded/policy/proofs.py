@@ -1,25 +1,31 @@
-"""Proofs: what a backend has answered lately, on which a redirect relies.
+"""Proofs: what a backend has answered lately, on which redirects rely.
 
-A redirect's success cannot be seen from here, so it needs proofs that its target works: one for each step of a pull.
-Pure; times are monotonic seconds.
+A redirect's success cannot be seen from here, so its target must have proven that it works: each step of a pull has a
+proof of its own, from a probe or a check. Pure: times are monotonic seconds, handed in.
 """
 
+import math
 from enum import Enum
+
+from attrs import define, field
 
 from facaded.oci.requests import Blob, Ping, Read
 from facaded.policy.health import Step
 
 LONGEST_WAIT = 1.0
-"""The longest that a request waits for a check, in seconds, and a check is waited for: then the request is served."""
+"""Seconds after its start for which requests wait for a check; then they are served."""
 
 CHECK_PAUSE = 1.0
 """Minimum seconds from the start of a check of a backend to the start of the next."""
+
+RENEWAL = 0.5
+"""The part of `health.trust` after which a request renews a proof without waiting for it."""
 
 
 class Need(Enum):
     """What a redirect needs: proofs of these steps.
 
-    The client itself follows the redirect of a blob, with the token that it has by then.
+    The client follows the redirect of a blob with a token that it has by then.
     """
 
     PULL = (Step.PING, Step.TOKEN, Step.MANIFEST)
@@ -29,6 +35,70 @@ class Need(Enum):
         self.steps = steps
 
 
+class Standing(Enum):
+    """How good the proofs of a need are.
+
+    AGEING ones are still good, but a request renews them. STALE ones are too old, or there are none. FAILED: a step has
+    failed since it last passed.
+    """
+
+    FRESH = "fresh"
+    AGEING = "ageing"
+    STALE = "stale"
+    FAILED = "failed"
+
+
 def need_of(request: Ping | Read) -> Need:
     """Return what the redirect of a request needs."""
     return Need.BLOB if isinstance(request, Blob) else Need.PULL
+
+
+@define
+class Proofs:
+    """The proofs of one backend: when each step last passed, which have failed since, and how long a check took."""
+
+    _passed: dict[Step, float] = field(factory=dict, init=False)
+    _failed: set[Step] = field(factory=set, init=False)
+    _durations: dict[Need, float] = field(factory=dict, init=False)
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether any step has ever passed."""
+        return bool(self._passed)
+
+    def note_pass(self, now: float, *steps: Step) -> None:
+        """Note that a good answer has arrived, to one step or to others that it stands for."""
+        for step in steps:
+            self._passed[step] = now
+            self._failed.discard(step)
+
+    def note_failure(self, step: Step) -> None:
+        """Note that a step has failed."""
+        self._failed.add(step)
+
+    def note_check(self, started: float) -> None:
+        """Note how long a check took that began at `started`, for each need whose steps it proved."""
+        for need in Need:
+            proven = self._proven_at(need)
+            if proven >= started:
+                self._durations[need] = max(self._passed[step] for step in need.steps) - started
+
+    def standing(self, need: Need, now: float, trust: float) -> Standing:
+        """Return how good the proofs of `need` are. `trust` is the setting, in seconds.
+
+        Those of a slow backend are good for twice as long as its last check took, so that they can be renewed in time.
+        """
+        if not self._failed.isdisjoint(need.steps):
+            return Standing.FAILED
+        age = now - self._proven_at(need)
+        if age <= trust * RENEWAL:
+            return Standing.FRESH
+        return Standing.AGEING if age <= max(trust, 2 * self._durations.get(need, 0.0)) else Standing.STALE
+
+    def proven_since(self, need: Need, start: float) -> bool:
+        """Return whether every step of `need` has passed at `start` or later."""
+        return self._proven_at(need) >= start
+
+    def _proven_at(self, need: Need) -> float:
+        """Return when the oldest proof of `need` was given; minus infinity if one is missing."""
+        return min(self._passed.get(step, -math.inf) for step in need.steps)

@@ -3,13 +3,14 @@
 from functools import partial
 from typing import TypeAlias
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
+from facaded.backends.demand_checks import Proven
 from facaded.backends.fetcher import Fetcher, ReadOptions
 from facaded.backends.manifests import Accept
 from facaded.backends.registry import RangeHeaders
@@ -83,8 +84,9 @@ class Facade(Resource):
     def render(self, request: Request) -> int:
         parsed = _parse(request)
         try:
-            answer = self._decide(parsed)
-            if isinstance(answer, Serve | Forward) or (isinstance(answer, Redirect) and not self._settled):
+            decided = self._decide(parsed)
+            answer = self._prove(parsed, decided) if self._settled or not isinstance(decided, Redirect) else None
+            if answer is None or isinstance(answer, Serve | Forward):
                 work = Deferred.fromCoroutine(self._answer(request, parsed, answer))
                 request.notifyFinish().addErrback(lambda _: work.cancel())
                 work.addErrback(self._report_error, request, parsed)
@@ -94,11 +96,16 @@ class Facade(Resource):
             self._report_error(Failure(), request, parsed)
         return NOT_DONE_YET
 
-    async def _answer(self, request: Request, parsed: ClientRequest, answer: Answer) -> None:
-        """Answer a request that needs a backend. After a start, wait for the first health checks to decide which."""
+    async def _answer(self, request: Request, parsed: ClientRequest, answer: Answer | None) -> None:
+        """Answer a request that needs a backend. After a start, wait for the first health checks to decide which.
+
+        Without an `answer`, wait for what decides it.
+        """
         if not self._settled:
             await self._watch.when_settled()
-            answer = self._decide(parsed)
+            answer = None
+        if answer is None:
+            answer = await self._decide_patiently(parsed)
         match answer:
             case Serve():
                 rendered = await self._serve(request, answer)
@@ -107,6 +114,28 @@ class Facade(Resource):
             case _:
                 rendered = self._render_here(request, answer)
         self._write(request, parsed, answer, rendered)
+
+    async def _decide_patiently(self, parsed: ClientRequest) -> Answer:
+        """Return the answer after the check in progress, if a redirect depends on it. Wait once, 1 s at most."""
+        decided = self._decide(parsed)
+        if self._prove(parsed, decided) is None:
+            assert isinstance(decided, Redirect)
+            assert decided.need is not None
+            await self._watch.checks.when_decided(decided.backend, decided.need)
+            decided = self._decide(parsed)
+        return self._prove(parsed, decided) or self._decide(_as_unproven(parsed))
+
+    def _prove(self, parsed: ClientRequest, answer: Answer) -> Answer | None:
+        """Return the answer, or another one if it is a redirect to a backend that has not proven that it works.
+
+        Returns None if a check will soon tell whether it has.
+        """
+        if not isinstance(answer, Redirect) or answer.need is None:
+            return answer
+        proven = self._watch.checks.judge(answer.backend, answer.need)
+        if proven is Proven.UNDECIDED:
+            return None
+        return answer if proven is Proven.YES else self._decide(_as_unproven(parsed))
 
     def _settle(self, _: None) -> None:
         """Answer redirects at once, because the first health checks are over."""
@@ -155,6 +184,10 @@ def _parse(request: Request) -> ClientRequest:
     client = identify(_header(request, "User-Agent"))
     visit = Visit(has_token=is_own(_header(request, "Authorization")))
     return ClientRequest(requests.parse(request.method, request.uri, host), host.decode("latin-1"), client, visit)
+
+
+def _as_unproven(parsed: ClientRequest) -> ClientRequest:
+    return evolve(parsed, visit=evolve(parsed.visit, unproven=True))
 
 
 def _challenge(request: Request) -> str:

@@ -11,8 +11,9 @@ from twisted.web.iweb import IAgent
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from facaded.backends.ladder import ProbeTarget, probe
+from facaded.backends.ladder import probe
 from facaded.backends.manifests import digest_of
+from facaded.backends.probe_target import ProbeTarget
 from facaded.net.client import BoundedClient
 from facaded.net.connections import ClientSession
 from facaded.oci import indexes

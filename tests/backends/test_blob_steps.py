@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facaded.backends.ladder import CanaryBlob
 from facaded.backends.manifests import digest_of
+from facaded.backends.probe_target import ProbeMemory
 from facaded.policy.health import Canary, ProbeDepth, Step, Verdict
 from tests.backends.probing import (
     BAD,
@@ -133,10 +133,10 @@ def test_the_table_of_answers_after_the_head(
         assert result.canary == Canary(present=True, digest=INDEX)
 
 
-def remembered(table: Table) -> CanaryBlob:
-    canary_blob = CanaryBlob()
-    climb(table, CANARY, DEEP, canary_blob=canary_blob)
-    return canary_blob
+def remembered(table: Table) -> ProbeMemory:
+    memory = ProbeMemory()
+    climb(table, CANARY, DEEP, memory=memory)
+    return memory
 
 
 DELETED: Table = {**WHOLE, LATEST: (404, {}, b"")}
@@ -157,7 +157,7 @@ BEFORE = (Step.PING, Step.TOKEN)
 def test_a_deleted_canary_does_not_hide_a_failing_cdn(
     changes: Table, verdict: Verdict, step: Step, reason: str, passed: tuple[Step, ...]
 ) -> None:
-    result, _ = climb({**DELETED, **changes}, CANARY, DEEP_SEEN, canary_blob=remembered(WHOLE))
+    result, _ = climb({**DELETED, **changes}, CANARY, DEEP_SEEN, memory=remembered(WHOLE))
     assert (result.verdict, result.step, result.reason) == (verdict, step, reason)
     assert result.passed == passed
     assert result.canary == Canary(present=False, drift=HEAD_GONE)
@@ -166,7 +166,7 @@ def test_a_deleted_canary_does_not_hide_a_failing_cdn(
 def test_a_canary_that_is_refused_otherwise_ends_the_probe() -> None:
     for status in (401, 403):
         table: Table = {**WHOLE, LATEST: (status, {}, b"")}
-        result, registries = climb(table, CANARY, DEEP, canary_blob=remembered(WHOLE))
+        result, registries = climb(table, CANARY, DEEP, memory=remembered(WHOLE))
         assert (result.verdict, result.step, registries.paths[-1]) == (GOOD, Step.MANIFEST, LATEST)
 
 
@@ -210,14 +210,14 @@ def test_a_location_on_the_registry_s_own_host_is_followed_with_the_token() -> N
 
 
 def test_the_manifest_is_fetched_again_only_if_its_digest_has_changed() -> None:
-    canary_blob = CanaryBlob()
-    _, first = climb(WHOLE, CANARY, DEEP, canary_blob=canary_blob)
-    result, second = climb(WHOLE, CANARY, DEEP, canary_blob=canary_blob)
+    memory = ProbeMemory()
+    _, first = climb(WHOLE, CANARY, DEEP, memory=memory)
+    result, second = climb(WHOLE, CANARY, DEEP, memory=memory)
     assert first.paths[3:5] == [f"{MANIFESTS}{INDEX}", f"{MANIFESTS}{PLATFORM}"]
     assert second.paths == [first.paths[0], first.paths[1], LATEST, BLOB, "/blob?sig=1"]
     assert Step.BODY not in result.passed
     changed: Table = {**WHOLE, LATEST: found(PLATFORM)}
-    _, third = climb(changed, CANARY, DEEP, canary_blob=canary_blob)
+    _, third = climb(changed, CANARY, DEEP, memory=memory)
     assert f"{MANIFESTS}{PLATFORM}" in third.paths
 
 

@@ -14,7 +14,8 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
-from facaded.backends.ladder import ProbeTarget, probe
+from facaded.backends.ladder import probe
+from facaded.backends.probe_target import ProbeTarget
 from facaded.net.client import BoundedClient
 from facaded.net.connections import ClientSession
 from facaded.policy.health import CONFIRMATION_TIME, Confirmations, ProbeDepth, Result, Step, Verdict

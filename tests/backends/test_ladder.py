@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facaded.backends.ladder import BODY_SIZE
+from facaded.backends.access_steps import BODY_SIZE
 from facaded.net.client import LONGEST_RETRY_AFTER
 from facaded.oci.requests import Image
 from facaded.policy.health import Canary, ProbeDepth, Quota, Step, Verdict

@@ -46,6 +46,16 @@ def test_a_backend_without_a_result_by_the_end_of_the_first_round_is_down_if_ano
     assert "no response within 3 s" in watching.watch.snapshot().explain()
 
 
+def test_a_backend_that_has_begun_to_answer_is_not_down_after_the_first_round() -> None:
+    watching = Watching.begin("main", "second")
+    watching.backends.answer("second", GOOD)
+    watching.backends.proofs["main"].note_pass(2.0, Step.PING)
+    watching.advance(FIRST_ROUND)
+    assert watching.watch.settled
+    assert watching.watch.watch_state.healths["main"].state is State.UNKNOWN
+    assert watching.active == "main"
+
+
 def test_without_any_result_the_first_backend_is_active() -> None:
     watching = Watching.begin("hub", "ghcr")
     watching.advance(FIRST_ROUND)

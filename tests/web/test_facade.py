@@ -40,9 +40,9 @@ DIGEST = "sha256:" + "0" * 64
 class Client:
     """A client of a facade in memory."""
 
-    def __init__(self, rules: Rules = RULES, settled: bool = True) -> None:
+    def __init__(self, rules: Rules = RULES, settled: bool = True, trust: float = 0.0) -> None:
         self.network = Network(Fake("main"), Fake("second"))
-        self.watching = Watching.begin("main", "second")
+        self.watching = Watching.begin("main", "second", trust=trust)
         if settled:
             self.watching.backends.answer("main", GOOD)
             self.watching.backends.answer("second", GOOD)

@@ -1,0 +1,155 @@
+"""Checks on demand: before a redirect, its target must have proven within `health.trust` that it works.
+
+A check is shared by all requests that need it. Most find fresh proofs, because those that find ageing ones start the
+next check without waiting for it.
+"""
+
+from collections.abc import Callable, Collection
+from enum import Enum
+from functools import partial
+
+from attrs import define, evolve, field
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from facaded.backends.roster import Roster
+from facaded.policy.health import ProbeDepth, Result, State, Verdict
+from facaded.policy.plan import WatchedBackend
+from facaded.policy.probe_schedule import probe_depth
+from facaded.policy.proofs import CHECK_PAUSE, LONGEST_WAIT, Need, Standing
+
+_log = Logger()
+
+
+class Proven(Enum):
+    """Whether a redirect may rely on a backend. UNDECIDED: a check will tell soon."""
+
+    YES = "yes"
+    NO = "no"
+    UNDECIDED = "undecided"
+
+
+@define
+class CheckedBackend:
+    """The checks of one backend: when the last one started, the one in progress, and the requests that wait for it."""
+
+    watched: WatchedBackend
+    started_at: float | None = None
+    in_progress: Deferred[None] | None = None
+    waiters: list[tuple[Need, Deferred[None]]] = field(factory=list)
+    timeout: IDelayedCall | None = None
+
+
+class Checks:
+    """Checks the backends of `roster` on demand. `take_result` is called with each result and a backend's name."""
+
+    def __init__(self, clock: IReactorTime, roster: Roster, take_result: Callable[[str, Result], None]) -> None:
+        self._clock = clock
+        self._roster = roster
+        self._take_result = take_result
+        self._backends: dict[str, CheckedBackend] = {}
+
+    def start(self, name: str, watched: WatchedBackend) -> None:
+        """Check a backend on demand from now on."""
+        self._backends[name] = CheckedBackend(watched)
+
+    def stop_except(self, names: Collection[str]) -> None:
+        """Stop the checks of all backends except these. Requests that wait go on."""
+        for name in self._backends.keys() - set(names):
+            backend = self._backends.pop(name)
+            if backend.in_progress is not None:
+                backend.in_progress.cancel()
+            self._release(backend)
+
+    def judge(self, name: str, need: Need) -> Proven:
+        """Return whether a redirect to a backend may rely on its proofs, and start a check if they are not fresh."""
+        backend, trust, now = self._backends.get(name), self._roster.plan.trust, self._clock.seconds()
+        if not trust or backend is None or backend.watched.check is None:
+            return Proven.YES
+        standing = backend.watched.proofs.standing(need, now, trust)
+        if standing is Standing.FRESH:
+            return Proven.YES
+        self._begin(name, backend, now)
+        if standing is Standing.STALE:
+            return self._judge_stale(backend, need, now)
+        return Proven.YES if standing is Standing.AGEING else Proven.NO
+
+    def when_decided(self, name: str, need: Need) -> Deferred[None]:
+        """Return a Deferred that fires when `judge` would no longer return UNDECIDED. It may be cancelled."""
+        backend = self._backends.get(name)
+        if backend is None or backend.in_progress is None:
+            return succeed(None)
+        waiter: Deferred[None] = Deferred(partial(_remove, backend))
+        backend.waiters.append((need, waiter))
+        return waiter
+
+    def _judge_stale(self, backend: CheckedBackend, need: Need, now: float) -> Proven:
+        """Judge proofs that are too old: those of the last check count while the next one may not start."""
+        started = backend.started_at
+        assert started is not None
+        if backend.in_progress is None:
+            return Proven.YES if backend.watched.proofs.proven_since(need, started) else Proven.NO
+        return Proven.UNDECIDED if now < started + LONGEST_WAIT else Proven.NO
+
+    def _begin(self, name: str, backend: CheckedBackend, now: float) -> None:
+        """Start a check, unless one is in progress or began a moment ago."""
+        started = backend.started_at
+        if backend.in_progress is not None or (started is not None and now < started + CHECK_PAUSE):
+            return
+        backend.started_at = now
+        backend.timeout = self._clock.callLater(LONGEST_WAIT, self._release, backend)
+        backend.in_progress = work = Deferred.fromCoroutine(self._check(name, backend))
+        if work.called:
+            backend.in_progress = None
+        work.addErrback(lambda failure: failure.trap(CancelledError))
+        work.addErrback(lambda failure: _log.failure("internal error in a check", failure))
+
+    async def _check(self, name: str, backend: CheckedBackend) -> None:
+        check = backend.watched.check
+        assert check is not None
+        try:
+            result = await check(self._choose_depth(name), lambda: self._release_decided(backend))
+        finally:
+            backend.in_progress = None
+            self._release(backend)
+        if self._backends.get(name) is backend and self._counts(name, result):
+            self._take_result(name, result)
+
+    def _choose_depth(self, name: str) -> ProbeDepth:
+        health = self._roster.watch_state.healths[name]
+        return evolve(probe_depth(health, self._clock.seconds(), self._roster.plan.settings), deep=False, body=False)
+
+    def _counts(self, name: str, result: Result) -> bool:
+        """Return whether a result says something of the backend's state: a good one has passed the step that failed."""
+        health = self._roster.watch_state.healths[name]
+        if health.state is State.DOWN or result.verdict is Verdict.LOCAL:
+            return False
+        failed = health.deepest_failed_step
+        return result.verdict is not Verdict.GOOD or failed is None or failed in result.passed
+
+    def _release_decided(self, backend: CheckedBackend) -> None:
+        """Let go the requests whose need has been proven by the check in progress, or has failed."""
+        proofs, started = backend.watched.proofs, backend.started_at
+        assert started is not None
+        now, trust = self._clock.seconds(), self._roster.plan.trust
+
+        def is_decided(need: Need) -> bool:
+            return proofs.proven_since(need, started) or proofs.standing(need, now, trust) is Standing.FAILED
+
+        decided = [waiter for need, waiter in backend.waiters if is_decided(need)]
+        backend.waiters = [(need, waiter) for need, waiter in backend.waiters if waiter not in decided]
+        for waiter in decided:
+            waiter.callback(None)
+
+    def _release(self, backend: CheckedBackend) -> None:
+        """Let go all requests that wait: the check has ended, or has taken too long."""
+        if backend.timeout is not None and backend.timeout.active():
+            backend.timeout.cancel()
+        waiters, backend.waiters = backend.waiters, []
+        for _, waiter in waiters:
+            waiter.callback(None)
+
+
+def _remove(backend: CheckedBackend, cancelled: Deferred[None]) -> None:
+    backend.waiters = [(need, waiter) for need, waiter in backend.waiters if waiter is not cancelled]
