@@ -13,6 +13,7 @@ from facaded.admin.reporter import Reporter
 from facaded.admin.site import Admin
 from facaded.admin.status import InForce
 from facaded.backends.authorized_client import AuthorizedClient
+from facaded.backends.blob_offers import BlobSettings
 from facaded.backends.check import check
 from facaded.backends.fetcher import Fetcher
 from facaded.backends.ladder import Probe, build_probe, probe
@@ -97,13 +98,14 @@ def make_registries(
 
 
 def make_fetcher(reactor: IFacadedReactor, config: Config, watch: Watch, shares: Shares) -> Fetcher:
-    """Return what fetches from the backends to serve clients, with an empty manifest cache."""
+    """Return what fetches from the backends to serve clients, with an empty cache."""
     settings = config.cache
     cache = ManifestCache(settings.manifests, settings.tag_ttl, reactor.seconds, settings.stale_tags)
     note_local = watch.reached_limits.note_local_error
     registries = make_registries(reactor, config, cache, watch.quotas.note, watch.refused_accounts.note, note_local)
     urls = {backend.name: backend.url for backend in config.backends}
-    return Fetcher(registries, reactor, lambda attempt: watch.report(attempt, urls[attempt.backend]), shares)
+    blobs = BlobSettings(config.health.trust, settings.blob_addresses)
+    return Fetcher(registries, reactor, lambda attempt: watch.report(attempt, urls[attempt.backend]), shares, blobs)
 
 
 def make_plan(reactor: IFacadedReactor, config: Config, rules: Rules) -> Plan:

@@ -151,9 +151,12 @@ class AuthorizedClient:
         except Exception as error:
             raise _failure(error) from None
 
-    async def open_anonymously(self, url: str, headers: Mapping[str, str] = NO_HEADERS) -> StreamedResponse:
+    async def open_anonymously(
+        self, url: str, headers: Mapping[str, str] = NO_HEADERS, on_new_connection: bool = False
+    ) -> StreamedResponse:
         """Send a GET without a token, and return its response with any status; the body is not read."""
-        response = await self._within_time(self._client.open("GET", url, headers))
+        client = self._client.on_new_connections() if on_new_connection else self._client
+        response = await self._within_time(client.open("GET", url, headers))
         response.abandon()
         return response
 

@@ -3,6 +3,7 @@
 Source of the numbers: clients give up a ping or a token request after 15 s, and then abort the pull.
 """
 
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import NoReturn, TypeAlias
@@ -12,6 +13,9 @@ from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from facaded.backends.blob_addresses import BlobAddresses
+from facaded.backends.blob_offers import UNCHECKED, BlobOffers, BlobSettings, Learned
+from facaded.backends.cdn_checks import CdnChecks, Offer
 from facaded.backends.failures import (
     NOT_FOUND_STATUSES,
     CircuitOpenError,
@@ -127,7 +131,7 @@ class Fetcher:
     """Fetches content from the registries.
 
     `report` is called with each request to a backend for a client that says something of the backend's health.
-    `shares` limits what one client may ask of them.
+    `shares` limits what one client may ask of them. `wall` returns seconds since the epoch.
     """
 
     def __init__(
@@ -136,20 +140,30 @@ class Fetcher:
         clock: IReactorTime,
         report: Callable[[Attempt], None],
         shares: Shares,
+        blobs: BlobSettings = UNCHECKED,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self._registries = registries
         self._clock = clock
         self._report = report
         self._shares = shares
-        self._recent = RecentAnswers(clock.seconds)
+        addresses = BlobAddresses(blobs.addresses, clock.seconds, wall)
+        cdns = CdnChecks(clock, blobs.trust, report, addresses.doubt)
+        self._learned = Learned(RecentAnswers(clock.seconds), addresses, cdns)
 
     async def serve(self, serve: Serve, options: ReadOptions) -> Served | NotServed:
         """Try the backends in turn, suspects last, until one has the content. This can be cancelled at any time."""
-        search = Search(self._registries, self._clock, self._report, self._recent, self._shares, serve, options)
+        search = Search(self._registries, self._clock, self._report, self._learned, self._shares, serve, options)
         try:
             return await search.run()
         except OverRateError as error:
             return NotServed({}, (), over_limit=over_rate(error))
+
+    def doubt_blob(self, repository: str, digest: str) -> None:
+        """Ask again for the address of a blob, and check its CDN again, because a client has come back for it."""
+        for name in self._registries:
+            self._learned.addresses.drop(name, Blob(repository, digest))
+        self._learned.cdns.doubt(repository, digest)
 
     async def forward(
         self, request: Ping | Read, name: str, authorization: str | None, options: ReadOptions
@@ -210,8 +224,8 @@ class Fetcher:
 class Search:
     """One request that is served: it asks the backends in turn, within BUDGET.
 
-    `recent` is what the backends answered to earlier requests. For the other arguments see `Fetcher`. A request that
-    needs a backend counts against the limits of its source just before the first one is asked.
+    `learned` is what earlier requests have shown. For the other arguments see `Fetcher`. A request that needs a backend
+    counts against the limits of its source just before the first one is asked.
     """
 
     def __init__(
@@ -219,7 +233,7 @@ class Search:
         registries: Mapping[str, Registry],
         clock: IReactorTime,
         report: Callable[[Attempt], None],
-        recent: RecentAnswers,
+        learned: Learned,
         shares: Shares,
         serve: Serve,
         options: ReadOptions,
@@ -229,11 +243,12 @@ class Search:
         self._registries = registries
         self._clock = clock
         self._report = report
-        self._recent = recent
+        self._learned, self._recent = learned, learned.recent
         self._serve = serve
         self._options = options
         self._deadline = clock.seconds() + BUDGET
         self._failures: dict[str, str] = {}
+        self._offers = BlobOffers(learned, serve, clock, options.source, self._failures)
         self._reserved: dict[str, ReservedError] = {}
         self._public_urls: dict[str, str | None] = {}
         self._refused = False
@@ -251,6 +266,8 @@ class Search:
         if last is not None and (served := self._spare_pull(read, last)):
             return served
         if served := await self._ask_in_turn(read, backends, last):
+            return served
+        if served := _redirect(await self._offers.settle(), self._failures):
             return served
         for name, public_url in self._public_urls.items():
             if public_url is not None:
@@ -344,6 +361,10 @@ class Search:
         if self._recent.lacks(name, read, accept):
             return None
         self._failures.pop(name, None)
+        if isinstance(read, Blob) and self._options.with_body and (location := self._offers.cached(name, read)):
+            offer = await self._offers.add(registry, read, location)
+            if offer is not None or not self._offers.drop_condemned(name, read, location):
+                return _redirect(offer, self._failures)
         try:
             content = await self._try(registry, read, seconds)
         except NotFoundError as error:
@@ -358,6 +379,9 @@ class Search:
         else:
             if (step := _good_step(content)) is not None:
                 self._report(Attempt(name, step, good=True, repository=read.name, source=self._options.source))
+            if isinstance(read, Blob) and isinstance(content, BlobRedirect):
+                self._learned.addresses.store(name, read, content.location)
+                return _redirect(await self._offers.add(registry, read, content.location), self._failures)
             return Served(name, content, self._failures)
         return None
 
@@ -393,6 +417,8 @@ class Search:
             return
         self._recent.note_failure(name, read, error)
         is_list = isinstance(read, Tags | Referrers)
+        if not is_list:
+            self._learned.addresses.doubt(name)
         step = Step.MANIFEST if is_list else error.step or _step_of(read, self._options)
         is_content = error.status == 0 and not error.backend_wide  # a damaged image says nothing of the others
         sample = not (is_list or is_content or error.limited)
@@ -417,6 +443,10 @@ def _step_of(read: Read, options: ReadOptions) -> Step:
         return Step.BLOB
     by_digest = isinstance(read, ManifestRead) and is_digest(read.reference)
     return Step.BODY if by_digest and options.with_body else Step.MANIFEST
+
+
+def _redirect(offer: Offer | None, failures: Mapping[str, str]) -> Served | None:
+    return None if offer is None else Served(offer.registry.name, BlobRedirect(offer.location), failures)
 
 
 def _good_step(content: Content) -> Step | None:

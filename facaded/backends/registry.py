@@ -46,6 +46,9 @@ NO_REFERRERS = (404, 405, 406, 410, 501)
 VALIDATOR_LENGTH = 200
 """Longest If-Range in characters: an entity tag or a date."""
 
+ONE_BYTE = {"Range": "bytes=0-0"}
+"""The header of a request to a CDN, whose URLs are signed for GET alone."""
+
 REDIRECT_SIZE = 64 << 10
 """Bytes of a redirect's body that are read, so that the connection can be reused."""
 
@@ -110,6 +113,7 @@ class Registry:
         self._cache = cache
         self._relay_blobs = relay_blobs
         self._lists: JoinedRequests[Listing] = JoinedRequests(client.gate)
+        self._locations: JoinedRequests[str | StreamedResponse] = JoinedRequests(client.gate)
         self.gate = client.gate
         self.manifests = ManifestReader(name, client, renames, cache)
         self.asker: Asker = FACADED
@@ -158,8 +162,22 @@ class Registry:
         return Listing(list_type(response), body, _next_query(response.value("Link"), path), filters)
 
     async def blob(self, read: Blob, range_headers: RangeHeaders = NO_RANGE) -> str | StreamedResponse:
-        """Return the URL that the backend redirects a blob to, or with `relay_blobs` the backend's own response."""
-        return await self.gate.run(Step.BLOB, read.path, lambda: self._locate(read, range_headers), self.asker)
+        """Return the URL that the backend redirects a blob to, or with `relay_blobs` the backend's own response.
+
+        The URL is the same for all ranges, so requests for the same blob are one, without a range.
+        """
+        if self._relay_blobs:
+            return await self.gate.run(Step.BLOB, read.path, lambda: self._locate(read, range_headers), self.asker)
+        work = partial(self.gate.take, Step.BLOB, read.path, partial(self._locate, read))
+        return await self._locations.get((read.name, read.digest), self.asker, Step.BLOB, work, lambda: None)
+
+    async def check_cdn(self, url: str) -> int:
+        """Ask for the first byte of a blob at its CDN, on a new connection and without a token; return the status.
+
+        Raises FailingError if there is no response, UnaskedError if this machine could not ask.
+        """
+        response = await self._client.open_anonymously(url, ONE_BYTE, on_new_connection=True)
+        return response.status
 
     async def _locate(self, read: Blob, range_headers: RangeHeaders = NO_RANGE) -> str | StreamedResponse:
         name = backend_name(self._renames, read.name)
@@ -199,11 +217,12 @@ class Registry:
 
     async def ping(self) -> None:
         """Send `GET /v2/` with the client's Authorization."""
-        await self.gate.run(None, "/v2/", self._send_ping, self.asker)
 
-    async def _send_ping(self) -> None:
-        response = await self._client.fetch("GET", self._client.url("/v2/"), "")
-        await self._client.read(response, REDIRECT_SIZE)
+        async def send() -> None:
+            response = await self._client.fetch("GET", self._client.url("/v2/"), "")
+            await self._client.read(response, REDIRECT_SIZE)
+
+        await self.gate.run(None, "/v2/", send, self.asker)
 
     async def challenge(self, name: str | None, refusal: tuple[str, ...] = ()) -> str | None:
         """Return the WWW-Authenticate value for a pull of `name`; None if the backend requires no authentication.
@@ -228,7 +247,7 @@ class Registry:
 
 async def _fetch_size(client: AuthorizedClient, url: str) -> int:
     """Return the size of a blob from its CDN, with a request for one byte."""
-    response = await client.open_anonymously(url, {"Range": "bytes=0-0"})
+    response = await client.open_anonymously(url, ONE_BYTE)
     total = response.value("Content-Range").rpartition("/")[2]
     size = {200: response.length, 206: whole_number(total)}.get(response.status)
     if size is None:

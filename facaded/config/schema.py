@@ -129,7 +129,8 @@ HEALTH = Table(
             '"2s"',
             "How old the last good answer of a registry may be when a client is redirected there; an older one is "
             "renewed first, at most once a second and while the request waits for 1 s at most. If the registry does "
-            'not answer, the request is served. "0s" never checks on demand.',
+            "not answer, the request is served. The CDN of a blob is checked in the same way before a served client is "
+            'sent there; if it fails, another backend is tried. "0s" never checks on demand.',
             "Raise it to send the registries fewer requests.",
         ),
         Key(

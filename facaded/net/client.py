@@ -160,7 +160,7 @@ class BoundedClient:
     """A client of the server at `url` (scheme, host and port), which sends its requests through `agent`.
 
     `boundary` limits the addresses that the server may refer to; without one there is no limit. `note_local_error` is
-    called with a description of each error that is this machine's.
+    called with a description of each error that is this machine's. `fresh_agent` opens a connection for each request.
     """
 
     def __init__(
@@ -169,11 +169,17 @@ class BoundedClient:
         agent: IAgent,
         boundary: Boundary | None = None,
         note_local_error: Callable[[str], None] | None = None,
+        fresh_agent: IAgent | None = None,
     ) -> None:
         self.url = url
         self._note_local_error = note_local_error
+        self._fresh_agent = fresh_agent or agent
         self._agent = _Verbatim(agent)
         self._boundary = boundary
+
+    def on_new_connections(self) -> "BoundedClient":
+        """Return a client of the same server, with the same limits, whose requests do not reuse connections."""
+        return BoundedClient(self.url, self._fresh_agent, self._boundary, self._note_local_error)
 
     async def check_target(self, url: str) -> None:
         """Raise PrivateAddressError if this server must not redirect a client to `url`."""

@@ -165,7 +165,10 @@ def _client(
 ) -> BoundedClient:
     boundary = Boundary(urlsplit(url).hostname or "", lookup(reactor))
     endpoints = _Endpoints(reactor, trust_policy(ca_file), connect_timeout, boundary)
-    return BoundedClient(url, Agent.usingEndpointFactory(reactor, endpoints, pool), boundary, note_local_error)
+    agent, fresh_agent = (
+        Agent.usingEndpointFactory(reactor, endpoints, connections) for connections in (pool, single_use_pool(reactor))
+    )
+    return BoundedClient(url, agent, boundary, note_local_error, fresh_agent)
 
 
 @implementer(IAgentEndpointFactory)

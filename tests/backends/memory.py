@@ -14,6 +14,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from facaded.backends.authorized_client import AuthorizedClient
+from facaded.backends.blob_offers import UNCHECKED, BlobSettings
 from facaded.backends.fetcher import Fetcher
 from facaded.backends.manifests import ManifestCache, digest_of
 from facaded.backends.own_account import Credentials
@@ -241,11 +242,15 @@ class Network(Resource):
         size: int = 1 << 20,
         publish_private: bool = False,
         stale_tags: float = 600,
+        blobs: BlobSettings = UNCHECKED,
     ) -> Fetcher:
-        """Return a fetcher from these registries; the credentials are for the first one."""
+        """Return a fetcher from these registries; the credentials are for the first one.
+
+        Its clock is also its wall clock, so the epoch is the start of the test.
+        """
         cache = ManifestCache(size, 10, self.clock.seconds, stale_tags)
         registries = self.registries(cache, renames, credentials, publish_private)
-        return Fetcher(registries, self.clock, self.attempts.append, self.shares)
+        return Fetcher(registries, self.clock, self.attempts.append, self.shares, blobs, self.clock.seconds)
 
     @property
     def failed(self) -> list[str]:

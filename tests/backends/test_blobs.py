@@ -3,10 +3,12 @@
 import json
 
 import pytest
+from twisted.internet.defer import Deferred
 
-from facaded.backends.fetcher import BlobRedirect, BlobSize, Served
+from facaded.backends.fetcher import BUDGET, BlobRedirect, BlobSize, ReadOptions, Served
+from facaded.backends.registry import RangeHeaders
 from facaded.oci.requests import Blob, ManifestRead
-from tests.backends.fetching import ask, backend, two_registries
+from tests.backends.fetching import WIDE, ask, backend, serve_from, two_registries
 from tests.backends.memory import BLOB, MANIFEST
 
 
@@ -49,6 +51,18 @@ def test_a_location_on_the_backend_s_own_host_is_followed_with_the_token() -> No
     assert isinstance(served, Served)
     assert served.failures == {"hub": "redirects a blob to its own host twice"}
     assert network.fakes["hub"].count("GET", "/blobs/") == 2
+
+
+def test_concurrent_requests_for_a_blob_are_one_request_to_the_backend() -> None:
+    network = two_registries()
+    fetcher, hub = network.fetcher(), network.fakes["hub"]
+    ask(network, fetcher, Blob("org/app", BLOB))
+    hub.fault, before = "hang", hub.count("GET", "/blobs/")
+    options = ReadOptions(WIDE, range=RangeHeaders.read("bytes=5-", ""))
+    serve = serve_from(network, Blob("org/app", BLOB))
+    works = [Deferred.fromCoroutine(fetcher.serve(serve, options)) for _ in range(3)]
+    assert hub.count("GET", "/blobs/") == before + 1
+    assert [backend(network.run(work, BUDGET)) for work in works] == ["ghcr"] * 3
 
 
 def test_a_backend_that_serves_blobs_itself_is_skipped() -> None:

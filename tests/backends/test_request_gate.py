@@ -235,7 +235,7 @@ def test_while_a_step_fails_requests_go_to_the_next_backend_at_once() -> None:
         ask(network, fetcher, read)
         network.clock.advance(10)
     hub.fault, before = "hang", len(hub.requests)
-    trial, other = start(network, fetcher, Blob("org/app", BLOB), Blob("org/app", BLOB))
+    trial, other = start(network, fetcher, Blob("org/app", BLOB), Blob("org/other", BLOB))
     assert len(hub.requests) == before + 1
     served = network.run(other)
     assert isinstance(served, Served)

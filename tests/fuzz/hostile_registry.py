@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from facaded.backends.authorized_client import AuthorizedClient
+from facaded.backends.blob_offers import BlobSettings
 from facaded.backends.fetcher import BUDGET, Fetcher
 from facaded.backends.manifests import ManifestCache
 from facaded.backends.quotas import Quotas
@@ -265,7 +266,8 @@ class HostileRegistry:
         authorized = AuthorizedClient(client, tokens, self.reactor, gate=gate)
         cache = ManifestCache(1 << 20, 10, self.reactor.seconds, 600)
         shares = Shares(self.reactor, Limits(), Quotas(self.reactor), ReachedLimits(self.reactor))
-        return Fetcher({"hub": Registry("hub", authorized, (), cache)}, self.reactor, lambda _: None, shares)
+        registries = {"hub": Registry("hub", authorized, (), cache)}
+        return Fetcher(registries, self.reactor, lambda _: None, shares, BlobSettings(2.0, 60.0))
 
     def run(self, work: "Deferred[Any]") -> Any:
         """Serve connections and let time pass until `work` ends; it must end before BUDGET."""

@@ -20,6 +20,8 @@ from facaded.backends.quotas import Quotas
 from facaded.backends.reached_limits import ReachedLimits
 from facaded.backends.shares import Shares
 from facaded.config.sections import Backend, Config
+from facaded.net.client import BoundedClient
+from facaded.net.connections import pooled_client
 from facaded.net.reactor import installed
 from facaded.oci.requests import ManifestRead
 from facaded.parts import make_registries
@@ -77,6 +79,28 @@ async def served_registry(limits: Limits) -> AsyncIterator[tuple[CountingFactory
     for connection in factory.protocols:
         connection.loseConnection()
     await deferLater(clock, 0)
+
+
+async def ask_twice(opened: CountingFactory, client: BoundedClient) -> int:
+    """Send two requests in turn, read their responses, and return how many connections that opened."""
+    before = opened.opened
+    for _ in range(2):
+        await client.ask("GET", f"{client.url}/token", headers={}, limit=1000)
+    return opened.opened - before
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_check_opens_a_new_connection_for_each_request() -> None:
+    """A connection that is reused would prove less."""
+    factory = CountingFactory(Site(OpenRegistry()))
+    port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(factory)
+    client = pooled_client(installed(), f"http://127.0.0.1:{port.getHost().port}", None)
+    assert await ask_twice(factory, client) == 1
+    assert await ask_twice(factory, client.on_new_connections()) == 2
+    await port.stopListening()
+    for connection in factory.protocols:
+        connection.loseConnection()
+    await deferLater(installed(), 0)
 
 
 async def burst(fetcher: Fetcher, first: int) -> None:

@@ -2,14 +2,17 @@
 
 import pytest
 from attrs import define, field
+from treq.testing import RequestTraversalAgent
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
+from twisted.web.resource import Resource
 from zope.interface import implementer
 
 from facaded.backends.fetcher import ReadOptions, Served
 from facaded.backends.manifests import Accept
+from facaded.net.client import BoundedClient
 from facaded.net.private_addresses import Boundary, CheckedEndpoint, PrivateAddressError
 from facaded.oci.requests import Blob
 from facaded.policy.decision import Serve
@@ -82,6 +85,13 @@ def test_a_public_backend_must_not_redirect_a_client_to_a_private_address(own: s
     assert [type(getattr(result, "value", None)) for result in outcome] == [
         PrivateAddressError if refused else type(None)
     ]
+
+
+def test_a_check_of_a_cdn_has_the_limits_of_its_registry() -> None:
+    client = BoundedClient("https://hub.test", RequestTraversalAgent(Resource()), make_boundary(PUBLIC, cdn=PRIVATE))
+    outcome: list[object] = []
+    Deferred.fromCoroutine(client.on_new_connections().check_target("https://cdn.test/a")).addErrback(outcome.append)
+    assert [type(getattr(result, "value", None)) for result in outcome] == [PrivateAddressError]
 
 
 def test_a_blob_at_a_private_address_is_fetched_from_the_next_backend() -> None:

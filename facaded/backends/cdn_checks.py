@@ -1,0 +1,251 @@
+"""Checks of CDNs: before a blob's redirect is handed out, its CDN must have answered a request for one byte.
+
+All requests share the checks of a CDN: one at a time, and one a second at most.
+"""
+
+import hashlib
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from facaded.backends.failures import RATE_LIMITED, FailingError, UnaskedError
+from facaded.backends.registry import Registry
+from facaded.net.expiring import ExpiringMap
+from facaded.net.urls import origin
+from facaded.oci.requests import Blob
+from facaded.policy.cdns import Cdn, Standing
+from facaded.policy.evidence import Attempt
+from facaded.policy.health import Step
+
+CONDEMNING = (403, 404, 410)
+"""Statuses of a CDN that works and does not give this blob at this address."""
+
+CONDEMNED_TIME = 60.0
+"""Seconds for which such an address is not handed out if there is another one."""
+
+DOUBT_TIME = 60.0
+"""Seconds for which a blob that was asked for again needs a check that is newer than the doubt."""
+
+MEMORY_TIME = 3600.0
+"""Seconds for which the last check of a CDN is remembered."""
+
+MOST_CDNS = 1000
+"""CDNs, and backends with a line in the log, that are remembered; the least recently used are evicted first."""
+
+MOST_ADDRESSES = 10_000
+"""Condemned addresses that are remembered, and doubted blobs."""
+
+MOST_CHECKS = 32
+"""Checks of all CDNs in progress: only a registry that names a new host in each address needs so many."""
+
+REACH_TIME = 60.0
+"""Seconds for which an answer of another backend's CDN shows that this machine reaches CDNs at all."""
+
+LOG_PAUSE = 60.0
+"""Least seconds between two lines in the log on the CDNs of one backend."""
+
+LOG = Logger()
+
+CdnKey = tuple[str, str, str, int]
+"""Backend, scheme, host and port. Each backend has its own checks, so that none can spoil the CDN of another one."""
+
+
+@frozen
+class Offer:
+    """An address of a blob, which `registry` gave. `source` is the address of the client that asks for the blob."""
+
+    registry: Registry
+    read: Blob
+    location: str
+    source: str
+
+    @property
+    def cdn(self) -> CdnKey:
+        """The CDN at which the address is."""
+        return (self.registry.name, urlsplit(self.location).scheme, *origin(self.location))
+
+
+@frozen
+class CheckResult:
+    """The result of a check: whether the CDN is alive, None if this machine could not ask; the status, and a reason."""
+
+    alive: bool | None
+    status: int = 0
+    reason: str = ""
+
+    @property
+    def condemns(self) -> bool:
+        """Whether the CDN works and does not give this blob at this address."""
+        return self.status in CONDEMNING
+
+    @property
+    def limited(self) -> bool:
+        """Whether the CDN limits the rate of this machine, which says little of its clients."""
+        return self.status == RATE_LIMITED
+
+
+class CdnChecks:
+    """The checks of all CDNs, and what they have shown.
+
+    A result counts for `trust` seconds; 0 switches checks off. `report` is called with each result: a missing blob says
+    nothing of the others, so it is no sample. `note_failure` is called with the name of a backend whose CDN has failed.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        trust: float,
+        report: Callable[[Attempt], None],
+        note_failure: Callable[[str], None],
+    ) -> None:
+        self._clock = clock
+        self._trust = trust
+        self._report = report
+        self._note_failure = note_failure
+        self._cdns: ExpiringMap[CdnKey, Cdn] = ExpiringMap(MOST_CDNS)
+        self._condemned: ExpiringMap[bytes, bool] = ExpiringMap(MOST_ADDRESSES)
+        self._doubted: ExpiringMap[tuple[str, str], float] = ExpiringMap(MOST_ADDRESSES)
+        self._logged: ExpiringMap[CdnKey | str, bool] = ExpiringMap(MOST_CDNS)
+        self._answered: dict[str, float] = {}
+        self._running = 0
+        self._waiters: set[Deferred[None]] = set()
+
+    def judge(self, offer: Offer) -> Standing:
+        """Return whether an address may be handed out, and begin a check of its CDN if one is due."""
+        if self._trust <= 0:
+            return Standing.ALIVE
+        if self.is_condemned(offer.location):
+            return Standing.DEAD
+        cdn, now, doubted = self._look_up(offer.cdn), self._clock.seconds(), self._doubt_of(offer.read)
+        if cdn.is_due(now, self._trust, doubted) and self._running < MOST_CHECKS:
+            self._begin(offer, cdn)
+            if self.is_condemned(offer.location):
+                return Standing.DEAD
+        return self._look_up(offer.cdn).standing(self._clock.seconds(), self._trust, doubted)
+
+    def patience(self, offer: Offer) -> float:
+        """Return the seconds that a request may wait for the check of an address that is undecided."""
+        return self._look_up(offer.cdn).patience(self._clock.seconds())
+
+    def when_changed(self, seconds: float) -> Deferred[None]:
+        """Return a Deferred that fires when a check has ended, or after `seconds`. It may be cancelled."""
+        waiter: Deferred[None] = Deferred(lambda cancelled: self._waiters.discard(cancelled))
+        self._waiters.add(waiter)
+        return waiter.addTimeout(seconds, self._clock, lambda outcome, _: None)
+
+    def is_condemned(self, location: str) -> bool:
+        """Return whether the CDN works but does not give the blob at this address."""
+        return bool(len(self._condemned)) and self._condemned.get(_digest(location), self._clock.seconds()) is not None
+
+    def doubt(self, repository: str, digest: str) -> None:
+        """Require a new check before an address of this blob is handed out, because a client has asked for it again."""
+        now = self._clock.seconds()
+        self._doubted.put((repository, digest), now, now + DOUBT_TIME)
+
+    def describe(self, offer: Offer) -> str:
+        """Return why an address is not handed out, as the reason of a failure."""
+        if self.is_condemned(offer.location):
+            return "its CDN does not have the blob"
+        return f"its CDN: {self._look_up(offer.cdn).reason or 'no response yet'}"
+
+    def note_unproven(self, offer: Offer) -> None:
+        """Log, once for each CDN until it works again, that an address is handed out although its CDN has failed."""
+        now, key = self._clock.seconds(), offer.cdn
+        backend, scheme, host, port = key
+        is_known = self._logged.get(key, now) or self._logged.get(backend, now)
+        if (
+            is_known
+            or self.is_condemned(offer.location)
+            or self._look_up(key).ended is None
+            or self._look_up(key).alive
+        ):
+            return
+        self._logged.put(key, True, now + MEMORY_TIME)
+        self._logged.put(backend, True, now + LOG_PAUSE)
+        LOG.warn(
+            "{backend}: its CDN {scheme}://{host}:{port} does not answer this machine ({reason}), and no other backend "
+            "has the blob at a CDN that does: clients are sent to it all the same. If they reach it, allow connections "
+            'from this machine to it, or set health.trust = "0s" to switch these checks off',
+            backend=backend,
+            scheme=scheme,
+            host=host,
+            port=port,
+            reason=self._look_up(key).reason,
+        )
+
+    def _look_up(self, key: CdnKey) -> Cdn:
+        return self._cdns.get(key, self._clock.seconds()) or Cdn()
+
+    def _doubt_of(self, read: Blob) -> float | None:
+        return self._doubted.get((read.name, read.digest), self._clock.seconds()) if len(self._doubted) else None
+
+    def _begin(self, offer: Offer, cdn: Cdn) -> None:
+        """Begin a check. It goes on if the client that needs it disconnects, because others need it too."""
+        now = self._clock.seconds()
+        begun = cdn.begin(now)
+        self._cdns.put(offer.cdn, begun, now + MEMORY_TIME)
+        self._running += 1
+        work = Deferred.fromCoroutine(self._check(offer, begun))
+        work.addErrback(lambda failure: LOG.failure("internal error in a check of a CDN", failure))
+
+    async def _check(self, offer: Offer, begun: Cdn) -> None:
+        result = CheckResult(None)
+        try:
+            result = await _ask(offer)
+        finally:
+            self._running -= 1
+            now = self._clock.seconds()
+            self._cdns.put(offer.cdn, begun.end(now, result.alive, result.reason), now + MEMORY_TIME)
+            self._note(offer, result)
+            self._wake()
+
+    def _reaches_others(self, name: str) -> bool:
+        """Return whether another backend's CDN answered this machine lately: else its own network may be the cause."""
+        now = self._clock.seconds()
+        return any(now - at < REACH_TIME for other, at in self._answered.items() if other != name)
+
+    def _wake(self) -> None:
+        """Let the requests that wait go on; new ones may wait for another check meanwhile."""
+        waiters, self._waiters = self._waiters, set()
+        for waiter in waiters:
+            if not waiter.called:  # the client of one may disconnect meanwhile
+                waiter.callback(None)
+
+    def _note(self, offer: Offer, result: CheckResult) -> None:
+        """Report a result, and remember what follows from it for addresses and the log."""
+        if result.alive is None:
+            return
+        name, read = offer.registry.name, offer.read
+        if result.condemns:
+            until = self._clock.seconds() + CONDEMNED_TIME
+            self._condemned.put(_digest(offer.location), True, until)
+        elif not result.alive:
+            self._note_failure(name)
+        good = result.alive and not result.condemns
+        if result.alive:
+            self._answered[name] = self._clock.seconds()
+        sample = good or (not (result.condemns or result.limited) and self._reaches_others(name))
+        reason = "" if good else result.reason
+        self._report(Attempt(name, Step.CDN, good, read.name, offer.source, reason, sample=sample))
+        if result.alive and self._logged.get(offer.cdn, self._clock.seconds()):
+            self._logged.discard(offer.cdn)
+            LOG.info("{backend}: its CDN {host} answers this machine again", backend=name, host=offer.cdn[2])
+
+
+async def _ask(offer: Offer) -> CheckResult:
+    """Ask a CDN for the first byte of a blob."""
+    try:
+        status = await offer.registry.check_cdn(offer.location)
+    except UnaskedError:
+        return CheckResult(None)
+    except FailingError as error:
+        return CheckResult(False, reason=str(error))
+    return CheckResult(status < 500 and status != RATE_LIMITED, status, f"answered {status}")
+
+
+def _digest(location: str) -> bytes:
+    return hashlib.sha256(location.encode()).digest()
