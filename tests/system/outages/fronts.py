@@ -152,13 +152,14 @@ class FaultProxy:
     """A reverse proxy that forwards requests to `target` unless `fail` has set a failure mode.
 
     It has its own address `host`, and runs in a thread. With an `authority`, it speaks TLS. `held_requests` counts the
-    requests that it has held.
+    requests that it has held. `relocate` changes the Location of a redirect; its arguments are target and Location.
     """
 
     def __init__(self, host: str, authority: ProxyAuthority | None = None, name: str = "") -> None:
         self.host, self.port = host, free_port(host)
         self.target = ("", 0)
         self.held_requests = 0
+        self.relocate: Callable[[str, str], str] = lambda _, location: location
         self._is_held: Callable[[ProxyRequest], bool] = _no_request
         self._released = asyncio.Event()
         self._name = name or host
@@ -265,6 +266,9 @@ class FaultProxy:
             await self._released.wait()
 
     def _alter(self, request: ProxyRequest, response: ProxyResponse, failure: FailureMode) -> ProxyResponse:
+        if "Location" in response.headers:
+            location = self.relocate(request.target, response.headers["Location"])
+            return ProxyResponse(response.status, {**response.headers, "Location": location}, response.body)
         if not request.is_manifest or response.status != 200:
             return response
         limits = {"ratelimit-limit": "100;w=21600", "ratelimit-remaining": f"{self._failure.pulls_remaining};w=21600"}
