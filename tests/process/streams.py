@@ -1,4 +1,4 @@
-"""Streams and stampedes of replayed requests, each client at an address of its own, and counts of what they caused."""
+"""Streams of replayed requests, each client at an address of its own, and counts of what they caused."""
 
 import asyncio
 import time
@@ -59,16 +59,17 @@ class Scene:
 
 
 @contextmanager
-def scene(directory: Path, health: str, arguments: list[str] | None = None) -> Iterator[Scene]:
+def scene(directory: Path, health: str, checkout: Path | None = None) -> Iterator[Scene]:
     """Start registries without a delay, and a facade with these lines in its table [health]; yield them.
 
-    By then the second probe, which goes to the CDN, is over: proofs of every step are fresh. `arguments` replace those
-    that start the facade.
+    By then the second probe, which goes to the CDN, is over: proofs of every step are fresh. `checkout` is the
+    directory of another facaded.
     """
     image = RandomImage.create(platforms=("amd64",))
     main, second = (DelayedRegistry(name, hosts, image).start() for name, hosts in HOSTS.items())
     facade = Daemon(directory, SETTINGS.format(health=health, main=main.url(), second=second.url()))
-    facade.arguments = arguments or facade.arguments
+    if checkout is not None:
+        facade.use_checkout(checkout)
     try:
         with running(facade):
             facade.start()
@@ -117,23 +118,6 @@ def stream(scene: Scene, rate: float, seconds: float, first: int = 0) -> list[An
         return [answer for answers in await asyncio.gather(*visits) for answer in answers]
 
     return sorted(asyncio.run(run()), key=lambda answer: answer.started)
-
-
-def stampede(scene: Scene, clients: int, first: int = 0) -> list[Answer]:
-    """Send one request of each client at once: pings, manifests and blobs; return the answers."""
-    paths = pull_paths(scene.image)
-    requests = [paths[0], paths[1], paths[-1]]
-
-    async def run() -> list[Answer]:
-        visitors = [scene.client(first + number) for number in range(clients)]
-        asked = [
-            client.ask(*(("GET", "/v2/") if client.agent == DOCKER and number % 4 == 1 else requests[number % 3]))
-            for number, client in enumerate(visitors)
-        ]
-        await asyncio.gather(*asked)
-        return [answer for client in visitors for answer in client.answers]
-
-    return asyncio.run(run())
 
 
 def count_kinds(requests: Iterable[SeenRequest]) -> Counter[str]:
