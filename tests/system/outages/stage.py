@@ -253,7 +253,7 @@ def outage_stage(
             stage.make_main_name_resolve(True)
         for index, answer in enumerate(answers):
             (directory / answer).mkdir()
-            settings = _render_settings(stage, answer, handover, authority)
+            settings = render_settings(stage, answer, handover, authority)
             facade = Daemon(directory / answer, settings, host=f"127.1.{number}.{8 + index}")
             facade.arguments = [*namespace.command_prefix, *facade.arguments]
             cleanup.enter_context(running(facade))
@@ -261,7 +261,8 @@ def outage_stage(
         yield stage
 
 
-def _render_settings(stage: OutageStage, answer: str, handover: str, authority: ProxyAuthority | None) -> str:
+def render_settings(stage: OutageStage, answer: str, handover: str, authority: ProxyAuthority | None) -> str:
+    """Return the settings of a facade of the stage; main has a certificate of `authority`, if any."""
     return SETTINGS.format(
         answer=answer,
         canary=REPOSITORY,
