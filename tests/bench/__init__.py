@@ -1,1 +1,1 @@
-"""Programs that measure facaded in a process, by hand: `python -m tests.bench.soak`."""
+"""Programs that measure facaded in a process, by hand: `python -m tests.bench.soak`, `tests.bench.evidence`."""

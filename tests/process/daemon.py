@@ -202,6 +202,11 @@ class Daemon:
             )
         return self
 
+    def use_checkout(self, directory: Path) -> None:
+        """Run the facaded of another checkout, whatever the working directory is."""
+        self.arguments = [*self.arguments[:-3], "-P", *self.arguments[-3:]]
+        self.environ = self.environ | {"PYTHONPATH": str(directory)}
+
     def start(self) -> "Daemon":
         """Start, and wait until it is ready."""
         self.spawn()

@@ -15,7 +15,10 @@ PULL_HEADINGS = ("client", "answer", "case", "result", "backend")
 OUTAGE_ROWS: list[tuple[str, ...]] = []
 """Rows of the table of outages, with a cell for each of OUTAGE_HEADINGS."""
 
-OUTAGE_HEADINGS = ("fault", "answer", "detected", "limit", *OUTAGE_CLIENTS, "failback", "failed step, or why none")
+OUTAGE_HEADINGS = (
+    *("fault", "answer", "settings", "detected", "limit", *OUTAGE_CLIENTS, "late", "failback"),
+    "failed step, or why none",
+)
 
 HANDOVER_ROWS: list[tuple[str, ...]] = []
 """Rows of the table of handovers, with a cell for each of HANDOVER_HEADINGS."""
@@ -30,7 +33,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.write_line("  ".join(cell.ljust(22) for cell in row))
     if OUTAGE_ROWS:
         terminalreporter.section(
-            "outages: pulls failed/total; seconds from fault to detection, from its end to failback"
+            "outages: pulls failed/total; late pulls that failed; seconds from fault to detection, its end to failback"
         )
         for line in columns([OUTAGE_HEADINGS, *OUTAGE_ROWS]):
             terminalreporter.write_line(line)

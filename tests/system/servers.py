@@ -7,6 +7,7 @@ blobs, accepts only GET without an Authorization header.
 import base64
 import datetime
 import json
+import re
 import secrets
 import threading
 import time
@@ -141,22 +142,28 @@ class TokenServer(ThreadedServer):
 class Cdn(ThreadedServer):
     """A CDN that serves the files of a registry's storage.
 
-    Like a CDN with signed URLs, it rejects every method but GET, and requests with an Authorization header.
+    Like a CDN with signed URLs, it rejects every method but GET, and requests with an Authorization header. It resumes
+    downloads.
     """
 
     def __init__(self, host: str, files: Path) -> None:
         super().__init__(host)
         self._files = files
 
-    def status_and_body(self, request: BaseHTTPRequestHandler) -> tuple[int, bytes]:
+    def respond(self, request: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
         if request.command != "GET":
-            return 403, b""
+            return 403, {}, b""
         if "Authorization" in request.headers:
-            return 400, b"only one auth mechanism allowed"
+            return 400, {}, b"only one auth mechanism allowed"
         path = (self._files / urlsplit(request.path).path.lstrip("/")).resolve()
         if not path.is_relative_to(self._files) or not path.is_file():
-            return 404, b""
-        return 200, path.read_bytes()
+            return 404, {}, b""
+        content = path.read_bytes()
+        byte_range = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range", ""))
+        if byte_range is None or int(byte_range[1]) >= len(content):
+            return 200, {}, content
+        first, last = int(byte_range[1]), min(int(byte_range[2] or len(content)), len(content) - 1)
+        return 206, {"Content-Range": f"bytes {first}-{last}/{len(content)}"}, content[first : last + 1]
 
 
 class ManifestFaultProxy(ThreadedServer):

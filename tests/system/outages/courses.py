@@ -11,9 +11,9 @@ from attrs import frozen
 
 from tests.system.clients import Docker
 from tests.system.conftest import OUTAGE_CLIENTS
-from tests.system.outages.faults import Detection, Fault
+from tests.system.outages.faults import Detection, Fault, Promise
 from tests.system.outages.loops import REDIRECTED, Pull, PullLoop, StatusChange, StatusWatcher, create_loops
-from tests.system.outages.stage import REPOSITORY, TIMINGS, OutageStage
+from tests.system.outages.stage import REPOSITORY, HealthTimings, OutageStage
 
 ALLOWANCE = 1.5
 """Seconds added to every limit. A limit is a sum of settings. In addition, polling the status takes up to 0.1 s, each
@@ -28,8 +28,11 @@ TIME_BEFORE_FAULT = 3.0
 TIME_AFTER_CHANGE = 2.5
 """Seconds of pulls after the facades detect a fault, and after failback: about three pulls of each client."""
 
-UNDETECTED_FAULT_TIME = 4.0
-"""Duration in seconds of a fault that facades need not detect: twice the interval of the probes."""
+TIME_OF_LATE_PULLS = 2.5
+"""Seconds of pulls that begin late, while the fault still lasts: about two of each client."""
+
+ASKED_AGAIN_TIME = 60.0
+"""Seconds for which a client that asked again is served, so that it does not fail again."""
 
 HOSTS_CACHE_TIME = 5.5
 """Seconds until a client written in Go uses a changed hosts file: it caches the old one for 5 s."""
@@ -38,8 +41,9 @@ CHANCE_DETECTION_TIME = 9.0
 """Longest duration in seconds of a fault that facades detect only if two deep probes happen to hit it."""
 
 FULL = os.environ.get("FACADED_OUTAGES") == "full"
-FULL_TIMES = (15.0, 40.0, 60.0)
-"""With FACADED_OUTAGES=full: seconds from the start to the fault, to its end, and to the end of the pulls."""
+FULL_TIMES = (15.0, 25.0, 20.0)
+"""With FACADED_OUTAGES=full: seconds of pulls before the fault, during it, and after it. The last two are longer if the
+facades have not yet detected the fault, or its end, and still may."""
 
 
 @frozen
@@ -47,6 +51,7 @@ class OutageRecord:
     """What happened in one outage to one facade and its clients; times are in monotonic seconds."""
 
     answer: str
+    timings: HealthTimings
     fault_began: float
     fault_ended: float
     changes: tuple[StatusChange, ...]
@@ -69,6 +74,13 @@ class OutageRecord:
 
     def pulls_of(self, client: str) -> list[Pull]:
         return [pull for pull in self.pulls if pull.client == client]
+
+    def has_failed_before(self, pull: Pull) -> bool:
+        """Return whether another pull of the client failed that began during the fault, but not long before."""
+        earliest = max(self.fault_began, pull.started - ASKED_AGAIN_TIME)
+        return any(
+            earliest <= other.started < pull.started for other in self.failed_pulls if other.client == pull.client
+        )
 
     def was_off_main_throughout(self, pull: Pull) -> bool:
         """Return whether the facade was off the main registry during the whole pull, as far as polling shows."""
@@ -102,6 +114,7 @@ def run_outage(fault: Fault, stage: OutageStage, docker: Docker) -> list[OutageR
     return [
         OutageRecord(
             answer,
+            stage.timings,
             fault_began,
             fault_ended,
             tuple(watchers[answer].changes),
@@ -113,33 +126,33 @@ def run_outage(fault: Fault, stage: OutageStage, docker: Docker) -> list[OutageR
 
 def _inject_and_recover(fault: Fault, stage: OutageStage, watchers: list[StatusWatcher]) -> tuple[float, float]:
     """Inject a fault and end it; return when it began and when it ended, in monotonic seconds."""
-    started = time.monotonic()
-    time.sleep(FULL_TIMES[0] if FULL else TIME_BEFORE_FAULT)
+    before, during, after = FULL_TIMES if FULL else (TIME_BEFORE_FAULT, _shortest_duration(fault), 0.0)
+    time.sleep(before)
     fault_began = time.monotonic()
     fault.inject(stage)
-    if FULL:
-        time.sleep(started + FULL_TIMES[1] - time.monotonic())
-    else:
-        _wait(lambda: all(watcher.is_off_main for watcher in watchers), _detection_timeout(fault))
-        time.sleep(TIME_AFTER_CHANGE)
+    _wait(lambda: all(watcher.is_off_main for watcher in watchers), _detection_timeout(fault, stage.timings))
+    time.sleep(max(TIME_AFTER_CHANGE, fault_began + during - time.monotonic()))
     fault_ended = time.monotonic()
     for proxy in stage.main.proxies:
         proxy.recover()
     if fault.needs_name:
         stage.make_main_name_resolve(True)
-    if FULL:
-        time.sleep(started + FULL_TIMES[2] - time.monotonic())
-    else:
-        _wait(lambda: not any(watcher.is_off_main for watcher in watchers), TIMINGS.failback_within + ALLOWANCE)
-        time.sleep(TIME_AFTER_CHANGE)
+    _wait(lambda: not any(watcher.is_off_main for watcher in watchers), stage.timings.failback_within + ALLOWANCE)
+    time.sleep(max(TIME_AFTER_CHANGE, fault_ended + after - time.monotonic()))
     return fault_began, fault_ended
 
 
-def _detection_timeout(fault: Fault) -> float:
+def _shortest_duration(fault: Fault) -> float:
+    """Return how long a fault lasts at least, in seconds: some pulls begin late."""
+    return fault.late_after + TIME_OF_LATE_PULLS + (HOSTS_CACHE_TIME if fault.needs_name else 0.0)
+
+
+def _detection_timeout(fault: Fault, timings: HealthTimings) -> float:
     """Return how long to wait for the facades to detect a fault, in seconds."""
-    if fault.detection_limit is not None:
-        return fault.detection_limit + ALLOWANCE
-    return CHANCE_DETECTION_TIME if fault.detected_by is Detection.BY_CHANCE else UNDETECTED_FAULT_TIME
+    limit = fault.detection_limit(timings)
+    if limit is not None:
+        return limit + ALLOWANCE
+    return CHANCE_DETECTION_TIME if fault.detected_by is Detection.BY_CHANCE else 0.0
 
 
 def _wait(condition: Callable[[], bool], seconds: float) -> None:
@@ -173,11 +186,18 @@ def _may_fail(fault: Fault, record: OutageRecord, pull: Pull) -> bool:
         return False
     if not is_redirected and not fault.is_after_redirect:
         return False  # the facade could have used the second registry
-    if is_redirected and (fault.keeps_redirecting or fault.detected_by is Detection.SERVING):
-        return True
-    if fault.detected_by is Detection.BY_CHANCE:
-        return not record.was_off_main_throughout(pull)
-    return record.detection is None or pull.started <= record.detection.seen_at
+    match fault.promise:
+        case Promise.PROVEN:
+            return not _is_late(fault, record, pull)
+        case Promise.ONCE:
+            return not record.has_failed_before(pull)
+        case Promise.BROWN_OUT:
+            return not record.was_off_main_throughout(pull)
+
+
+def _is_late(fault: Fault, record: OutageRecord, pull: Pull) -> bool:
+    """Return whether a pull began so long after the fault that the facade's proofs had expired."""
+    return record.fault_began + fault.late_after < pull.started <= record.fault_ended
 
 
 def _describe_phase(record: OutageRecord, pull: Pull) -> str:
@@ -192,13 +212,14 @@ def _late_changes(fault: Fault, record: OutageRecord) -> list[str]:
     detection, violations = record.detection, []
     if detection is not None and detection.seen_at < record.fault_began:
         violations.append("the facade was off the main registry before the fault")
-    if fault.detection_limit is not None:
+    limit = fault.detection_limit(record.timings)
+    if limit is not None:
         detection_time = detection.seen_at - record.fault_began if detection is not None else None
-        if detection_time is None or detection_time > fault.detection_limit + ALLOWANCE:
+        if detection_time is None or detection_time > limit + ALLOWANCE:
             problem = "was not detected" if detection_time is None else f"was detected after {detection_time:.2f} s"
-            violations.append(f"the fault {problem}; the limit is {fault.detection_limit:g} s")
+            violations.append(f"the fault {problem}; the limit is {limit:g} s")
     if record.failback is None and detection is not None and fault.detected_by is not Detection.BY_CHANCE:
-        violations.append(f"no failback within {TIMINGS.failback_within:g} s of the end of the fault")
+        violations.append(f"no failback within {record.timings.failback_within:g} s of the end of the fault")
     return violations
 
 
@@ -209,9 +230,13 @@ def table_row(fault: Fault, record: OutageRecord) -> tuple[str, ...]:
         pulls = record.pulls_of(client)
         cells.append(f"{sum(pull.failed for pull in pulls)}/{len(pulls)}")
     detection_cell = "-" if detection is None else f"{detection.seen_at - record.fault_began:.1f} s"
-    detection_limit = "-" if fault.detection_limit is None else f"{fault.detection_limit:g} s"
+    limit = fault.detection_limit(record.timings)
+    late_pulls = str(sum(_is_late(fault, record, pull) for pull in record.failed_pulls))
+    limit_cell = "-" if limit is None else f"{limit:g} s"
     failback = "-" if record.failback is None else f"{record.failback - record.fault_ended:.1f} s"
-    return fault.name, record.answer, detection_cell, detection_limit, *cells, failback, _remark(fault, detection)
+    clients = (*cells, late_pulls)
+    settings_and_limits = (record.timings.name, detection_cell, limit_cell)
+    return fault.name, record.answer, *settings_and_limits, *clients, failback, _remark(fault, detection)
 
 
 def _remark(fault: Fault, detection: StatusChange | None) -> str:

@@ -6,7 +6,13 @@ from enum import Enum
 from attrs import frozen
 
 from tests.system.outages.fronts import HANGING, FailureMode, FaultProxy, ProxyRequest
-from tests.system.outages.stage import REPOSITORY, TIMINGS, OutageStage
+from tests.system.outages.stage import REPOSITORY, TRUST, HealthTimings, OutageStage
+
+CHECK_TIME = 1.0
+"""Seconds that a request waits for a check at most."""
+
+CDN_CHECK_TIME = 2.0
+"""The same for a pull that begins before its last blob is requested, with a check of the CDN."""
 
 
 class Detection(Enum):
@@ -18,6 +24,14 @@ class Detection(Enum):
     SERVING = "a request that is served"
 
 
+class Promise(Enum):
+    """What a facade promises to the clients that a fault hits."""
+
+    PROVEN = "no pull fails that begins after the last proof has expired"
+    ONCE = "a client fails once, and is served when it asks again"
+    BROWN_OUT = "no pull fails while the facade is off the main registry"
+
+
 @frozen
 class Fault:
     """A fault of the main registry.
@@ -25,29 +39,36 @@ class Fault:
     `inject` begins it; afterwards, all proxies of the main registry recover. `times_out`: a probe detects it only by
     its timeout. `undetected_because` is the reason why facades may keep the main registry active. `keeps_redirecting`:
     after detection, facades still redirect clients to the main registry. `needs_tls`: the main registry speaks TLS.
-    `needs_name`: its URL has a host name instead of an address.
+    `needs_name`: its URL has a host name instead of an address. `at_other_cdn`: it hits only a CDN on which the canary
+    is not, but the images are.
     """
 
     name: str
     inject: Callable[[OutageStage], None]
     detected_by: Detection = Detection.PROBED
+    promise: Promise = Promise.PROVEN
     times_out: bool = False
     undetected_because: str = ""
     keeps_redirecting: bool = False
     needs_tls: bool = False
     needs_name: bool = False
+    at_other_cdn: bool = False
 
-    @property
-    def detection_limit(self) -> float | None:
-        """The limit in seconds for facades to detect the fault, or None if they need not."""
+    def detection_limit(self, timings: HealthTimings) -> float | None:
+        """Return the limit in seconds for facades to detect the fault, or None if they need not."""
         if self.undetected_because:
             return None
-        return TIMINGS.detected_within(times_out=self.times_out, deep=self.detected_by is Detection.DEEP)
+        return timings.detected_within(times_out=self.times_out, deep=self.detected_by is Detection.DEEP)
 
     @property
     def is_after_redirect(self) -> bool:
         """Whether the fault hits a client only after its redirect to the CDN, when a facade can no longer help."""
-        return self.detected_by in (Detection.DEEP, Detection.BY_CHANCE)
+        return self.detected_by in (Detection.DEEP, Detection.BY_CHANCE) or self.at_other_cdn
+
+    @property
+    def late_after(self) -> float:
+        """Seconds from the fault after which a pull begins late: by then the facade knows that proofs have expired."""
+        return TRUST + (CDN_CHECK_TIME if self.is_after_redirect else CHECK_TIME)
 
 
 def _registry_proxy(stage: OutageStage) -> FaultProxy:
@@ -60,6 +81,10 @@ def _token_proxy(stage: OutageStage) -> FaultProxy:
 
 def _cdn_proxy(stage: OutageStage) -> FaultProxy:
     return stage.main.cdn_proxy
+
+
+def _other_cdn_proxy(stage: OutageStage) -> FaultProxy:
+    return stage.main.other_cdn_proxy
 
 
 def _fail(proxy: Callable[[OutageStage], FaultProxy], failure: FailureMode) -> Callable[[OutageStage], None]:
@@ -104,24 +129,41 @@ FAULTS = (
         "CDN resets 60 %",
         _fail(_cdn_proxy, FailureMode(reset_rate=0.6)),
         Detection.BY_CHANCE,
+        Promise.BROWN_OUT,
         undetected_because="two probes in a row must hit it",
     ),
-    Fault("429 on manifest GETs", _fail(_registry_proxy, RATE_LIMITED), Detection.SERVING, undetected_because=UNPROBED),
+    Fault(
+        "other CDN refuses",
+        _fail(_other_cdn_proxy, REFUSING),
+        promise=Promise.ONCE,
+        undetected_because="the canary's CDN works",
+        at_other_cdn=True,
+    ),
+    Fault(
+        "429 on manifest GETs",
+        _fail(_registry_proxy, RATE_LIMITED),
+        Detection.SERVING,
+        Promise.ONCE,
+        undetected_because=UNPROBED,
+    ),
     Fault(
         "429, 0 pulls remaining",
         _fail(_registry_proxy, FailureMode(_is_manifest_get, status=429, pulls_remaining=0)),
+        promise=Promise.ONCE,
         keeps_redirecting=True,
     ),
     Fault(
         "repository gone (404)",
         _fail(_registry_proxy, FailureMode(_is_for_repository, status=404)),
         Detection.SERVING,
+        Promise.ONCE,
         undetected_because="a 404 concerns one image, not the registry",
     ),
     Fault(
         "wrong digest",
         _fail(_registry_proxy, FailureMode(_is_manifest, corrupts_manifests=True)),
         Detection.SERVING,
+        Promise.ONCE,
         undetected_because="no probe fetches a known manifest again",
     ),
     # only ctr verifies certificates here: dockerd verifies none in a pull that starts from a loopback address
@@ -129,6 +171,7 @@ FAULTS = (
     Fault(
         "DNS failing",
         lambda stage: stage.make_main_name_resolve(False),
+        promise=Promise.ONCE,
         undetected_because="facades use the last good address; redirected clients resolve the name themselves",
         needs_name=True,
     ),

@@ -32,6 +32,14 @@ SWITCH_TIMEOUT = 10.0
 SEED = 7
 """Seed of the random choice of responses to reset, so that each run resets the same ones."""
 
+SLICE_TIME = 0.1
+"""Seconds between the parts of a response that is sent slowly."""
+
+TLS_HANDSHAKE = b"\x16"
+
+NO_TLS = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+"""The response to a TLS handshake on plain HTTP, which some clients try first on a loopback address."""
+
 _HOP_BY_HOP = ("connection", "content-length", "transfer-encoding", "keep-alive")
 
 
@@ -47,6 +55,10 @@ class ProxyRequest:
     @property
     def is_manifest(self) -> bool:
         return "/manifests/" in self.target
+
+    @property
+    def is_from_facade(self) -> bool:
+        return self.headers.get("user-agent", "").startswith("facaded/")
 
     @property
     def is_from_docker(self) -> bool:
@@ -152,13 +164,17 @@ class FaultProxy:
     """A reverse proxy that forwards requests to `target` unless `fail` has set a failure mode.
 
     It has its own address `host`, and runs in a thread. With an `authority`, it speaks TLS. `held_requests` counts the
-    requests that it has held.
+    requests that it has held. `relocate` changes the Location of a redirect; its arguments are target and Location.
+    `bytes_per_second` is how fast it sends; `sent_bytes` is how much it has sent, with the heads of responses.
     """
 
     def __init__(self, host: str, authority: ProxyAuthority | None = None, name: str = "") -> None:
         self.host, self.port = host, free_port(host)
         self.target = ("", 0)
         self.held_requests = 0
+        self.relocate: Callable[[str, str], str] = lambda _, location: location
+        self.bytes_per_second, self.sent_bytes = math.inf, 0
+        self._holds_answered = False
         self._is_held: Callable[[ProxyRequest], bool] = _no_request
         self._released = asyncio.Event()
         self._name = name or host
@@ -190,9 +206,13 @@ class FaultProxy:
         """End the failure."""
         self.fail(WORKING)
 
-    def hold_requests(self, is_held: Callable[[ProxyRequest], bool]) -> None:
-        """Hold requests for which `is_held` is true until `release`; a later failure does not apply to them."""
+    def hold_requests(self, is_held: Callable[[ProxyRequest], bool], *, answered: bool = False) -> None:
+        """Hold requests for which `is_held` is true until `release`; a later failure does not apply to them.
+
+        With `answered`, they are forwarded at once, and their responses are held.
+        """
         self._released.clear()
+        self._holds_answered = answered
         self._is_held = is_held
 
     def release(self) -> None:
@@ -237,19 +257,31 @@ class FaultProxy:
                 self._reset(writer)
             while not writer.is_closing():
                 request = await _read(reader)
+                if request is None:
+                    writer.write(NO_TLS)
+                    break
                 response = await self._respond(request)
                 if response is None:
                     self._reset(writer)
                 else:
-                    writer.write(response.to_bytes(request.method == "HEAD"))
-                    await writer.drain()
+                    await self._send(writer, response.to_bytes(request.method == "HEAD"))
         self._connections.discard(writer)
         writer.close()
+
+    async def _send(self, writer: asyncio.StreamWriter, raw_response: bytes) -> None:
+        is_throttled = self.bytes_per_second < math.inf
+        size = round(self.bytes_per_second * SLICE_TIME) if is_throttled else len(raw_response)
+        for start in range(0, len(raw_response), size):
+            writer.write(raw_response[start : start + size])
+            await writer.drain()
+            self.sent_bytes += size
+            await asyncio.sleep(SLICE_TIME if is_throttled else 0)
 
     async def _respond(self, request: ProxyRequest) -> ProxyResponse | None:
         """Return the response, or None for a reset."""
         failure = self._failure if self._failure.applies_to(request) else WORKING
-        await self._wait_if_held(request)
+        if not self._holds_answered:
+            await self._wait_if_held(request)
         if failure.delay:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._failure_changed.wait(), failure.delay)
@@ -257,7 +289,10 @@ class FaultProxy:
             return None
         if failure.status:
             return ProxyResponse(failure.status, failure.headers, b"" if request.method == "HEAD" else b"{}")
-        return self._alter(request, await self._forward(request), failure)
+        response = self._alter(request, await self._forward(request), failure)
+        if self._holds_answered:
+            await self._wait_if_held(request)
+        return response
 
     async def _wait_if_held(self, request: ProxyRequest) -> None:
         if self._is_held(request):
@@ -265,6 +300,9 @@ class FaultProxy:
             await self._released.wait()
 
     def _alter(self, request: ProxyRequest, response: ProxyResponse, failure: FailureMode) -> ProxyResponse:
+        if "Location" in response.headers:
+            location = self.relocate(request.target, response.headers["Location"])
+            return ProxyResponse(response.status, {**response.headers, "Location": location}, response.body)
         if not request.is_manifest or response.status != 200:
             return response
         limits = {"ratelimit-limit": "100;w=21600", "ratelimit-remaining": f"{self._failure.pulls_remaining};w=21600"}
@@ -294,8 +332,12 @@ class FaultProxy:
         writer.transport.abort()
 
 
-async def _read(reader: asyncio.StreamReader) -> ProxyRequest:
-    head = await reader.readuntil(b"\r\n\r\n")
+async def _read(reader: asyncio.StreamReader) -> ProxyRequest | None:
+    """Read a request; return None for the first byte of a TLS handshake."""
+    first_byte = await reader.readexactly(1)
+    if first_byte == TLS_HANDSHAKE:
+        return None
+    head = first_byte + await reader.readuntil(b"\r\n\r\n")
     request_line, *lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
     method, target, _ = request_line.split(" ")
     headers: dict[str, str] = {}

@@ -26,6 +26,9 @@ PAUSE = 0.5
 """Seconds between the pulls of a client. With less, the clients of two concurrent outages keep two cores busy, and
 their load delays the facades."""
 
+RETRY_PAUSE = 1.2
+"""The same after a pull that failed: a person waits a moment, and asks again."""
+
 PULL_TIMEOUT = 30.0
 """Timeout of a pull in seconds: after that it has failed, even if its client would retry."""
 
@@ -78,7 +81,7 @@ class PullLoop:
         while not self._stopped.is_set():
             self.pulls.append(self._pull_and_time())
             self.delete_pulls()
-            self._stopped.wait(PAUSE)
+            self._stopped.wait(RETRY_PAUSE if self.pulls[-1].failed else PAUSE)
 
     def _pull_and_time(self) -> Pull:
         started = time.monotonic()

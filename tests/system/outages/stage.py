@@ -2,7 +2,7 @@
 
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -34,6 +34,8 @@ class HealthTimings:
     failback_after: float = 3.0
     deep_interval: float = 4.0
 
+    name: str = "fast"
+
     def detected_within(self, *, times_out: bool, deep: bool) -> float:
         """Return the longest time in seconds from a fault to its detection."""
         detection_time = self.interval + (self.fall - 1) * self.fast_interval + (self.deep_interval if deep else 0.0)
@@ -52,6 +54,14 @@ class HealthTimings:
 
 
 TIMINGS = HealthTimings()
+
+DEFAULT_TIMINGS = HealthTimings(
+    interval=10.0, fast_interval=1.0, timeout=3.0, failback_after=10.0, deep_interval=60.0, name="default"
+)
+"""The defaults, but for `failback_after`, which is a minute: it only makes a run longer."""
+
+TRUST = 2.0
+"""The default of health.trust in seconds."""
 
 SETTINGS = """
 repositories = ["org/*"]
@@ -122,7 +132,8 @@ class ProxiedRegistry:
     """A registry, its token server and its CDN, each behind a proxy, all with their own addresses.
 
     The proxies have three addresses from 127.1.`stage_number`.`first_host` on, the servers three from `first_host` + 10
-    on. With an `authority`, the proxies speak TLS.
+    on. With an `authority`, the proxies speak TLS. The other CDN is a second proxy of the CDN, at `first_host` + 20:
+    after `move_to_other_cdn`, blobs are there.
     """
 
     name: str
@@ -135,6 +146,7 @@ class ProxiedRegistry:
     registry_proxy: FaultProxy = field(init=False)
     token_proxy: FaultProxy = field(init=False)
     cdn_proxy: FaultProxy = field(init=False)
+    other_cdn_proxy: FaultProxy = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         proxy_hosts, registry_hosts = (
@@ -143,6 +155,8 @@ class ProxiedRegistry:
         )
         self.registry_proxy = FaultProxy(proxy_hosts[0], self.authority, self.host_name)
         self.token_proxy, self.cdn_proxy = (FaultProxy(host, self.authority) for host in proxy_hosts[1:])
+        other_cdn_host = f"127.1.{self.stage_number}.{self.first_host + 20}"
+        self.other_cdn_proxy = FaultProxy(other_cdn_host, self.authority)
         self.registry = DockerRegistry(
             self.name,
             self.directory / self.name,
@@ -152,17 +166,27 @@ class ProxiedRegistry:
         )
         self.registry_proxy.target = (registry_hosts[0], self.registry.port)
         self.token_proxy.target = (registry_hosts[1], self.registry.tokens.port)
-        self.cdn_proxy.target = (registry_hosts[2], self.registry.cdn.port)
+        self.cdn_proxy.target = self.other_cdn_proxy.target = (registry_hosts[2], self.registry.cdn.port)
 
     @property
     def proxies(self) -> tuple[FaultProxy, ...]:
-        return self.registry_proxy, self.token_proxy, self.cdn_proxy
+        return self.registry_proxy, self.token_proxy, self.cdn_proxy, self.other_cdn_proxy
 
     @property
     def challenge(self) -> str:
         """The WWW-Authenticate header of a response that rejects a token."""
         realm = f'realm="{self.token_proxy.url}/token",service="{self.registry.tokens.service}"'
         return f'Bearer {realm},scope="repository:{REPOSITORY}:pull",error="insufficient_scope"'
+
+    def move_to_other_cdn(self, images: Iterable[RandomImage]) -> None:
+        """Redirect requests for the blobs of these images to the other CDN."""
+        moved = {digest for image in images for digest in image.blobs}
+
+        def relocate(target: str, location: str) -> str:
+            is_moved = target.rpartition("/")[2] in moved
+            return location.replace(self.cdn_proxy.url, self.other_cdn_proxy.url) if is_moved else location
+
+        self.registry_proxy.relocate = relocate
 
     def start(self) -> "ProxiedRegistry":
         self.registry.start()
@@ -178,12 +202,14 @@ class ProxiedRegistry:
 
 @define
 class OutageStage:
-    """The registries and the facades of an outage."""
+    """The registries and the facades of an outage, and the images by tag; "latest" is the canary."""
 
     main: ProxiedRegistry
     second: ProxiedRegistry
     facades: dict[str, Daemon]
     namespace: HostsNamespace
+    timings: HealthTimings = TIMINGS
+    images: dict[str, RandomImage] = field(factory=dict)
 
     def make_main_name_resolve(self, resolves: bool) -> None:
         """Make the main registry's name resolve, or fail to resolve."""
@@ -200,10 +226,12 @@ def outage_stage(
     needs_name: bool = False,
     answers: tuple[str, ...] = ANSWERS,
     handover: str = "1h",
+    timings: HealthTimings = TIMINGS,
 ) -> Iterator[OutageStage]:
     """Set up a stage with a unique `number`, working registries and ready facades; yield it.
 
-    Both registries have a new small image for each of the `tags`. Stages must not share layers: containerd would
+    Both registries have a new small image for each of the `tags`, and the canary; main has the blobs of the former on
+    another CDN if they are moved there. Stages must not share layers: containerd would
     fetch them from one stage, and the pulls of the other would wait for it.
 
     With an `authority`, the main registry speaks TLS. With `needs_name`, its URL has a name that `namespace` resolves;
@@ -211,20 +239,21 @@ def outage_stage(
     """
     main = ProxiedRegistry("main", directory, number, 2, authority, MAIN_NAME if needs_name else "")
     second = ProxiedRegistry("second", directory, number, 5)
-    stage = OutageStage(main, second, {}, namespace)
+    stage = OutageStage(main, second, {}, namespace, timings)
     with ExitStack() as cleanup:
         for proxied_registry in (main, second):
             cleanup.callback(proxied_registry.stop)
         main.start()
         for tag in ("latest", *tags):
-            main.registry.publish(RandomImage.create(IMAGE_SIZE, ("amd64",)), REPOSITORY, tag)
+            stage.images[tag] = RandomImage.create(IMAGE_SIZE, ("amd64",))
+            main.registry.publish(stage.images[tag], REPOSITORY, tag)
         shutil.copytree(main.registry.storage, second.registry.storage)
         second.start()
         if needs_name:
             stage.make_main_name_resolve(True)
         for index, answer in enumerate(answers):
             (directory / answer).mkdir()
-            settings = _render_settings(stage, answer, handover, authority)
+            settings = render_settings(stage, answer, handover, authority)
             facade = Daemon(directory / answer, settings, host=f"127.1.{number}.{8 + index}")
             facade.arguments = [*namespace.command_prefix, *facade.arguments]
             cleanup.enter_context(running(facade))
@@ -232,11 +261,12 @@ def outage_stage(
         yield stage
 
 
-def _render_settings(stage: OutageStage, answer: str, handover: str, authority: ProxyAuthority | None) -> str:
+def render_settings(stage: OutageStage, answer: str, handover: str, authority: ProxyAuthority | None) -> str:
+    """Return the settings of a facade of the stage; main has a certificate of `authority`, if any."""
     return SETTINGS.format(
         answer=answer,
         canary=REPOSITORY,
-        health=f'handover = "{handover}"\n{TIMINGS.settings}',
+        health=f'handover = "{handover}"\n{stage.timings.settings}',
         main=stage.main.registry_proxy.url,
         second=stage.second.registry_proxy.url,
         trust=f'ca_file = "{authority.file}"' if authority else "",
