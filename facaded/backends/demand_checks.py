@@ -17,7 +17,7 @@ from facaded.backends.roster import Roster
 from facaded.policy.health import ProbeDepth, Result, State, Verdict
 from facaded.policy.plan import WatchedBackend
 from facaded.policy.probe_schedule import probe_depth
-from facaded.policy.proofs import CHECK_PAUSE, LONGEST_WAIT, Need, Standing
+from facaded.policy.proofs import CHECK_PAUSE, LONGEST_WAIT, Need, Validity
 
 _log = Logger()
 
@@ -67,13 +67,13 @@ class Checks:
         backend, trust, now = self._backends.get(name), self._roster.plan.trust, self._clock.seconds()
         if not trust or backend is None or backend.watched.check is None:
             return Proven.YES
-        standing = backend.watched.proofs.standing(need, now, trust)
-        if standing is Standing.FRESH:
+        validity = backend.watched.proofs.validity(need, now, trust)
+        if validity is Validity.FRESH:
             return Proven.YES
         self._begin(name, backend, now)
-        if standing is Standing.STALE:
+        if validity is Validity.STALE:
             return self._judge_stale(backend, need, now)
-        return Proven.YES if standing is Standing.AGEING else Proven.NO
+        return Proven.YES if validity is Validity.AGEING else Proven.NO
 
     def when_decided(self, name: str, need: Need) -> Deferred[None]:
         """Return a Deferred that fires when `judge` would no longer return UNDECIDED. It may be cancelled."""
@@ -135,7 +135,7 @@ class Checks:
         now, trust = self._clock.seconds(), self._roster.plan.trust
 
         def is_decided(need: Need) -> bool:
-            return proofs.proven_since(need, started) or proofs.standing(need, now, trust) is Standing.FAILED
+            return proofs.proven_since(need, started) or proofs.validity(need, now, trust) is Validity.FAILED
 
         decided = [waiter for need, waiter in backend.waiters if is_decided(need)]
         backend.waiters = [(need, waiter) for need, waiter in backend.waiters if waiter not in decided]

@@ -8,13 +8,7 @@ from enum import Enum
 
 from attrs import evolve, frozen
 
-from facaded.policy.proofs import CHECK_PAUSE, LONGEST_WAIT
-
-RENEWAL = 0.5
-"""The part of `health.trust` after which a proof is renewed while it still counts."""
-
-PATIENCE = 2.0
-"""A result counts for so many times the duration of its check, because a slow CDN would otherwise never be proven."""
+from facaded.policy.proofs import CHECK_PAUSE, LONGEST_WAIT, PATIENCE, RENEWAL
 
 
 class Standing(Enum):

@@ -19,7 +19,10 @@ CHECK_PAUSE = 1.0
 """Minimum seconds from the start of a check of a backend to the start of the next."""
 
 RENEWAL = 0.5
-"""The part of `health.trust` after which a request renews a proof without waiting for it."""
+"""The part of `health.trust` after which a proof is renewed while it still counts."""
+
+PATIENCE = 2.0
+"""A proof counts for so many times the duration of its check: a slow backend would otherwise never be proven."""
 
 
 class Need(Enum):
@@ -35,7 +38,7 @@ class Need(Enum):
         self.steps = steps
 
 
-class Standing(Enum):
+class Validity(Enum):
     """How good the proofs of a need are.
 
     AGEING ones are still good, but a request renews them. STALE ones are too old, or there are none. FAILED: a step has
@@ -83,17 +86,14 @@ class Proofs:
             if proven >= started:
                 self._durations[need] = max(self._passed[step] for step in need.steps) - started
 
-    def standing(self, need: Need, now: float, trust: float) -> Standing:
-        """Return how good the proofs of `need` are. `trust` is the setting, in seconds.
-
-        Those of a slow backend are good for twice as long as its last check took, so that they can be renewed in time.
-        """
+    def validity(self, need: Need, now: float, trust: float) -> Validity:
+        """Return how good the proofs of `need` are. `trust` is the setting, in seconds."""
         if not self._failed.isdisjoint(need.steps):
-            return Standing.FAILED
+            return Validity.FAILED
         age = now - self._proven_at(need)
         if age <= trust * RENEWAL:
-            return Standing.FRESH
-        return Standing.AGEING if age <= max(trust, 2 * self._durations.get(need, 0.0)) else Standing.STALE
+            return Validity.FRESH
+        return Validity.AGEING if age <= max(trust, PATIENCE * self._durations.get(need, 0.0)) else Validity.STALE
 
     def proven_since(self, need: Need, start: float) -> bool:
         """Return whether every step of `need` has passed at `start` or later."""

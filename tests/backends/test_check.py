@@ -14,7 +14,7 @@ from facaded.net.client import BoundedClient
 from facaded.net.connections import ClientSession
 from facaded.oci.requests import Image
 from facaded.policy.health import CONFIRMATION_TIME, ProbeDepth, Result, Step, Verdict
-from facaded.policy.proofs import Need, Standing
+from facaded.policy.proofs import Need, Validity
 from tests.backends.probing import (
     BAD,
     BLOB,
@@ -58,8 +58,8 @@ class Checked:
     def check(self, **depth: bool) -> Result:
         return self._finish(check(self.target, ProbeDepth(**depth), self.clock, self._note_change))
 
-    def standing(self, need: Need) -> Standing:
-        return self.target.proofs.standing(need, self.clock.seconds(), 2.0)
+    def validity(self, need: Need) -> Validity:
+        return self.target.proofs.validity(need, self.clock.seconds(), 2.0)
 
     @property
     def asked(self) -> list[str]:
@@ -91,7 +91,7 @@ def test_everything_is_asked_at_once_with_the_last_token() -> None:
     assert not result.deep  # the probes that fetch the canary's blob go on as before
     assert set(checked.asked[:4]) == {"GET /v2/", "GET /token", f"HEAD {LATEST}", f"GET {BLOB}"}
     assert len(checked.asked) == result.requests == 5
-    assert checked.standing(Need.PULL) is checked.standing(Need.BLOB) is Standing.FRESH
+    assert checked.validity(Need.PULL) is checked.validity(Need.BLOB) is Validity.FRESH
     assert checked.changes >= 4
     assert not any(path.startswith("GET") and "/manifests/" in path for path in checked.asked)
 
@@ -100,7 +100,7 @@ def test_without_an_earlier_challenge_it_asks_in_turn() -> None:
     checked = Checked(WHOLE, {}, probed=False)
     assert checked.check().verdict is GOOD
     assert checked.asked == ["GET /v2/", "GET /token", f"HEAD {LATEST}"]
-    assert checked.standing(Need.PULL) is checked.standing(Need.BLOB) is Standing.FRESH  # no blob is known yet
+    assert checked.validity(Need.PULL) is checked.validity(Need.BLOB) is Validity.FRESH  # no blob is known yet
 
 
 @pytest.mark.parametrize(
@@ -122,8 +122,8 @@ def test_a_step_that_fails_fails_what_needs_it(changes: Table, step: Step, faile
     assert (result.verdict, result.step) == (BAD, step)
     assert result.confirmations is not None
     assert result.confirmations.all_failed
-    assert [need for need in Need if checked.standing(need) is Standing.FAILED] == failed
-    assert [need for need in Need if checked.standing(need) is Standing.FRESH] == [
+    assert [need for need in Need if checked.validity(need) is Validity.FAILED] == failed
+    assert [need for need in Need if checked.validity(need) is Validity.FRESH] == [
         need for need in Need if need not in failed
     ]
 
@@ -147,7 +147,7 @@ def test_an_old_token_is_replaced_and_asked_with_again() -> None:
     result = checked.check(canary_seen=True)
     assert result.verdict is GOOD
     assert checked.asked.count(f"HEAD {LATEST}") == checked.asked.count(f"GET {BLOB}") == 2
-    assert checked.standing(Need.PULL) is checked.standing(Need.BLOB) is Standing.FRESH
+    assert checked.validity(Need.PULL) is checked.validity(Need.BLOB) is Validity.FRESH
 
 
 def test_a_new_realm_is_asked_for_a_token_at_once() -> None:
@@ -155,7 +155,7 @@ def test_a_new_realm_is_asked_for_a_token_at_once() -> None:
     checked = Checked(WHOLE, {"/v2/": unauthorized(moved), "/token": (500, {}, b""), "/new": TOKEN})
     result = checked.check()
     assert "GET /new" in checked.asked
-    assert checked.standing(Need.PULL) is Standing.FRESH
+    assert checked.validity(Need.PULL) is Validity.FRESH
     assert result.verdict is GOOD
 
 
@@ -171,14 +171,14 @@ def test_a_rate_limit_of_this_machine_is_an_answer(changes: Table) -> None:
     checked = Checked(WHOLE, changes)
     result = checked.check()
     assert result.verdict is LIMITED
-    assert checked.standing(Need.PULL) is Standing.FRESH
+    assert checked.validity(Need.PULL) is Validity.FRESH
 
 
 def test_no_pulls_left_is_a_rate_limit_for_serving_alone() -> None:
     checked = Checked(WHOLE, {f"HEAD {LATEST}": found(INDEX, RateLimit_Remaining="0;w=21600")})
     result = checked.check()
     assert (result.verdict, result.reason) == (LIMITED, "no pulls left")
-    assert checked.standing(Need.PULL) is Standing.FRESH
+    assert checked.validity(Need.PULL) is Validity.FRESH
 
 
 def test_a_canary_that_is_gone_does_not_doubt_the_registry() -> None:
@@ -187,7 +187,7 @@ def test_a_canary_that_is_gone_does_not_doubt_the_registry() -> None:
     assert result.verdict is GOOD
     assert result.canary is not None
     assert not result.canary.present
-    assert checked.standing(Need.PULL) is checked.standing(Need.BLOB) is Standing.FRESH
+    assert checked.validity(Need.PULL) is checked.validity(Need.BLOB) is Validity.FRESH
 
 
 def test_another_canary_s_blob_is_not_asked_for() -> None:
@@ -196,7 +196,7 @@ def test_another_canary_s_blob_is_not_asked_for() -> None:
     assert checked.target.memory.blob == SMALL
     assert checked.check(canary_seen=True).verdict is GOOD
     assert checked.target.memory.blob == ""
-    assert checked.standing(Need.BLOB) is Standing.FRESH
+    assert checked.validity(Need.BLOB) is Validity.FRESH
 
 
 def test_a_blob_that_is_gone_from_the_same_canary_is_a_failure() -> None:
@@ -208,7 +208,7 @@ def test_a_blob_that_is_gone_from_the_same_canary_is_a_failure() -> None:
 def test_a_blob_that_was_never_served_says_nothing() -> None:
     checked = Checked(WHOLE, {BLOB: REFUSED})
     assert checked.check(canary_seen=False).verdict is GOOD
-    assert checked.standing(Need.BLOB) is Standing.FRESH
+    assert checked.validity(Need.BLOB) is Validity.FRESH
 
 
 @pytest.mark.parametrize(
@@ -219,13 +219,13 @@ def test_a_blob_that_was_never_served_says_nothing() -> None:
 def test_without_a_canary_the_first_steps_stand_for_all(table: Table, probed: bool) -> None:
     checked = Checked(table, {}, canary=None, probed=probed)
     assert checked.check().verdict is GOOD
-    assert checked.standing(Need.PULL) is checked.standing(Need.BLOB) is Standing.FRESH
+    assert checked.validity(Need.PULL) is checked.validity(Need.BLOB) is Validity.FRESH
 
 
 def test_a_registry_that_sends_blobs_itself_has_no_cdn_to_prove() -> None:
     checked = Checked(WHOLE, {BLOB: (206, {}, b"x")})
     assert checked.check().verdict is GOOD
-    assert checked.standing(Need.BLOB) is Standing.FRESH
+    assert checked.validity(Need.BLOB) is Validity.FRESH
 
 
 def test_a_check_that_cannot_reach_the_registry_stops_there() -> None:

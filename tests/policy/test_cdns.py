@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facaded.policy.cdns import PATIENCE, Cdn, Standing
-from facaded.policy.proofs import CHECK_PAUSE, LONGEST_WAIT
+from facaded.policy.cdns import Cdn, Standing
+from facaded.policy.proofs import CHECK_PAUSE, LONGEST_WAIT, PATIENCE
 
 TRUST = 2.0
 

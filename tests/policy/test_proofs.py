@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from facaded.oci.requests import Blob, ManifestRead, Ping, Tags
 from facaded.policy.health import Step
-from facaded.policy.proofs import Need, Proofs, Standing, need_of
+from facaded.policy.proofs import Need, Proofs, Validity, need_of
 
 TRUST = 2.0
 DIGEST = "sha256:" + "0" * 64
@@ -26,40 +26,40 @@ def test_a_blob_needs_the_cdn_and_all_else_a_token_and_a_manifest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("age", "standing"),
-    [(0, Standing.FRESH), (1, Standing.FRESH), (1.1, Standing.AGEING), (2, Standing.AGEING), (2.1, Standing.STALE)],
+    ("age", "validity"),
+    [(0, Validity.FRESH), (1, Validity.FRESH), (1.1, Validity.AGEING), (2, Validity.AGEING), (2.1, Validity.STALE)],
 )
-def test_proofs_are_renewed_after_half_of_trust_and_stale_after_all_of_it(age: float, standing: Standing) -> None:
-    assert proven(Need.PULL).standing(Need.PULL, age, TRUST) is standing
+def test_proofs_are_renewed_after_half_of_trust_and_stale_after_all_of_it(age: float, validity: Validity) -> None:
+    assert proven(Need.PULL).validity(Need.PULL, age, TRUST) is validity
 
 
 def test_what_was_never_proven_is_stale() -> None:
-    assert Proofs().standing(Need.PULL, 0, TRUST) is Standing.STALE
-    assert proven(Need.PULL).standing(Need.BLOB, 0, TRUST) is Standing.STALE
+    assert Proofs().validity(Need.PULL, 0, TRUST) is Validity.STALE
+    assert proven(Need.PULL).validity(Need.BLOB, 0, TRUST) is Validity.STALE
 
 
 def test_the_oldest_proof_counts() -> None:
     proofs = proven(Need.PULL)
     proofs.note_pass(5, Step.PING, Step.TOKEN)
-    assert proofs.standing(Need.PULL, 5, TRUST) is Standing.STALE
+    assert proofs.validity(Need.PULL, 5, TRUST) is Validity.STALE
     proofs.note_pass(5, Step.MANIFEST)
-    assert proofs.standing(Need.PULL, 5, TRUST) is Standing.FRESH
+    assert proofs.validity(Need.PULL, 5, TRUST) is Validity.FRESH
 
 
 def test_a_failure_counts_until_the_step_passes_again_and_for_its_own_need() -> None:
     proofs = proven(Need.PULL)
     proofs.note_pass(0, *Need.BLOB.steps)
     proofs.note_failure(Step.CDN)
-    assert proofs.standing(Need.BLOB, 1, TRUST) is Standing.FAILED
-    assert proofs.standing(Need.PULL, 1, TRUST) is Standing.FRESH
+    assert proofs.validity(Need.BLOB, 1, TRUST) is Validity.FAILED
+    assert proofs.validity(Need.PULL, 1, TRUST) is Validity.FRESH
     proofs.note_pass(1.5, Step.CDN)
-    assert proofs.standing(Need.BLOB, 1.5, TRUST) is Standing.AGEING  # the other step's proof is older
+    assert proofs.validity(Need.BLOB, 1.5, TRUST) is Validity.AGEING  # the other step's proof is older
 
 
 def test_a_step_that_only_ever_failed_has_failed() -> None:
     proofs = Proofs()
     proofs.note_failure(Step.PING)
-    assert proofs.standing(Need.PULL, 100, TRUST) is Standing.FAILED
+    assert proofs.validity(Need.PULL, 100, TRUST) is Validity.FAILED
     assert not proofs.has_answered
 
 
@@ -68,11 +68,11 @@ def test_the_proofs_of_a_slow_backend_last_twice_as_long_as_its_check() -> None:
     proofs = Proofs()
     proofs.note_pass(1.5, *Need.PULL.steps)
     proofs.note_check(started=0)
-    assert proofs.standing(Need.PULL, 1.5 + 3, TRUST) is Standing.AGEING
-    assert proofs.standing(Need.PULL, 1.5 + 3.1, TRUST) is Standing.STALE
+    assert proofs.validity(Need.PULL, 1.5 + 3, TRUST) is Validity.AGEING
+    assert proofs.validity(Need.PULL, 1.5 + 3.1, TRUST) is Validity.STALE
     proofs.note_pass(10.1, *Need.PULL.steps)
     proofs.note_check(started=10)
-    assert proofs.standing(Need.PULL, 12.2, TRUST) is Standing.STALE
+    assert proofs.validity(Need.PULL, 12.2, TRUST) is Validity.STALE
 
 
 def test_a_check_that_did_not_prove_a_need_does_not_change_its_time() -> None:
@@ -80,7 +80,7 @@ def test_a_check_that_did_not_prove_a_need_does_not_change_its_time() -> None:
     proofs.note_check(started=0)
     proofs.note_pass(5, Step.PING)
     proofs.note_check(started=4)
-    assert proofs.standing(Need.PULL, 3, 0.1) is Standing.AGEING
+    assert proofs.validity(Need.PULL, 3, 0.1) is Validity.AGEING
     assert proofs.proven_since(Need.PULL, 1)
     assert not proofs.proven_since(Need.PULL, 1.1)
 
@@ -103,4 +103,4 @@ def test_no_proofs_are_good_unless_each_step_passed_within_trust_and_has_not_fai
         last[step] = good, now
     now += wait
     good = all(last.get(step, (False, 0))[0] and now - last[step][1] <= TRUST for step in need.steps)
-    assert (proofs.standing(need, now, TRUST) in (Standing.FRESH, Standing.AGEING)) == good
+    assert (proofs.validity(need, now, TRUST) in (Validity.FRESH, Validity.AGEING)) == good
