@@ -52,7 +52,7 @@ async def check(target: ProbeTarget, depth: ProbeDepth, clock: IReactorTime, cha
     try:
         in_progress = _Check(target, depth, clock, session, changed)
         await in_progress.run()
-        target.proofs.note_check(start)
+        target.proofs.note_check(start, clock.seconds())
         result = in_progress.result(clock.seconds() - start)
         first = in_progress.first
         if not (depth.confirm and first.outcome.can_be_confirmed):

@@ -62,7 +62,7 @@ class Proofs:
 
     _passed: dict[Step, float] = field(factory=dict, init=False)
     _failed: set[Step] = field(factory=set, init=False)
-    _durations: dict[Need, float] = field(factory=dict, init=False)
+    _duration: float = field(default=0.0, init=False)
 
     @property
     def has_answered(self) -> bool:
@@ -79,12 +79,10 @@ class Proofs:
         """Note that a step has failed."""
         self._failed.add(step)
 
-    def note_check(self, started: float) -> None:
-        """Note how long a check took that began at `started`, for each need whose steps it proved."""
-        for need in Need:
-            proven = self._proven_at(need)
-            if proven >= started:
-                self._durations[need] = max(self._passed[step] for step in need.steps) - started
+    def note_check(self, started: float, now: float) -> None:
+        """Note how long a check took that began at `started`, if it proved everything: the next may take as long."""
+        if all(self.proven_since(need, started) for need in Need):
+            self._duration = now - started
 
     def validity(self, need: Need, now: float, trust: float) -> Validity:
         """Return how good the proofs of `need` are. `trust` is the setting, in seconds."""
@@ -93,7 +91,7 @@ class Proofs:
         age = now - self._proven_at(need)
         if age <= trust * RENEWAL:
             return Validity.FRESH
-        return Validity.AGEING if age <= max(trust, PATIENCE * self._durations.get(need, 0.0)) else Validity.STALE
+        return Validity.AGEING if age <= max(trust, PATIENCE * self._duration) else Validity.STALE
 
     def proven_since(self, need: Need, start: float) -> bool:
         """Return whether every step of `need` has passed at `start` or later."""

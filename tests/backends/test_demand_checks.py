@@ -290,7 +290,7 @@ class DemandMachine(RuleBasedStateMachine):
         demand = self.demand
         if demand.pending is not None:
             self.longest = max(self.longest, demand.clock.seconds() - demand.started[-1])
-            demand.proofs.note_check(demand.started[-1])
+            demand.proofs.note_check(demand.started[-1], demand.clock.seconds())
             demand.end(result)
 
     @rule(seconds=st.sampled_from([0.02, 0.3, 1.0, 2.5]))

@@ -64,23 +64,22 @@ def test_a_step_that_only_ever_failed_has_failed() -> None:
 
 
 def test_the_proofs_of_a_slow_backend_last_twice_as_long_as_its_check() -> None:
-    """Otherwise a registry that answers in 1.5 s would be stale before its next check ends."""
+    """Otherwise those of a registry that answers in 1.5 s would be stale before the next check, of 3 s, has them."""
     proofs = Proofs()
     proofs.note_pass(1.5, *Need.PULL.steps)
-    proofs.note_check(started=0)
-    assert proofs.validity(Need.PULL, 1.5 + 3, TRUST) is Validity.AGEING
-    assert proofs.validity(Need.PULL, 1.5 + 3.1, TRUST) is Validity.STALE
-    proofs.note_pass(10.1, *Need.PULL.steps)
-    proofs.note_check(started=10)
+    proofs.note_pass(3, *Need.BLOB.steps)
+    proofs.note_check(started=0, now=3)
+    assert proofs.validity(Need.PULL, 1.5 + 6, TRUST) is Validity.AGEING
+    assert proofs.validity(Need.PULL, 1.5 + 6.1, TRUST) is Validity.STALE
+    proofs.note_pass(10.1, *Step)
+    proofs.note_check(started=10, now=10.1)
     assert proofs.validity(Need.PULL, 12.2, TRUST) is Validity.STALE
 
 
-def test_a_check_that_did_not_prove_a_need_does_not_change_its_time() -> None:
+def test_a_check_that_did_not_prove_everything_says_nothing_of_the_time_that_one_takes() -> None:
     proofs = proven(Need.PULL, at=1)
-    proofs.note_check(started=0)
-    proofs.note_pass(5, Step.PING)
-    proofs.note_check(started=4)
-    assert proofs.validity(Need.PULL, 3, 0.1) is Validity.AGEING
+    proofs.note_check(started=0, now=9)
+    assert proofs.validity(Need.PULL, 9, TRUST) is Validity.STALE
     assert proofs.proven_since(Need.PULL, 1)
     assert not proofs.proven_since(Need.PULL, 1.1)
 
