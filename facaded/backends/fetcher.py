@@ -14,6 +14,7 @@ from twisted.logger import Logger
 
 from facaded.backends.failures import (
     NOT_FOUND_STATUSES,
+    RESTING,
     CircuitOpenError,
     CrowdedError,
     FailingError,
@@ -24,15 +25,19 @@ from facaded.backends.failures import (
     ReservedError,
     UnaskedError,
 )
-from facaded.backends.manifests import Accept, Manifest
+from facaded.backends.manifests import Accept, Manifest, find_digests
 from facaded.backends.recent_answers import RecentAnswers
 from facaded.backends.registry import NO_RANGE, Listing, RangeHeaders, Registry
 from facaded.backends.shares import Asker, OverLimit, Shares, over_rate, reserved
 from facaded.backends.tags import LastDigest
+from facaded.backends.united_referrers import ReferrersSearch
 from facaded.net.client import StreamedResponse
 from facaded.net.single_flight import run_detached
+from facaded.oci.indexes import INDEX
+from facaded.oci.referrers import is_referrers_tag, render_index
 from facaded.oci.requests import Blob, ManifestRead, Ping, Read, Referrers, Tags, is_digest
 from facaded.policy.decision import Serve
+from facaded.policy.elsewhere import Elsewhere
 from facaded.policy.evidence import Attempt
 from facaded.policy.health import Step
 
@@ -43,9 +48,6 @@ LOG = Logger()
 
 LEAST_SHARE = 0.1
 """Seconds that each backend gets at least, even if those before it took all the time."""
-
-RESTING = "rate-limited, waiting for its Retry-After"
-"""Why a backend was not asked."""
 
 
 @frozen
@@ -142,14 +144,37 @@ class Fetcher:
         self._report = report
         self._shares = shares
         self._recent = RecentAnswers(clock.seconds)
+        self._elsewhere = Elsewhere()
+
+    def must_serve(self, read: Read) -> bool:
+        """Return whether not every backend may have what a client reads, because only some of them list it."""
+        return self._elsewhere.has(read, self._clock.seconds())
 
     async def serve(self, serve: Serve, options: ReadOptions) -> Served | NotServed:
         """Try the backends in turn, suspects last, until one has the content. This can be cancelled at any time."""
         search = Search(self._registries, self._clock, self._report, self._recent, self._shares, serve, options)
         try:
-            return await search.run()
+            if serve.united:
+                return await run_detached(self._unite(serve, options))
+            served = await search.run()
         except OverRateError as error:
             return NotServed({}, (), over_limit=over_rate(error))
+        if isinstance(served, Served) and isinstance(served.content, Manifest) and self.must_serve(serve.read):
+            digests = (served.content.digest, *find_digests(served.content.body or b""))
+            self._elsewhere.note(serve.read.name, digests, self._clock.seconds())
+        return served
+
+    async def _unite(self, serve: Serve, options: ReadOptions) -> Served | NotServed:
+        """Return the referrers that all backends list. Raises OverRateError."""
+        parts = self._registries, self._clock, self._report, self._recent, self._shares
+        united = await ReferrersSearch(*parts, serve, options.source).run()
+        self._elsewhere.note(serve.read.name, united.elsewhere, self._clock.seconds())
+        if united.failures and not united.referrers:
+            return NotServed(united.failures, united.answered)
+        filters = "artifactType" if united.filtered else ""
+        incomplete = tuple(united.failures)
+        listing = Listing(INDEX, render_index(united.referrers), None, filters, incomplete)
+        return Served(next(iter(united.answered), serve.backends[0]), listing, {})
 
     async def forward(
         self, request: Ping | Read, name: str, authorization: str | None, options: ReadOptions
@@ -255,9 +280,20 @@ class Search:
         for name, public_url in self._public_urls.items():
             if public_url is not None:
                 return Served(name, BlobRedirect(public_url), self._failures)
+        if self._failures and self._is_unsigned(read):
+            return NotServed({}, backends[:1])
         not_found = tuple(name for name in backends if name not in self._failures)
         blob_source = next(iter(self._public_urls), None)
         return NotServed(self._failures, not_found, blob_source, self._refused, self._over_limit())
+
+    def _is_unsigned(self, read: Read) -> bool:
+        """Return whether the first backend works and does not have the tag of a signature.
+
+        That is final while others fail, because Podman takes any error but "not found" as one of the image.
+        """
+        first = self._serve.backends[0]
+        works = first not in (*self._failures, *self._denied, *self._serve.failing) and not self._refused
+        return works and isinstance(read, ManifestRead) and is_referrers_tag(read.reference)
 
     def _over_limit(self) -> OverLimit | None:
         """Return the limit of the source if nothing else kept the backends from answering."""

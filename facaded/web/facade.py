@@ -3,7 +3,7 @@
 from functools import partial
 from typing import TypeAlias
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -116,7 +116,10 @@ class Facade(Resource):
         self._routing, self._healths = change.routing, change.watch_state.healths
 
     def _decide(self, parsed: ClientRequest) -> Answer:
-        return decide(parsed.target, parsed.host, parsed.client, self._rules, self._routing, parsed.visit)
+        target, visit = parsed.target, parsed.visit
+        if isinstance(target, requests.ManifestRead | requests.Blob) and self._fetcher.must_serve(target):
+            visit = evolve(visit, elsewhere=True)
+        return decide(target, parsed.host, parsed.client, self._rules, self._routing, visit)
 
     async def _serve(self, request: Request, answer: Serve) -> Rendered:
         fetched = await self._fetcher.serve(answer, _options(request))
