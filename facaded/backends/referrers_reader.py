@@ -139,7 +139,7 @@ class ReferrersReader:
         url = self._client.url(ManifestRead(name, referrers_tag(read.digest)).path)
         head = await self._client.fetch("HEAD", url, name, ACCEPT_INDEX)
         digest = head.value("Docker-Content-Digest")
-        if head.status != 200:
+        if head.status != 200 or essence(sent_type(head)) not in (INDEX, ""):
             return PartialList()
         if known is not None and known.tagged.digest == digest != "":
             return known.tagged
