@@ -6,6 +6,7 @@ Source: OCI distribution-spec v1.1, "Listing Referrers" and "Referrers Tag Schem
 import json
 import re
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any
 from urllib.parse import unquote
 
@@ -47,7 +48,7 @@ def read_referrers(document: Mapping[str, Any]) -> tuple[Referrer, ...]:
     """
     descriptors = document.get("manifests")
     read = map(_read_descriptor, descriptors if isinstance(descriptors, list) else [])
-    return tuple(referrer for referrer in read if referrer is not None)[:MOST_REFERRERS]
+    return tuple(islice(filter(None, read), MOST_REFERRERS))
 
 
 def unite(lists: Iterable[Iterable[Referrer]]) -> tuple[Referrer, ...]:

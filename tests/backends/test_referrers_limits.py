@@ -4,7 +4,8 @@ from attrs import evolve
 from twisted.internet.defer import Deferred
 
 from facaded.backends.fetcher import Fetcher, NotServed, ReadOptions, Served
-from facaded.oci.referrers import referrers_tag
+from facaded.backends.referrers_cache import PartialList, ReferrersCache
+from facaded.oci.referrers import Referrer, referrers_tag
 from facaded.oci.requests import Referrers
 from facaded.policy.health import Quota
 from facaded.policy.limits import BURST, Limit, Limits
@@ -61,6 +62,17 @@ def test_the_last_pulls_are_not_spent_on_the_indexes_of_fallback_tags() -> None:
     assert isinstance(answers[-1], NotServed)
     assert "keeps its last pulls" in answers[-1].failures["hub"]
     assert network.attempts == []
+
+
+def test_the_lists_that_are_remembered_are_bounded_in_memory() -> None:
+    cache = ReferrersCache(100_000, 10, 600, lambda: 0.0)
+    entries = tuple(Referrer(subject(number), "", "x" * 1000) for number in range(10))
+    for number in range(20):
+        cache.store("hub", Referrers("org/app", subject(number)), entries, PartialList())
+    remembered = [cache.last("hub", Referrers("org/app", subject(number))) is not None for number in range(20)]
+    assert remembered == [False] * 13 + [True] * 7
+    cache.store("hub", Referrers("org/app", subject(0)), entries * 10, PartialList())
+    assert cache.last("hub", Referrers("org/app", subject(0))) is None
 
 
 def test_no_pull_is_spent_on_a_tag_that_is_no_index() -> None:
