@@ -30,7 +30,7 @@ from facaded.backends.recent_answers import RecentAnswers
 from facaded.backends.registry import NO_RANGE, Listing, RangeHeaders, Registry
 from facaded.backends.shares import Asker, OverLimit, Shares, over_rate, reserved
 from facaded.backends.tags import LastDigest
-from facaded.backends.united_referrers import ReferrersSearch
+from facaded.backends.united_referrers import LONGEST_OF_FAILING, ReferrersSearch
 from facaded.net.client import StreamedResponse
 from facaded.net.single_flight import run_detached
 from facaded.oci.indexes import INDEX
@@ -348,6 +348,8 @@ class Search:
         while order:
             name = order.popleft()
             share = max((self._deadline - self._clock.seconds()) / (len(order) + 1), LEAST_SHARE)
+            if name in self._serve.failing and self._is_unsigned(read):
+                share = min(share, LONGEST_OF_FAILING)
             try:
                 if name in waits:
                     turn = self._registries[name].gate.turn(waits[name], self._asker.source)

@@ -395,6 +395,14 @@ def test_a_working_first_backend_has_the_last_word_on_a_signature_that_it_does_n
     assert image.failures
 
 
+def test_a_pull_does_not_wait_for_long_for_the_signature_at_a_backend_that_is_down() -> None:
+    network, _, ghcr = empty()
+    ghcr.fault = "hang"
+    read = ManifestRead("org/app", f"{TAG}.sig")
+    serve = evolve(serve_from(network, read), failing=frozenset({"ghcr"}))
+    assert ask(network, network.fetcher(), read, seconds=2.1, serve=serve) == NotServed({}, ("hub",))
+
+
 @pytest.mark.parametrize(("fault", "failing"), [("500", ""), ("403", ""), ("400", ""), ("", "hub")])
 def test_a_first_backend_that_fails_or_refuses_has_not(fault: str, failing: str) -> None:
     network, _, ghcr = empty(fault)
