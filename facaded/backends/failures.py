@@ -13,6 +13,9 @@ NOT_FOUND_STATUSES = (401, 403, 404)
 
 RATE_LIMITED = 429
 
+RESTING = "rate-limited, waiting for its Retry-After"
+"""Why a backend was not asked."""
+
 
 class NotFoundError(Exception):
     """The backend works but does not give the content: it has none, denies access, or refuses the request (4xx).

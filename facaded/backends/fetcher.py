@@ -6,9 +6,9 @@ Source of the numbers: clients give up a ping or a token request after 15 s, and
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import NoReturn, TypeAlias
+from typing import NoReturn
 
-from attrs import evolve, frozen
+from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -18,6 +18,7 @@ from facaded.backends.blob_offers import UNCHECKED, BlobOffers, BlobSettings, Le
 from facaded.backends.cdn_checks import CdnChecks, Offer
 from facaded.backends.failures import (
     NOT_FOUND_STATUSES,
+    RESTING,
     CircuitOpenError,
     CrowdedError,
     FailingError,
@@ -28,15 +29,29 @@ from facaded.backends.failures import (
     ReservedError,
     UnaskedError,
 )
-from facaded.backends.manifests import Accept, Manifest
+from facaded.backends.manifests import Manifest, find_digests
 from facaded.backends.recent_answers import RecentAnswers
-from facaded.backends.registry import NO_RANGE, Listing, RangeHeaders, Registry
+from facaded.backends.registry import Listing, Registry
+from facaded.backends.served_content import (
+    BlobBytes,
+    BlobRedirect,
+    BlobSize,
+    Content,
+    NotServed,
+    PingAccepted,
+    ReadOptions,
+    Served,
+    Unauthorized,
+)
 from facaded.backends.shares import Asker, OverLimit, Shares, over_rate, reserved
 from facaded.backends.tags import LastDigest
-from facaded.net.client import StreamedResponse
+from facaded.backends.united_referrers import LONGEST_OF_FAILING, ReferrersSearch
 from facaded.net.single_flight import run_detached
+from facaded.oci.indexes import INDEX
+from facaded.oci.referrers import is_referrers_tag, render_index
 from facaded.oci.requests import Blob, ManifestRead, Ping, Read, Referrers, Tags, is_digest
 from facaded.policy.decision import Serve
+from facaded.policy.elsewhere import Elsewhere
 from facaded.policy.evidence import Attempt
 from facaded.policy.health import Step
 
@@ -47,84 +62,6 @@ LOG = Logger()
 
 LEAST_SHARE = 0.1
 """Seconds that each backend gets at least, even if those before it took all the time."""
-
-RESTING = "rate-limited, waiting for its Retry-After"
-"""Why a backend was not asked."""
-
-
-@frozen
-class ReadOptions:
-    """What the client's request says about the response.
-
-    `accept` are the media types; `with_body` is False for HEAD; `range` is the requested part of a blob. `source` is
-    the client's address, "-" if it has none.
-    """
-
-    accept: Accept
-    with_body: bool = True
-    range: RangeHeaders = NO_RANGE
-    source: str = "-"
-
-
-@frozen
-class BlobRedirect:
-    """A blob that the client is redirected to at `location`."""
-
-    location: str
-
-
-@frozen
-class BlobBytes:
-    """A blob's bytes, or a part of them, for relaying: the backend's response with an unread body."""
-
-    opened: StreamedResponse
-
-
-@frozen
-class BlobSize:
-    """The size of a blob in bytes."""
-
-    size: int
-
-
-@frozen
-class Unauthorized:
-    """The backend requires authentication; `challenge` is the WWW-Authenticate value to pass to the client."""
-
-    challenge: str
-
-
-@frozen
-class PingAccepted:
-    """The backend answered a ping with 200."""
-
-
-Content: TypeAlias = Manifest | Listing | BlobRedirect | BlobBytes | BlobSize
-
-
-@frozen
-class Served:
-    """Content from `backend`. `failures` maps the backends that failed before it to the reasons."""
-
-    backend: str
-    content: Content
-    failures: Mapping[str, str]
-
-
-@frozen
-class NotServed:
-    """No backend served the content.
-
-    `failures` maps the backends that failed to the reasons; the backends in `not_found` do not have the content.
-    `blob_source` is a backend that would only serve the blob itself, without a redirect; `refused` is True if a backend
-    refused the request as invalid. `over_limit` is set if only a limit of the client's source is the reason.
-    """
-
-    failures: Mapping[str, str]
-    not_found: tuple[str, ...]
-    blob_source: str | None = None
-    refused: bool = False
-    over_limit: OverLimit | None = None
 
 
 class Fetcher:
@@ -150,14 +87,37 @@ class Fetcher:
         addresses = BlobAddresses(blobs.addresses, clock.seconds, wall)
         cdns = CdnChecks(clock, blobs.trust, report, addresses.doubt)
         self._learned = Learned(RecentAnswers(clock.seconds), addresses, cdns)
+        self._elsewhere = Elsewhere()
+
+    def must_serve(self, read: Read) -> bool:
+        """Return whether not every backend may have what a client reads, because only some of them list it."""
+        return self._elsewhere.has(read, self._clock.seconds())
 
     async def serve(self, serve: Serve, options: ReadOptions) -> Served | NotServed:
         """Try the backends in turn, suspects last, until one has the content. This can be cancelled at any time."""
         search = Search(self._registries, self._clock, self._report, self._learned, self._shares, serve, options)
         try:
-            return await search.run()
+            if serve.united:
+                return await run_detached(self._unite(serve, options))
+            served = await search.run()
         except OverRateError as error:
             return NotServed({}, (), over_limit=over_rate(error))
+        if isinstance(served, Served) and isinstance(served.content, Manifest) and self.must_serve(serve.read):
+            digests = (served.content.digest, *find_digests(served.content.body or b""))
+            self._elsewhere.note(serve.read.name, digests, self._clock.seconds())
+        return served
+
+    async def _unite(self, serve: Serve, options: ReadOptions) -> Served | NotServed:
+        """Return the referrers that all backends list. Raises OverRateError."""
+        parts = self._registries, self._clock, self._report, self._learned.recent, self._shares
+        united = await ReferrersSearch(*parts, serve, options.source).run()
+        self._elsewhere.note(serve.read.name, united.elsewhere, self._clock.seconds())
+        if united.failures and not united.referrers:
+            return NotServed(united.failures, united.answered)
+        filters = "artifactType" if united.filtered else ""
+        incomplete = tuple(united.failures)
+        listing = Listing(INDEX, render_index(united.referrers), None, filters, incomplete)
+        return Served(next(iter(united.answered), serve.backends[0]), listing, {})
 
     def doubt_blob(self, repository: str, digest: str) -> None:
         """Ask again for the address of a blob, and check its CDN again, because a client has come back for it."""
@@ -272,9 +232,20 @@ class Search:
         for name, public_url in self._public_urls.items():
             if public_url is not None:
                 return Served(name, BlobRedirect(public_url), self._failures)
+        if self._failures and self._is_unsigned(read):
+            return NotServed({}, backends[:1])
         not_found = tuple(name for name in backends if name not in self._failures)
         blob_source = next(iter(self._public_urls), None)
         return NotServed(self._failures, not_found, blob_source, self._refused, self._over_limit())
+
+    def _is_unsigned(self, read: Read) -> bool:
+        """Return whether the first backend works and does not have the tag of a signature.
+
+        That is final while others fail, because Podman takes any error but "not found" as one of the image.
+        """
+        first = self._serve.backends[0]
+        works = first not in (*self._failures, *self._denied, *self._serve.failing) and not self._refused
+        return works and isinstance(read, ManifestRead) and is_referrers_tag(read.reference)
 
     def _over_limit(self) -> OverLimit | None:
         """Return the limit of the source if nothing else kept the backends from answering."""
@@ -329,6 +300,8 @@ class Search:
         while order:
             name = order.popleft()
             share = max((self._deadline - self._clock.seconds()) / (len(order) + 1), LEAST_SHARE)
+            if name in self._serve.failing and self._is_unsigned(read):
+                share = min(share, LONGEST_OF_FAILING)
             try:
                 if name in waits:
                     turn = self._registries[name].gate.turn(waits[name], self._asker.source)

@@ -117,11 +117,11 @@ class ManifestReader:
         digest, length = head.value("Docker-Content-Digest"), whole_number(head.value("Content-Length"))
         usable = is_manifest_type(sent_type(head))
         if is_digest(reference):
-            if digest not in ("", reference):
+            if is_digest(digest) and digest != reference and _algorithm(digest) == _algorithm(reference):
                 raise FailingError("Docker-Content-Digest is not the requested digest", backend_wide=False)
+            if not (length and usable) or digest not in ("", reference):
+                return await self._get(read, name, reference, accept)  # the body can be checked
             digest = reference
-            if not (length and usable):
-                return await self._get(read, name, reference, accept)
         digest = digest if usable and is_digest(digest) else ""
         return Manifest(sent_type(head), digest, length or 0, None, Step.MANIFEST)
 
@@ -144,12 +144,16 @@ class ManifestReader:
             raise FailingError(f"answered with something that is no manifest ({sent})", backend_wide=False)
         header = response.value("Docker-Content-Digest")
         expected = dict.fromkeys(digest for digest in (reference, header) if is_digest(digest))
-        if any(digest_of(body, digest.partition(":")[0]) != digest for digest in expected):
+        if any(digest_of(body, _algorithm(digest)) != digest for digest in expected):
             raise FailingError("manifest does not match its digest", backend_wide=False)
         digest = next(iter(expected), "") or digest_of(body)
         manifest = Manifest(media_type, digest, len(body), body)
         self._cache.store(read.name, manifest, document)
         return evolve(manifest, step=Step.BODY)
+
+
+def _algorithm(digest: str) -> str:
+    return digest.partition(":")[0]
 
 
 def backend_name(renames: tuple[Rename, ...], name: str) -> str:

@@ -13,10 +13,12 @@ from typing import Any
 from attrs import field, frozen
 
 from facaded.backends.media_types import essence
+from facaded.backends.referrers_cache import REFERRERS_SIZE, ReferrersCache
 from facaded.backends.tags import TAGS, TagCache, TaggedRead
 from facaded.net.expiring import ExpiringMap
 from facaded.net.json_objects import is_too_complex, read_object
 from facaded.oci.indexes import MANIFEST_TYPES
+from facaded.oci.referrers import MOST_REFERRERS
 from facaded.oci.requests import ManifestRead, is_digest
 from facaded.policy.health import Step
 
@@ -102,14 +104,15 @@ EVERY_TYPE = Accept.read(MANIFEST_TYPES)
 
 
 class ManifestCache:
-    """A cache of manifests, of the sizes of their blobs, and in `tags` of tags' digests.
+    """A cache of manifests, of the sizes of their blobs, of tags' digests (`tags`), and of lists (`referrers`).
 
-    `size` is in bytes, without those of the sizes; 0 disables the cache. `tag_ttl` and `stale_tags` are in seconds, see
-    `TagCache`; `seconds` returns monotonic time.
+    `size` is in bytes, without those of the others; 0 disables the cache. `tag_ttl` and `stale_tags` are in seconds,
+    see `TagCache`; `seconds` returns monotonic time.
     """
 
     def __init__(self, size: int, tag_ttl: float, seconds: Callable[[], float], stale_tags: float = 0.0) -> None:
         self.tags = TagCache(TAGS if size else 0, tag_ttl, stale_tags, seconds)
+        self.referrers = ReferrersCache(REFERRERS_SIZE if size else 0, tag_ttl, stale_tags, seconds)
         self._seconds = seconds
         self._manifests: ExpiringMap[tuple[str, str], Manifest] = ExpiringMap(size, _cost)
         self._blob_sizes: ExpiringMap[tuple[str, str], int] = ExpiringMap(BLOB_SIZES if size else 0)
@@ -156,6 +159,13 @@ def find_smallest_blob(body: bytes) -> str | None:
     """Return the digest of the smallest non-empty blob of a manifest, including its config; None if it has none."""
     blobs = _read_blobs(read_object(body) or {})
     return min(((size, digest) for digest, size in blobs if size), default=(0, None))[1]
+
+
+def find_digests(body: bytes) -> tuple[str, ...]:
+    """Return the digests of what a manifest consists of: its config and layers, or the manifests of an index."""
+    manifest = read_object(body) or {}
+    entries = (*_read_blobs(manifest), *_read_descriptors(manifest.get("manifests")))
+    return tuple(digest for digest, _ in entries)[:MOST_REFERRERS]
 
 
 def _read_blobs(manifest: Mapping[str, Any]) -> Iterator[tuple[str, int]]:

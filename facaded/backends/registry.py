@@ -4,8 +4,6 @@ import json
 import re
 from copy import copy
 from functools import partial
-from itertools import islice
-from urllib.parse import urlsplit
 
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
@@ -13,35 +11,20 @@ from twisted.internet.interfaces import IReactorTime
 from facaded.backends.authorized_client import AuthorizedClient, ClientAuthorization
 from facaded.backends.failures import FailingError, NoListError, NoRedirectError, NotFoundError
 from facaded.backends.joined_requests import JoinedRequests
+from facaded.backends.list_pages import LIST_SIZE, MOST_VALUES_OF_LIST, NO_REFERRERS, next_query
 from facaded.backends.manifest_reader import ManifestReader, accept_headers, backend_name
 from facaded.backends.manifests import Accept, Manifest, ManifestCache
 from facaded.backends.media_types import list_type
+from facaded.backends.referrers_reader import ReferrersReader
 from facaded.backends.shares import FACADED, Asker
 from facaded.net.client import REDIRECTS, StreamedResponse
 from facaded.net.json_objects import is_too_complex, read_object
 from facaded.net.text import printable, whole_number
-from facaded.oci.requests import Blob, ManifestRead, Read, Referrers, Tags, is_query
+from facaded.oci.requests import Blob, ManifestRead, Read, Referrers, Tags
 from facaded.policy.health import Quota, Step
 from facaded.policy.repositories import Rename
 
-_LINK = re.compile(r"<([^<>]*)>((?:[^,\"<]|\"[^\"]*\")*)")
 _BYTES = re.compile(r"bytes=(?:[0-9]{1,15}-[0-9]{0,15}|-[0-9]{1,15})")
-_NEXT = re.compile(r";\s*rel=\"?next\"?\s*(?:;|$)", re.IGNORECASE)
-
-LIST_SIZE = 4 << 20
-"""Largest list of tags or referrers in bytes, as for manifests: a referrers list is an index."""
-
-MOST_VALUES_OF_LIST = 100_000
-"""Most values of a list: to parse 100,000 tags takes 30 ms. Longer ones can be read page by page (`n=`)."""
-
-LINK_LENGTH = 8192
-"""Longest Link header in characters: it has a path and a query, which are shorter."""
-
-LINKS = 10
-"""Links of a header that are read: a list has one for the next page, and perhaps others."""
-
-NO_REFERRERS = (404, 405, 406, 410, 501)
-"""Statuses of registries without the referrers API: some do not know its path, others its method."""
 
 VALIDATOR_LENGTH = 200
 """Longest If-Range in characters: an entity tag or a date."""
@@ -82,21 +65,23 @@ NO_RANGE = RangeHeaders()
 class Listing:
     """A page of tags or referrers.
 
-    `next_query` is the query of the next page, None for the last one; `filters` is OCI-Filters-Applied.
+    `next_query` is the query of the next page, None for the last one; `filters` is OCI-Filters-Applied. `incomplete`
+    are the backends that failed, if it unites the lists of several.
     """
 
     media_type: str
     body: bytes
     next_query: str | None
     filters: str
+    incomplete: tuple[str, ...] = ()
 
 
 class Registry:
     """One backend. Its methods raise NotFoundError or FailingError.
 
-    `name` is its name in the settings, `gate` bounds the requests to it, and `manifests` reads its manifests. `renames`
-    map the facade's repository names to the backend's. With `relay_blobs` set, a blob that the backend serves itself is
-    relayed. `asker` is whose requests they are; see `asked_by`.
+    `name` is its name in the settings, `gate` bounds the requests to it, `manifests` reads its manifests, and
+    `referrers` its lists of referrers. `renames` map the facade's repository names to the backend's. With `relay_blobs`
+    set, a blob that the backend serves itself is relayed. `asker` is whose requests they are; see `asked_by`.
     """
 
     def __init__(
@@ -116,12 +101,13 @@ class Registry:
         self._locations: JoinedRequests[str | StreamedResponse] = JoinedRequests(client.gate)
         self.gate = client.gate
         self.manifests = ManifestReader(name, client, renames, cache)
+        self.referrers = ReferrersReader(name, client, renames, cache.referrers)
         self.asker: Asker = FACADED
 
     def asked_by(self, asker: Asker) -> "Registry":
         """Return this backend for the requests of `asker`, with the same cache, gate and requests in progress."""
         registry = copy(self)
-        registry.manifests = self.manifests.asked_by(asker)
+        registry.manifests, registry.referrers = self.manifests.asked_by(asker), self.referrers.asked_by(asker)
         registry.asker = asker
         return registry
 
@@ -159,7 +145,7 @@ class Registry:
             raise NoListError(f"answered {response.status} to a list request", backend_wide=False)
         body = _name_list(read, await self._client.read(response, LIST_SIZE))
         filters = printable(response.value("OCI-Filters-Applied"))
-        return Listing(list_type(response), body, _next_query(response.value("Link"), path), filters)
+        return Listing(list_type(response), body, next_query(response.value("Link"), path), filters)
 
     async def blob(self, read: Blob, range_headers: RangeHeaders = NO_RANGE) -> str | StreamedResponse:
         """Return the URL that the backend redirects a blob to, or with `relay_blobs` the backend's own response.
@@ -277,16 +263,3 @@ def _name_list(read: Tags | Referrers, body: bytes) -> bytes:
 
 def _rename_path(read: Read, name: str) -> str:
     return read.path.replace(f"/v2/{read.name}/", f"/v2/{name}/", 1)
-
-
-def _next_query(link: str, path: str) -> str | None:
-    """Return the query of the `rel="next"` target in a Link header (RFC 8288), or None if that is not the same list."""
-    for match in islice(_LINK.finditer(link[:LINK_LENGTH]), LINKS):
-        if not _NEXT.search(match[2]):
-            continue
-        try:
-            parts = urlsplit(match[1])
-        except ValueError:
-            return None
-        return parts.query if parts.path == path and is_query(parts.query) else None
-    return None

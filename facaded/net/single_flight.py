@@ -1,6 +1,6 @@
 """Shared work: concurrent callers with the same key share one run."""
 
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from typing import Any, Generic, TypeVar
 
 from attrs import define, field
@@ -82,3 +82,13 @@ def run_detached(work: Coroutine[Deferred[Any], Any, Value]) -> Deferred[Value]:
     running = Deferred.fromCoroutine(work)
     running.addBoth(finish)
     return result
+
+
+async def together(works: Sequence[Deferred[Value]]) -> list[Value]:
+    """Return the results of works in progress, in order; if one fails, or this is cancelled, cancel the rest."""
+    try:
+        return [await work for work in works]
+    finally:
+        for work in works:
+            work.addErrback(lambda _: None)
+            work.cancel()

@@ -11,11 +11,12 @@ from enum import Enum
 from functools import cached_property
 from typing import TypeAlias
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from facaded.net.addresses import is_address
 from facaded.oci.clients import Client, Family
 from facaded.oci.errors import Code, Refusal
+from facaded.oci.referrers import is_referrers_tag
 from facaded.oci.requests import Home, ManifestRead, Ping, Read, Referrers, Request, Tags, TokenRequest, is_digest
 from facaded.policy.health import Rank
 from facaded.policy.proofs import Need, need_of
@@ -124,12 +125,14 @@ class Visit:
     """What else is known of a request when it is decided: of its client's earlier redirects, and of the backend.
 
     `has_token`: it carries the facade's own token. `asked_again`: its client was redirected and asked again.
-    `unproven`: the active backend was asked, and has not proven that a redirect would work.
+    `unproven`: the active backend was asked, and has not proven that a redirect would work. `elsewhere`: not every
+    backend may have what is read, because only some of them list it.
     """
 
     has_token: bool = False
     asked_again: bool = False
     unproven: bool = False
+    elsewhere: bool = False
 
 
 @frozen
@@ -147,7 +150,8 @@ class Serve:
 
     `preferred` is the first backend of the route. Those of `resting` are not asked, because their Retry-After has not
     ended. `failing` are those that are down, degraded or limited. `pinned` is whether the first one is pinned, and
-    `earlier` are those that the route has before the first one.
+    `earlier` are those that the route has before the first one. If it is `united`, all are asked, and the answer is the
+    list of what they have together.
     """
 
     read: Read
@@ -157,6 +161,7 @@ class Serve:
     failing: frozenset[str] = frozenset()
     pinned: bool = False
     earlier: frozenset[str] = frozenset()
+    united: bool = False
 
 
 @frozen
@@ -212,6 +217,7 @@ class Rule(Enum):
     PING_NOT_REDIRECTED = "this client needs one registry for GET /v2/ and all pulls, and there is none"
     HANDOVER = "GET /v2/ moved recently, so pulls in progress are served until they finish"
     REFERRERS = "the referrers of all backends are united"
+    ELSEWHERE = "not every backend may have this referrer, so it is fetched from where it is"
     BEGUN_HERE = "this pull began with this facade's own token, so it is served to its end"
     ASKED_AGAIN = "this client was redirected and asked again, so it is served for a while"
     UNPROVEN = "the active backend has not proven a moment ago that it works"
@@ -231,8 +237,18 @@ def choose_rule(
         return Rule.REDIRECT_ALL if rules.mode is Mode.REDIRECT else Rule.SERVE_ALL
     if isinstance(request, Referrers) and rules.merge_referrers:
         return Rule.REFERRERS
+    if not isinstance(request, Ping) and _may_be_elsewhere(request, rules, visit):
+        return Rule.ELSEWHERE
     rule = _choose_way(request, client, rules, routing)
     return _doubt(visit, request) or rule if rule is Rule.REDIRECT_SAFE else rule
+
+
+def _may_be_elsewhere(read: Read, rules: Rules, visit: Visit) -> bool:
+    """Return whether another backend of the route may have a referrer, or part of one, that the active one lacks."""
+    if not rules.merge_referrers:
+        return False
+    is_listed = visit.elsewhere or (isinstance(read, ManifestRead) and is_referrers_tag(read.reference))
+    return is_listed and len(rules.routes[rules.route_index(read.name)].backends) > 1
 
 
 def _doubt(visit: Visit, request: Ping | Read) -> Rule | None:
@@ -351,7 +367,8 @@ def _read(read: Read, client: Client, rules: Rules, routing: RoutingState, visit
     route, active = rules.routes[index], routing.redirecting[index]
     if choose_rule(read, client, rules, routing, visit).redirects:
         return _redirect(read, route, active, rules, routing)
-    return _serve(read, route.backends, routing.serving[index], routing, active if visit.unproven else None)
+    serve = _serve(read, route.backends, routing.serving[index], routing, active if visit.unproven else None)
+    return evolve(serve, united=isinstance(read, Referrers) and rules.merge_referrers)
 
 
 def _serve(

@@ -11,9 +11,10 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from facaded.backends.demand_checks import Proven
-from facaded.backends.fetcher import Fetcher, ReadOptions
+from facaded.backends.fetcher import Fetcher
 from facaded.backends.manifests import Accept
 from facaded.backends.registry import RangeHeaders
+from facaded.backends.served_content import ReadOptions
 from facaded.backends.watch import Watch
 from facaded.oci import requests
 from facaded.oci.clients import Client, identify
@@ -145,7 +146,10 @@ class Facade(Resource):
         self._routing, self._healths = change.routing, change.watch_state.healths
 
     def _decide(self, parsed: ClientRequest) -> Answer:
-        return decide(parsed.target, parsed.host, parsed.client, self._rules, self._routing, parsed.visit)
+        target, visit = parsed.target, parsed.visit
+        if isinstance(target, requests.ManifestRead | requests.Blob) and self._fetcher.must_serve(target):
+            visit = evolve(visit, elsewhere=True)
+        return decide(target, parsed.host, parsed.client, self._rules, self._routing, visit)
 
     async def _serve(self, request: Request, answer: Serve) -> Rendered:
         fetched = await self._fetcher.serve(answer, _options(request))

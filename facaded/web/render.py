@@ -4,9 +4,17 @@ from collections.abc import Callable, Mapping
 
 from attrs import evolve, frozen
 
-from facaded.backends.fetcher import BlobBytes, BlobRedirect, BlobSize, NotServed, PingAccepted, Served, Unauthorized
 from facaded.backends.manifests import Manifest
 from facaded.backends.registry import Listing
+from facaded.backends.served_content import (
+    BlobBytes,
+    BlobRedirect,
+    BlobSize,
+    NotServed,
+    PingAccepted,
+    Served,
+    Unauthorized,
+)
 from facaded.backends.shares import OverLimit
 from facaded.net.client import StreamedResponse
 from facaded.net.text import printable
@@ -28,7 +36,7 @@ JSON = {"Content-Type": "application/json"}
 
 RETRY = {**JSON, "Retry-After": RETRY_AFTER}
 """Headers of an answer that invites a retry. Its document has TOOMANYREQUESTS, the only code of the spec that does:
-Docker takes UNSUPPORTED, DENIED and NAME_UNKNOWN as final."""
+Docker takes UNSUPPORTED and DENIED as final."""
 
 
 @frozen
@@ -107,6 +115,8 @@ def render_served(
     if isinstance(served, NotServed):
         return _render_not_served(read, served)
     rendered = evolve(_render_content(read, served, if_none_match), backend=served.backend)
+    if "Warning" in rendered.headers:
+        return rendered
     bad_state = bad_state or ("failing" if preferred in served.failures else None)
     if not bad_state or served.backend == preferred:
         return rendered
@@ -128,6 +138,8 @@ def _render_content(read: Read, served: Served, if_none_match: str) -> Rendered:
                 headers["Link"] = f'<{read.path}?{listing.next_query}>; rel="next"'
             if listing.filters:
                 headers["OCI-Filters-Applied"] = listing.filters
+            if listing.incomplete:
+                headers["Warning"] = f'299 - "referrers may be missing: {", ".join(listing.incomplete)} failed"'
             return Rendered(200, headers, listing.body)
         case BlobRedirect(location):
             return Rendered(307, {"Location": location})
@@ -167,8 +179,8 @@ def _render_not_served(read: Read, not_served: NotServed) -> Rendered:
             code, missing = Code.MANIFEST_UNKNOWN, f"{read.name} has no manifest {read.reference}"
         case Blob():
             code, missing = Code.BLOB_UNKNOWN, f"{read.name} has no blob {read.digest}"
-        case _:
-            code, missing = Code.NAME_UNKNOWN, f"there is no repository {read.name}"
+        case _:  # not NAME_UNKNOWN, after which ORAS and notation do not look for the fallback tag
+            code, missing = Code.MANIFEST_UNKNOWN, f"there is no repository {read.name}"
     return Rendered(404, JSON, errors.document(code, f"{missing}, or it is not public"))
 
 

@@ -11,8 +11,9 @@ from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
 from facaded.backends.blob_offers import BlobSettings
-from facaded.backends.fetcher import BlobRedirect, Fetcher, NotServed, ReadOptions, Served
+from facaded.backends.fetcher import Fetcher
 from facaded.backends.manifests import digest_of
+from facaded.backends.served_content import BlobRedirect, NotServed, ReadOptions, Served
 from facaded.oci.requests import Blob
 from facaded.policy.decision import Serve
 from tests.backends.fetching import WIDE

@@ -2,8 +2,9 @@
 
 from twisted.internet.defer import Deferred
 
-from facaded.backends.fetcher import BUDGET, Fetcher, NotServed, PingAccepted, ReadOptions, Served, Unauthorized
+from facaded.backends.fetcher import BUDGET, Fetcher
 from facaded.backends.manifests import Accept, Manifest
+from facaded.backends.served_content import NotServed, PingAccepted, ReadOptions, Served, Unauthorized
 from facaded.oci.requests import ManifestRead, Ping, Read
 from facaded.policy.decision import Serve
 from tests.backends.memory import INDEX, MANIFEST, Fake, Network

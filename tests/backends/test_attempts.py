@@ -8,7 +8,7 @@ from twisted.internet.error import ConnectBindError, ConnectError, ConnectionRef
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseFailed
 
-from facaded.backends.fetcher import NotServed, ReadOptions
+from facaded.backends.served_content import NotServed, ReadOptions
 from facaded.net.client import is_local_error
 from facaded.oci.requests import Blob, ManifestRead, Read, Referrers, Tags
 from facaded.policy.evidence import Attempt

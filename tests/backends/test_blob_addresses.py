@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facaded.backends.blob_addresses import ENTRY_SIZE, LONGEST_ADDRESS, MARGIN, MOST_BYTES, BlobAddresses
-from facaded.backends.fetcher import BlobRedirect, Fetcher, Served
+from facaded.backends.fetcher import Fetcher
 from facaded.backends.presigned_urls import seconds_left
+from facaded.backends.served_content import BlobRedirect, Served
 from facaded.oci.requests import Blob
 from facaded.policy.decision import Serve
 from tests.backends.cdn_network import CACHED, READ, CdnNetwork, other_blob

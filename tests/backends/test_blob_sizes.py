@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from facaded.backends.fetcher import BlobSize, Served
 from facaded.backends.manifests import MANIFEST_LIFE, MOST_BLOBS, Manifest, ManifestCache, digest_of
+from facaded.backends.served_content import BlobSize, Served
 from facaded.oci.requests import Blob, ManifestRead
 from tests.backends.fetching import ask, two_registries
 from tests.backends.memory import BLOB, MANIFEST

@@ -5,8 +5,9 @@ import json
 import pytest
 from twisted.internet.defer import Deferred
 
-from facaded.backends.fetcher import BUDGET, BlobRedirect, BlobSize, ReadOptions, Served
+from facaded.backends.fetcher import BUDGET
 from facaded.backends.registry import RangeHeaders
+from facaded.backends.served_content import BlobRedirect, BlobSize, ReadOptions, Served
 from facaded.oci.requests import Blob, ManifestRead
 from tests.backends.fetching import WIDE, ask, backend, serve_from, two_registries
 from tests.backends.memory import BLOB, MANIFEST

@@ -11,7 +11,7 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, global
 from zope.interface import implementer
 
 from facaded.backends.cdn_checks import MOST_CHECKS
-from facaded.backends.fetcher import NotServed, Served
+from facaded.backends.served_content import NotServed, Served
 from facaded.policy.evidence import Attempt
 from facaded.policy.health import Step
 from tests.backends.cdn_network import CACHED, CHECKED, READ, TRUST, CdnNetwork, FakeCdn, other_blob

@@ -5,7 +5,8 @@ import json
 import pytest
 from twisted.internet.defer import Deferred
 
-from facaded.backends.fetcher import Fetcher, NotServed, ReadOptions
+from facaded.backends.fetcher import Fetcher
+from facaded.backends.served_content import NotServed, ReadOptions
 from facaded.oci.requests import ManifestRead, Ping
 from facaded.policy.decision import Serve
 from tests.backends.fetching import LATEST, WIDE, ask, backend, forward, two_registries

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from twisted.internet.defer import Deferred
 
-from facaded.backends.fetcher import BlobRedirect, NotServed, PingAccepted, ReadOptions, Served, Unauthorized
 from facaded.backends.own_account import Credentials
+from facaded.backends.served_content import BlobRedirect, NotServed, PingAccepted, ReadOptions, Served, Unauthorized
 from facaded.oci.requests import Blob, ManifestRead, Ping
 from tests.backends.fetching import LATEST, WIDE, ask, backend, forward, manifest, two_registries
 from tests.backends.memory import BLOB

@@ -6,10 +6,11 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from facaded.backends.failures import CrowdedError
-from facaded.backends.fetcher import BUDGET, NotServed, ReadOptions, Served
+from facaded.backends.fetcher import BUDGET
 from facaded.backends.quotas import Quotas
 from facaded.backends.reached_limits import ReachedLimits
 from facaded.backends.request_gate import MOST_REQUESTS, MOST_WAITING, RequestGate
+from facaded.backends.served_content import NotServed, ReadOptions, Served
 from facaded.backends.shares import Shares
 from facaded.oci.requests import Blob, Ping, Tags
 from facaded.policy.decision import Serve

@@ -3,7 +3,8 @@
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
-from facaded.backends.fetcher import BUDGET, NotServed, ReadOptions, Served
+from facaded.backends.fetcher import BUDGET
+from facaded.backends.served_content import NotServed, ReadOptions, Served
 from facaded.oci.requests import Blob, ManifestRead, Tags
 from facaded.policy.decision import Serve
 from facaded.policy.repositories import parse_rename

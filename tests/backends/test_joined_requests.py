@@ -4,8 +4,9 @@ import pytest
 from attrs import define, field
 from twisted.internet.defer import Deferred
 
-from facaded.backends.fetcher import BUDGET, Fetcher, NotServed, ReadOptions, Served
+from facaded.backends.fetcher import BUDGET, Fetcher
 from facaded.backends.request_gate import MOST_REQUESTS
+from facaded.backends.served_content import NotServed, ReadOptions, Served
 from facaded.oci.requests import Blob, Read, Referrers, Tags
 from facaded.policy.decision import Serve
 from facaded.policy.limits import Limits

@@ -9,8 +9,9 @@ from attrs import define
 from twisted.internet.defer import Deferred
 from twisted.web.server import Request
 
-from facaded.backends.fetcher import Fetcher, NotServed, ReadOptions, Served
+from facaded.backends.fetcher import Fetcher
 from facaded.backends.manifests import digest_of
+from facaded.backends.served_content import NotServed, ReadOptions, Served
 from facaded.backends.shares import OverLimit
 from facaded.oci.requests import ManifestRead
 from facaded.policy.decision import Serve

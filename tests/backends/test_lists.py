@@ -5,9 +5,9 @@ import json
 import pytest
 from twisted.internet.defer import Deferred
 
-from facaded.backends.fetcher import NotServed, ReadOptions, Served, Unauthorized
 from facaded.backends.manifests import Accept
 from facaded.backends.registry import Listing
+from facaded.backends.served_content import NotServed, ReadOptions, Served, Unauthorized
 from facaded.oci.requests import Read, Referrers, Tags
 from facaded.policy.repositories import parse_rename
 from tests.backends.fetching import LATEST, NARROW, WIDE, ask, backend, serve_from, two_registries

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
-from facaded.backends.fetcher import NotServed, ReadOptions
 from facaded.backends.manifests import Accept, Manifest, ManifestCache, digest_of
+from facaded.backends.served_content import NotServed, ReadOptions
 from facaded.oci.requests import ManifestRead
 from facaded.policy.decision import Serve
 from tests.backends.fetching import LATEST, NARROW, WIDE, ask, backend, manifest, two_registries
@@ -184,3 +184,28 @@ def test_an_accept_header_that_registries_would_refuse_makes_none_suspect() -> N
     accept = Accept.read((INDEX, ", ".join(f"application/x-{number}" for number in range(1000))))
     assert backend(ask(network, fetcher, accept=accept)) == "hub"
     assert network.failed == []
+
+
+@pytest.mark.parametrize("sent", ["sha256", "", "nonsense", "sha512:1"])
+@pytest.mark.parametrize("body", [True, False])
+def test_a_digest_that_cannot_be_compared_is_computed(sent: str, body: bool) -> None:
+    """go-containerregistry's registry answers with a sha256 digest to a HEAD by another one."""
+    network = two_registries()
+    hub = network.fakes["hub"]
+    kind, content = hub.manifests["org/app", "latest"]
+    digest = digest_of(content, "sha512")
+    hub.manifests["org/app", digest] = kind, content
+    if sent != "sha256":
+        hub.headers["Docker-Content-Digest"] = sent
+    served = ask(network, network.fetcher(), ManifestRead("org/app", digest), body=body)
+    assert (backend(served), manifest(served).digest, manifest(served).length) == ("hub", digest, len(content))
+    assert network.failed == []
+
+
+def test_another_digest_of_the_same_algorithm_is_a_failure() -> None:
+    network = two_registries()
+    hub = network.fakes["hub"]
+    hub.headers["Docker-Content-Digest"] = "sha256:" + "0" * 64
+    digest = digest_of(hub.manifests["org/app", "latest"][1])
+    assert backend(ask(network, network.fetcher(), ManifestRead("org/app", digest), body=False)) == "ghcr"
+    assert network.failed == ["hub"]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from facaded.backends.fetcher import NotServed, Served
 from facaded.backends.media_types import is_manifest_type
+from facaded.backends.served_content import NotServed, Served
 from facaded.oci.requests import ManifestRead
 from tests.backends.fetching import LATEST, ask, backend, manifest, two_registries
 from tests.backends.memory import INDEX, MANIFEST, Fake, Network

@@ -9,9 +9,10 @@ from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
-from facaded.backends.fetcher import Fetcher, NotServed, ReadOptions
+from facaded.backends.fetcher import Fetcher
 from facaded.backends.own_account import REFUSED_TIME, Credentials, OwnAccount
 from facaded.backends.refused_accounts import FORGET_TIME, RefusedAccounts
+from facaded.backends.served_content import NotServed, ReadOptions
 from facaded.oci.requests import ManifestRead
 from facaded.policy.decision import Serve
 from tests.backends.fetching import WIDE, ask

@@ -2,7 +2,7 @@
 
 import pytest
 
-from facaded.backends.fetcher import Unauthorized
+from facaded.backends.served_content import Unauthorized
 from facaded.oci.requests import Ping
 from tests.backends.fetching import LATEST, ask, backend, forward, two_registries
 

@@ -5,8 +5,9 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from facaded.backends.failures import CircuitOpenError, CrowdedError, FailingError, NotFoundError, UnaskedError
-from facaded.backends.fetcher import BUDGET, Fetcher, NotServed, ReadOptions, Served
+from facaded.backends.fetcher import BUDGET, Fetcher
 from facaded.backends.request_gate import BREAKER_FAILURES, MOST_REQUESTS, MOST_WAITING, RequestGate
+from facaded.backends.served_content import NotServed, ReadOptions, Served
 from facaded.oci.requests import Blob, ManifestRead, Read, Tags
 from facaded.policy.decision import Serve
 from facaded.policy.health import Step

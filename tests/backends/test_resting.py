@@ -3,7 +3,8 @@
 import pytest
 from attrs import evolve
 
-from facaded.backends.fetcher import RESTING, NotServed, Served
+from facaded.backends.failures import RESTING
+from facaded.backends.served_content import NotServed, Served
 from facaded.oci.requests import Blob, ManifestRead, Referrers, Tags
 from tests.backends.fetching import LATEST, ask, backend, serve_from, two_registries
 from tests.backends.memory import BLOB

@@ -7,9 +7,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from facaded.backends.failures import OverRateError
-from facaded.backends.fetcher import Fetcher, NotServed, PingAccepted, ReadOptions, Served, Unauthorized
+from facaded.backends.fetcher import Fetcher
 from facaded.backends.quotas import Quotas
 from facaded.backends.reached_limits import ReachedLimits
+from facaded.backends.served_content import NotServed, PingAccepted, ReadOptions, Served, Unauthorized
 from facaded.backends.shares import OverLimit, Shares
 from facaded.oci.requests import ManifestRead, Ping
 from facaded.policy.limits import BURST, Limit, Limits

@@ -3,8 +3,9 @@
 import pytest
 from attrs import evolve
 
-from facaded.backends.fetcher import BUDGET, Fetcher, NotServed, Served
+from facaded.backends.fetcher import BUDGET, Fetcher
 from facaded.backends.manifests import digest_of
+from facaded.backends.served_content import NotServed, Served
 from facaded.policy.decision import Serve
 from tests.backends.fetching import LATEST, ask, backend, manifest, serve_from, two_registries
 from tests.backends.memory import Network

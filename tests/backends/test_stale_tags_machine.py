@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from twisted.internet.defer import Deferred
 
-from facaded.backends.fetcher import NotServed, ReadOptions, Served
 from facaded.backends.manifests import digest_of
+from facaded.backends.served_content import NotServed, ReadOptions, Served
 from facaded.oci.requests import ManifestRead
 from tests.backends.fetching import WIDE, manifest, serve_from
 from tests.backends.memory import Fake, Network

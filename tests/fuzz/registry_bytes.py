@@ -5,11 +5,12 @@ from urllib.parse import urlsplit
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
-from facaded.backends.fetcher import BlobRedirect, NotServed, PingAccepted, ReadOptions, Served, Unauthorized
 from facaded.backends.ladder import build_probe
 from facaded.backends.manifests import Accept, Manifest, digest_of
+from facaded.backends.registry import Listing
+from facaded.backends.served_content import BlobRedirect, NotServed, PingAccepted, ReadOptions, Served, Unauthorized
 from facaded.net.addresses import is_public
-from facaded.oci import www_authenticate
+from facaded.oci import indexes, www_authenticate
 from facaded.oci.indexes import INDEX
 from facaded.oci.requests import Blob, Image, ManifestRead, Ping, Read, Referrers, Tags, is_digest
 from facaded.policy.decision import Serve
@@ -56,11 +57,15 @@ def check_served(example: tuple[list[Lie], tuple[Read, bool]]) -> None:
     registry = HostileRegistry({lie.kind: lie for lie in told})
     options = ReadOptions(Accept.read((INDEX, seeds.MANIFEST_TYPE)), with_body)
     with no_error_is_logged():
-        serving = registry.fetcher().serve(Serve(read, ("hub",), "hub"), options)
+        serve = Serve(read, ("hub",), "hub", united=isinstance(read, Referrers))
+        serving = registry.fetcher().serve(serve, options)
         fetched = registry.run(Deferred.fromCoroutine(serving))
         registry.close()
     assert isinstance(fetched, Served | NotServed), fetched
     check_content(fetched, read)
+    if isinstance(read, Referrers) and isinstance(fetched, Served):
+        assert isinstance(fetched.content, Listing)
+        assert indexes.read(fetched.content.body) is not None
 
 
 def check_forwarded(example: tuple[tuple[list[Lie], tuple[Read, bool]], bool, str | None]) -> None:
@@ -99,6 +104,8 @@ def _read_kinds(read: Read) -> tuple[str, ...]:
             return ("HEAD", "manifest")
         case Blob():
             return ("blob", "CDN")
+        case Referrers():
+            return ("list", "HEAD", "manifest")
         case _:
             return ("list",)
 

@@ -14,10 +14,11 @@ from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
-from facaded.backends.fetcher import Fetcher, ReadOptions, Served
+from facaded.backends.fetcher import Fetcher
 from facaded.backends.manifests import ManifestCache
 from facaded.backends.quotas import Quotas
 from facaded.backends.reached_limits import ReachedLimits
+from facaded.backends.served_content import ReadOptions, Served
 from facaded.backends.shares import Shares
 from facaded.config.sections import Backend, Config
 from facaded.net.client import BoundedClient

@@ -10,8 +10,8 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.web.resource import Resource
 from zope.interface import implementer
 
-from facaded.backends.fetcher import ReadOptions, Served
 from facaded.backends.manifests import Accept
+from facaded.backends.served_content import ReadOptions, Served
 from facaded.net.client import BoundedClient
 from facaded.net.private_addresses import Boundary, CheckedEndpoint, PrivateAddressError
 from facaded.oci.requests import Blob

@@ -3,7 +3,7 @@
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
-from facaded.net.single_flight import SingleFlight, run_detached
+from facaded.net.single_flight import SingleFlight, run_detached, together
 
 
 class TroubleError(Exception):
@@ -63,3 +63,24 @@ def test_cancelling_detached_work_cancels_it_with_a_cancelled_error() -> None:
     result.cancel()
     assert ended == ["cancelled"]
     assert outcome(result) is CancelledError
+
+
+def test_works_together_return_their_results_in_order() -> None:
+    steps: list[Deferred[int]] = [Deferred(), Deferred()]
+    results: list[list[int]] = []
+    Deferred.fromCoroutine(together(steps)).addCallback(results.append)
+    steps[1].callback(2)
+    steps[0].callback(1)
+    assert results == [[1, 2]]
+
+
+def test_works_together_end_together() -> None:
+    ended: list[str] = []
+    failing: list[Deferred[int]] = [Deferred(), Deferred(lambda _: ended.append("second"))]
+    errors: list[object] = []
+    Deferred.fromCoroutine(together(failing)).addErrback(lambda failure: errors.append(failure.type))
+    failing[0].errback(TroubleError())
+    cancelled: list[Deferred[int]] = [Deferred(), Deferred(lambda _: ended.append("fourth"))]
+    work = Deferred.fromCoroutine(together(cancelled)).addErrback(lambda failure: errors.append(failure.type))
+    work.cancel()
+    assert (errors, ended) == ([TroubleError, CancelledError], ["second", "fourth"])

@@ -49,7 +49,12 @@ CLIENT_GROUPS: Mapping[str, Callable[[Client], bool]] = {
     "redirect-safe, does not ping": lambda client: client.redirect_safe and not client.takes_token_from_ping,
 }
 
-VISITS = {"own token": "has_token", "asked again": "asked_again", "unproven": "unproven"}
+VISITS = {
+    "own token": "has_token",
+    "asked again": "asked_again",
+    "unproven": "unproven",
+    "listed elsewhere": "elsewhere",
+}
 """The phrases of the column "when" for a `Visit`."""
 
 Settings = Mapping[str, object]

@@ -28,7 +28,7 @@ from tests.policy.answers_page import (
     written,
 )
 
-ONLY_READS = ("renamed", "handover", "referrers", "begun here")
+ONLY_READS = ("renamed", "handover", "referrers", "elsewhere", "begun here")
 """Reasons that never apply to `GET /v2/`."""
 
 ANSWER_COLUMNS = {"request", "Host", "client", "when", "answer", "why"}

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from facaded.oci.clients import identify
 from facaded.oci.errors import Code, Refusal
-from facaded.oci.requests import ManifestRead, Ping, Tags, parse
+from facaded.oci.requests import ManifestRead, Ping, Referrers, Tags, parse
 from facaded.policy.decision import (
     Answer,
     BackendRules,
@@ -325,3 +325,18 @@ def test_a_private_backend_has_one_rule_for_all_requests() -> None:
             choose_rule(request, identify("docker/28"), rules, RoutingState(("hub",), ("hub",)))
             is Rule.CLIENT_CREDENTIALS
         )
+
+
+@pytest.mark.parametrize("mode", [Mode.AUTO, Mode.SERVE])
+@pytest.mark.parametrize("client", [DOCKER, PODMAN])
+def test_the_lists_of_referrers_of_all_backends_are_united(mode: Mode, client: str) -> None:
+    served = answer(f"/v2/org/app/referrers/{DIGEST}", client=client, rules=evolve(RULES, mode=mode))
+    assert served == Serve(Referrers("org/app", DIGEST), ("docker-hub", "ghcr"), "docker-hub", united=True)
+    apart = answer(f"/v2/org/app/referrers/{DIGEST}", client=PODMAN, rules=evolve(RULES, merge_referrers=False))
+    assert apart == evolve(served, united=False)
+
+
+def test_what_one_backend_lists_is_redirected_where_there_is_no_other() -> None:
+    rules = evolve(RULES, repositories=())
+    tag = f"/v2/org/app/manifests/sha256-{'1' * 64}.sig"
+    assert answer(tag, rules=rules) == Redirect("docker-hub", f"{HUB}{tag}")

@@ -290,7 +290,7 @@ def test_a_page_of_tags_links_to_the_next_page_of_the_facade() -> None:
     code, headers, body = client.ask("GET", "/v2/org/app/tags/list?n=1", headers=PODMAN)
     assert (code, json.loads(body)["name"]) == (200, "org/app")
     assert values(headers, "Link") == ['</v2/org/app/tags/list?n=1&last=b>; rel="next"']
-    code, headers, _ = client.ask("GET", f"/v2/org/app/referrers/{BLOB}", headers=PODMAN)
+    code, headers, _ = client.ask("GET", f"/v2/org/app/referrers/{BLOB}?artifactType=a%2Fb", headers=PODMAN)
     assert (code, values(headers, "OCI-Filters-Applied")) == (200, ["artifactType"])
 
 
@@ -311,7 +311,11 @@ def test_an_answer_of_another_backend_than_the_first_has_a_warning() -> None:
     [
         ("/v2/org/no/manifests/latest", "MANIFEST_UNKNOWN", "org/no has no manifest latest, or it is not public"),
         (f"/v2/org/no/blobs/{DIGEST}", "BLOB_UNKNOWN", f"org/no has no blob {DIGEST}, or it is not public"),
-        ("/v2/org/no/nothing/tags/list", "NAME_UNKNOWN", "there is no repository org/no/nothing, or it is not public"),
+        (
+            "/v2/org/no/nothing/tags/list",
+            "MANIFEST_UNKNOWN",
+            "there is no repository org/no/nothing, or it is not public",
+        ),
     ],
 )
 def test_what_no_backend_has_is_answered_404_with_the_spec_s_code(path: str, code: str, message: str) -> None:
