@@ -3,7 +3,7 @@
 from functools import partial
 from typing import TypeAlias
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -17,10 +17,12 @@ from facaded.backends.watch import Watch
 from facaded.oci import requests
 from facaded.oci.clients import Client, identify
 from facaded.oci.errors import Code, Refusal
+from facaded.policy.asked_again import Asking
 from facaded.policy.changes import Change
 from facaded.policy.decision import (
     Answer,
     Forward,
+    Mode,
     OwnChallenge,
     OwnToken,
     Page,
@@ -38,6 +40,7 @@ from facaded.web.own_token import is_own, own_challenge
 from facaded.web.relay import relay
 from facaded.web.render import Rendered
 from facaded.web.responses import respond
+from facaded.web.returning_clients import ReturningClients, asking_of
 from facaded.web.server import address_of, record_decision
 
 HereAnswered: TypeAlias = Redirect | Pong | OwnChallenge | OwnToken | Page | Refusal
@@ -48,25 +51,31 @@ ERROR = Refusal(500, Code.UNSUPPORTED, "internal error in facaded: see its log")
 
 @frozen
 class ClientRequest:
-    """A parsed request: its target, its Host header, the client that sent it, and what else is known of it."""
+    """A parsed request: its target, its Host header, the client that sent it, and what else is known of it.
+
+    `asking` is the request as clients that come back are recognised by; None if it needs no backend.
+    """
 
     target: requests.Request | Refusal
     host: str
     client: Client
     visit: Visit
+    asking: Asking | None
 
 
 class Facade(Resource):
     """Answers requests to the registry.
 
-    `rules` decide how, `fetcher` fetches from the backends, and `watch` pushes which backends are active.
+    `rules` decide how, `fetcher` fetches from the backends, and `watch` pushes which backends are active. `returning`
+    recognises clients that come back after a redirect; nothing does without it.
     """
 
     isLeaf = True
     _log = Logger()
 
-    def __init__(self, watch: Watch, rules: Rules, fetcher: Fetcher) -> None:
+    def __init__(self, watch: Watch, rules: Rules, fetcher: Fetcher, returning: ReturningClients | None = None) -> None:
         Resource.__init__(self)
+        self._returning = returning
         self._watch = watch
         self.reconfigure(rules, fetcher)
         snapshot = watch.snapshot()
@@ -81,7 +90,7 @@ class Facade(Resource):
         self._fetcher = fetcher
 
     def render(self, request: Request) -> int:
-        parsed = _parse(request)
+        parsed = self._recognise(_parse(request))
         try:
             answer = self._decide(parsed)
             if isinstance(answer, Serve | Forward) or (isinstance(answer, Redirect) and not self._settled):
@@ -115,6 +124,13 @@ class Facade(Resource):
     def _follow(self, change: Change) -> None:
         self._routing, self._healths = change.routing, change.watch_state.healths
 
+    def _recognise(self, parsed: ClientRequest) -> ClientRequest:
+        """Add what the request shows of earlier ones of its client."""
+        if self._returning is None or parsed.asking is None:
+            return parsed
+        visit = self._returning.recognise(parsed.asking, self._rules.mode is Mode.AUTO, parsed.visit)
+        return parsed if visit is parsed.visit else evolve(parsed, visit=visit)
+
     def _decide(self, parsed: ClientRequest) -> Answer:
         return decide(parsed.target, parsed.host, parsed.client, self._rules, self._routing, parsed.visit)
 
@@ -133,6 +149,8 @@ class Facade(Resource):
 
     def _write(self, request: Request, parsed: ClientRequest, answer: Answer, rendered: Rendered) -> None:
         record_decision(request, parsed.client, _decision(parsed, answer, rendered))
+        if self._returning is not None and parsed.asking is not None:
+            self._returning.note(parsed.asking, answer, rendered)
         if rendered.streamed is not None:
             relay(request, rendered.status, rendered.all_headers, rendered.streamed)
         else:
@@ -152,9 +170,11 @@ class Facade(Resource):
 
 def _parse(request: Request) -> ClientRequest:
     host = request.requestHeaders.getRawHeaders(b"Host", [b""])[0]
-    client = identify(_header(request, "User-Agent"))
+    user_agent = _header(request, "User-Agent")
+    client, target = identify(user_agent), requests.parse(request.method, request.uri, host)
     visit = Visit(has_token=is_own(_header(request, "Authorization")))
-    return ClientRequest(requests.parse(request.method, request.uri, host), host.decode("latin-1"), client, visit)
+    asking = asking_of(request, target, client, user_agent)
+    return ClientRequest(target, host.decode("latin-1"), client, visit, asking)
 
 
 def _challenge(request: Request) -> str:
@@ -193,7 +213,9 @@ OUTCOMES = {
 
 def _decision(parsed: ClientRequest, answer: Answer, rendered: Rendered) -> Decision:
     outcome = Outcome.ERROR if answer is ERROR else OUTCOMES.get(type(answer), Outcome.ANSWERED_HERE)
-    return Decision(KINDS.get(type(parsed.target), Kind.OTHER), outcome, rendered.backend, *_subject(parsed.target))
+    kind = KINDS.get(type(parsed.target), Kind.OTHER)
+    again = parsed.visit.asked_again and isinstance(answer, Serve | OwnChallenge)
+    return Decision(kind, outcome, rendered.backend, *_subject(parsed.target), again)
 
 
 def _subject(target: requests.Request | Refusal) -> tuple[str, str]:
