@@ -55,7 +55,6 @@ None of these is redirect-safe: a program may use a library in a way of its own.
 
 USER_AGENTS = {
     "docker": "docker/28.0.0",
-    "docker-containerd": "docker/28.0.0 containerd-client/2.0.0 storage-driver/overlayfs",
     "containerd": "containerd/2.0.0",
     "ctr": "containerd/2.0.0",
     "nerdctl": "containerd/2.0.0",
