@@ -169,7 +169,7 @@ class AskedAgain:
         return Returns(self._count, tuple(reversed(self._latest)))
 
     def served(self, repository: str, client: Client, now: float) -> tuple[Return, ...]:
-        """Return the clients of the same family that are served in a repository because they asked again."""
+        """Return the clients of the same family that are served in a repository, or at their ping, because of it."""
         served = (trace.returned for trace in self._traces.of_repository(repository, now) if trace.is_served(now))
         return tuple(one for one in served if one is not None and one.client.family is client.family)[:SHOWN]
 

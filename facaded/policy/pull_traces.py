@@ -217,10 +217,10 @@ class PullTraces:
         self._put_back(key, trace, of_source)
 
     def of_repository(self, repository: str, now: float) -> Iterator[PullTrace]:
-        """Iterate over the traces of all clients in one repository."""
+        """Iterate over the traces of all clients in one repository, and of their pings."""
         for _, of_source in self._sources.items(now):
             for (_, _, name), trace in of_source.traces.items():
-                if name == repository and not trace.is_forgotten(now):
+                if name in (repository, "") and not trace.is_forgotten(now):
                     yield trace
 
     @property

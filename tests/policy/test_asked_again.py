@@ -293,4 +293,7 @@ def test_the_clients_that_are_served_in_a_repository_are_found_by_their_family()
     assert [one.subject for one in front.table.served("org/app", docker, 10)] == ["org/app:latest"]
     assert front.table.served("org/app", identify(CONTAINERD), 10) == ()
     assert front.table.served("org/other", docker, 10) == ()
-    assert front.table.served("org/app", docker, 5 + SERVED) == ()
+    front.ask(20, "GET", Ping())
+    front.ask(25, "GET", Ping())
+    assert [one.subject for one in front.table.served("org/app", docker, 30)] == ["org/app:latest", "GET /v2/"]
+    assert front.table.served("org/app", docker, 25 + SERVED) == ()
