@@ -26,6 +26,7 @@ from facaded.net import descriptors
 from facaded.net.accept_pauses import AcceptPauses
 from facaded.net.reactor import IFacadedReactor, use_monotonic_time
 from facaded.net.resolver import install, resolver_of
+from facaded.policy.asked_again import AskedAgain
 from facaded.policy.limits import Limit
 from facaded.reload import Hangup, Reloader
 from facaded.state import Clocks, StateError, StateStore
@@ -38,6 +39,7 @@ from facaded.web import accesslog
 from facaded.web.admission import Admission
 from facaded.web.facade import Facade
 from facaded.web.pulls import Pulls
+from facaded.web.returning_clients import ReturningClients
 from facaded.web.server import BoundedSite, SecureSite
 from facaded.web.unsent_bytes import UnsentBytes
 
@@ -60,8 +62,7 @@ def makeService(
     `reread` reads the settings again, for a reload. `privilegedStartService` opens the listeners. Both this function
     and that method raise StartError if the daemon cannot start.
     """
-    config, rules = loaded.config, loaded.config.rules
-    core = _core(config, reactor, environ)
+    config, core = loaded.config, _core(loaded.config, reactor, environ)
     watch, tls = core.watch, core.tls
 
     def clocks() -> Clocks:
@@ -72,8 +73,9 @@ def makeService(
     reloader = Reloader(loaded, reread, supervision.reloading, supervision.reloaded, needs_restart)
     admin = Admin(config.listen.admin_hosts, supervision.why_not_ready)
     certificates, renewer = (tls.certificates, tls.acme) if tls else (None, None)
-    reporter = Reporter(parts.make_in_force(loaded), watch, resolver_of(reactor), certificates, clocks)
-    commands = Commands(rules, watch, reporter, reloader, core.state, core.pulls.recent, renewer)
+    in_force, names = parts.make_in_force(loaded), resolver_of(reactor)
+    reporter = Reporter(in_force, watch, names, certificates, clocks, core.asked_again)
+    commands = Commands(config.rules, watch, reporter, reloader, core.state, core.pulls.recent, renewer)
     reloader.add(parts.prepare_listeners(config))
     reloader.add(parts.prepare_backends(reactor, environ, core.state, watch, core.shares, core.facade))
     reloader.add(parts.prepare_limits(core.admission, core.unsent, core.shares))
@@ -105,6 +107,7 @@ class _Core:
     facade: Facade
     plain: PlainPort
     pulls: Pulls
+    asked_again: AskedAgain
     admission: Admission
     unsent: UnsentBytes
 
@@ -121,12 +124,12 @@ def _core(config: Config, reactor: IFacadedReactor, environ: Mapping[str, str]) 
     watch = Watch(reactor, time.time, SystemRandom(), parts.make_plan(reactor, config, rules), watch_state)
     state.follow(watch)
     shares = Shares(reactor, config.limits, watch.quotas, watch.reached_limits)
-    facade = Facade(watch, rules, parts.make_fetcher(reactor, config, watch, shares))
+    returning = ReturningClients(reactor.seconds, watch.probe_soon)
+    facade = Facade(watch, rules, parts.make_fetcher(reactor, config, watch, shares), returning)
     plain = PlainPort(challenges, parts.make_plain_port_settings(config), facade)
     admission = Admission(reactor, watch.reached_limits, parts.make_admission_settings(config))
     unsent = UnsentBytes(config.limits, watch.reached_limits)
-    pulls = Pulls(reactor.seconds, watch.probe_soon)
-    return _Core(state, tls, watch, shares, facade, plain, pulls, admission, unsent)
+    return _Core(state, tls, watch, shares, facade, plain, Pulls(), returning.table, admission, unsent)
 
 
 def _listeners(

@@ -11,6 +11,7 @@ from facaded.admin.protocol import Overridden, RecentImages, Reloaded, RenewalBe
 from facaded.admin.status import Status
 from facaded.backends.watch import Watch
 from facaded.explain.explanation import Explanation, explain_pull
+from facaded.oci.clients import Client
 from facaded.policy.decision import Rules
 from facaded.policy.health import Purpose
 from facaded.policy.overrides import ContradictionError
@@ -29,6 +30,9 @@ class Reports(Protocol):
 
     def report(self, orders: Sequence[OrderStatus]) -> Status:
         """Return the status document; `orders` adds the renewals of the certificates that ACME manages."""
+
+    def explain_returns(self, repository: str, client: Client) -> tuple[str, ...]:
+        """Return a sentence for each client of the same family that is served because it asked again."""
 
 
 @frozen
@@ -127,7 +131,8 @@ class Commands:
 
         image, client, routing = parameters.image, parameters.client, snapshot.routing
         try:
-            return explain_pull(image, client, self._rules, routing, explain_active, explain_backend)
+            explain_returns = self._reporter.explain_returns
+            return explain_pull(image, client, self._rules, routing, explain_active, explain_backend, explain_returns)
         except ValueError as error:
             raise CommandRefusedError(str(error)) from None
 

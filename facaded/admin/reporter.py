@@ -5,9 +5,19 @@ from typing import Protocol
 
 from attrs import evolve
 
-from facaded.admin.status import CertificateStatus, InForce, LimitStatus, Status, document
+from facaded.admin.status import (
+    AskedAgainStatus,
+    CertificateStatus,
+    InForce,
+    LimitStatus,
+    ReturnStatus,
+    Status,
+    document,
+)
 from facaded.backends.watch import Watch
 from facaded.net.json_documents import from_object
+from facaded.oci.clients import Client
+from facaded.policy.asked_again import AskedAgain
 from facaded.state import Clocks
 from facaded.tls.acme.order_status import OrderStatus
 from facaded.tls.certificates import Certificates
@@ -24,6 +34,7 @@ class Reporter:
     """Reports the status of the daemon.
 
     `certificates` is None without TLS; `clocks` returns the present time of the wall clock and the monotonic clock.
+    `asked_again` knows the clients that came back after a redirect.
     """
 
     def __init__(
@@ -33,12 +44,14 @@ class Reporter:
         names: StaleNames,
         certificates: Certificates | None,
         clocks: Callable[[], Clocks],
+        asked_again: AskedAgain,
     ) -> None:
         self._in_force = in_force
         self._watch = watch
         self._names = names
         self._certificates = certificates
         self._clocks = clocks
+        self._asked_again = asked_again
 
     def reconfigure(self, in_force: InForce) -> None:
         """Report on these settings from now on."""
@@ -56,7 +69,19 @@ class Reporter:
             self._certificate_statuses(orders),
             self._clocks().to_wall,
         )
-        return evolve(status, limits=tuple(self._limit_statuses()))
+        return evolve(status, limits=tuple(self._limit_statuses()), asked_again=self._asked_again_status())
+
+    def explain_returns(self, repository: str, client: Client) -> tuple[str, ...]:
+        """Return a sentence for each client of the same family that is served because it asked again."""
+        returns = self._asked_again.served(repository, client, self._clocks().monotonic)
+        return tuple(one.describe() for one in returns)
+
+    def _asked_again_status(self) -> AskedAgainStatus:
+        returns, to_wall = self._asked_again.returns(), self._clocks().to_wall
+        return AskedAgainStatus(
+            returns.count,
+            tuple(ReturnStatus(to_wall(one.since), to_wall(one.until), one.describe()) for one in returns.latest),
+        )
 
     def _limit_statuses(self) -> Iterator[LimitStatus]:
         to_wall = self._clocks().to_wall

@@ -149,6 +149,23 @@ class LimitStatus:
 
 
 @frozen
+class ReturnStatus:
+    """A client that was redirected and asked again: since when and until when it is served, and a sentence."""
+
+    since: float
+    until: float
+    why: str
+
+
+@frozen
+class AskedAgainStatus:
+    """How many clients asked again since the start, and the latest of them, the last one first."""
+
+    count: int = 0
+    latest: tuple[ReturnStatus, ...] = ()
+
+
+@frozen
 class Status(Document):
     """The status document. `version` is facaded's, not the document's."""
 
@@ -165,6 +182,7 @@ class Status(Document):
     backends: tuple[BackendStatus, ...]
     certificates: tuple[CertificateStatus, ...]
     limits: tuple[LimitStatus, ...] = ()
+    asked_again: AskedAgainStatus = AskedAgainStatus()
 
     @property
     def is_bad_news(self) -> bool:

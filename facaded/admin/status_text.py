@@ -115,9 +115,13 @@ def _notes(status: Status) -> Iterator[str]:
             yield from _backend_notes(backend, status)
     for name, since in status.stale_names.items():
         yield f"{name} has not resolved since {_time(since)}: its last known addresses are used"
+    if status.asked_again.count:
+        times = _times(status.asked_again.count)
+        yield f"clients were served because they asked again after a redirect: {times}"
+    for one in status.asked_again.latest:
+        yield f"{one.why}, until {_time(one.until)}"
     for limit in status.limits:
-        times = "once" if limit.count == 1 else f"{limit.count} times"
-        yield f"limit reached: {limit.name}, {times}, last {_time(limit.last)} by {limit.subject}"
+        yield f"limit reached: {limit.name}, {_times(limit.count)}, last {_time(limit.last)} by {limit.subject}"
 
 
 def _backend_notes(backend: BackendStatus, status: Status) -> Iterator[str]:
@@ -170,6 +174,10 @@ def _certificate(certificate: CertificateStatus, names: str, end: str) -> Iterat
         yield f"{names}: clients refuse the expired certificate: renew it"
     elif certificate.expires_soon:
         yield f"{names}: certificate expires soon and should have been renewed by now: see the log"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _names(certificate: CertificateStatus) -> str:

@@ -55,7 +55,7 @@ class Explanation(Document):
     """How a pull of `image` by `client` is answered, as sent over the control socket and printed by `--json`.
 
     `why` says which backend is active and why; None if the pull is `refused`. `backends` is a sentence on the health of
-    each backend of the route.
+    each backend of the route, `asked_again` one on each client that was redirected, asked again and is served now.
     """
 
     image: str
@@ -64,6 +64,7 @@ class Explanation(Document):
     refused: bool
     why: str | None
     backends: tuple[str, ...] = ()
+    asked_again: tuple[str, ...] = ()
 
 
 def split_image(text: str) -> tuple[str, Image]:
@@ -98,15 +99,16 @@ def explain_pull(
     routing: RoutingState,
     explain_active: Callable[[tuple[str, ...], Purpose], str],
     explain_backend: Callable[[str], str] | None = None,
+    explain_returns: Callable[[str, Client], tuple[str, ...]] | None = None,
 ) -> Explanation:
     """Explain the pull of an image by a client, both as a person names them.
 
     `explain_active` is called with a route's backends and a purpose, and returns a sentence that says which backend is
-    active and why; `explain_backend` is called with a backend's name. Raises ValueError with a sentence if the
-    image or the client is invalid.
+    active and why; `explain_backend` is called with a backend's name, `explain_returns` with the repository and the
+    client. Raises ValueError with a sentence if the image or the client is invalid.
     """
-    host, parsed = split_image(image)
-    steps = explain(host, parsed, find_client(client), rules, routing)
+    (host, parsed), identified = split_image(image), find_client(client)
+    steps = explain(host, parsed, identified, rules, routing)
     purpose = steps[-1].purpose
     backends = rules.routes[rules.route_index(parsed.name)].backends
     return Explanation(
@@ -116,6 +118,7 @@ def explain_pull(
         refused=purpose is None,
         why=explain_active(backends, purpose) if purpose else None,
         backends=tuple(map(explain_backend, backends)) if purpose and explain_backend else (),
+        asked_again=explain_returns(parsed.name, identified) if purpose and explain_returns else (),
     )
 
 

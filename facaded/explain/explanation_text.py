@@ -18,8 +18,9 @@ def text(explanation: Explanation) -> str:
     lines = [f"{explanation.image} by {explanation.client}"]
     for request in explanation.requests:
         lines += ["", request.request, *_wrap(request.answer, INDENT), *_wrap(request.why, INDENT)]
-    if explanation.backends:
-        lines += ["", *(line for sentence in explanation.backends for line in _wrap(sentence, ""))]
+    for sentences in (explanation.asked_again, explanation.backends):
+        if sentences:
+            lines += ["", *(line for sentence in sentences for line in _wrap(sentence, ""))]
     if explanation.why:
         lines += ["", *_wrap(explanation.why, "")]
     return "\n".join(lines)

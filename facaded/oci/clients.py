@@ -40,6 +40,19 @@ PREFIXES = (
 )
 """How the User-Agent of each family begins."""
 
+CONTAINERD_IN_DOCKER = "containerd-client/"
+"""What Docker's User-Agent has in it if containerd stores its images: then it pulls as containerd does."""
+
+LIBRARIES = (
+    ("go-containerregistry/", Family.GO_CONTAINERREGISTRY),
+    ("oras-go", Family.ORAS),
+    ("/oras/", Family.ORAS),
+)
+"""Parts of a User-Agent that begins with the name of a program and then names a library.
+
+None of these is redirect-safe: a program may use a library in a way of its own.
+"""
+
 USER_AGENTS = {
     "docker": "docker/28.0.0",
     "containerd": "containerd/2.0.0",
@@ -61,14 +74,14 @@ USER_AGENTS = {
 
 REDIRECT_SAFE = frozenset({Family.DOCKER, Family.CONTAINERD, Family.BUILDKIT, Family.REGCLIENT})
 
-_CONTAINERD_VERSION = re.compile(r"containerd/v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?(?![\d.])")
+_CONTAINERD_VERSION = re.compile(r"containerd(?:-client)?/v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?(?![\d.])")
 
 Version = tuple[int, int, int]
 
 
 @frozen
 class Client:
-    """A client's family, and for containerd its version if the User-Agent has one."""
+    """A client's family, and for containerd its version if the User-Agent has one. Docker may be containerd."""
 
     family: Family
     version: Version | None = None
@@ -106,8 +119,8 @@ def identify(user_agent: str) -> Client:
     """Return the client that sends this User-Agent; OTHER if it is empty or unknown. Never raises."""
     for prefix, family in PREFIXES:
         if user_agent.startswith(prefix):
-            return Client(family, _containerd_version(user_agent) if family is Family.CONTAINERD else None)
-    return Client(Family.OTHER)
+            return _embedded_containerd(user_agent) or _client(family, user_agent)
+    return Client(next((family for token, family in LIBRARIES if token in user_agent), Family.OTHER))
 
 
 def find_client(name: str) -> Client:
@@ -122,6 +135,16 @@ def find_client(name: str) -> Client:
             f"unknown client {name!r}: use {', '.join(USER_AGENTS)}, or a User-Agent as in containerd/1.4.3"
         )
     return identify(USER_AGENTS[name.lower()])
+
+
+def _embedded_containerd(user_agent: str) -> Client | None:
+    """Return containerd if Docker's User-Agent says that it stores the images."""
+    _, token, rest = user_agent.partition(CONTAINERD_IN_DOCKER)
+    return _client(Family.CONTAINERD, token + rest) if token and user_agent.startswith("docker/") else None
+
+
+def _client(family: Family, user_agent: str) -> Client:
+    return Client(family, _containerd_version(user_agent) if family is Family.CONTAINERD else None)
 
 
 def _containerd_version(user_agent: str) -> Version | None:

@@ -126,13 +126,15 @@ class Visit:
 
     `has_token`: it carries the facade's own token. `asked_again`: its client was redirected and asked again.
     `unproven`: the active backend was asked, and has not proven that a redirect would work. `elsewhere`: not every
-    backend may have what is read, because only some of them list it.
+    backend may have what is read, because only some of them list it. `avoided`: the blob that this backend led to was
+    asked for again and again, so others are tried first; empty if there is none.
     """
 
     has_token: bool = False
     asked_again: bool = False
     unproven: bool = False
     elsewhere: bool = False
+    avoided: str = ""
 
 
 @frozen
@@ -367,13 +369,12 @@ def _read(read: Read, client: Client, rules: Rules, routing: RoutingState, visit
     route, active = rules.routes[index], routing.redirecting[index]
     if choose_rule(read, client, rules, routing, visit).redirects:
         return _redirect(read, route, active, rules, routing)
-    serve = _serve(read, route.backends, routing.serving[index], routing, active if visit.unproven else None)
+    avoided = active if visit.unproven else visit.avoided
+    serve = _serve(read, route.backends, routing.serving[index], routing, avoided)
     return evolve(serve, united=isinstance(read, Referrers) and rules.merge_referrers)
 
 
-def _serve(
-    read: Read, route: tuple[str, ...], active: str, routing: RoutingState, unproven: str | None = None
-) -> Serve:
+def _serve(read: Read, route: tuple[str, ...], active: str, routing: RoutingState, unproven: str = "") -> Serve:
     """Return the backends to try, ranked by health; a pinned one comes first, and then the active one of its rank.
 
     What only the `unproven` backend can tell, which a tag means, it is asked first, because another may lag behind; for
@@ -381,7 +382,7 @@ def _serve(
     """
     # The active backend is drained only if all backends of the route are: then all of them are tried.
     drained = routing.drained if active not in routing.drained else frozenset()
-    avoided = None if _is_mutable(read) else unproven
+    avoided = "" if _is_mutable(read) else unproven
 
     def order(name: str) -> tuple[bool, Rank, bool]:
         rank = routing.ranks.get(name, Rank.UP)

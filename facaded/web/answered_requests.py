@@ -38,7 +38,8 @@ class Outcome(Enum):
 class Decision:
     """What was decided about a request, and which backend the answer comes from, or None.
 
-    `reference` is a tag or a digest. `repository` and `reference` are empty if the request has none.
+    `reference` is a tag or a digest. `repository` and `reference` are empty if the request has none. `asked_again` is
+    whether it was served because its client had been redirected and asked again.
     """
 
     kind: Kind = Kind.OTHER
@@ -46,6 +47,7 @@ class Decision:
     backend: str | None = None
     repository: str = ""
     reference: str = ""
+    asked_again: bool = False
 
 
 UNDECIDED = Decision()
@@ -59,8 +61,7 @@ class AnsweredRequest:
 
     `address` is the client's, or "-" on a Unix socket; `path` is the request-target without its query, in printable
     ASCII; `bytes` is the size of the answer's body; `seconds` is the time from the last byte of the request to the last
-    byte of the answer; `first_byte` is where the part of the content begins that its Range header asks for, None if
-    that is unknown.
+    byte of the answer.
     """
 
     address: str
@@ -71,7 +72,6 @@ class AnsweredRequest:
     status: int
     bytes: int
     seconds: float
-    first_byte: int | None = 0
 
 
 Subscriber: TypeAlias = Callable[[AnsweredRequest], None]

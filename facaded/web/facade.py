@@ -19,10 +19,12 @@ from facaded.backends.watch import Watch
 from facaded.oci import requests
 from facaded.oci.clients import Client, identify
 from facaded.oci.errors import Code, Refusal
+from facaded.policy.asked_again import Asking
 from facaded.policy.changes import Change
 from facaded.policy.decision import (
     Answer,
     Forward,
+    Mode,
     OwnChallenge,
     OwnToken,
     Page,
@@ -40,6 +42,7 @@ from facaded.web.own_token import is_own, own_challenge
 from facaded.web.relay import relay
 from facaded.web.render import Rendered
 from facaded.web.responses import respond
+from facaded.web.returning_clients import ReturningClients, asking_of
 from facaded.web.server import address_of, record_decision
 
 HereAnswered: TypeAlias = Redirect | Pong | OwnChallenge | OwnToken | Page | Refusal
@@ -50,25 +53,31 @@ ERROR = Refusal(500, Code.UNSUPPORTED, "internal error in facaded: see its log")
 
 @frozen
 class ClientRequest:
-    """A parsed request: its target, its Host header, the client that sent it, and what else is known of it."""
+    """A parsed request: its target, its Host header, the client that sent it, and what else is known of it.
+
+    `asking` is the request as clients that come back are recognised by; None if it needs no backend.
+    """
 
     target: requests.Request | Refusal
     host: str
     client: Client
     visit: Visit
+    asking: Asking | None
 
 
 class Facade(Resource):
     """Answers requests to the registry.
 
-    `rules` decide how, `fetcher` fetches from the backends, and `watch` pushes which backends are active.
+    `rules` decide how, `fetcher` fetches from the backends, and `watch` pushes which backends are active. `returning`
+    recognises clients that come back after a redirect; nothing does without it.
     """
 
     isLeaf = True
     _log = Logger()
 
-    def __init__(self, watch: Watch, rules: Rules, fetcher: Fetcher) -> None:
+    def __init__(self, watch: Watch, rules: Rules, fetcher: Fetcher, returning: ReturningClients | None = None) -> None:
         Resource.__init__(self)
+        self._returning = returning
         self._watch = watch
         self.reconfigure(rules, fetcher)
         snapshot = watch.snapshot()
@@ -81,9 +90,11 @@ class Facade(Resource):
         """Apply new settings. Requests in progress finish under the old ones."""
         self._rules = rules
         self._fetcher = fetcher
+        if self._returning is not None:
+            self._returning.report_doubts(fetcher.doubt_blob)
 
     def render(self, request: Request) -> int:
-        parsed = _parse(request)
+        parsed = self._recognise(_parse(request))
         try:
             decided = self._decide(parsed)
             answer = self._prove(parsed, decided) if self._settled or not isinstance(decided, Redirect) else None
@@ -145,6 +156,13 @@ class Facade(Resource):
     def _follow(self, change: Change) -> None:
         self._routing, self._healths = change.routing, change.watch_state.healths
 
+    def _recognise(self, parsed: ClientRequest) -> ClientRequest:
+        """Add what the request shows of earlier ones of its client."""
+        if self._returning is None or parsed.asking is None:
+            return parsed
+        visit = self._returning.recognise(parsed.asking, self._rules.mode is Mode.AUTO, parsed.visit)
+        return parsed if visit is parsed.visit else evolve(parsed, visit=visit)
+
     def _decide(self, parsed: ClientRequest) -> Answer:
         target, visit = parsed.target, parsed.visit
         if isinstance(target, requests.ManifestRead | requests.Blob) and self._fetcher.must_serve(target):
@@ -166,6 +184,8 @@ class Facade(Resource):
 
     def _write(self, request: Request, parsed: ClientRequest, answer: Answer, rendered: Rendered) -> None:
         record_decision(request, parsed.client, _decision(parsed, answer, rendered))
+        if self._returning is not None and parsed.asking is not None:
+            self._returning.note(parsed.asking, answer, rendered)
         if rendered.streamed is not None:
             relay(request, rendered.status, rendered.all_headers, rendered.streamed)
         else:
@@ -185,9 +205,11 @@ class Facade(Resource):
 
 def _parse(request: Request) -> ClientRequest:
     host = request.requestHeaders.getRawHeaders(b"Host", [b""])[0]
-    client = identify(_header(request, "User-Agent"))
+    user_agent = _header(request, "User-Agent")
+    client, target = identify(user_agent), requests.parse(request.method, request.uri, host)
     visit = Visit(has_token=is_own(_header(request, "Authorization")))
-    return ClientRequest(requests.parse(request.method, request.uri, host), host.decode("latin-1"), client, visit)
+    asking = asking_of(request, target, client, user_agent)
+    return ClientRequest(target, host.decode("latin-1"), client, visit, asking)
 
 
 def _as_unproven(parsed: ClientRequest) -> ClientRequest:
@@ -230,7 +252,9 @@ OUTCOMES = {
 
 def _decision(parsed: ClientRequest, answer: Answer, rendered: Rendered) -> Decision:
     outcome = Outcome.ERROR if answer is ERROR else OUTCOMES.get(type(answer), Outcome.ANSWERED_HERE)
-    return Decision(KINDS.get(type(parsed.target), Kind.OTHER), outcome, rendered.backend, *_subject(parsed.target))
+    kind = KINDS.get(type(parsed.target), Kind.OTHER)
+    again = parsed.visit.asked_again and isinstance(answer, Serve | OwnChallenge)
+    return Decision(kind, outcome, rendered.backend, *_subject(parsed.target), again)
 
 
 def _subject(target: requests.Request | Refusal) -> tuple[str, str]:

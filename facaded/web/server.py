@@ -18,7 +18,7 @@ from facaded.backends.reached_limits import ReachedLimits
 from facaded.oci.clients import Client, identify
 from facaded.policy.sources import NO_ADDRESS
 from facaded.web.admission import Admission, AdmissionSettings
-from facaded.web.answered_requests import UNDECIDED, AnsweredRequest, Decision, Subscriber, parse_first_byte
+from facaded.web.answered_requests import UNDECIDED, AnsweredRequest, Decision, Subscriber
 from facaded.web.channel import Channel, SecureChannel
 from facaded.web.client_address import client_address, host_of
 from facaded.web.refusals import too_many_requests
@@ -104,7 +104,6 @@ class BoundedRequest(Request):
             self.code,
             self.sentLength,
             self.site.reactor.seconds() - self.started_at,
-            parse_first_byte(_header_text(self, b"Range")),
         )
 
 

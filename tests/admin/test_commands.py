@@ -10,6 +10,7 @@ from facaded.admin.commands import Commands, ReloadResult
 from facaded.admin.control import CommandRefusedError, Parameters
 from facaded.admin.status import InForce, Status, document
 from facaded.net.json_documents import Document, to_json
+from facaded.oci.clients import Client, Family
 from facaded.policy.decision import BackendRules, Rules
 from facaded.policy.recent_pulls import RecentPulls
 from facaded.policy.repositories import parse
@@ -32,10 +33,14 @@ class Daemon:
     asked: list[str] = field(factory=list)
     reported: Sequence[OrderStatus] = ()
     recent: RecentPulls = field(factory=RecentPulls)
+    returns: dict[tuple[str, Family], tuple[str, ...]] = field(factory=dict)
 
     def report(self, orders: Sequence[OrderStatus]) -> Status:
         self.reported = orders
         return document(InForce(RULES, "facaded.toml"), self.watching.watch.snapshot(), {}, {}, {}, (), lambda at: at)
+
+    def explain_returns(self, repository: str, client: Client) -> tuple[str, ...]:
+        return self.returns.get((repository, client.family), ())
 
     def reload(self) -> ReloadResult:
         self.asked.append("reload")
@@ -98,6 +103,15 @@ def test_a_pull_is_explained_by_the_rules_in_force(commands: Commands) -> None:
     commands.reconfigure(evolve(RULES, repositories=(parse("other/*"),)))
     explanation = ask(commands, "GET", "/explain", parameters)
     assert (explanation["refused"], explanation["why"]) == (True, None)
+
+
+def test_an_explanation_names_the_clients_that_are_served_because_they_asked_again(
+    daemon: Daemon, commands: Commands
+) -> None:
+    daemon.returns["org/app", Family.DOCKER] = ("192.0.2.7 (docker) asked again",)
+    for client, sentences in (("docker", ["192.0.2.7 (docker) asked again"]), ("ctr", [])):
+        explanation = ask(commands, "GET", "/explain", Parameters(image="org/app", client=client))
+        assert explanation["asked_again"] == sentences
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,15 @@ from typing import Any
 from facaded.admin.reporter import Reporter
 from facaded.admin.status import CertificateStatus, InForce, Status, document, probe_status
 from facaded.net.json_documents import from_json, from_object, to_json
+from facaded.oci.clients import find_client
+from facaded.oci.requests import ManifestRead
+from facaded.policy.asked_again import AskedAgain
 from facaded.policy.decision import BackendRules, Rules
 from facaded.policy.health import Canary, Quota, Result, Step, Verdict
 from facaded.policy.limits import Limit
 from facaded.policy.repositories import parse
 from facaded.state import Clocks
+from tests.policy.asking import Front
 from tests.watching import BAD, GOOD, Watching
 
 BACKENDS = {name: BackendRules(f"https://{name}.test") for name in ("main", "second", "spare")}
@@ -194,7 +198,7 @@ class Names:
 def test_a_reached_limit_is_in_the_document() -> None:
     watched = watching()
     watched.watch.reached_limits.note(Limit.CONNECTIONS, "192.0.2.7")
-    reporter = Reporter(IN_FORCE, watched.watch, Names(), None, lambda: Clocks(1000.0, 0.0))
+    reporter = Reporter(IN_FORCE, watched.watch, Names(), None, lambda: Clocks(1000.0, 0.0), AskedAgain())
     assert as_json(reporter.report())["limits"] == [
         {"name": "connections", "count": 1, "last": 1000.0 + watched.clock.seconds(), "subject": "192.0.2.7"}
     ]
@@ -202,7 +206,21 @@ def test_a_reached_limit_is_in_the_document() -> None:
 
 def test_the_reporter_uses_the_settings_in_force() -> None:
     watched = watching()
-    reporter = Reporter(IN_FORCE, watched.watch, Names(), None, lambda: Clocks(1000.0, 0.0))
+    reporter = Reporter(IN_FORCE, watched.watch, Names(), None, lambda: Clocks(1000.0, 0.0), AskedAgain())
     assert reporter.report() == status(watched)
     reporter.reconfigure(InForce(IN_FORCE.rules, "other.toml"))
     assert (reporter.report().settings, reporter.report().warnings) == ("other.toml", ())
+
+
+def test_clients_that_asked_again_are_in_the_document_and_explained() -> None:
+    watched, front = watching(), Front()
+    for second in (10, 15):
+        front.ask(second, "HEAD", ManifestRead("org/app", "latest"))
+    reporter = Reporter(IN_FORCE, watched.watch, Names(), None, lambda: Clocks(1020.0, 20.0), front.table)
+    sentence = "192.0.2.7 (docker) asked again for org/app:latest: served for 60 s"
+    assert as_json(reporter.report())["asked_again"] == {
+        "count": 1,
+        "latest": [{"since": 1015.0, "until": 1075.0, "why": sentence}],
+    }
+    assert reporter.explain_returns("org/app", find_client("docker")) == (sentence,)
+    assert reporter.explain_returns("org/app", find_client("ctr")) == ()

@@ -433,3 +433,12 @@ def test_reached_limits_are_listed() -> None:
         f"limit reached: connections, once, last {AS_TEXT} by 192.0.2.7",
         f"limit reached: unsent_bytes, 7 times, last {AS_TEXT} by main",
     ]
+
+
+def test_clients_that_asked_again_are_listed() -> None:
+    why = "192.0.2.7 (docker) asked again for org/app:latest: served for 60 s"
+    asked_again = {"count": 7, "latest": [{"since": AT, "until": AT, "why": why}]}
+    assert last_section(asked_again=asked_again) == [
+        "clients were served because they asked again after a redirect: 7 times",
+        f"{why}, until {AS_TEXT}",
+    ]

@@ -102,6 +102,17 @@ def test_the_text_fits_the_terminal_but_breaks_no_url() -> None:
     ]
 
 
+def test_the_text_names_the_clients_that_are_served_because_they_asked_again() -> None:
+    def explained(image: str) -> list[str]:
+        pull = explain_pull(
+            image, "docker", RULES, UP, lambda *_: "why", explain_returns=lambda *_: ("one asked again",)
+        )
+        return text(pull).splitlines()
+
+    assert explained("org/app")[-3:] == ["one asked again", "", "why"]
+    assert "one asked again" not in explained("evil/app")
+
+
 @pytest.mark.parametrize("rule", Rule)
 def test_each_rule_fits_a_line_of_the_terminal(rule: Rule) -> None:
     assert len(f"    {rule.value}") <= WIDTH

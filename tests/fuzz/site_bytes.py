@@ -11,6 +11,7 @@ from facaded.policy.repositories import parse
 from facaded.web.answered_requests import AnsweredRequest
 from facaded.web.channel import BAD_REQUEST
 from facaded.web.facade import Facade
+from facaded.web.returning_clients import ReturningClients
 from facaded.web.server import BoundedSite
 from tests.backends.memory import Fake, Network
 from tests.fuzz import seeds
@@ -66,7 +67,8 @@ class Server:
         watching = Watching.begin("main", "second")
         for name in ("main", "second"):
             watching.backends.answer(name, GOOD)
-        facade = Facade(watching.watch, RULES, self.network.fetcher())
+        returning = ReturningClients(watching.clock.seconds, watching.watch.probe_soon)
+        facade = Facade(watching.watch, RULES, self.network.fetcher(), returning)
         self.site = BoundedSite(facade, self.clock, [self.answered.append])
 
     def exchange(self, pieces: list[bytes]) -> Exchange:

@@ -4,11 +4,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facaded.oci.clients import USER_AGENTS, Client, Family, find_client, identify
+from facaded.oci.clients import LIBRARIES, REDIRECT_SAFE, USER_AGENTS, Client, Family, find_client, identify
 
 TABLE = [
     ("docker/20.10.24+dfsg1 go/go1.19.8 git-commit/5d6db84 kernel/6.1 os/linux arch/amd64", Family.DOCKER, True, True),
     ("docker/28.5.1 go/go1.24 UpstreamClient(Docker-Client/28.5.1 \\(linux\\))", Family.DOCKER, True, True),
+    (
+        "docker/28.5.1 go/go1.24 containerd-client/2.1.4+unknown storage-driver/overlayfs",
+        Family.CONTAINERD,
+        True,
+        False,
+    ),
+    ("docker/23.0.1 containerd-client/v1.5.4 storage-driver/overlayfs", Family.CONTAINERD, False, False),
+    ("docker/28.5.1 containerd-client/dev storage-driver/overlayfs", Family.CONTAINERD, False, False),
+    ("nerdctl/2.0 containerd-client/2.1.4", Family.OTHER, False, False),
     ("containerd/1.6.20~ds1", Family.CONTAINERD, True, False),
     ("containerd/v1.7.24", Family.CONTAINERD, True, False),
     ("containerd/2.1.9", Family.CONTAINERD, True, False),
@@ -35,6 +44,9 @@ TABLE = [
     ("oras-go", Family.ORAS, False, False),
     ("oras/1.3.0", Family.ORAS, False, False),
     ("Helm/3.15.0", Family.ORAS, False, False),
+    ("flux/v2 go-containerregistry/v0.21.6", Family.GO_CONTAINERREGISTRY, False, False),
+    ("flux/v2/helm/v4/oras/v2", Family.ORAS, False, False),
+    ("notation/1.3 oras-go/v2", Family.ORAS, False, False),
     ("curl/8.5.0", Family.OTHER, False, False),
     ("Docker-Client/24.0", Family.OTHER, False, False),
     ("", Family.OTHER, False, False),
@@ -64,9 +76,21 @@ def test_any_user_agent_is_identified(user_agent: str) -> None:
     assert isinstance(identify(user_agent), Client)
 
 
-@pytest.mark.parametrize(("user_agent", "requests"), [("docker/28.0.0", 1), ("containerd/2.0.0", 2), ("buildkit/1", 2)])
+@pytest.mark.parametrize(
+    ("user_agent", "requests"),
+    [
+        ("docker/28.0.0", 1),
+        ("docker/28.0.0 containerd-client/2.0.0", 2),
+        ("containerd/2.0.0", 2),
+        ("buildkit/1", 2),
+    ],
+)
 def test_a_client_that_does_not_ping_requests_a_manifest_twice(user_agent: str, requests: int) -> None:
     assert identify(user_agent).requests_per_manifest == requests
+
+
+def test_a_library_somewhere_in_the_user_agent_makes_no_client_redirect_safe() -> None:
+    assert {family for _, family in LIBRARIES} & REDIRECT_SAFE == set()
 
 
 def test_the_named_clients_cover_all_families() -> None:

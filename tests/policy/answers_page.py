@@ -49,11 +49,12 @@ CLIENT_GROUPS: Mapping[str, Callable[[Client], bool]] = {
     "redirect-safe, does not ping": lambda client: client.redirect_safe and not client.takes_token_from_ping,
 }
 
-VISITS = {
-    "own token": "has_token",
-    "asked again": "asked_again",
-    "unproven": "unproven",
-    "listed elsewhere": "elsewhere",
+VISITS: Mapping[str, Callable[[Visit], Visit]] = {
+    "own token": lambda visit: evolve(visit, has_token=True),
+    "asked again": lambda visit: evolve(visit, asked_again=True),
+    "unproven": lambda visit: evolve(visit, unproven=True),
+    "listed elsewhere": lambda visit: evolve(visit, elsewhere=True),
+    "docker-hub is avoided": lambda visit: evolve(visit, avoided="docker-hub"),
 }
 """The phrases of the column "when" for a `Visit`."""
 
@@ -194,7 +195,7 @@ def _described(row: Row) -> tuple[Rules, RoutingState, Visit]:
     routing, visit = RoutingState(active, active), Visit()
     for condition in conditions:
         if condition in VISITS:
-            visit = evolve(visit, **{VISITS[condition]: True})
+            visit = VISITS[condition](visit)
         elif not condition.startswith("`"):
             routing = _in_state(routing, condition, config.rules)
     return config.rules, routing, visit

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from facaded.oci.clients import identify
 from facaded.oci.errors import Code, Refusal
-from facaded.oci.requests import ManifestRead, Ping, Referrers, Tags, parse
+from facaded.oci.requests import Blob, ManifestRead, Ping, Referrers, Tags, parse
 from facaded.policy.decision import (
     Answer,
     BackendRules,
@@ -22,6 +22,7 @@ from facaded.policy.decision import (
     Rule,
     Rules,
     Serve,
+    Visit,
     choose_rule,
     decide,
     ping_leads_to,
@@ -340,3 +341,15 @@ def test_what_one_backend_lists_is_redirected_where_there_is_no_other() -> None:
     rules = evolve(RULES, repositories=())
     tag = f"/v2/org/app/manifests/sha256-{'1' * 64}.sig"
     assert answer(tag, rules=rules) == Redirect("docker-hub", f"{HUB}{tag}")
+
+
+def test_a_backend_that_a_blob_failed_at_is_asked_after_those_that_work() -> None:
+    backends = {name: BackendRules(f"https://{name}.test") for name in ("hub", "ghcr", "quay")}
+    rules = Rules(repositories=(pattern("org/*"),), backends=backends, mode=Mode.SERVE)
+    routing = RoutingState(("hub",), ("hub",), ranks={"quay": Rank.DOWN})
+    pinned = evolve(routing, pinned="hub")
+    blob = Blob("org/app", f"sha256:{'0' * 64}")
+    for state, expected in ((routing, ("ghcr", "hub", "quay")), (pinned, ("hub", "ghcr", "quay"))):
+        served = decide(blob, "", identify("podman"), rules, state, Visit(avoided="hub"))
+        assert isinstance(served, Serve)
+        assert served.backends == expected

@@ -243,8 +243,8 @@ class Daemon:
 
     @property
     def backend(self) -> str | None:
-        """The backend that `GET /v2/` is redirected to."""
-        return self.get("/v2/")[1].get("X-Facaded-Backend")
+        """The backend that `GET /v2/` is redirected to, for a client that may ping as often as it likes."""
+        return self.get("/v2/", headers={"User-Agent": "containerd/2.1.9"})[1].get("X-Facaded-Backend")
 
     def get(
         self, path: str, *, method: str = "GET", headers: dict[str, str] | None = None, port: int = 0, host: str = ""

@@ -17,7 +17,7 @@ def connect(daemon: Daemon, context: ssl.SSLContext) -> ssl.SSLSocket:
 def ask(daemon: Daemon, path: str, context: ssl.SSLContext, host: str = NAME) -> tuple[int, dict[str, str], bytes]:
     with connect(daemon, context) as tls:
         tls.sendall(
-            f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: docker/28\r\nConnection: close\r\n\r\n".encode()
+            f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: containerd/2.1.9\r\nConnection: close\r\n\r\n".encode()
         )
         answer = http.client.HTTPResponse(tls)
         answer.begin()

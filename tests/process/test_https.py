@@ -124,7 +124,15 @@ def test_curl_verifies_the_chain(
     daemon.start()
     place = ["--resolve", f"{NAME}:{daemon.https}:{daemon.host}", "--cacert", f"{tmp_path}/root.pem"]
     for version in ("--tls-max 1.2", "--tlsv1.3"):
-        command = ["curl", "-si", *version.split(), *place, "-A", "docker/28", f"https://{NAME}:{daemon.https}/v2/"]
+        command = [
+            "curl",
+            "-si",
+            *version.split(),
+            *place,
+            "-A",
+            "containerd/2.1.9",
+            f"https://{NAME}:{daemon.https}/v2/",
+        ]
         answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         assert answer.startswith("HTTP/1.1 307 ")
 

@@ -118,7 +118,7 @@ def booted_systemd(
 def ping() -> dict[str, str]:
     """Request /v2/ as Docker does; return the headers of the response."""
     response = subprocess.run(
-        ["curl", "-si", "-A", "docker/28", f"http://{HOST}/v2/"], capture_output=True, text=True, check=True
+        ["curl", "-si", "-A", "containerd/2.1.9", f"http://{HOST}/v2/"], capture_output=True, text=True, check=True
     ).stdout
     return dict(re.findall(r"^([A-Za-z-]+): (.*?)\r?$", response, re.MULTILINE))
 

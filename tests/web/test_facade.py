@@ -19,12 +19,12 @@ from twisted.web.server import Request
 from facaded.backends.manifests import digest_of
 from facaded.oci.clients import identify
 from facaded.policy.decision import BackendRules, Rules
-from facaded.policy.health import State
 from facaded.policy.repositories import parse
 from facaded.web.answered_requests import AnsweredRequest, Decision, Kind, Outcome
 from facaded.web.facade import Facade
 from facaded.web.page import UNNAMED
 from facaded.web.pulls import Pulls
+from facaded.web.returning_clients import ReturningClients
 from facaded.web.server import BoundedSite
 from tests.backends.memory import BLOB, INDEX, Fake, Network
 from tests.watching import BAD, GOOD, Watching
@@ -46,9 +46,12 @@ class Client:
         if settled:
             self.watching.backends.answer("main", GOOD)
             self.watching.backends.answer("second", GOOD)
-        self.resource = Facade(self.watching.watch, rules, self.network.fetcher())
+        self.returning = ReturningClients(self.watching.clock.seconds, self.watching.watch.probe_soon)
+        self.resource = Facade(self.watching.watch, rules, self.network.fetcher(), self.returning)
+        self.doubted: list[tuple[str, str]] = []
+        self.returning.report_doubts(lambda *blob: self.doubted.append(blob))
         self.answered: list[AnsweredRequest] = []
-        self.pulls = Pulls(self.watching.clock.seconds, self.watching.watch.probe_soon)
+        self.pulls = Pulls()
         self.clock = Clock()
         self.site = BoundedSite(self.resource, self.clock, [self.answered.append, self.pulls.follow])
         self._agent = RequestTraversalAgent(self.resource)
@@ -375,30 +378,6 @@ def test_the_facade_s_answer_is_well_formed_whatever_a_backend_answers(
         assert all(0x20 <= byte < 0x7F for line in lines for byte in line), name
     for location in values(answer_headers, "Location"):
         assert location.startswith("https://")
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "probed"),
-    [
-        ("GET", "/v2/org/app/manifests/latest", True),
-        ("HEAD", "/v2/org/app/manifests/latest", False),
-        ("GET", "/v2/org/app/manifests/other", False),
-        ("GET", "/v2/", False),
-    ],
-)
-def test_a_repeated_request_for_a_redirected_manifest_starts_a_probe_and_changes_no_state(
-    method: str, path: str, probed: bool
-) -> None:
-    client = Client()
-    client.send("GET", "/v2/")
-    client.send("GET", "/v2/org/app/manifests/latest")
-    client.watching.clock.advance(5)
-    probes_before = len(client.watching.backends.probed)
-    client.send(method, path)
-    client.watching.clock.advance(0)
-    assert client.watching.backends.probed[probes_before:] == (["main"] if probed else [])
-    assert client.watching.backends.depths["main"][-1].deep == probed
-    assert client.watching.watch.watch_state.healths["main"].state is State.UP
 
 
 def test_tags_that_were_served_or_redirected_are_recently_pulled_images() -> None:

@@ -1,0 +1,290 @@
+"""Clients that ask again: the success of a redirect is invisible, but after a failure the client comes back.
+
+It is then served for a while. One client is a source, a User-Agent and a repository, and many machines may share these
+behind one address. So what several machines send is no repetition:
+
+- A request for a digest or a blob shows that the manifest before it arrived, at whichever machine.
+- Requests for a manifest that come within `AT_ONCE` are those of several machines, which may all send a second one.
+- A blob may be asked for as often as the manifests of its repository were: each machine asks for both.
+"""
+
+import math
+from collections import deque
+
+from attrs import frozen
+
+from facaded.oci.clients import Client
+from facaded.oci.requests import Blob, ManifestRead, Ping, Read, is_digest
+from facaded.policy.pull_traces import (
+    MEMORY,
+    USER_AGENT_LENGTH,
+    Avoided,
+    BlobTrace,
+    ManifestTrace,
+    Pinged,
+    PullTrace,
+    PullTraces,
+    Return,
+    TraceKey,
+)
+from facaded.policy.sources import source_of
+
+SERVED = 60.0
+"""Seconds for which a client that asked again is served, at first; twice as long after each return."""
+
+LONGEST_SERVED = 3600.0
+"""Most seconds for which it is served."""
+
+PAUSE = 1.0
+"""Seconds after a request before the same one is a repetition.
+
+containerd and Docker send a request again at once when they have a token, and wait after an error; and what comes
+sooner may be parallel.
+"""
+
+AT_ONCE = 1.0
+"""Seconds from the first request within which others for the same manifest come from other machines."""
+
+STEADY_PAUSE = 2.0
+"""Seconds from the first request after which it counts how many came, although there was no `PAUSE`."""
+
+MANIFEST_TIME = 120.0
+"""Seconds after a redirect within which the same request for a manifest is a repetition.
+
+A client notices a backend that hangs after 30 s, and kubelet then waits 10 s, and 20 and 40 the next times.
+"""
+
+REPEAT_TIME = 60.0
+"""Seconds after a redirect within which the same ping, or request for a blob, is a repetition."""
+
+DOUBTS = 2
+"""Repetitions in vain after which a blob is fetched from another backend: with the first request, the third time."""
+
+DOUBLINGS = 7
+"""Returns after which a client is served for the longest time: one minute doubled six times is over an hour."""
+
+SHOWN = 5
+"""The latest returns that status and explanation show."""
+
+
+@frozen
+class Asking:
+    """A request and who sends it. `key` is the trace that it belongs to, with a source as by `source_of`.
+
+    `first_byte` is where the part of a blob begins that is asked for; None if that is unknown.
+    """
+
+    key: TraceKey
+    client: Client
+    method: str
+    target: Ping | Read
+    first_byte: int | None = 0
+
+    @classmethod
+    def of(
+        cls,
+        address: str,
+        user_agent: str,
+        client: Client,
+        method: str,
+        target: Ping | Read,
+        first_byte: int | None = 0,
+    ) -> "Asking":
+        """Return a request that comes from this address, with this User-Agent."""
+        name = "" if isinstance(target, Ping) else target.name
+        return cls((source_of(address), user_agent[:USER_AGENT_LENGTH], name), client, method, target, first_byte)
+
+    @property
+    def subject(self) -> str:
+        """What is asked for, as a person writes it."""
+        if isinstance(self.target, Ping):
+            return "GET /v2/"
+        reference = _reference(self.target)
+        return f"{self.target.name}{'@' if is_digest(reference) else ':'}{reference}"
+
+
+@frozen
+class Judgement:
+    """What a request shows of the ones before it.
+
+    `asked_again`: its client is served. `hint` is a backend whose check should start, empty if there is none.
+    `doubted`: the address that was handed out for the blob may be bad. `avoided` is the backend that the blob is better
+    not fetched from, empty if there is none.
+    """
+
+    asked_again: bool = False
+    hint: str = ""
+    doubted: bool = False
+    avoided: str = ""
+
+
+NOTHING = Judgement()
+
+
+@frozen
+class Returns:
+    """How many clients asked again since the start, and the latest of them, the last one first."""
+
+    count: int = 0
+    latest: tuple[Return, ...] = ()
+
+
+class AskedAgain:
+    """Recognises clients that ask again. Call `judge` for each request, and `note` after its answer."""
+
+    def __init__(self) -> None:
+        self._traces = PullTraces()
+        self._count = 0
+        self._latest: deque[Return] = deque(maxlen=SHOWN)
+
+    def judge(self, asking: Asking, serves: bool, now: float) -> Judgement:
+        """Return what a request shows of earlier ones. Without `serves`, no client is served because it asked again."""
+        if asking.client.takes_token_from_ping and not isinstance(asking.target, Ping):
+            self._note_use_of_ping(asking, now)
+        trace = self._traces.find(asking.key, now)
+        if trace is None:
+            return NOTHING
+        if isinstance(asking.target, Blob):
+            return self._judge_blob(asking, trace, serves, now)
+        failed = _find_failure(asking, trace, now)
+        if failed:
+            self._return(asking, trace, serves, now)
+        return Judgement(serves and trace.is_served(now), failed)
+
+    def note(self, asking: Asking, backend: str, redirected: bool, now: float) -> None:
+        """Note that a request was redirected to a backend, or answered with what that backend has."""
+        match asking.target:
+            case Ping() if redirected and asking.client.takes_token_from_ping:
+                trace = self._traces.use(asking.key, now)
+                if trace.ping is None or now - trace.ping.first > REPEAT_TIME:
+                    trace.ping = Pinged(now, backend)
+            case ManifestRead(_, reference) if redirected or asking.method == "GET":
+                manifest = self._traces.manifest(asking.key, _hash(asking), not is_digest(reference), now)
+                _note_manifest(asking, manifest, backend, redirected, now)
+            case Blob() if asking.first_byte is not None:
+                _note_blob(self._traces.blob(asking.key, _hash(asking), now), backend, redirected, now)
+
+    def returns(self) -> Returns:
+        """Return who asked again, for the status."""
+        return Returns(self._count, tuple(reversed(self._latest)))
+
+    def served(self, repository: str, client: Client, now: float) -> tuple[Return, ...]:
+        """Return the clients of the same family that are served in a repository, or at their ping, because of it."""
+        served = (trace.returned for trace in self._traces.of_repository(repository, now) if trace.is_served(now))
+        return tuple(one for one in served if one is not None and one.client.family is client.family)[:SHOWN]
+
+    @property
+    def size(self) -> int:
+        """The bytes of memory that the requests of clients take."""
+        return self._traces.size
+
+    def _note_use_of_ping(self, asking: Asking, now: float) -> None:
+        """Note that a client came from its ping to a request for a repository, so it got a token."""
+        trace = self._traces.find((*asking.key[:2], ""), now)
+        if trace is not None:
+            trace.ping = None
+
+    def _judge_blob(self, asking: Asking, trace: PullTrace, serves: bool, now: float) -> Judgement:
+        """Judge a request for a blob: the second one in vain is served, the third comes from another backend."""
+        assert isinstance(asking.target, Blob)
+        _note_progress(trace, math.inf)
+        blob = trace.blobs.get(_hash(asking)) if asking.first_byte is not None else None
+        repeated = blob is not None and PAUSE <= now - blob.last <= REPEAT_TIME
+        if blob is not None and repeated and blob.requests >= _pulls(trace):
+            blob.doubts += 1
+            if blob.was_redirected:
+                self._return(asking, trace, serves, now)
+            if blob.doubts >= DOUBTS:
+                self._traces.avoid(asking.key, asking.target.digest, Avoided(blob.backend, now + SERVED), now)
+        avoided = trace.avoided.get(asking.target.digest)
+        return Judgement(
+            serves and trace.is_served(now),
+            blob.backend if blob is not None and repeated else "",
+            repeated,
+            avoided.backend if avoided is not None and now < avoided.until else "",
+        )
+
+    def _return(self, asking: Asking, trace: PullTrace, serves: bool, now: float) -> None:
+        """Serve a client for a while, and twice as long after each return."""
+        for manifest in trace.manifests.values():
+            manifest.redirects = 0
+        trace.ping = None
+        if not serves or trace.is_served(now):
+            return
+        recent = trace.returned is not None and now - trace.returned.until <= MEMORY
+        times = trace.returned.times + 1 if trace.returned and recent else 1
+        seconds = min(SERVED * 2 ** (min(times, DOUBLINGS) - 1), LONGEST_SERVED)
+        trace.returned = Return(asking.key[0], asking.client, asking.subject, now, now + seconds, times)
+        self._count += 1
+        self._latest.append(trace.returned)
+
+
+def _find_failure(asking: Asking, trace: PullTrace, now: float) -> str:
+    """Return the backend of an earlier redirect that failed, as a ping or a request for a manifest shows; else ""."""
+    match asking.target:
+        case Ping() if trace.ping is not None and PAUSE <= now - trace.ping.first <= REPEAT_TIME:
+            return trace.ping.backend
+        case ManifestRead(_, reference):
+            manifest = trace.manifests.get(_hash(asking))
+            if is_digest(reference):
+                _note_progress(trace, math.inf if manifest is None else manifest.order)
+            elif asking.client.takes_token_from_ping and asking.method == "GET":
+                head = trace.manifests.get(_hash(asking, "HEAD"))
+                if head is not None and now - head.last <= MANIFEST_TIME:
+                    return head.backend  # Docker asks for the digest after a HEAD that worked
+            if manifest is not None and _is_repetition(manifest, asking.client.requests_per_manifest, now):
+                return manifest.backend
+    return ""
+
+
+def _is_repetition(manifest: ManifestTrace, usual: int, now: float) -> bool:
+    """Return whether one more request is more than the machines send by themselves that asked at once."""
+    if manifest.redirects < usual or now - manifest.last > MANIFEST_TIME:
+        return False
+    machines = manifest.at_once if manifest.at_once > usual else 1
+    is_steady = now - manifest.first >= STEADY_PAUSE and manifest.redirects >= usual * machines
+    return is_steady or now - manifest.last >= PAUSE
+
+
+def _note_progress(trace: PullTrace, order: float) -> None:
+    """Note a request for a digest that came first as the `order`-th: whatever came before it has worked."""
+    for manifest in trace.manifests.values():
+        if manifest.order < order:
+            manifest.redirects = 0
+
+
+def _note_manifest(asking: Asking, manifest: ManifestTrace, backend: str, redirected: bool, now: float) -> None:
+    if asking.method == "GET":
+        manifest.gets += 1
+    if not redirected:
+        return
+    if manifest.redirects == 0 or now - manifest.last > MANIFEST_TIME:
+        manifest.redirects, manifest.at_once, manifest.first = 0, 0, now
+    manifest.redirects += 1
+    if now - manifest.first < AT_ONCE:
+        manifest.at_once += 1
+    manifest.last, manifest.backend = now, backend
+
+
+def _note_blob(blob: BlobTrace, backend: str, redirected: bool, now: float) -> None:
+    if now - blob.last > REPEAT_TIME:
+        blob.doubts = 0
+    blob.requests += 1
+    blob.last, blob.backend, blob.was_redirected = now, backend, redirected
+
+
+def _pulls(trace: PullTrace) -> int:
+    """Return how many machines pulled an image: each asks once for each manifest and each blob."""
+    return max((manifest.gets for manifest in trace.manifests.values()), default=1) or 1
+
+
+def _hash(asking: Asking, method: str = "") -> int:
+    """Return what a request for a manifest or a blob is known by; that of another `method` if there is one."""
+    return hash((method or asking.method, _reference(asking.target), asking.first_byte))
+
+
+def _reference(target: Ping | Read) -> str:
+    """Return the tag or the digest that a request names; empty if it names none."""
+    if isinstance(target, ManifestRead):
+        return target.reference
+    return target.digest if isinstance(target, Blob) else ""

@@ -1,0 +1,248 @@
+"""The traces of pulls: what one client asked for in one repository. Their memory is bounded, per source and in all."""
+
+import math
+from collections.abc import Iterator
+from typing import TypeAlias, TypeVar
+
+from attrs import define, field, frozen
+
+from facaded.net.expiring import ExpiringMap
+from facaded.oci.clients import Client
+from facaded.policy.reasons import spell
+
+MEMORY = 3600.0
+"""Seconds for which an idle trace is remembered: a layer of a large image may be asked for long after its manifest."""
+
+MANIFESTS = 24
+"""Requests for manifests in one trace: an index, its manifests, and a few tags. The oldest are evicted first."""
+
+BLOBS = 40
+"""Requests for blobs in one trace: nearly all images have fewer layers. The oldest are evicted first."""
+
+TRACE_BYTES = 1100
+"""Bytes that a trace without requests takes, with the names of its client and repository (measured)."""
+
+REQUEST_BYTES = 300
+"""Bytes that each request in a trace takes (measured)."""
+
+BYTES = 16_000_000
+"""Bytes of all traces: those of some 4,000 pulls with ten requests each."""
+
+SHARE = 1_000_000
+"""Bytes of the traces of one source: hundreds of pulls behind one address."""
+
+USER_AGENT_LENGTH = 200
+"""Characters of a User-Agent that tell clients apart."""
+
+Name = TypeVar("Name", int, str)
+Entry = TypeVar("Entry")
+
+
+@define
+class ManifestTrace:
+    """The requests of one method for one manifest.
+
+    `order` is its place among the digests of the trace as they came first, 0 for a tag. `gets` is the number of GETs
+    that were answered. The rest is about redirects with no request for a digest or a blob after them: their number, how
+    many came at once, when the first and the last one came, and the backend of the last one.
+    """
+
+    order: int
+    gets: int = 0
+    redirects: int = 0
+    at_once: int = 0
+    first: float = -math.inf
+    last: float = -math.inf
+    backend: str = ""
+
+
+@define
+class BlobTrace:
+    """The requests for one blob from one byte on: their number, the last one's time and backend.
+
+    `was_redirected` is whether the last one was redirected to the backend, not served; `doubts` is how many came
+    although the pull did not need them.
+    """
+
+    requests: int = 0
+    last: float = -math.inf
+    backend: str = ""
+    was_redirected: bool = False
+    doubts: int = 0
+
+
+@frozen
+class Pinged:
+    """The first redirected ping with no request for a repository after it: when it came, and where it led."""
+
+    first: float
+    backend: str
+
+
+@frozen
+class Avoided:
+    """A backend that one blob is better not fetched from, and until when."""
+
+    backend: str
+    until: float
+
+
+@frozen
+class Return:
+    """A client that is served from `since` to `until`, because it asked again for `subject`, the last time of `times`.
+
+    Times are monotonic seconds.
+    """
+
+    source: str
+    client: Client
+    subject: str
+    since: float
+    until: float
+    times: int = 1
+
+    def describe(self) -> str:
+        """Return a sentence for a person."""
+        times = f", {self.times} times" if self.times > 1 else ""
+        length = spell(self.until - self.since)
+        return f"{self.source} ({self.client.family.value}) asked again for {self.subject}{times}: served for {length}"
+
+
+@define
+class PullTrace:
+    """What one client asked for in one repository, or its pings.
+
+    Requests are known by a hash of Python's, which differs from run to run. `avoided` has the backend of each blob that
+    is better fetched from another one. `returned` is the last time that the client asked again, and `used` when the
+    trace was last used.
+    """
+
+    manifests: dict[int, ManifestTrace] = field(factory=dict)
+    blobs: dict[int, BlobTrace] = field(factory=dict)
+    avoided: dict[str, Avoided] = field(factory=dict)
+    orders: int = 0
+    ping: Pinged | None = None
+    returned: Return | None = None
+    used: float = -math.inf
+
+    @property
+    def size(self) -> int:
+        """The bytes that the trace takes."""
+        return TRACE_BYTES + REQUEST_BYTES * (len(self.manifests) + len(self.blobs) + len(self.avoided))
+
+    def is_served(self, now: float) -> bool:
+        """Return whether the client is served because it asked again."""
+        return self.returned is not None and now < self.returned.until
+
+    def is_forgotten(self, now: float) -> bool:
+        """Return whether nothing of the trace counts any more."""
+        return now > max(self.used, self.returned.until if self.returned else self.used) + MEMORY
+
+
+TraceKey: TypeAlias = tuple[str, str, str]
+"""Who a trace is about: the source, the beginning of the User-Agent, and the repository; empty for pings."""
+
+
+@define
+class _SourceTraces:
+    """The traces of one source, the least recently used first, and their size."""
+
+    traces: dict[TraceKey, PullTrace] = field(factory=dict)
+    size: int = 0
+
+    def remove(self, key: TraceKey) -> None:
+        self.size -= self.traces.pop(key).size
+
+    def put(self, key: TraceKey, trace: PullTrace) -> None:
+        """Add a trace, and evict others if there is no room."""
+        self.traces[key] = trace
+        self.size += trace.size
+        while self.size > SHARE:
+            self.remove(next(iter(self.traces)))
+
+
+def _bytes_of(traces: _SourceTraces) -> int:
+    return traces.size
+
+
+class PullTraces:
+    """All traces. Of too many, those of the source that used one least recently are evicted first."""
+
+    def __init__(self) -> None:
+        self._sources: ExpiringMap[str, _SourceTraces] = ExpiringMap(BYTES, _bytes_of)
+
+    def find(self, key: TraceKey, now: float) -> PullTrace | None:
+        """Return a trace, None if there is none. Only the methods of this class may add to it."""
+        of_source = self._sources.get(key[0], now)
+        trace = of_source.traces.get(key) if of_source is not None else None
+        return None if trace is None or trace.is_forgotten(now) else trace
+
+    def use(self, key: TraceKey, now: float) -> PullTrace:
+        """Return a trace, a new one if there is none."""
+        trace = self.find(key, now)
+        if trace is None:
+            trace = PullTrace()
+            self._put_back(key, trace, self._take_out(key, now))
+        trace.used = now
+        return trace
+
+    def manifest(self, key: TraceKey, request: int, is_tag: bool, now: float) -> ManifestTrace:
+        """Return a trace's requests for a manifest, new ones if there are none. `request` is a hash of one."""
+        trace = self.use(key, now)
+        manifest = trace.manifests.get(request)
+        if manifest is None:
+            trace.orders += 1
+            manifest = ManifestTrace(0 if is_tag else trace.orders)
+            of_source = self._take_out(key, now)
+            _add_entry(trace.manifests, request, manifest, MANIFESTS)
+            self._put_back(key, trace, of_source)
+        return manifest
+
+    def blob(self, key: TraceKey, request: int, now: float) -> BlobTrace:
+        """Return a trace's requests for a blob, new ones if there are none. `request` is a hash of one."""
+        trace = self.use(key, now)
+        blob = trace.blobs.get(request)
+        if blob is None:
+            blob = BlobTrace()
+            of_source = self._take_out(key, now)
+            _add_entry(trace.blobs, request, blob, BLOBS)
+            self._put_back(key, trace, of_source)
+        return blob
+
+    def avoid(self, key: TraceKey, digest: str, avoided: Avoided, now: float) -> None:
+        """Note the backend that a blob is better not fetched from."""
+        trace = self.use(key, now)
+        of_source = self._take_out(key, now)
+        _add_entry(trace.avoided, digest, avoided, BLOBS)
+        self._put_back(key, trace, of_source)
+
+    def of_repository(self, repository: str, now: float) -> Iterator[PullTrace]:
+        """Iterate over the traces of all clients in one repository, and of their pings."""
+        for _, of_source in self._sources.items(now):
+            for (_, _, name), trace in of_source.traces.items():
+                if name in (repository, "") and not trace.is_forgotten(now):
+                    yield trace
+
+    @property
+    def size(self) -> int:
+        """The bytes that all traces take."""
+        return sum(of_source.size for _, of_source in self._sources.items(-math.inf))
+
+    def _take_out(self, key: TraceKey, now: float) -> _SourceTraces:
+        """Take out the traces of a source to change the size of one, which is not counted meanwhile."""
+        of_source = self._sources.get(key[0], now) or _SourceTraces()
+        self._sources.discard(key[0])
+        if key in of_source.traces:
+            of_source.remove(key)
+        return of_source
+
+    def _put_back(self, key: TraceKey, trace: PullTrace, of_source: _SourceTraces) -> None:
+        of_source.put(key, trace)
+        self._sources.put(key[0], of_source, math.inf)
+
+
+def _add_entry(entries: dict[Name, Entry], name: Name, entry: Entry, most: int) -> None:
+    """Add an entry, and evict the oldest one of too many."""
+    entries[name] = entry
+    if len(entries) > most:
+        del entries[next(iter(entries))]

@@ -1,0 +1,80 @@
+"""Clients whose redirects fail although no probe notices: each fails at most once, and then gets its image."""
+
+import http.client
+import time
+from urllib.parse import urlsplit
+
+import pytest
+from attrs import frozen
+
+from tests.process.daemon import WAIT, Daemon, Registry
+
+LATEST = "/v2/org/app/manifests/latest"
+
+PAUSE = 2
+"""Seconds after which a person or kubelet tries again."""
+
+
+@frozen
+class Replayed:
+    """A client that sends the requests of a pull's beginning, and follows their redirects."""
+
+    daemon: Daemon
+    user_agent: str
+
+    def ask(self, method: str, path: str) -> tuple[int, str]:
+        """Return the status where the redirect leads, and the digest that the answer names."""
+        status, headers, _ = self.daemon.get(path, method=method, headers={"User-Agent": self.user_agent})
+        if status == 307:
+            target = urlsplit(headers["Location"])
+            connection = http.client.HTTPConnection(target.hostname or "", target.port, timeout=WAIT)
+            connection.request(method, target.path)
+            response = connection.getresponse()
+            status, headers = response.status, dict(response.getheaders())
+            response.read()
+            connection.close()
+        return status, headers.get("Docker-Content-Digest", "")
+
+
+def pull_as_docker(client: Replayed) -> bool:
+    """Send what Docker's classic store sends: a HEAD and, if it failed, a GET; the digest follows."""
+    client.ask("GET", "/v2/")
+    status, digest = client.ask("HEAD", LATEST)
+    if status != 200:
+        status, digest = client.ask("GET", LATEST)
+    return status == 200 and client.ask("GET", f"/v2/org/app/manifests/{digest}")[0] == 200
+
+
+def pull_as_containerd(client: Replayed) -> bool:
+    """Send what containerd sends: a HEAD without a token, one with it, and a GET by digest."""
+    client.ask("HEAD", LATEST)
+    status, digest = client.ask("HEAD", LATEST)
+    return status == 200 and client.ask("GET", f"/v2/org/app/manifests/{digest}")[0] == 200
+
+
+PULLS = {"docker/28.5.1": pull_as_docker, "containerd/2.1.9": pull_as_containerd}
+
+
+@pytest.mark.parametrize("fault", ["refuses", "manifests-500"])
+@pytest.mark.parametrize(
+    ("user_agent", "results"), [("docker/28.5.1", [True] * 3), ("containerd/2.1.9", [False, True, True])]
+)
+def test_a_client_whose_redirect_fails_is_served_when_it_asks_again(
+    daemon: Daemon, main: Registry, user_agent: str, results: list[bool], fault: str
+) -> None:
+    daemon.start()
+    client, pull = Replayed(daemon, user_agent), PULLS[user_agent]
+    assert pull(client)
+    main.mode = fault
+    pulled = []
+    for _ in results:
+        time.sleep(PAUSE)
+        pulled.append(pull(client))
+    assert pulled == results
+    assert daemon.status()["backends"][0]["state"] == "up", "no probe asks for a manifest, because there is no canary"
+    family = user_agent.partition("/")[0]
+    sentence = f"127.0.0.1 ({family}) asked again for org/app:latest: served for 60 s"
+    assert daemon.status()["asked_again"]["latest"][0]["why"] == sentence
+    assert sentence in " ".join(daemon.run("status").stdout.split())
+    assert sentence in " ".join(daemon.run("explain", "org/app", "--client", family).stdout.split())
+    assert f"manifests/latest 200 second ({family}) asked again" in daemon.log
