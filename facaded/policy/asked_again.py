@@ -185,11 +185,17 @@ class AskedAgain:
             trace.ping = None
 
     def _judge_blob(self, asking: Asking, trace: PullTrace, serves: bool, now: float) -> Judgement:
-        """Judge a request for a blob: the second one in vain is served, the third comes from another backend."""
+        """Judge a request for a blob: the second one in vain is served, the third comes from another backend.
+
+        If it may be the first one of another machine, only blobs are served: their CDN is checked first, and no quota
+        of pulls is used.
+        """
         assert isinstance(asking.target, Blob)
         _note_progress(trace, math.inf)
         blob = trace.blobs.get(_hash(asking)) if asking.first_byte is not None else None
         repeated = blob is not None and PAUSE <= now - blob.last <= REPEAT_TIME
+        if blob is not None and repeated and blob.was_redirected:
+            trace.blobs_served_until = now + SERVED
         if blob is not None and repeated and blob.requests >= _pulls(trace):
             blob.doubts += 1
             if blob.was_redirected:
@@ -198,7 +204,7 @@ class AskedAgain:
                 self._traces.avoid(asking.key, asking.target.digest, Avoided(blob.backend, now + SERVED), now)
         avoided = trace.avoided.get(asking.target.digest)
         return Judgement(
-            serves and trace.is_served(now),
+            serves and (trace.is_served(now) or now < trace.blobs_served_until),
             blob.backend if blob is not None and repeated else "",
             repeated,
             avoided.backend if avoided is not None and now < avoided.until else "",

@@ -113,13 +113,14 @@ class PullTrace:
     """What one client asked for in one repository, or its pings.
 
     Requests are known by a hash of Python's, which differs from run to run. `avoided` has the backend of each blob that
-    is better fetched from another one. `returned` is the last time that the client asked again, and `used` when the
-    trace was last used.
+    is better fetched from another one. Until `blobs_served_until`, requests for blobs are served. `returned` is the
+    last time that the client asked again, and `used` when the trace was last used.
     """
 
     manifests: dict[int, ManifestTrace] = field(factory=dict)
     blobs: dict[int, BlobTrace] = field(factory=dict)
     avoided: dict[str, Avoided] = field(factory=dict)
+    blobs_served_until: float = field(default=-math.inf, init=False)
     orders: int = 0
     ping: Pinged | None = None
     returned: Return | None = None

@@ -32,8 +32,9 @@ def test_only_the_repository_that_answers_500_is_served_from_the_second_registry
         while time.monotonic() < deadline:
             for repository, backend in ((DAMAGED, "second"), (REPOSITORY, "main")):
                 status, headers, _ = facade.get(f"/v2/{repository}/manifests/{TAG}", headers={"Accept": INDEX})
-                assert (status, headers["X-Facaded-Backend"]) == (200, backend), facade.log
+                assert (status, headers.get("X-Facaded-Backend")) == (200, backend), facade.log
             rounds += 1
+            time.sleep(0.05)  # so many requests at once would be limited
         assert rounds > 10
         for repository in (DAMAGED, REPOSITORY):
             result = docker.pull_with_docker(f"{facade.host}:{facade.port}/{repository}:{TAG}")
