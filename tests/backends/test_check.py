@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from attrs import evolve
 from treq.testing import RequestTraversalAgent
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
@@ -49,11 +50,14 @@ class Checked:
         session = ClientSession(BoundedClient(URL, self.agent), lambda: succeed(None))
         self.target = ProbeTarget(URL, lambda: session, canary, timeout=3.0)
         if probed:
-            assert self._finish(probe(self.target, DEEP, self.clock)).verdict is GOOD
+            assert self.probe().verdict is GOOD
         self.clock.advance(100)
         self.registries.table |= Registries({**table, **changes}).table
         self.asked_before = len(self.registries.paths)
         self.changes = 0
+
+    def probe(self) -> Result:
+        return self._finish(probe(self.target, evolve(DEEP, canary_seen=True), self.clock))
 
     def check(self, **depth: bool) -> Result:
         return self._finish(check(self.target, ProbeDepth(**depth), self.clock, self._note_change))
@@ -197,6 +201,16 @@ def test_another_canary_s_blob_is_not_asked_for() -> None:
     assert checked.check(canary_seen=True).verdict is GOOD
     assert checked.target.memory.blob == ""
     assert checked.validity(Need.BLOB) is Validity.FRESH
+
+
+def test_a_probe_looks_for_the_blob_again_after_a_check_has_forgotten_it() -> None:
+    """The canary may get its former digest back, or the registry's copies may differ for a while."""
+    checked = Checked(WHOLE, {f"HEAD {LATEST}": found("sha256:" + "1" * 64), BLOB: REFUSED})
+    checked.check(canary_seen=True)
+    checked.registries.table |= {f"HEAD {LATEST}": FOUND, BLOB: Registries(WHOLE).table[BLOB]}
+    result = checked.probe()
+    assert (result.verdict, result.step) == (GOOD, Step.CDN)
+    assert checked.target.memory.blob == SMALL
 
 
 def test_a_blob_that_is_gone_from_the_same_canary_is_a_failure() -> None:
