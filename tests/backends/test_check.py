@@ -170,6 +170,15 @@ def test_a_token_server_that_refuses_leaves_the_old_token_s_refusal_a_failure() 
     assert checked.asked.count(f"HEAD {LATEST}") == 1
 
 
+@pytest.mark.parametrize("content", [f"HEAD {LATEST}", BLOB])
+def test_the_refusal_of_an_old_token_says_nothing_if_the_token_server_limits_this_machine(content: str) -> None:
+    """The token has run out, and no other can be had: a probe would stop at the token server."""
+    checked = Checked(WHOLE, {"/token": (429, {}, b""), content: unauthorized()})
+    result = checked.check(canary_seen=True, confirm=True)
+    assert (result.verdict, result.step) == (LIMITED, Step.TOKEN)
+    assert all(checked.validity(need) is not Validity.FAILED for need in Need)
+
+
 @pytest.mark.parametrize("changes", [{"/v2/": (429, {}, b"")}, {"/token": (429, {"Retry-After": "9"}, b"")}])
 def test_a_rate_limit_of_this_machine_is_an_answer(changes: Table) -> None:
     checked = Checked(WHOLE, changes)
