@@ -4,7 +4,7 @@ A check is shared by all requests that need it. Most find fresh proofs, because 
 next check without waiting for it.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from enum import Enum
 from functools import partial
 
@@ -57,10 +57,18 @@ class Checks:
     def stop_except(self, names: Collection[str]) -> None:
         """Stop the checks of all backends except these. Requests that wait go on."""
         for name in self._backends.keys() - set(names):
-            backend = self._backends.pop(name)
-            if backend.in_progress is not None:
-                backend.in_progress.cancel()
-            self._release(backend)
+            self._stop(self._backends.pop(name))
+
+    def replace(self, backends: Mapping[str, WatchedBackend], unchanged: Collection[str]) -> None:
+        """Check these backends from now on; only the checks of `unchanged` ones go on.
+
+        Requests that wait for another check go on at once, and are judged by what is known of the new backends.
+        """
+        before = self._backends
+        same = {name: before[name] for name in backends if name in unchanged and name in before}
+        self._backends = {name: same.get(name) or CheckedBackend(watched) for name, watched in backends.items()}
+        for name in before.keys() - same.keys():
+            self._stop(before[name])
 
     def judge(self, name: str, need: Need) -> Proven:
         """Return whether a redirect to a backend may rely on its proofs, and start a check if they are not fresh."""
@@ -127,6 +135,12 @@ class Checks:
             return False
         failed = health.deepest_failed_step
         return result.verdict is not Verdict.GOOD or failed is None or failed in result.passed
+
+    def _stop(self, backend: CheckedBackend) -> None:
+        """Cancel the check in progress, and let go the requests that wait."""
+        if backend.in_progress is not None:
+            backend.in_progress.cancel()
+        self._release(backend)
 
     def _release_decided(self, backend: CheckedBackend) -> None:
         """Let go the requests whose need has been proven by the check in progress, or has failed."""

@@ -91,7 +91,6 @@ class Watch(Service):
         alike = plan.unchanged_since(previous)
         unchanged = alike if previous.settings == plan.settings else set()  # new intervals apply to all at once
         self._probers.stop_except(unchanged)
-        self.checks.stop_except(unchanged)
         self._first_round.reconfigure(plan, alike)
         names = successors(previous.identities, plan.identities)
         self.quotas.rename({old: new for old, new in names.items() if previous.backends[old] == plan.backends[new]})
@@ -100,7 +99,7 @@ class Watch(Service):
         for name, watched in plan.backends.items():
             if self.running and name not in unchanged:
                 self._probers.start(name, watched)
-                self.checks.start(name, watched)
+        self.checks.replace(plan.backends if self.running else {}, unchanged)  # last: requests that wait are answered
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """Call `subscriber` with every change from now on.
