@@ -6,7 +6,6 @@ next check without waiting for it.
 
 from collections.abc import Callable, Collection, Mapping
 from enum import Enum
-from functools import partial
 
 from attrs import define, evolve, field
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -37,7 +36,7 @@ class CheckedBackend:
     watched: WatchedBackend
     started_at: float | None = None
     in_progress: Deferred[None] | None = None
-    waiters: list[tuple[Need, Deferred[None]]] = field(factory=list)
+    waiters: dict[Deferred[None], Need] = field(factory=dict)
     timeout: IDelayedCall | None = None
 
 
@@ -88,8 +87,8 @@ class Checks:
         backend = self._backends.get(name)
         if backend is None or backend.in_progress is None:
             return succeed(None)
-        waiter: Deferred[None] = Deferred(partial(_remove, backend))
-        backend.waiters.append((need, waiter))
+        waiter: Deferred[None] = Deferred(backend.waiters.pop)
+        backend.waiters[waiter] = need
         return waiter
 
     def _judge_stale(self, backend: CheckedBackend, need: Need, now: float) -> Proven:
@@ -151,19 +150,18 @@ class Checks:
         def is_decided(need: Need) -> bool:
             return proofs.proven_since(need, started) or proofs.validity(need, now, trust) is Validity.FAILED
 
-        decided = [waiter for need, waiter in backend.waiters if is_decided(need)]
-        backend.waiters = [(need, waiter) for need, waiter in backend.waiters if waiter not in decided]
-        for waiter in decided:
-            waiter.callback(None)
+        decided = {need for need in Need if is_decided(need)}
+        _let_go(backend, [waiter for waiter, need in backend.waiters.items() if need in decided])
 
     def _release(self, backend: CheckedBackend) -> None:
         """Let go all requests that wait: the check has ended, or has taken too long."""
         if backend.timeout is not None and backend.timeout.active():
             backend.timeout.cancel()
-        waiters, backend.waiters = backend.waiters, []
-        for _, waiter in waiters:
+        _let_go(backend, list(backend.waiters))
+
+
+def _let_go(backend: CheckedBackend, waiters: list[Deferred[None]]) -> None:
+    """Let go requests that wait, but those that an earlier one of them has cancelled."""
+    for waiter in waiters:
+        if backend.waiters.pop(waiter, None) is not None:
             waiter.callback(None)
-
-
-def _remove(backend: CheckedBackend, cancelled: Deferred[None]) -> None:
-    backend.waiters = [(need, waiter) for need, waiter in backend.waiters if waiter is not cancelled]
