@@ -6,6 +6,7 @@ next check without waiting for it.
 
 from collections.abc import Callable, Collection, Mapping
 from enum import Enum
+from functools import partial
 
 from attrs import define, evolve, field
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -87,7 +88,7 @@ class Checks:
         backend = self._backends.get(name)
         if backend is None or backend.in_progress is None:
             return succeed(None)
-        waiter: Deferred[None] = Deferred(backend.waiters.pop)
+        waiter: Deferred[None] = Deferred(partial(_remove, backend))
         backend.waiters[waiter] = need
         return waiter
 
@@ -158,6 +159,10 @@ class Checks:
         if backend.timeout is not None and backend.timeout.active():
             backend.timeout.cancel()
         _let_go(backend, list(backend.waiters))
+
+
+def _remove(backend: CheckedBackend, cancelled: Deferred[None]) -> None:
+    backend.waiters.pop(cancelled, None)  # one that is let go is no longer there
 
 
 def _let_go(backend: CheckedBackend, waiters: list[Deferred[None]]) -> None:

@@ -273,6 +273,22 @@ def test_a_bad_check_brings_the_next_probe_forward() -> None:
     assert watching.active == "second"
 
 
+def test_a_check_and_a_probe_that_fail_at_the_same_moment_are_one_failure() -> None:
+    """A registry that restarts within half a second stays active, as it does without checks."""
+    watching = up("main", "second")
+    watching.advance(3)
+    watching.watch.probe_soon("main")
+    watching.advance(0.1)
+    watching.watch._probers.take_result("main", BAD)
+    watching.advance(0.1)
+    watching.backends.answer("main", BAD)
+    watching.watch._probers.take_result("main", BAD)
+    assert watching.watch.snapshot().watch_state.healths["main"].bads == 1
+    watching.advance(1)
+    watching.backends.answer("main", BAD)
+    assert watching.watch.snapshot().watch_state.healths["main"].state is State.DOWN
+
+
 class DemandMachine(RuleBasedStateMachine):
     """Requests, answers to steps, ends of checks and time, in any order."""
 
