@@ -187,6 +187,13 @@ def test_a_rate_limit_of_this_machine_is_an_answer(changes: Table) -> None:
     assert checked.validity(Need.PULL) is Validity.FRESH
 
 
+def test_a_rate_limit_for_the_manifest_proves_as_much_as_the_manifest() -> None:
+    """After a start no blob is known yet. The registry stays active for redirects."""
+    checked = Checked(WHOLE, {f"HEAD {LATEST}": (429, {}, b"")}, probed=False)
+    assert checked.check().verdict is LIMITED
+    assert checked.validity(Need.PULL) is checked.validity(Need.BLOB) is Validity.FRESH
+
+
 def test_no_pulls_left_is_a_rate_limit_for_serving_alone() -> None:
     checked = Checked(WHOLE, {f"HEAD {LATEST}": found(INDEX, RateLimit_Remaining="0;w=21600")})
     result = checked.check()
