@@ -85,8 +85,11 @@ class _Check:
             if find_bearer(memory.challenges or ()) != find_bearer(known):
                 (token,) = await self._ask_again([token])
             refused = [branch for branch in content if branch.requests.status == 401]
+            content = [branch for branch in content if branch not in refused]
             if token.outcome.verdict is Verdict.GOOD:
-                content = [branch for branch in content if branch not in refused] + await self._ask_again(refused)
+                content += await self._ask_again(refused)
+            else:
+                _excuse([branch for branch in refused if _may_be_outdated(branch)])
         else:
             await self._ask(self._ping)
             if memory.challenges is not None:
@@ -186,6 +189,12 @@ class _Check:
             await climb_to_cdn(requests, Blob(canary.name, digest), self.depth.canary_seen)
         except DriftError:
             requests.note_pass(*AFTER_MANIFEST)
+
+
+def _excuse(refused: list[Branch]) -> None:
+    """Let parts that an old token was refused for say nothing: why there is no new one decides the result."""
+    for branch in refused:
+        branch.outcome = StepOutcome(Verdict.GOOD, "there is no fresh token")
 
 
 def _may_be_outdated(branch: Branch) -> bool:

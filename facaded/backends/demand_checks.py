@@ -4,7 +4,7 @@ A check is shared by all requests that need it. Most find fresh proofs, because 
 next check without waiting for it.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from enum import Enum
 from functools import partial
 
@@ -37,7 +37,7 @@ class CheckedBackend:
     watched: WatchedBackend
     started_at: float | None = None
     in_progress: Deferred[None] | None = None
-    waiters: list[tuple[Need, Deferred[None]]] = field(factory=list)
+    waiters: dict[Deferred[None], Need] = field(factory=dict)
     timeout: IDelayedCall | None = None
 
 
@@ -57,10 +57,18 @@ class Checks:
     def stop_except(self, names: Collection[str]) -> None:
         """Stop the checks of all backends except these. Requests that wait go on."""
         for name in self._backends.keys() - set(names):
-            backend = self._backends.pop(name)
-            if backend.in_progress is not None:
-                backend.in_progress.cancel()
-            self._release(backend)
+            self._stop(self._backends.pop(name))
+
+    def replace(self, backends: Mapping[str, WatchedBackend], unchanged: Collection[str]) -> None:
+        """Check these backends from now on; only the checks of `unchanged` ones go on.
+
+        Requests that wait for another check go on at once, and are judged by what is known of the new backends.
+        """
+        before = self._backends
+        same = {name: before[name] for name in backends if name in unchanged and name in before}
+        self._backends = {name: same.get(name) or CheckedBackend(watched) for name, watched in backends.items()}
+        for name in before.keys() - same.keys():
+            self._stop(before[name])
 
     def judge(self, name: str, need: Need) -> Proven:
         """Return whether a redirect to a backend may rely on its proofs, and start a check if they are not fresh."""
@@ -81,7 +89,7 @@ class Checks:
         if backend is None or backend.in_progress is None:
             return succeed(None)
         waiter: Deferred[None] = Deferred(partial(_remove, backend))
-        backend.waiters.append((need, waiter))
+        backend.waiters[waiter] = need
         return waiter
 
     def _judge_stale(self, backend: CheckedBackend, need: Need, now: float) -> Proven:
@@ -128,6 +136,12 @@ class Checks:
         failed = health.deepest_failed_step
         return result.verdict is not Verdict.GOOD or failed is None or failed in result.passed
 
+    def _stop(self, backend: CheckedBackend) -> None:
+        """Cancel the check in progress, and let go the requests that wait."""
+        if backend.in_progress is not None:
+            backend.in_progress.cancel()
+        self._release(backend)
+
     def _release_decided(self, backend: CheckedBackend) -> None:
         """Let go the requests whose need has been proven by the check in progress, or has failed."""
         proofs, started = backend.watched.proofs, backend.started_at
@@ -137,19 +151,22 @@ class Checks:
         def is_decided(need: Need) -> bool:
             return proofs.proven_since(need, started) or proofs.validity(need, now, trust) is Validity.FAILED
 
-        decided = [waiter for need, waiter in backend.waiters if is_decided(need)]
-        backend.waiters = [(need, waiter) for need, waiter in backend.waiters if waiter not in decided]
-        for waiter in decided:
-            waiter.callback(None)
+        decided = {need for need in Need if is_decided(need)}
+        _let_go(backend, [waiter for waiter, need in backend.waiters.items() if need in decided])
 
     def _release(self, backend: CheckedBackend) -> None:
         """Let go all requests that wait: the check has ended, or has taken too long."""
         if backend.timeout is not None and backend.timeout.active():
             backend.timeout.cancel()
-        waiters, backend.waiters = backend.waiters, []
-        for _, waiter in waiters:
-            waiter.callback(None)
+        _let_go(backend, list(backend.waiters))
 
 
 def _remove(backend: CheckedBackend, cancelled: Deferred[None]) -> None:
-    backend.waiters = [(need, waiter) for need, waiter in backend.waiters if waiter is not cancelled]
+    backend.waiters.pop(cancelled, None)  # one that is let go is no longer there
+
+
+def _let_go(backend: CheckedBackend, waiters: list[Deferred[None]]) -> None:
+    """Let go requests that wait, but those that an earlier one of them has cancelled."""
+    for waiter in waiters:
+        if backend.waiters.pop(waiter, None) is not None:
+            waiter.callback(None)

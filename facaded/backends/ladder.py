@@ -128,7 +128,8 @@ class _Ladder:
         assert canary is not None
         canary_seen = self.depth.canary_seen and not self.is_deleted
         try:
-            if not self.is_deleted and (not self.digest or memory.manifest != self.digest):
+            is_known = bool(memory.blob) and memory.manifest == self.digest
+            if not (self.is_deleted or is_known):
                 await self._find_blob(canary)
             await climb_to_cdn(self.requests, Blob(canary.name, memory.blob), canary_seen)
         except DriftError as drift:

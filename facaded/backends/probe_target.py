@@ -98,7 +98,7 @@ class ProbeTarget:
         if outcome.verdict is Verdict.BAD:
             self.proofs.note_failure(step)
         elif outcome.verdict is Verdict.LIMITED:
-            self.proofs.note_pass(now, step)
+            self.proofs.note_pass(now, step, *(self.after_manifest if step is Step.MANIFEST else ()))
         elif outcome.drift:
             self.proofs.note_pass(now, step, Step.MANIFEST, *self.after_manifest)
 

@@ -22,7 +22,7 @@ from facaded.policy.evidence import Attempt
 from facaded.policy.health import ProbeDepth, Result, State, Step, Verdict
 from facaded.policy.overrides import Override
 from facaded.policy.plan import Plan, WatchedBackend, successors
-from facaded.policy.probe_schedule import probe_delay, probe_depth
+from facaded.policy.probe_schedule import is_same_failure, probe_delay, probe_depth
 from facaded.policy.reasons import spell
 from facaded.policy.snapshot import Snapshot
 from facaded.policy.watch_state import WatchState
@@ -91,7 +91,6 @@ class Watch(Service):
         alike = plan.unchanged_since(previous)
         unchanged = alike if previous.settings == plan.settings else set()  # new intervals apply to all at once
         self._probers.stop_except(unchanged)
-        self.checks.stop_except(unchanged)
         self._first_round.reconfigure(plan, alike)
         names = successors(previous.identities, plan.identities)
         self.quotas.rename({old: new for old, new in names.items() if previous.backends[old] == plan.backends[new]})
@@ -100,7 +99,7 @@ class Watch(Service):
         for name, watched in plan.backends.items():
             if self.running and name not in unchanged:
                 self._probers.start(name, watched)
-                self.checks.start(name, watched)
+        self.checks.replace(plan.backends if self.running else {}, unchanged)  # last: requests that wait are answered
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """Call `subscriber` with every change from now on.
@@ -323,13 +322,14 @@ class Probers:
             self._quotas.note(name, "address", result.quota)
         if result.verdict is Verdict.LOCAL:
             self._reached_limits.note_local_error(name, result.reason)
-        before = self._roster.watch_state.healths[name]
-        self._roster.observe(name, result)
+        before, settings = self._roster.watch_state.healths[name], self._roster.plan.settings
+        if not is_same_failure(before, result, self._clock.seconds(), settings):
+            self._roster.observe(name, result)
         self._first_round.complete(name)
         health = self._roster.watch_state.healths[name]
         if (health.is_failing, health.is_recovering) != (before.is_failing, before.is_recovering):
             self._probe_now(self._roster.watch_state.rivals(name))
-        settings, now = self._roster.plan.settings, self._clock.seconds()
+        now = self._clock.seconds()
         delay = probe_delay(health, settings, self._random.random(), now)
         return min(delay, settings.fast_interval) if self._roster.watch_state.is_awaited(name, now) else delay
 

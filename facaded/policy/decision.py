@@ -353,7 +353,8 @@ def _ping(ping: Ping, client: Client, rules: Rules, routing: RoutingState, visit
         return Forward(ping, rules.private)
     if choose_rule(ping, client, rules, routing, visit).redirects:
         return _redirect(ping, rules.routes[-1], routing.redirecting[-1], rules, routing)
-    return OwnChallenge() if rules.mode is Mode.AUTO and client.takes_token_from_ping else Pong()
+    needs_token = client.takes_token_from_ping and not visit.has_token  # `docker login` pings again with the token
+    return OwnChallenge() if rules.mode is Mode.AUTO and needs_token else Pong()
 
 
 def _token(rules: Rules) -> Answer:

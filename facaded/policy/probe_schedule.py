@@ -1,6 +1,6 @@
 """The schedule of probes: when the next probe of a backend is due, and how far it goes."""
 
-from facaded.policy.health import Health, ProbeDepth, Settings, State, Step, Verdict
+from facaded.policy.health import Health, ProbeDepth, Result, Settings, State, Step, Verdict
 from facaded.policy.samples import CALM_SAMPLES, LONG_WINDOW, SHORT_WINDOW
 
 JITTER = 0.1
@@ -14,6 +14,12 @@ BODY_INTERVAL = 3600.0
 
 DEGRADED_BODY_INTERVAL = LONG_WINDOW / (2 * CALM_SAMPLES)
 """The same in seconds while these requests fail too often: often enough to find that they no longer do."""
+
+SAME_FAILURE = 0.8
+"""The part of `fast_interval` from the start of one bad probe to the end of another within which both are one failure.
+
+Less than the jitter leaves of it.
+"""
 
 _BLOB_STEPS = (Step.BLOB, Step.CDN)
 
@@ -54,6 +60,21 @@ def probe_delay(health: Health, settings: Settings, jitter: float, now: float) -
     else:
         seconds = settings.interval * shortened
     return max(seconds, 0.0, (health.retry_at or now) - now)
+
+
+def is_same_failure(health: Health, result: Result, now: float, settings: Settings) -> bool:
+    """Return whether a bad result is of the same moment as the last one, so that it does not count as another in a row.
+
+    A request that fails starts a probe while a check is in progress; together they have not seen an outage last.
+    """
+    failed, failed_at, confirmations = health.failed, health.failed_at, result.confirmations
+    is_outage = confirmations is None or confirmations.all_failed
+    if result.verdict is not Verdict.BAD or result.retry_after or not is_outage or not health.is_failing:
+        return False
+    if failed is None or failed_at is None or failed.verdict is not Verdict.BAD:
+        return False
+    begun = failed_at - failed.latency - (failed.confirmations.seconds if failed.confirmations else 0.0)
+    return now - begun < settings.fast_interval * SAME_FAILURE
 
 
 def _doubted_steps(health: Health, now: float) -> set[Step]:

@@ -94,8 +94,9 @@ class Facade(Resource):
             self._returning.report_doubts(fetcher.doubt_blob)
 
     def render(self, request: Request) -> int:
-        parsed = self._recognise(_parse(request))
+        parsed = _parse(request)
         try:
+            parsed = self._recognise(parsed)
             decided = self._decide(parsed)
             answer = self._prove(parsed, decided) if self._settled or not isinstance(decided, Redirect) else None
             if answer is None or isinstance(answer, Serve | Forward):

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from attrs import evolve
 from treq.testing import RequestTraversalAgent
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
@@ -49,11 +50,14 @@ class Checked:
         session = ClientSession(BoundedClient(URL, self.agent), lambda: succeed(None))
         self.target = ProbeTarget(URL, lambda: session, canary, timeout=3.0)
         if probed:
-            assert self._finish(probe(self.target, DEEP, self.clock)).verdict is GOOD
+            assert self.probe().verdict is GOOD
         self.clock.advance(100)
         self.registries.table |= Registries({**table, **changes}).table
         self.asked_before = len(self.registries.paths)
         self.changes = 0
+
+    def probe(self) -> Result:
+        return self._finish(probe(self.target, evolve(DEEP, canary_seen=True), self.clock))
 
     def check(self, **depth: bool) -> Result:
         return self._finish(check(self.target, ProbeDepth(**depth), self.clock, self._note_change))
@@ -166,12 +170,28 @@ def test_a_token_server_that_refuses_leaves_the_old_token_s_refusal_a_failure() 
     assert checked.asked.count(f"HEAD {LATEST}") == 1
 
 
+@pytest.mark.parametrize("content", [f"HEAD {LATEST}", BLOB])
+def test_the_refusal_of_an_old_token_says_nothing_if_the_token_server_limits_this_machine(content: str) -> None:
+    """The token has run out, and no other can be had: a probe would stop at the token server."""
+    checked = Checked(WHOLE, {"/token": (429, {}, b""), content: unauthorized()})
+    result = checked.check(canary_seen=True, confirm=True)
+    assert (result.verdict, result.step) == (LIMITED, Step.TOKEN)
+    assert all(checked.validity(need) is not Validity.FAILED for need in Need)
+
+
 @pytest.mark.parametrize("changes", [{"/v2/": (429, {}, b"")}, {"/token": (429, {"Retry-After": "9"}, b"")}])
 def test_a_rate_limit_of_this_machine_is_an_answer(changes: Table) -> None:
     checked = Checked(WHOLE, changes)
     result = checked.check()
     assert result.verdict is LIMITED
     assert checked.validity(Need.PULL) is Validity.FRESH
+
+
+def test_a_rate_limit_for_the_manifest_proves_as_much_as_the_manifest() -> None:
+    """After a start no blob is known yet. The registry stays active for redirects."""
+    checked = Checked(WHOLE, {f"HEAD {LATEST}": (429, {}, b"")}, probed=False)
+    assert checked.check().verdict is LIMITED
+    assert checked.validity(Need.PULL) is checked.validity(Need.BLOB) is Validity.FRESH
 
 
 def test_no_pulls_left_is_a_rate_limit_for_serving_alone() -> None:
@@ -197,6 +217,16 @@ def test_another_canary_s_blob_is_not_asked_for() -> None:
     assert checked.check(canary_seen=True).verdict is GOOD
     assert checked.target.memory.blob == ""
     assert checked.validity(Need.BLOB) is Validity.FRESH
+
+
+def test_a_probe_looks_for_the_blob_again_after_a_check_has_forgotten_it() -> None:
+    """The canary may get its former digest back, or the registry's copies may differ for a while."""
+    checked = Checked(WHOLE, {f"HEAD {LATEST}": found("sha256:" + "1" * 64), BLOB: REFUSED})
+    checked.check(canary_seen=True)
+    checked.registries.table |= {f"HEAD {LATEST}": FOUND, BLOB: Registries(WHOLE).table[BLOB]}
+    result = checked.probe()
+    assert (result.verdict, result.step) == (GOOD, Step.CDN)
+    assert checked.target.memory.blob == SMALL
 
 
 def test_a_blob_that_is_gone_from_the_same_canary_is_a_failure() -> None:

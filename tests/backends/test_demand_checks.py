@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from itertools import pairwise
+from time import process_time
 
 import pytest
 from attrs import define, evolve, field
@@ -230,6 +231,27 @@ def test_a_client_that_disconnects_does_not_wait_any_longer() -> None:
     assert demand.checks.when_decided("main", Need.PULL).called
 
 
+def test_a_request_that_ends_another_one_leaves_the_rest_to_go_on() -> None:
+    demand = Demand()
+    demand.judge()
+    waiters = [demand.checks.when_decided("main", Need.PULL) for _ in range(3)]
+    waiters[1].addErrback(lambda _: None)
+    waiters[0].addCallback(lambda _: waiters[1].cancel())
+    demand.pass_steps(*ALL)
+    assert waiters[2].called
+
+
+def test_many_clients_that_disconnect_while_they_wait_cost_little() -> None:
+    demand = Demand()
+    demand.judge()
+    waiters = [demand.checks.when_decided("main", Need.PULL) for _ in range(5000)]
+    begun = process_time()
+    for waiter in waiters:
+        waiter.addErrback(lambda _: None)
+        waiter.cancel()
+    assert process_time() - begun < 1.0  # 3 s if each has to be searched for
+
+
 def test_without_trust_nothing_is_checked() -> None:
     demand = Demand()
     demand.roster.plan = evolve(demand.roster.plan, trust=0.0)
@@ -249,6 +271,22 @@ def test_a_bad_check_brings_the_next_probe_forward() -> None:
     watching.backends.answer("main", BAD)
     watching.backends.answer("second", GOOD)
     assert watching.active == "second"
+
+
+def test_a_check_and_a_probe_that_fail_at_the_same_moment_are_one_failure() -> None:
+    """A registry that restarts within half a second stays active, as it does without checks."""
+    watching = up("main", "second")
+    watching.advance(3)
+    watching.watch.probe_soon("main")
+    watching.advance(0.1)
+    watching.watch._probers.take_result("main", BAD)
+    watching.advance(0.1)
+    watching.backends.answer("main", BAD)
+    watching.watch._probers.take_result("main", BAD)
+    assert watching.watch.snapshot().watch_state.healths["main"].bads == 1
+    watching.advance(1)
+    watching.backends.answer("main", BAD)
+    assert watching.watch.snapshot().watch_state.healths["main"].state is State.DOWN
 
 
 class DemandMachine(RuleBasedStateMachine):

@@ -17,7 +17,13 @@ from facaded.policy.health import (
     Step,
     Verdict,
 )
-from facaded.policy.probe_schedule import BODY_INTERVAL, DEGRADED_BODY_INTERVAL, probe_delay, probe_depth
+from facaded.policy.probe_schedule import (
+    BODY_INTERVAL,
+    DEGRADED_BODY_INTERVAL,
+    is_same_failure,
+    probe_delay,
+    probe_depth,
+)
 from facaded.policy.samples import CALM_SAMPLES, LONG_WINDOW, Count
 from facaded.policy.transitions import observe
 
@@ -127,3 +133,27 @@ def test_a_degraded_backend_that_goes_on_failing_is_not_probed_fast() -> None:
     brown_out = Degradation(0.0, Step.CDN, Count(8, 6, 60.0))
     assert probe_delay(failing, SETTINGS, 0.0, 1.0) == SETTINGS.fast_interval
     assert probe_delay(evolve(failing, degraded=brown_out), SETTINGS, 0.0, 1.0) == SETTINGS.interval
+
+
+CONFIRMED = evolve(BAD_BODY, confirmations=Confirmations(5, 5, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "seconds", "same"),
+    [
+        (BAD_BODY, BAD_BODY, 0.5, True),
+        (BAD_BODY, BAD_BODY, 0.75, False),  # the first one began 0.1 s before its end
+        (BAD_BODY, CONFIRMED, 0.5, True),
+        (CONFIRMED, CONFIRMED, 0.1, True),
+        (CONFIRMED, CONFIRMED, 0.3, False),  # and its confirmation took half a second
+        (BAD_BODY, evolve(CONFIRMED, confirmations=Confirmations(5, 3)), 0.1, False),  # counts as a brown-out
+        (BAD_BODY, evolve(BAD_BODY, retry_after=9.0), 0.1, False),
+        (BAD_BODY, evolve(BAD_BODY, verdict=Verdict.GOOD), 0.1, False),
+        (evolve(BAD_BODY, verdict=Verdict.LIMITED), BAD_BODY, 0.1, False),
+    ],
+)
+def test_failures_of_one_moment_are_one(first: Result, second: Result, seconds: float, same: bool) -> None:
+    failing = evolve(READY, bads=1, failed=first, failed_at=10.0)
+    assert is_same_failure(failing, second, 10.0 + seconds, SETTINGS) is same
+    assert not is_same_failure(READY, second, 10.0 + seconds, SETTINGS)
+    assert not is_same_failure(evolve(failing, failed=None), second, 10.0 + seconds, SETTINGS)

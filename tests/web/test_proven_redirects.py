@@ -11,11 +11,11 @@ from twisted.internet.task import Clock
 
 from facaded.oci.clients import Family, identify
 from facaded.oci.requests import Blob, ManifestRead, Read
-from facaded.policy.decision import Mode, Redirect, RoutingState, Serve, Visit, decide
+from facaded.policy.decision import BackendRules, Mode, Redirect, RoutingState, Serve, Visit, decide
 from facaded.policy.health import Rank, Step
 from facaded.web.own_token import TOKEN
 from facaded.web.server import BoundedSite
-from tests.backends.memory import BLOB, INDEX
+from tests.backends.memory import BLOB, INDEX, Fake, Network
 from tests.watching import Watching
 from tests.web.raw import Connection
 from tests.web.test_facade import RULES, Client, values
@@ -149,6 +149,28 @@ def test_after_a_takeover_a_waiting_request_is_redirected_to_the_new_backend() -
     waiting.watching.watch.drain("main", None)
     waiting.end_check()
     assert waiting.location == f"https://second.test:5000{LATEST}"
+
+
+@pytest.mark.parametrize(
+    ("path", "names", "code"),
+    [("/v2/", ["main", "second"], 401), (LATEST, ["first", "second"], 200), (LATEST, ["second"], 200)],
+)
+def test_a_request_that_waits_during_a_reload_is_served_under_the_new_settings(
+    path: str, names: list[str], code: int
+) -> None:
+    waiting = Waiting(path, DOCKER)
+    network = Network(*map(Fake, names))
+    for registry in network.fakes.values():
+        registry.put("org/app", "latest")
+    plan = waiting.watching.backends.plan(*names, urls={"first": "main"})
+    rules = evolve(RULES, backends={name: BackendRules(f"https://{name}.test") for name in names})
+    waiting.client.resource.reconfigure(rules, network.fetcher())
+    waiting.watching.watch.reconfigure(evolve(plan, settings=evolve(plan.settings, interval=3)))
+    for _ in range(12):
+        waiting.flush()
+        network.agent.flush()
+    assert waiting.responses[0].code == code
+    assert waiting.watching.backends.cancelled[-1:] == ["main"]
 
 
 READS: list[Read] = [ManifestRead("org/app", "latest"), ManifestRead("org/app", BLOB), Blob("org/app", BLOB)]

@@ -2,11 +2,12 @@
 
 import pytest
 from attrs import evolve
+from twisted.logger import LogEvent
 
 from facaded.policy.decision import BackendRules, Mode, Rules
 from facaded.policy.health import State
 from facaded.web.accesslog import format_line
-from facaded.web.answered_requests import parse_first_byte
+from facaded.web.answered_requests import Outcome, parse_first_byte
 from facaded.web.own_token import TOKEN
 from tests.backends.memory import BLOB, INDEX
 from tests.web.test_facade import LATEST, PODMAN, RULES, Client
@@ -39,6 +40,18 @@ def backend_of(client: Client, path: str, headers: dict[str, str], seconds: floa
 
 def lines(client: Client) -> list[str]:
     return [format_line(answered).partition(" ")[2] for answered in client.answered]
+
+
+def test_an_error_in_judging_a_client_is_answered_500_as_any_other(no_errors_are_logged: list[LogEvent]) -> None:
+    def fail(repository: str, digest: str) -> None:
+        raise ValueError
+
+    client = client_of()
+    client.returning.report_doubts(fail)
+    assert [send(client, "GET", BLOB_PATH, seconds) for seconds in (0, 2)] == [307, 500]
+    assert client.answered[-1].decision.outcome is Outcome.ERROR
+    assert len(no_errors_are_logged) == 1
+    no_errors_are_logged.clear()
 
 
 def test_docker_s_get_of_a_tag_whose_head_failed_is_served() -> None:
