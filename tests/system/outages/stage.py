@@ -43,8 +43,11 @@ class HealthTimings:
 
     @property
     def failback_within(self) -> float:
-        """The longest time in seconds from a fault's end to failback, if a probe has just begun that times out."""
-        return self.timeout + self.interval + (self.rise - 1) * self.fast_interval + self.failback_after
+        """The longest time in seconds from a fault's end to failback, if a probe has just begun that times out.
+
+        A backend that is down is probed less often if that takes more than three requests; up to its CDN it takes five.
+        """
+        return self.timeout + 5 / 3 * self.interval + (self.rise - 1) * self.fast_interval + self.failback_after
 
     @property
     def settings(self) -> str:
