@@ -195,6 +195,19 @@ def test_a_list_has_a_bounded_number_of_entries() -> None:
     assert hub.count("GET", "page=3") == 0
 
 
+def test_the_entries_of_the_first_backend_of_the_route_are_listed_also_while_it_fails() -> None:
+    """The second one could hide them behind a thousand others."""
+    network, hub, ghcr = empty()
+    fetcher = network.fetcher()
+    by_api(hub, 1)
+    by_api(ghcr, *range(2, 2000))
+    unite(network, fetcher)
+    network.clock.advance(10)
+    hub.fault = "500"
+    served = unite(network, fetcher, backends=("ghcr", "hub"), failing=frozenset({"hub"}))
+    assert numbers(served) == [*range(1, MOST_REFERRERS + 1)]
+
+
 @pytest.mark.parametrize("document", [[], {"manifests": [1] * 200_000}, {"manifests": ["x" * 5_000_000]}])
 def test_a_list_that_cannot_be_read_is_a_failure_of_that_list(document: object) -> None:
     network, hub, ghcr = empty()
