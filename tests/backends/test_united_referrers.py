@@ -177,6 +177,18 @@ def test_pages_that_repeat_end_the_list() -> None:
     assert hub.count("GET", "/referrers/") == 2
 
 
+@pytest.mark.parametrize("fault", ["", "no referrers", "login page", "referrers 501", "referrers 403"])
+def test_a_list_with_a_missing_page_is_a_failure_of_that_list(fault: str) -> None:
+    """Else it would be remembered as complete, and a signature would be missing."""
+    network, hub, ghcr = empty(fault or "referrers 410")
+    by_api(hub, 1, link=next_page(2))
+    by_api(ghcr, 2)
+    fetcher = network.fetcher()
+    served = unite(network, fetcher)
+    assert (numbers(served), listing(served).incomplete) == ([2], ("hub",))
+    assert listing(unite(network, fetcher)).incomplete == ("hub",)
+
+
 def test_a_list_without_an_end_is_bounded() -> None:
     network, hub, _ = empty()
     by_api(hub, link=next_page(1))
