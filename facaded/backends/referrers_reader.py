@@ -13,6 +13,7 @@ from facaded.backends.failures import FailingError, NotFoundError
 from facaded.backends.joined_requests import JoinedRequests
 from facaded.backends.list_pages import LIST_SIZE, MOST_VALUES_OF_LIST, NO_REFERRERS, next_query
 from facaded.backends.manifest_reader import backend_name
+from facaded.backends.manifests import digest_of
 from facaded.backends.media_types import essence, sent_type
 from facaded.backends.referrers_cache import Entries, KnownList, PartialList, ReferrersCache
 from facaded.backends.shares import FACADED, Asker
@@ -158,7 +159,8 @@ class ReferrersReader:
             response.abandon()
             return PartialList()
         body = await self._client.read(response, LIST_SIZE)
-        return PartialList(_read_index(response, body), digest if is_digest(digest) else "")
+        is_same = is_digest(digest) and digest_of(body, digest.partition(":")[0]) == digest
+        return PartialList(_read_index(response, body), digest if is_same else "")
 
 
 async def _settle(work: Work) -> PartialList | NotFoundError | FailingError:

@@ -8,6 +8,7 @@ from attrs import evolve
 from twisted.internet.defer import Deferred
 
 from facaded.backends.fetcher import Fetcher
+from facaded.backends.manifests import digest_of
 from facaded.backends.registry import Listing
 from facaded.backends.served_content import NotServed, ReadOptions, Served
 from facaded.oci.referrers import MOST_REFERRERS, referrers_tag
@@ -352,6 +353,18 @@ def test_a_list_is_asked_for_once_in_tag_ttl_and_an_unchanged_index_is_fetched_o
     network.clock.advance(10)
     assert numbers(unite(network, fetcher)) == [3, 2]
     assert hub.count("GET", f"/manifests/{TAG}") == 2
+
+
+def test_an_index_that_is_older_than_its_digest_is_fetched_again() -> None:
+    network, hub, _ = empty()
+    fetcher = network.fetcher()
+    by_tag(hub, 1)
+    current = json.dumps(index(1, 2)).encode()
+    hub.headers["Docker-Content-Digest"] = digest_of(current)
+    assert numbers(unite(network, fetcher)) == [1]
+    hub.put("org/app", TAG, INDEX, current)
+    network.clock.advance(10)
+    assert numbers(unite(network, fetcher)) == [1, 2]
 
 
 def test_simultaneous_requests_for_referrers_are_one_request_to_each_backend() -> None:
