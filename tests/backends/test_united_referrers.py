@@ -14,6 +14,7 @@ from facaded.backends.served_content import NotServed, ReadOptions, Served
 from facaded.oci.referrers import MOST_REFERRERS, referrers_tag
 from facaded.oci.requests import Blob, ManifestRead, Referrers
 from facaded.policy.decision import Serve
+from facaded.policy.elsewhere import ELSEWHERE_TIME
 from facaded.policy.repositories import parse_rename
 from tests.backends.fetching import WIDE, ask, backend, serve_from, two_registries
 from tests.backends.memory import BLOB, INDEX, MANIFEST, Fake, Network
@@ -410,6 +411,22 @@ def test_a_referrer_that_not_every_backend_lists_is_served_from_where_it_is_and_
     assert backend(ask(network, fetcher, signature)) == "ghcr"
     assert all(fetcher.must_serve(Blob("org/app", blob)) for blob in (config, layer))
     assert not fetcher.must_serve(Blob("org/other", layer))
+
+
+def test_a_digest_is_elsewhere_no_longer_than_it_is_listed_however_often_it_is_asked_for() -> None:
+    """A registry that lists an image of another one would else move its pulls here as long as they go on."""
+    network, hub, ghcr = empty()
+    fetcher = network.fetcher()
+    digest = hub.put("org/app", "image", MANIFEST, b"{}")
+    ghcr.pages[API] = {"manifests": [{**descriptor(1), "digest": digest}]}, ""
+    unite(network, fetcher)
+    image = ManifestRead("org/app", digest)
+    for _ in range(4):
+        network.clock.advance(ELSEWHERE_TIME / 4 - 1)
+        assert fetcher.must_serve(image)
+        assert backend(ask(network, fetcher, image)) == "hub"
+    network.clock.advance(4)
+    assert not fetcher.must_serve(image)
 
 
 def test_what_the_tag_of_a_signature_leads_to_is_elsewhere() -> None:
