@@ -9,7 +9,7 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 
 from facaded.backends.authorized_client import AuthorizedClient
-from facaded.backends.failures import FailingError, NotFoundError
+from facaded.backends.failures import FailingError, NotFoundError, ReservedError
 from facaded.backends.joined_requests import JoinedRequests
 from facaded.backends.list_pages import LIST_SIZE, MOST_VALUES_OF_LIST, NO_REFERRERS, next_query
 from facaded.backends.manifest_reader import backend_name
@@ -95,8 +95,15 @@ class ReferrersReader:
     ) -> Deferred[PartialList | NotFoundError | FailingError]:
         """Begin a request, or join the one in progress."""
         key = (ask.__name__, read.name, read.digest)
-        work = self._works.get(key, self._asker, None, partial(ask, read, known), lambda: None)
-        return Deferred.fromCoroutine(_settle(work))
+        return Deferred.fromCoroutine(_settle(self._join(key, partial(ask, read, known))))
+
+    async def _join(self, key: tuple[str, str, str], work: Callable[[], Work]) -> PartialList:
+        while True:
+            try:
+                return await self._works.get(key, self._asker, None, work, lambda: None)
+            except ReservedError as error:
+                if error.source in ("", self._asker.source):
+                    raise  # else it joined the request of a source that was refused, which says nothing of its own
 
     async def _read_pages(self, read: Referrers, _: KnownList | None) -> PartialList:
         """Return the entries of all pages of the referrers API; none if the registry has no such API."""
