@@ -4,6 +4,7 @@ All requests share the checks of a CDN: one at a time, and one a second at most.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
@@ -39,8 +40,8 @@ MOST_CDNS = 1000
 MOST_ADDRESSES = 10_000
 """Condemned addresses that are remembered, and doubted blobs."""
 
-MOST_CHECKS = 32
-"""Checks of all CDNs in progress: only a registry that names a new host in each address needs so many."""
+MOST_CHECKS = 16
+"""Checks in progress of the CDNs of one backend: only one that names a new host in each address needs so many."""
 
 REACH_TIME = 60.0
 """Seconds for which an answer of another backend's CDN shows that this machine reaches CDNs at all."""
@@ -111,7 +112,7 @@ class CdnChecks:
         self._doubted: ExpiringMap[tuple[str, str], float] = ExpiringMap(MOST_ADDRESSES)
         self._logged: ExpiringMap[CdnKey | str, bool] = ExpiringMap(MOST_CDNS)
         self._answered: dict[str, float] = {}
-        self._running = 0
+        self._running: Counter[str] = Counter()
         self._waiters: set[Deferred[None]] = set()
 
     def judge(self, offer: Offer) -> Standing:
@@ -121,7 +122,7 @@ class CdnChecks:
         if self.is_condemned(offer.location):
             return Standing.DEAD
         cdn, now, doubted = self._look_up(offer.cdn), self._clock.seconds(), self._doubt_of(offer.read)
-        if cdn.is_due(now, self._trust, doubted) and self._running < MOST_CHECKS:
+        if cdn.is_due(now, self._trust, doubted) and self._running[offer.registry.name] < MOST_CHECKS:
             self._begin(offer, cdn)
             if self.is_condemned(offer.location):
                 return Standing.DEAD
@@ -188,7 +189,7 @@ class CdnChecks:
         now = self._clock.seconds()
         begun = cdn.begin(now)
         self._cdns.put(offer.cdn, begun, now + MEMORY_TIME)
-        self._running += 1
+        self._running[offer.registry.name] += 1
         work = Deferred.fromCoroutine(self._check(offer, begun))
         work.addErrback(lambda failure: LOG.failure("internal error in a check of a CDN", failure))
 
@@ -197,7 +198,7 @@ class CdnChecks:
         try:
             result = await _ask(offer)
         finally:
-            self._running -= 1
+            self._running[offer.registry.name] -= 1
             now = self._clock.seconds()
             self._cdns.put(offer.cdn, begun.end(now, result.alive, result.reason), now + MEMORY_TIME)
             self._note(offer, result)

@@ -12,6 +12,7 @@ from zope.interface import implementer
 
 from facaded.backends.cdn_checks import MOST_CHECKS
 from facaded.backends.served_content import NotServed, Served
+from facaded.policy.decision import Serve
 from facaded.policy.evidence import Attempt
 from facaded.policy.health import Step
 from tests.backends.cdn_network import CACHED, CHECKED, READ, TRUST, CdnNetwork, FakeCdn, other_blob
@@ -318,6 +319,21 @@ def test_a_registry_cannot_spoil_the_cdn_of_another_one() -> None:
     network.fakes["hub"].headers["Location"] = "https://cdn.ghcr.test/broken"
     fetcher = network.fetcher(blobs=CHECKED)
     assert network.locate(fetcher, seconds=0) == GHCR
+
+
+def test_the_checks_of_one_registry_leave_room_for_those_of_another_one() -> None:
+    network = CdnNetwork()
+    fetcher, ghcr = network.fetcher(blobs=CHECKED), network.fakes["ghcr"]
+    for number in range(4 * MOST_CHECKS):
+        ghcr.headers["Location"] = f"https://cdn.{number}.test/a"
+        network.cdns[f"cdn.{number}.test"] = FakeCdn(status=0)
+        read = other_blob(number)
+        network.start(fetcher, read, Serve(read, ("ghcr",), "ghcr"))
+        network.agent.flush()
+        network.agent.flush()
+    assert network.locate(fetcher, seconds=0) == HUB
+    assert len(network.cdns["cdn.hub.test"].checks) == 1
+    network.advance(5)
 
 
 def test_a_client_that_disconnects_does_not_end_a_check() -> None:
