@@ -52,6 +52,7 @@ NOW = datetime(2026, 11, 26, 7, 6, 40, tzinfo=UTC).timestamp()
         ("X-Amz-Expires=1200", 1200),
         ("X-Amz-Date=20261126T065640Z", float("inf")),
         ("X-Goog-Date=20261126T065640Z&X-Goog-Expires=900", 300),
+        ("x-oss-date=20261126T065640Z&x-oss-expires=900&x-oss-signature=1", 300),
         (f"X-Goog-Expires=900&Expires={NOW + 5:.0f}", 5),
         (f"Expires={NOW + 60:.0f}&Expires={NOW + 30:.0f}", 30),
         ("&".join(["a=1"] * 200), 0),
