@@ -1,8 +1,8 @@
 """Presigned URLs: how long the address of a blob at a CDN can be used, where the address says so.
 
 Sources: AWS Signature Version 4, Google Cloud Storage V4 and Alibaba Cloud OSS V4 (a date and a number of seconds, with
-a prefix such as `X-Amz-`); Amazon S3 and Google Cloud Storage V2, and Amazon CloudFront (`Expires`, in seconds since the
-epoch); Azure shared access signatures (`se`).
+a prefix such as `X-Amz-`); Amazon S3 and Google Cloud Storage V2, and Amazon CloudFront (`Expires`, in seconds since
+the epoch); Azure shared access signatures (`se`).
 """
 
 import re
