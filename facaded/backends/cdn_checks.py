@@ -21,6 +21,7 @@ from facaded.oci.requests import Blob
 from facaded.policy.cdns import Cdn, Standing
 from facaded.policy.evidence import Attempt
 from facaded.policy.health import Step
+from facaded.policy.sources import source_of
 
 CONDEMNING = (403, 404, 410)
 """Statuses of a CDN that works and does not give this blob at this address."""
@@ -29,7 +30,7 @@ CONDEMNED_TIME = 60.0
 """Seconds for which such an address is not handed out if there is another one."""
 
 DOUBT_TIME = 60.0
-"""Seconds for which a blob that was asked for again needs a check that is newer than the doubt."""
+"""Seconds for which a client that asked for a blob again needs a check of its CDN that is newer than the doubt."""
 
 MEMORY_TIME = 3600.0
 """Seconds for which the last check of a CDN is remembered."""
@@ -109,7 +110,7 @@ class CdnChecks:
         self._note_failure = note_failure
         self._cdns: ExpiringMap[CdnKey, Cdn] = ExpiringMap(MOST_CDNS)
         self._condemned: ExpiringMap[bytes, bool] = ExpiringMap(MOST_ADDRESSES)
-        self._doubted: ExpiringMap[tuple[str, str], float] = ExpiringMap(MOST_ADDRESSES)
+        self._doubted: ExpiringMap[tuple[str, str, str], float] = ExpiringMap(MOST_ADDRESSES)
         self._logged: ExpiringMap[CdnKey | str, bool] = ExpiringMap(MOST_CDNS)
         self._answered: dict[str, float] = {}
         self._running: Counter[str] = Counter()
@@ -121,7 +122,7 @@ class CdnChecks:
             return Standing.ALIVE
         if self.is_condemned(offer.location):
             return Standing.DEAD
-        cdn, now, doubted = self._look_up(offer.cdn), self._clock.seconds(), self._doubt_of(offer.read)
+        cdn, now, doubted = self._look_up(offer.cdn), self._clock.seconds(), self._doubt_of(offer)
         if cdn.is_due(now, self._trust, doubted) and self._running[offer.registry.name] < MOST_CHECKS:
             self._begin(offer, cdn)
             if self.is_condemned(offer.location):
@@ -142,10 +143,13 @@ class CdnChecks:
         """Return whether the CDN works but does not give the blob at this address."""
         return bool(len(self._condemned)) and self._condemned.get(_digest(location), self._clock.seconds()) is not None
 
-    def doubt(self, repository: str, digest: str) -> None:
-        """Require a new check before an address of this blob is handed out, because a client has asked for it again."""
+    def doubt(self, repository: str, digest: str, source: str) -> None:
+        """Require a new check before clients of this source are sent to an address of this blob again.
+
+        They have asked for it again. Others do not wait for that, because the cause may be theirs alone.
+        """
         now = self._clock.seconds()
-        self._doubted.put((repository, digest), now, now + DOUBT_TIME)
+        self._doubted.put((repository, digest, source), now, now + DOUBT_TIME)
 
     def describe(self, offer: Offer) -> str:
         """Return why an address is not handed out, as the reason of a failure."""
@@ -181,8 +185,11 @@ class CdnChecks:
     def _look_up(self, key: CdnKey) -> Cdn:
         return self._cdns.get(key, self._clock.seconds()) or Cdn()
 
-    def _doubt_of(self, read: Blob) -> float | None:
-        return self._doubted.get((read.name, read.digest), self._clock.seconds()) if len(self._doubted) else None
+    def _doubt_of(self, offer: Offer) -> float | None:
+        if not len(self._doubted):
+            return None
+        key = offer.read.name, offer.read.digest, source_of(offer.source)
+        return self._doubted.get(key, self._clock.seconds())
 
     def _begin(self, offer: Offer, cdn: Cdn) -> None:
         """Begin a check. It goes on if the client that needs it disconnects, because others need it too."""

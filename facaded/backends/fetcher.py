@@ -127,11 +127,14 @@ class Fetcher:
         listing = Listing(INDEX, render_index(united.referrers), None, filters, incomplete)
         return Served(next(iter(united.answered), serve.backends[0]), listing, {})
 
-    def doubt_blob(self, repository: str, digest: str) -> None:
-        """Ask again for the address of a blob, and check its CDN again, because a client has come back for it."""
+    def doubt_blob(self, repository: str, digest: str, source: str) -> None:
+        """Ask again for the address of a blob, because clients of a source have come back for it.
+
+        They are sent there only after a new check of its CDN.
+        """
         for name in self._registries:
             self._learned.addresses.drop(name, Blob(repository, digest))
-        self._learned.cdns.doubt(repository, digest)
+        self._learned.cdns.doubt(repository, digest, source)
 
     async def forward(
         self, request: Ping | Read, name: str, authorization: str | None, options: ReadOptions

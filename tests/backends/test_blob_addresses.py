@@ -179,7 +179,7 @@ def condemn(network: CdnNetwork, fetcher: Fetcher) -> None:
 
 
 def doubt(network: CdnNetwork, fetcher: Fetcher) -> None:
-    fetcher.doubt_blob("org/app", BLOB)
+    fetcher.doubt_blob("org/app", BLOB, "192.0.2.1")
 
 
 def fail_in_health(network: CdnNetwork, fetcher: Fetcher) -> None:
@@ -265,7 +265,7 @@ def test_no_request_waits_long_no_cdn_is_asked_often_and_no_expired_address_is_h
                 network.advance(min(value, 2.5))  # all are answered by then
                 network.clock.advance(value - min(value, 2.5))
             case "doubt":
-                fetcher.doubt_blob(other_blob(int(value)).name, BLOB)
+                fetcher.doubt_blob(other_blob(int(value)).name, BLOB, "192.0.2.1")
             case "delay":
                 network.cdns["cdn.hub.test"].delay = value
             case "expiry":

@@ -308,9 +308,24 @@ def test_a_blob_that_is_asked_for_again_needs_a_new_check() -> None:
     network.locate(fetcher)
     network.advance(1)
     cdn.status = 503
-    fetcher.doubt_blob("org/app", BLOB)
+    fetcher.doubt_blob("org/app", BLOB, "192.0.2.1")
     assert network.locate(fetcher) == GHCR, "although the proof is new enough for others"
     assert len(cdn.checks) == 2
+
+
+def test_a_client_that_asks_for_a_blob_again_makes_no_other_client_wait() -> None:
+    network = CdnNetwork()
+    network.cdns["cdn.hub.test"].delay = 0.3
+    fetcher = network.fetcher(blobs=CHECKED)
+    network.locate(fetcher)
+    network.advance(1)
+    fetcher.doubt_blob("org/app", BLOB, "198.51.100.7")
+    before = network.clock.seconds()
+    assert (network.locate(fetcher), network.clock.seconds()) == (HUB, before)
+    fetcher.doubt_blob("org/app", BLOB, "192.0.2.1")
+    assert network.locate(fetcher) == HUB
+    assert network.clock.seconds() > before
+    network.advance(1)
 
 
 def test_a_registry_cannot_spoil_the_cdn_of_another_one() -> None:
