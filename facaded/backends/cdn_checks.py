@@ -5,7 +5,7 @@ All requests share the checks of a CDN: one at a time, and one a second at most.
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 from attrs import frozen
@@ -129,6 +129,10 @@ class CdnChecks:
                 return Standing.DEAD
         return self._look_up(offer.cdn).standing(self._clock.seconds(), self._trust, doubted)
 
+    def has_worked(self, offer: Offer) -> bool:
+        """Return whether the last check of an address's CDN that has ended was good, however long ago that is."""
+        return self._look_up(offer.cdn).alive
+
     def patience(self, offer: Offer) -> float:
         """Return the seconds that a request may wait for the check of an address that is undecided."""
         return self._look_up(offer.cdn).patience(self._clock.seconds())
@@ -211,11 +215,6 @@ class CdnChecks:
             self._note(offer, result)
             self._wake()
 
-    def _reaches_others(self, name: str) -> bool:
-        """Return whether another backend's CDN answered this machine lately: else its own network may be the cause."""
-        now = self._clock.seconds()
-        return any(now - at < REACH_TIME for other, at in self._answered.items() if other != name)
-
     def _wake(self) -> None:
         """Let the requests that wait go on; new ones may wait for another check meanwhile."""
         waiters, self._waiters = self._waiters, set()
@@ -227,19 +226,18 @@ class CdnChecks:
         """Report a result, and remember what follows from it for addresses and the log."""
         if result.alive is None:
             return
-        name, read = offer.registry.name, offer.read
+        name, read, now = offer.registry.name, offer.read, self._clock.seconds()
         if result.condemns:
-            until = self._clock.seconds() + CONDEMNED_TIME
-            self._condemned.put(_digest(offer.location), True, until)
+            self._condemned.put(_digest(offer.location), True, now + CONDEMNED_TIME)
         elif not result.alive:
             self._note_failure(name)
         good = result.alive and not result.condemns
         if result.alive:
-            self._answered[name] = self._clock.seconds()
-        sample = good or (not (result.condemns or result.limited) and self._reaches_others(name))
+            self._answered[name] = now
+        sample = good or (not (result.condemns or result.limited) and _reaches_others(name, self._answered, now))
         reason = "" if good else result.reason
         self._report(Attempt(name, Step.CDN, good, read.name, offer.source, reason, sample=sample))
-        if result.alive and self._logged.get(offer.cdn, self._clock.seconds()):
+        if result.alive and self._logged.get(offer.cdn, now):
             self._logged.discard(offer.cdn)
             LOG.info("{backend}: its CDN {host} answers this machine again", backend=name, host=offer.cdn[2])
 
@@ -253,6 +251,11 @@ async def _ask(offer: Offer) -> CheckResult:
     except FailingError as error:
         return CheckResult(False, reason=str(error))
     return CheckResult(status < 500 and status != RATE_LIMITED, status, f"answered {status}")
+
+
+def _reaches_others(name: str, answered: Mapping[str, float], now: float) -> bool:
+    """Return whether another backend's CDN answered this machine lately: else its own network may be the cause."""
+    return any(now - at < REACH_TIME for other, at in answered.items() if other != name)
 
 
 def _digest(location: str) -> bytes:

@@ -35,7 +35,7 @@ class ReturningClients:
         self._doubt_blob: Callable[[str, str, str], None] = ignore_doubt
 
     def report_doubts(self, doubt_blob: Callable[[str, str, str], None]) -> None:
-        """Call this from now on with the repository and the digest of a blob whose address may be bad, and for which source."""
+        """Call this from now on with the repository and digest of a blob, and the source that doubts its address."""
         self._doubt_blob = doubt_blob
 
     def recognise(self, asking: Asking, serves: bool, visit: Visit) -> Visit:

@@ -177,6 +177,18 @@ def test_if_no_cdn_answers_the_first_address_is_handed_out_within_a_second(names
     assert network.locate(fetcher, seconds=0) == HUB, "it is known by now"
 
 
+def test_a_slow_cdn_that_has_worked_is_better_than_one_that_fails() -> None:
+    network = CdnNetwork()
+    network.cdns["cdn.hub.test"].status, network.cdns["cdn.ghcr.test"].delay = 503, 1.5
+    fetcher = network.fetcher(blobs=CHECKED)
+    network.locate(fetcher)
+    network.advance(20)
+    before = network.clock.seconds()
+    assert network.locate(fetcher) == GHCR
+    assert network.clock.seconds() - before <= 1.1
+    network.advance(2)
+
+
 def test_the_log_says_once_that_this_machine_may_not_reach_a_cdn(lines: list[str]) -> None:
     network = CdnNetwork()
     fetcher = network.fetcher(blobs=CHECKED)
