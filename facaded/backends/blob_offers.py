@@ -82,14 +82,16 @@ class BlobOffers:
     async def settle(self) -> Offer | None:
         """Return the address to hand out when no backend is left to ask; None if there was no address.
 
-        Without a proof it is the first one, because perhaps only this machine does not reach the CDN.
+        Without a proof it is the first one whose CDN worked when it last answered, else the first of all, because
+        perhaps only this machine does not reach the CDN.
         """
         chosen = await self._choose(self._left)
         if chosen is not None or not self._offers:
             return chosen
-        usable = (offer for offer in self._offers if not self._learned.cdns.is_condemned(offer.location))
-        first = next(usable, self._offers[0])
-        self._learned.cdns.note_unproven(first)
+        cdns = self._learned.cdns
+        usable = [offer for offer in self._offers if not cdns.is_condemned(offer.location)]
+        first = next(filter(cdns.has_worked, usable), (*usable, *self._offers)[0])
+        cdns.note_unproven(first)
         self._failures.pop(first.registry.name, None)
         return first
 

@@ -4,7 +4,8 @@ All requests share the checks of a CDN: one at a time, and one a second at most.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 from attrs import frozen
@@ -20,6 +21,7 @@ from facaded.oci.requests import Blob
 from facaded.policy.cdns import Cdn, Standing
 from facaded.policy.evidence import Attempt
 from facaded.policy.health import Step
+from facaded.policy.sources import source_of
 
 CONDEMNING = (403, 404, 410)
 """Statuses of a CDN that works and does not give this blob at this address."""
@@ -28,7 +30,7 @@ CONDEMNED_TIME = 60.0
 """Seconds for which such an address is not handed out if there is another one."""
 
 DOUBT_TIME = 60.0
-"""Seconds for which a blob that was asked for again needs a check that is newer than the doubt."""
+"""Seconds for which a client that asked for a blob again needs a check of its CDN that is newer than the doubt."""
 
 MEMORY_TIME = 3600.0
 """Seconds for which the last check of a CDN is remembered."""
@@ -39,8 +41,8 @@ MOST_CDNS = 1000
 MOST_ADDRESSES = 10_000
 """Condemned addresses that are remembered, and doubted blobs."""
 
-MOST_CHECKS = 32
-"""Checks of all CDNs in progress: only a registry that names a new host in each address needs so many."""
+MOST_CHECKS = 16
+"""Checks in progress of the CDNs of one backend: only one that names a new host in each address needs so many."""
 
 REACH_TIME = 60.0
 """Seconds for which an answer of another backend's CDN shows that this machine reaches CDNs at all."""
@@ -108,10 +110,10 @@ class CdnChecks:
         self._note_failure = note_failure
         self._cdns: ExpiringMap[CdnKey, Cdn] = ExpiringMap(MOST_CDNS)
         self._condemned: ExpiringMap[bytes, bool] = ExpiringMap(MOST_ADDRESSES)
-        self._doubted: ExpiringMap[tuple[str, str], float] = ExpiringMap(MOST_ADDRESSES)
+        self._doubted: ExpiringMap[tuple[str, str, str], float] = ExpiringMap(MOST_ADDRESSES)
         self._logged: ExpiringMap[CdnKey | str, bool] = ExpiringMap(MOST_CDNS)
         self._answered: dict[str, float] = {}
-        self._running = 0
+        self._running: Counter[str] = Counter()
         self._waiters: set[Deferred[None]] = set()
 
     def judge(self, offer: Offer) -> Standing:
@@ -120,12 +122,16 @@ class CdnChecks:
             return Standing.ALIVE
         if self.is_condemned(offer.location):
             return Standing.DEAD
-        cdn, now, doubted = self._look_up(offer.cdn), self._clock.seconds(), self._doubt_of(offer.read)
-        if cdn.is_due(now, self._trust, doubted) and self._running < MOST_CHECKS:
+        cdn, now, doubted = self._look_up(offer.cdn), self._clock.seconds(), self._doubt_of(offer)
+        if cdn.is_due(now, self._trust, doubted) and self._running[offer.registry.name] < MOST_CHECKS:
             self._begin(offer, cdn)
             if self.is_condemned(offer.location):
                 return Standing.DEAD
         return self._look_up(offer.cdn).standing(self._clock.seconds(), self._trust, doubted)
+
+    def has_worked(self, offer: Offer) -> bool:
+        """Return whether the last check of an address's CDN that has ended was good, however long ago that is."""
+        return self._look_up(offer.cdn).alive
 
     def patience(self, offer: Offer) -> float:
         """Return the seconds that a request may wait for the check of an address that is undecided."""
@@ -141,10 +147,13 @@ class CdnChecks:
         """Return whether the CDN works but does not give the blob at this address."""
         return bool(len(self._condemned)) and self._condemned.get(_digest(location), self._clock.seconds()) is not None
 
-    def doubt(self, repository: str, digest: str) -> None:
-        """Require a new check before an address of this blob is handed out, because a client has asked for it again."""
+    def doubt(self, repository: str, digest: str, source: str) -> None:
+        """Require a new check before clients of this source are sent to an address of this blob again.
+
+        They have asked for it again. Others do not wait for that, because the cause may be theirs alone.
+        """
         now = self._clock.seconds()
-        self._doubted.put((repository, digest), now, now + DOUBT_TIME)
+        self._doubted.put((repository, digest, source), now, now + DOUBT_TIME)
 
     def describe(self, offer: Offer) -> str:
         """Return why an address is not handed out, as the reason of a failure."""
@@ -180,15 +189,18 @@ class CdnChecks:
     def _look_up(self, key: CdnKey) -> Cdn:
         return self._cdns.get(key, self._clock.seconds()) or Cdn()
 
-    def _doubt_of(self, read: Blob) -> float | None:
-        return self._doubted.get((read.name, read.digest), self._clock.seconds()) if len(self._doubted) else None
+    def _doubt_of(self, offer: Offer) -> float | None:
+        if not len(self._doubted):
+            return None
+        key = offer.read.name, offer.read.digest, source_of(offer.source)
+        return self._doubted.get(key, self._clock.seconds())
 
     def _begin(self, offer: Offer, cdn: Cdn) -> None:
         """Begin a check. It goes on if the client that needs it disconnects, because others need it too."""
         now = self._clock.seconds()
         begun = cdn.begin(now)
         self._cdns.put(offer.cdn, begun, now + MEMORY_TIME)
-        self._running += 1
+        self._running[offer.registry.name] += 1
         work = Deferred.fromCoroutine(self._check(offer, begun))
         work.addErrback(lambda failure: LOG.failure("internal error in a check of a CDN", failure))
 
@@ -197,16 +209,11 @@ class CdnChecks:
         try:
             result = await _ask(offer)
         finally:
-            self._running -= 1
+            self._running[offer.registry.name] -= 1
             now = self._clock.seconds()
             self._cdns.put(offer.cdn, begun.end(now, result.alive, result.reason), now + MEMORY_TIME)
             self._note(offer, result)
             self._wake()
-
-    def _reaches_others(self, name: str) -> bool:
-        """Return whether another backend's CDN answered this machine lately: else its own network may be the cause."""
-        now = self._clock.seconds()
-        return any(now - at < REACH_TIME for other, at in self._answered.items() if other != name)
 
     def _wake(self) -> None:
         """Let the requests that wait go on; new ones may wait for another check meanwhile."""
@@ -219,19 +226,18 @@ class CdnChecks:
         """Report a result, and remember what follows from it for addresses and the log."""
         if result.alive is None:
             return
-        name, read = offer.registry.name, offer.read
+        name, read, now = offer.registry.name, offer.read, self._clock.seconds()
         if result.condemns:
-            until = self._clock.seconds() + CONDEMNED_TIME
-            self._condemned.put(_digest(offer.location), True, until)
+            self._condemned.put(_digest(offer.location), True, now + CONDEMNED_TIME)
         elif not result.alive:
             self._note_failure(name)
         good = result.alive and not result.condemns
         if result.alive:
-            self._answered[name] = self._clock.seconds()
-        sample = good or (not (result.condemns or result.limited) and self._reaches_others(name))
+            self._answered[name] = now
+        sample = good or (not (result.condemns or result.limited) and _reaches_others(name, self._answered, now))
         reason = "" if good else result.reason
         self._report(Attempt(name, Step.CDN, good, read.name, offer.source, reason, sample=sample))
-        if result.alive and self._logged.get(offer.cdn, self._clock.seconds()):
+        if result.alive and self._logged.get(offer.cdn, now):
             self._logged.discard(offer.cdn)
             LOG.info("{backend}: its CDN {host} answers this machine again", backend=name, host=offer.cdn[2])
 
@@ -245,6 +251,11 @@ async def _ask(offer: Offer) -> CheckResult:
     except FailingError as error:
         return CheckResult(False, reason=str(error))
     return CheckResult(status < 500 and status != RATE_LIMITED, status, f"answered {status}")
+
+
+def _reaches_others(name: str, answered: Mapping[str, float], now: float) -> bool:
+    """Return whether another backend's CDN answered this machine lately: else its own network may be the cause."""
+    return any(now - at < REACH_TIME for other, at in answered.items() if other != name)
 
 
 def _digest(location: str) -> bytes:

@@ -103,9 +103,17 @@ class Fetcher:
         except OverRateError as error:
             return NotServed({}, (), over_limit=over_rate(error))
         if isinstance(served, Served) and isinstance(served.content, Manifest) and self.must_serve(serve.read):
-            digests = (served.content.digest, *find_digests(served.content.body or b""))
-            self._elsewhere.note(serve.read.name, digests, self._clock.seconds())
+            self._note_parts(serve.read, served.content)
         return served
+
+    def _note_parts(self, read: Read, manifest: Manifest) -> None:
+        """Remember what a referrer consists of.
+
+        Its own digest is noted where it is listed, or by its tag, but not by each request for it: that would never end.
+        """
+        assert isinstance(read, ManifestRead)
+        own = () if is_digest(read.reference) else (manifest.digest,)
+        self._elsewhere.note(read.name, (*own, *find_digests(manifest.body or b"")), self._clock.seconds())
 
     async def _unite(self, serve: Serve, options: ReadOptions) -> Served | NotServed:
         """Return the referrers that all backends list. Raises OverRateError."""
@@ -119,11 +127,14 @@ class Fetcher:
         listing = Listing(INDEX, render_index(united.referrers), None, filters, incomplete)
         return Served(next(iter(united.answered), serve.backends[0]), listing, {})
 
-    def doubt_blob(self, repository: str, digest: str) -> None:
-        """Ask again for the address of a blob, and check its CDN again, because a client has come back for it."""
+    def doubt_blob(self, repository: str, digest: str, source: str) -> None:
+        """Ask again for the address of a blob, because clients of a source have come back for it.
+
+        They are sent there only after a new check of its CDN.
+        """
         for name in self._registries:
             self._learned.addresses.drop(name, Blob(repository, digest))
-        self._learned.cdns.doubt(repository, digest)
+        self._learned.cdns.doubt(repository, digest, source)
 
     async def forward(
         self, request: Ping | Read, name: str, authorization: str | None, options: ReadOptions

@@ -1,7 +1,8 @@
 """Presigned URLs: how long the address of a blob at a CDN can be used, where the address says so.
 
-Sources: AWS Signature Version 4 and Google Cloud Storage V4 (a date and a number of seconds); Amazon S3 and Google
-Cloud Storage V2, and Amazon CloudFront (`Expires`, in seconds since the epoch); Azure shared access signatures (`se`).
+Sources: AWS Signature Version 4, Google Cloud Storage V4 and Alibaba Cloud OSS V4 (a date and a number of seconds, with
+a prefix such as `X-Amz-`); Amazon S3 and Google Cloud Storage V2, and Amazon CloudFront (`Expires`, in seconds since
+the epoch); Azure shared access signatures (`se`).
 """
 
 import re
@@ -12,6 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 MOST_PARAMETERS = 100
 """Parameters of a query that are read; presigned URLs have about 15."""
 
+_LIFETIME = re.compile(r"x-[a-z]+-expires")
 _DATE = re.compile(r"[0-9]{8}T[0-9]{6}Z", re.ASCII)
 _SECONDS = re.compile(r"[0-9]{1,12}", re.ASCII)
 _ISO_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:T[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,7})?)?Z?)?", re.ASCII)
@@ -33,8 +35,8 @@ def seconds_left(url: str, wall: float) -> float:
     ends = [_read_seconds(value) - wall for value in values.get("expires", ())]
     if "sig" in values:
         ends += [_read_iso_date(value) - wall for value in values.get("se", ())]
-    for prefix in ("x-amz", "x-goog"):
-        lives = [_read_seconds(value) for value in values.get(f"{prefix}-expires", ())]
+    for prefix in (name.removesuffix("-expires") for name in values if _LIFETIME.fullmatch(name)):
+        lives = [_read_seconds(value) for value in values[f"{prefix}-expires"]]
         dates = [_read_date(value) - wall for value in values.get(f"{prefix}-date", ())]
         ends += [life + min([0.0, *dates]) for life in lives]  # a date in the future is an error of a clock
     return max(min(ends, default=inf), 0.0)

@@ -9,10 +9,11 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 
 from facaded.backends.authorized_client import AuthorizedClient
-from facaded.backends.failures import FailingError, NotFoundError
+from facaded.backends.failures import FailingError, NotFoundError, ReservedError
 from facaded.backends.joined_requests import JoinedRequests
 from facaded.backends.list_pages import LIST_SIZE, MOST_VALUES_OF_LIST, NO_REFERRERS, next_query
 from facaded.backends.manifest_reader import backend_name
+from facaded.backends.manifests import digest_of
 from facaded.backends.media_types import essence, sent_type
 from facaded.backends.referrers_cache import Entries, KnownList, PartialList, ReferrersCache
 from facaded.backends.shares import FACADED, Asker
@@ -94,8 +95,15 @@ class ReferrersReader:
     ) -> Deferred[PartialList | NotFoundError | FailingError]:
         """Begin a request, or join the one in progress."""
         key = (ask.__name__, read.name, read.digest)
-        work = self._works.get(key, self._asker, None, partial(ask, read, known), lambda: None)
-        return Deferred.fromCoroutine(_settle(work))
+        return Deferred.fromCoroutine(_settle(self._join(key, partial(ask, read, known))))
+
+    async def _join(self, key: tuple[str, str, str], work: Callable[[], Work]) -> PartialList:
+        while True:
+            try:
+                return await self._works.get(key, self._asker, None, work, lambda: None)
+            except ReservedError as error:
+                if error.source in ("", self._asker.source):
+                    raise  # else it joined the request of a source that was refused, which says nothing of its own
 
     async def _read_pages(self, read: Referrers, _: KnownList | None) -> PartialList:
         """Return the entries of all pages of the referrers API; none if the registry has no such API."""
@@ -104,7 +112,7 @@ class ReferrersReader:
         entries: Entries = ()
         room, query, seen = LIST_SIZE, "", {""}
         for _page in range(MOST_PAGES):
-            response = await self._ask_for_page(f"{path}?{query}" if query else path, name)
+            response = await self._ask_for_page(path, query, name)
             if response is None:
                 break
             body = await self._client.read(response, room)
@@ -117,24 +125,33 @@ class ReferrersReader:
             seen.add(query)
         return PartialList(entries)
 
-    async def _ask_for_page(self, path: str, name: str) -> StreamedResponse | None:
+    async def _ask_for_page(self, path: str, query: str, name: str) -> StreamedResponse | None:
         """Return the response to a request for a page; None without the referrers API, as from GHCR, which redirects.
 
-        Some registries answer what they do not know with a page for people.
+        Some registries answer what they do not know with a page for people. Raises FailingError if a page is missing
+        that the one before it names: a list without its end must not count as complete.
         """
+        url = self._client.url(f"{path}?{query}" if query else path)
         try:
-            response = await self._client.fetch("GET", self._client.url(path), name, ACCEPT_INDEX)
-        except FailingError as error:
-            if error.status in NO_REFERRERS:
+            response = await self._client.fetch("GET", url, name, ACCEPT_INDEX)
+        except (NotFoundError, FailingError) as error:
+            if query and isinstance(error, NotFoundError):
+                raise FailingError(f"{error} to the request for a further page of a list", backend_wide=False) from None
+            if not query and error.status in NO_REFERRERS:
                 return None
             raise
         if response.status == 200 and essence(sent_type(response)) in LIST_TYPES:
             return response
         response.abandon()
+        if query:
+            raise FailingError("answered the request for a further page with no list", backend_wide=False)
         return None
 
     async def _read_tagged(self, read: Referrers, known: KnownList | None) -> PartialList:
-        """Return the entries of the index with the fallback tag. It is fetched only if its digest has changed."""
+        """Return the entries of the index with the fallback tag. It is fetched only if its digest has changed.
+
+        What is fetched may be older than that digest, if the registry has several servers: then it is fetched again.
+        """
         name = backend_name(self._renames, read.name)
         url = self._client.url(ManifestRead(name, referrers_tag(read.digest)).path)
         head = await self._client.fetch("HEAD", url, name, ACCEPT_INDEX)
@@ -149,7 +166,8 @@ class ReferrersReader:
             response.abandon()
             return PartialList()
         body = await self._client.read(response, LIST_SIZE)
-        return PartialList(_read_index(response, body), digest if is_digest(digest) else "")
+        is_same = is_digest(digest) and digest_of(body, digest.partition(":")[0]) == digest
+        return PartialList(_read_index(response, body), digest if is_same else "")
 
 
 async def _settle(work: Work) -> PartialList | NotFoundError | FailingError:

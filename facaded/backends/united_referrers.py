@@ -70,7 +70,10 @@ class ReferrersSearch:
         self._source = source
 
     async def run(self) -> UnitedList:
-        """Return what the backends list, in their order. Raises OverRateError."""
+        """Return what the backends list: the entries of the route's first one first, because the end may be cut off.
+
+        The others follow in the order of the answer. Raises OverRateError.
+        """
         read, names = self._serve.read, self._serve.backends
         assert isinstance(read, Referrers)
         asker = self._shares.asker(self._source)
@@ -82,7 +85,7 @@ class ReferrersSearch:
             for name in names
         ]
         readings = dict(zip(names, await together(works), strict=True))
-        lists = [reading.entries for reading in readings.values()]
+        lists = [readings[name].entries for name in sorted(names, key=lambda name: name != self._serve.preferred)]
         everywhere = set.intersection(*({entry.digest for entry in entries} for entries in lists))
         united, types = unite(lists), artifact_types(read.query)
         elsewhere = tuple(entry.digest for entry in united if entry.digest not in everywhere)

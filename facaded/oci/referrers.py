@@ -39,6 +39,11 @@ class Referrer:
     artifact_type: str
     descriptor: str
 
+    def typed(self, artifact_type: str) -> "Referrer":
+        """Return this entry, which has no artifact type, with one."""
+        descriptor = f'{self.descriptor[:-1]},"artifactType":{json.dumps(artifact_type)}}}'
+        return Referrer(self.digest, artifact_type, descriptor)
+
 
 def read_referrers(document: Mapping[str, Any]) -> tuple[Referrer, ...]:
     """Return the first MOST_REFERRERS well-formed descriptors of an index. Never raises.
@@ -54,13 +59,14 @@ def read_referrers(document: Mapping[str, Any]) -> tuple[Referrer, ...]:
 def unite(lists: Iterable[Iterable[Referrer]]) -> tuple[Referrer, ...]:
     """Return the entries of several lists in their order, one for each digest.
 
-    It is the first one that has an artifact type, because without one it would be lost to clients that filter by it.
+    It is the first one. If that has no artifact type, it gets the next one's, because without one it would be lost to
+    clients that filter by it. Nothing else is taken from there: a wrong size would hide the entry.
     """
     united: dict[str, Referrer] = {}
     for referrer in (referrer for entries in lists for referrer in entries):
         known = united.setdefault(referrer.digest, referrer)
         if not known.artifact_type and referrer.artifact_type:
-            united[referrer.digest] = referrer
+            united[referrer.digest] = known.typed(referrer.artifact_type)
     return tuple(united.values())
 
 

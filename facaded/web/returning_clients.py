@@ -18,7 +18,7 @@ REDIRECT_STATUS = 307
 """The status of a redirect: to a backend, or to where a backend redirects requests for a blob."""
 
 
-def ignore_doubt(repository: str, digest: str) -> None:
+def ignore_doubt(repository: str, digest: str, source: str) -> None:
     """Do nothing with a blob whose address is in doubt: no address is remembered."""
 
 
@@ -32,10 +32,10 @@ class ReturningClients:
         self.table = AskedAgain()
         self._seconds = seconds
         self._hint = hint
-        self._doubt_blob: Callable[[str, str], None] = ignore_doubt
+        self._doubt_blob: Callable[[str, str, str], None] = ignore_doubt
 
-    def report_doubts(self, doubt_blob: Callable[[str, str], None]) -> None:
-        """Call this from now on with the repository and the digest of a blob whose address may be bad."""
+    def report_doubts(self, doubt_blob: Callable[[str, str, str], None]) -> None:
+        """Call this from now on with the repository and digest of a blob, and the source that doubts its address."""
         self._doubt_blob = doubt_blob
 
     def recognise(self, asking: Asking, serves: bool, visit: Visit) -> Visit:
@@ -46,7 +46,7 @@ class ReturningClients:
         if judgement.hint:
             self._hint(judgement.hint)
         if judgement.doubted and isinstance(asking.target, requests.Blob):
-            self._doubt_blob(asking.target.name, asking.target.digest)
+            self._doubt_blob(asking.target.name, asking.target.digest, asking.key[0])
         return evolve(visit, asked_again=judgement.asked_again, avoided=judgement.avoided)
 
     def note(self, asking: Asking, answer: Answer, rendered: Rendered) -> None:

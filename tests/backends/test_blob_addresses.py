@@ -52,6 +52,7 @@ NOW = datetime(2026, 11, 26, 7, 6, 40, tzinfo=UTC).timestamp()
         ("X-Amz-Expires=1200", 1200),
         ("X-Amz-Date=20261126T065640Z", float("inf")),
         ("X-Goog-Date=20261126T065640Z&X-Goog-Expires=900", 300),
+        ("x-oss-date=20261126T065640Z&x-oss-expires=900&x-oss-signature=1", 300),
         (f"X-Goog-Expires=900&Expires={NOW + 5:.0f}", 5),
         (f"Expires={NOW + 60:.0f}&Expires={NOW + 30:.0f}", 30),
         ("&".join(["a=1"] * 200), 0),
@@ -178,7 +179,7 @@ def condemn(network: CdnNetwork, fetcher: Fetcher) -> None:
 
 
 def doubt(network: CdnNetwork, fetcher: Fetcher) -> None:
-    fetcher.doubt_blob("org/app", BLOB)
+    fetcher.doubt_blob("org/app", BLOB, "192.0.2.1")
 
 
 def fail_in_health(network: CdnNetwork, fetcher: Fetcher) -> None:
@@ -264,7 +265,7 @@ def test_no_request_waits_long_no_cdn_is_asked_often_and_no_expired_address_is_h
                 network.advance(min(value, 2.5))  # all are answered by then
                 network.clock.advance(value - min(value, 2.5))
             case "doubt":
-                fetcher.doubt_blob(other_blob(int(value)).name, BLOB)
+                fetcher.doubt_blob(other_blob(int(value)).name, BLOB, "192.0.2.1")
             case "delay":
                 network.cdns["cdn.hub.test"].delay = value
             case "expiry":

@@ -12,6 +12,7 @@ from zope.interface import implementer
 
 from facaded.backends.cdn_checks import MOST_CHECKS
 from facaded.backends.served_content import NotServed, Served
+from facaded.policy.decision import Serve
 from facaded.policy.evidence import Attempt
 from facaded.policy.health import Step
 from tests.backends.cdn_network import CACHED, CHECKED, READ, TRUST, CdnNetwork, FakeCdn, other_blob
@@ -176,6 +177,18 @@ def test_if_no_cdn_answers_the_first_address_is_handed_out_within_a_second(names
     assert network.locate(fetcher, seconds=0) == HUB, "it is known by now"
 
 
+def test_a_slow_cdn_that_has_worked_is_better_than_one_that_fails() -> None:
+    network = CdnNetwork()
+    network.cdns["cdn.hub.test"].status, network.cdns["cdn.ghcr.test"].delay = 503, 1.5
+    fetcher = network.fetcher(blobs=CHECKED)
+    network.locate(fetcher)
+    network.advance(20)
+    before = network.clock.seconds()
+    assert network.locate(fetcher) == GHCR
+    assert network.clock.seconds() - before <= 1.1
+    network.advance(2)
+
+
 def test_the_log_says_once_that_this_machine_may_not_reach_a_cdn(lines: list[str]) -> None:
     network = CdnNetwork()
     fetcher = network.fetcher(blobs=CHECKED)
@@ -307,9 +320,24 @@ def test_a_blob_that_is_asked_for_again_needs_a_new_check() -> None:
     network.locate(fetcher)
     network.advance(1)
     cdn.status = 503
-    fetcher.doubt_blob("org/app", BLOB)
+    fetcher.doubt_blob("org/app", BLOB, "192.0.2.1")
     assert network.locate(fetcher) == GHCR, "although the proof is new enough for others"
     assert len(cdn.checks) == 2
+
+
+def test_a_client_that_asks_for_a_blob_again_makes_no_other_client_wait() -> None:
+    network = CdnNetwork()
+    network.cdns["cdn.hub.test"].delay = 0.3
+    fetcher = network.fetcher(blobs=CHECKED)
+    network.locate(fetcher)
+    network.advance(1)
+    fetcher.doubt_blob("org/app", BLOB, "198.51.100.7")
+    before = network.clock.seconds()
+    assert (network.locate(fetcher), network.clock.seconds()) == (HUB, before)
+    fetcher.doubt_blob("org/app", BLOB, "192.0.2.1")
+    assert network.locate(fetcher) == HUB
+    assert network.clock.seconds() > before
+    network.advance(1)
 
 
 def test_a_registry_cannot_spoil_the_cdn_of_another_one() -> None:
@@ -318,6 +346,21 @@ def test_a_registry_cannot_spoil_the_cdn_of_another_one() -> None:
     network.fakes["hub"].headers["Location"] = "https://cdn.ghcr.test/broken"
     fetcher = network.fetcher(blobs=CHECKED)
     assert network.locate(fetcher, seconds=0) == GHCR
+
+
+def test_the_checks_of_one_registry_leave_room_for_those_of_another_one() -> None:
+    network = CdnNetwork()
+    fetcher, ghcr = network.fetcher(blobs=CHECKED), network.fakes["ghcr"]
+    for number in range(4 * MOST_CHECKS):
+        ghcr.headers["Location"] = f"https://cdn.{number}.test/a"
+        network.cdns[f"cdn.{number}.test"] = FakeCdn(status=0)
+        read = other_blob(number)
+        network.start(fetcher, read, Serve(read, ("ghcr",), "ghcr"))
+        network.agent.flush()
+        network.agent.flush()
+    assert network.locate(fetcher, seconds=0) == HUB
+    assert len(network.cdns["cdn.hub.test"].checks) == 1
+    network.advance(5)
 
 
 def test_a_client_that_disconnects_does_not_end_a_check() -> None:

@@ -1,7 +1,10 @@
 """Requests for referrers stay within the limits of their source, and those say nothing of a backend's health."""
 
-from attrs import evolve
+from collections.abc import Callable
+
+from attrs import define, evolve
 from twisted.internet.defer import Deferred
+from twisted.web.server import Request
 
 from facaded.backends.fetcher import Fetcher
 from facaded.backends.referrers_cache import PartialList, ReferrersCache
@@ -11,7 +14,7 @@ from facaded.oci.requests import Referrers
 from facaded.policy.health import Quota
 from facaded.policy.limits import BURST, Limit, Limits
 from tests.backends.fetching import WIDE, serve_from, two_registries
-from tests.backends.memory import INDEX, MANIFEST, Network
+from tests.backends.memory import INDEX, MANIFEST, Fake, Network
 
 SOURCE = "192.0.2.7"
 
@@ -20,10 +23,10 @@ def subject(number: int) -> str:
     return f"sha256:{number:064x}"
 
 
-def start(network: Network, fetcher: Fetcher, number: int) -> Deferred[Served | NotServed]:
+def start(network: Network, fetcher: Fetcher, number: int, source: str = SOURCE) -> Deferred[Served | NotServed]:
     read = Referrers("org/app", subject(number))
     serve = evolve(serve_from(network, read), united=True)
-    return Deferred.fromCoroutine(fetcher.serve(serve, ReadOptions(WIDE, source=SOURCE)))
+    return Deferred.fromCoroutine(fetcher.serve(serve, ReadOptions(WIDE, source=source)))
 
 
 def test_a_request_counts_once_for_all_backends_and_not_at_all_if_its_lists_are_fresh() -> None:
@@ -63,6 +66,38 @@ def test_the_last_pulls_are_not_spent_on_the_indexes_of_fallback_tags() -> None:
     assert isinstance(answers[-1], NotServed)
     assert "keeps its last pulls" in answers[-1].failures["hub"]
     assert network.attempts == []
+
+
+@define
+class JoinedFake(Fake):
+    """A registry that calls `before_head` before it answers the HEAD of a manifest."""
+
+    before_head: Callable[[], None] = lambda: None
+
+    def _manifest(self, request: Request, repository: str, reference: str) -> bytes:
+        if request.method == b"HEAD":
+            self.before_head()
+        return Fake._manifest(self, request, repository, reference)
+
+
+def test_a_source_that_joins_the_request_of_a_refused_one_gets_the_list() -> None:
+    hub = JoinedFake("hub")
+    network = Network(hub)
+    fetcher = network.fetcher()
+    for number in range(21):
+        hub.put("org/app", referrers_tag(subject(number)), INDEX, b'{"manifests": [], "of": %d}' % number)
+    network.quotas.note("hub", "address", Quota(20, 100, 21600))
+    for number in range(20):
+        network.run(start(network, fetcher, number))
+    joined: list[Deferred[Served | NotServed]] = []
+
+    def join() -> None:
+        hub.before_head = lambda: None
+        joined.append(start(network, fetcher, 20, "198.51.100.7"))
+
+    hub.before_head = join
+    network.run(start(network, fetcher, 20))
+    assert isinstance(network.run(joined[0]), Served)
 
 
 def test_the_lists_that_are_remembered_are_bounded_in_memory() -> None:

@@ -8,11 +8,13 @@ from attrs import evolve
 from twisted.internet.defer import Deferred
 
 from facaded.backends.fetcher import Fetcher
+from facaded.backends.manifests import digest_of
 from facaded.backends.registry import Listing
 from facaded.backends.served_content import NotServed, ReadOptions, Served
 from facaded.oci.referrers import MOST_REFERRERS, referrers_tag
 from facaded.oci.requests import Blob, ManifestRead, Referrers
 from facaded.policy.decision import Serve
+from facaded.policy.elsewhere import ELSEWHERE_TIME
 from facaded.policy.repositories import parse_rename
 from tests.backends.fetching import WIDE, ask, backend, serve_from, two_registries
 from tests.backends.memory import BLOB, INDEX, MANIFEST, Fake, Network
@@ -177,6 +179,18 @@ def test_pages_that_repeat_end_the_list() -> None:
     assert hub.count("GET", "/referrers/") == 2
 
 
+@pytest.mark.parametrize("fault", ["", "no referrers", "login page", "referrers 501", "referrers 403"])
+def test_a_list_with_a_missing_page_is_a_failure_of_that_list(fault: str) -> None:
+    """Else it would be remembered as complete, and a signature would be missing."""
+    network, hub, ghcr = empty(fault or "referrers 410")
+    by_api(hub, 1, link=next_page(2))
+    by_api(ghcr, 2)
+    fetcher = network.fetcher()
+    served = unite(network, fetcher)
+    assert (numbers(served), listing(served).incomplete) == ([2], ("hub",))
+    assert listing(unite(network, fetcher)).incomplete == ("hub",)
+
+
 def test_a_list_without_an_end_is_bounded() -> None:
     network, hub, _ = empty()
     by_api(hub, link=next_page(1))
@@ -193,6 +207,19 @@ def test_a_list_has_a_bounded_number_of_entries() -> None:
     by_tag(ghcr, 2000)
     assert numbers(unite(network, network.fetcher())) == [*range(MOST_REFERRERS)]
     assert hub.count("GET", "page=3") == 0
+
+
+def test_the_entries_of_the_first_backend_of_the_route_are_listed_also_while_it_fails() -> None:
+    """The second one could hide them behind a thousand others."""
+    network, hub, ghcr = empty()
+    fetcher = network.fetcher()
+    by_api(hub, 1)
+    by_api(ghcr, *range(2, 2000))
+    unite(network, fetcher)
+    network.clock.advance(10)
+    hub.fault = "500"
+    served = unite(network, fetcher, backends=("ghcr", "hub"), failing=frozenset({"hub"}))
+    assert numbers(served) == [*range(1, MOST_REFERRERS + 1)]
 
 
 @pytest.mark.parametrize("document", [[], {"manifests": [1] * 200_000}, {"manifests": ["x" * 5_000_000]}])
@@ -329,6 +356,18 @@ def test_a_list_is_asked_for_once_in_tag_ttl_and_an_unchanged_index_is_fetched_o
     assert hub.count("GET", f"/manifests/{TAG}") == 2
 
 
+def test_an_index_that_is_older_than_its_digest_is_fetched_again() -> None:
+    network, hub, _ = empty()
+    fetcher = network.fetcher()
+    by_tag(hub, 1)
+    current = json.dumps(index(1, 2)).encode()
+    hub.headers["Docker-Content-Digest"] = digest_of(current)
+    assert numbers(unite(network, fetcher)) == [1]
+    hub.put("org/app", TAG, INDEX, current)
+    network.clock.advance(10)
+    assert numbers(unite(network, fetcher)) == [1, 2]
+
+
 def test_simultaneous_requests_for_referrers_are_one_request_to_each_backend() -> None:
     network, hub, ghcr = empty("hang lists")
     fetcher = network.fetcher()
@@ -372,6 +411,22 @@ def test_a_referrer_that_not_every_backend_lists_is_served_from_where_it_is_and_
     assert backend(ask(network, fetcher, signature)) == "ghcr"
     assert all(fetcher.must_serve(Blob("org/app", blob)) for blob in (config, layer))
     assert not fetcher.must_serve(Blob("org/other", layer))
+
+
+def test_a_digest_is_elsewhere_no_longer_than_it_is_listed_however_often_it_is_asked_for() -> None:
+    """A registry that lists an image of another one would else move its pulls here as long as they go on."""
+    network, hub, ghcr = empty()
+    fetcher = network.fetcher()
+    digest = hub.put("org/app", "image", MANIFEST, b"{}")
+    ghcr.pages[API] = {"manifests": [{**descriptor(1), "digest": digest}]}, ""
+    unite(network, fetcher)
+    image = ManifestRead("org/app", digest)
+    for _ in range(4):
+        network.clock.advance(ELSEWHERE_TIME / 4 - 1)
+        assert fetcher.must_serve(image)
+        assert backend(ask(network, fetcher, image)) == "hub"
+    network.clock.advance(4)
+    assert not fetcher.must_serve(image)
 
 
 def test_what_the_tag_of_a_signature_leads_to_is_elsewhere() -> None:

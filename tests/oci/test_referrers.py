@@ -101,11 +101,13 @@ def test_the_lists_are_united_in_order_with_one_entry_for_each_digest() -> None:
     assert rendered(unite([first, second])) == [descriptor(3), descriptor(1), descriptor(2)]
 
 
-def test_an_entry_with_an_artifact_type_replaces_one_without() -> None:
-    typed = descriptor(1, artifactType=SIGNATURE)
+def test_an_entry_without_an_artifact_type_gets_the_next_one_s_and_nothing_else() -> None:
+    """Clients refuse a manifest of another size than its entry says, so another registry could hide it."""
+    typed = descriptor(1, artifactType=SIGNATURE, size=8, annotations={"a": "b"})
     other = descriptor(1, artifactType="application/other")
     united = unite([listed(descriptor(1), descriptor(2)), listed(typed), listed(other)])
-    assert rendered(united) == [typed, descriptor(2)]
+    assert rendered(united) == [descriptor(1, artifactType=SIGNATURE), descriptor(2)]
+    assert rendered(select(united, frozenset({SIGNATURE}))) == [descriptor(1, artifactType=SIGNATURE)]
 
 
 def test_a_filter_keeps_the_referrers_of_any_of_its_types_and_none_without_a_type() -> None:

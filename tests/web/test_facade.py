@@ -48,7 +48,7 @@ class Client:
             self.watching.backends.answer("second", GOOD)
         self.returning = ReturningClients(self.watching.clock.seconds, self.watching.watch.probe_soon)
         self.resource = Facade(self.watching.watch, rules, self.network.fetcher(), self.returning)
-        self.doubted: list[tuple[str, str]] = []
+        self.doubted: list[tuple[str, str, str]] = []
         self.returning.report_doubts(lambda *blob: self.doubted.append(blob))
         self.answered: list[AnsweredRequest] = []
         self.pulls = Pulls()

@@ -105,7 +105,7 @@ def test_a_served_blob_that_is_asked_for_again_is_doubted_and_then_comes_from_th
     client = client_of(rules)
     backends = [backend_of(client, BLOB_PATH, PODMAN, seconds) for seconds in (0, 0.5, 2, 2, 2)]
     assert backends == ["main", "main", "main", "second", "main"]
-    assert client.doubted == [("org/app", BLOB)] * 3
+    assert client.doubted == [("org/app", BLOB, "192.0.2.7")] * 3
 
 
 def test_a_redirected_blob_that_is_asked_for_again_is_served() -> None:
