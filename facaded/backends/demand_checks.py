@@ -83,6 +83,16 @@ class Checks:
             return self._judge_stale(backend, need, now)
         return Proven.YES if validity is Validity.AGEING else Proven.NO
 
+    def renew(self, name: str) -> bool:
+        """Start a check of a backend if it may be asked. Return False if this one is not checked on demand."""
+        backend, now = self._backends.get(name), self._clock.seconds()
+        if not self._roster.plan.trust or backend is None or backend.watched.check is None:
+            return False
+        health = self._roster.watch_state.healths[name]
+        if health.state is not State.DOWN and not health.is_resting(now):
+            self._begin(name, backend, now)
+        return True
+
     def when_decided(self, name: str, need: Need) -> Deferred[None]:
         """Return a Deferred that fires when `judge` would no longer return UNDECIDED. It may be cancelled."""
         backend = self._backends.get(name)

@@ -89,6 +89,7 @@ class Watch(Service):
         """
         previous = self._roster.plan
         alike = plan.unchanged_since(previous)
+        plan = evolve(plan, backends={**plan.backends, **{name: previous.backends[name] for name in alike}})  # proofs
         unchanged = alike if previous.settings == plan.settings else set()  # new intervals apply to all at once
         self._probers.stop_except(unchanged)
         self._first_round.reconfigure(plan, alike)
@@ -99,7 +100,7 @@ class Watch(Service):
         for name, watched in plan.backends.items():
             if self.running and name not in unchanged:
                 self._probers.start(name, watched)
-        self.checks.replace(plan.backends if self.running else {}, unchanged)  # last: requests that wait are answered
+        self.checks.replace(plan.backends if self.running else {}, alike)  # last: requests that wait are answered
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """Call `subscriber` with every change from now on.
@@ -128,8 +129,12 @@ class Watch(Service):
         return self._first_round.when_over()
 
     def probe_soon(self, name: str) -> None:
-        """Probe a backend early and up to the blob, because a request or a pull failed there. This is rate-limited."""
-        self._probers.probe_soon(name)
+        """Check a backend, or make its next probe early and deep, because a pull may have failed there.
+
+        Both are rate-limited.
+        """
+        if not self.checks.renew(name):
+            self._probers.probe_soon(name)
 
     def report(self, attempt: Attempt, url: str | None = None) -> None:
         """Take what a served request found at a backend as evidence, and probe the backend early if it failed.

@@ -25,6 +25,10 @@ PATIENCE = 2.0
 """A proof counts for so many times the duration of its check: a slow backend would otherwise never be proven."""
 
 
+MOST_PATIENCE = 10.0
+"""Most seconds that a proof counts, however long a check takes: probes are no further apart by default."""
+
+
 class Need(Enum):
     """What a redirect needs: proofs of these steps.
 
@@ -91,7 +95,7 @@ class Proofs:
         age = now - self._proven_at(need)
         if age <= trust * RENEWAL:
             return Validity.FRESH
-        return Validity.AGEING if age <= max(trust, PATIENCE * self._duration) else Validity.STALE
+        return Validity.AGEING if age <= max(trust, min(PATIENCE * self._duration, MOST_PATIENCE)) else Validity.STALE
 
     def proven_since(self, need: Need, start: float) -> bool:
         """Return whether every step of `need` has passed at `start` or later."""

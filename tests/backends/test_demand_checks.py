@@ -24,6 +24,7 @@ TICK = 0.02
 """Seconds by which time advances at once."""
 
 ALL = tuple(Step)
+RESTING = evolve(BAD, verdict=Verdict.LIMITED, retry_after=60.0)
 WHOLE = evolve(GOOD, step=Step.CDN, passed=ALL)
 
 
@@ -250,6 +251,24 @@ def test_many_clients_that_disconnect_while_they_wait_cost_little() -> None:
         waiter.addErrback(lambda _: None)
         waiter.cancel()
     assert process_time() - begun < 1.0  # 3 s if each has to be searched for
+
+
+@pytest.mark.parametrize(("before", "checked"), [((), True), ((BAD, BAD), False), ((RESTING,), False)])
+def test_a_hint_starts_a_check_of_a_backend_that_may_be_asked(before: tuple[Result, ...], checked: bool) -> None:
+    demand = proven()
+    for result in before:
+        demand.roster.observe("main", result)
+    assert demand.checks.renew("main")
+    assert (demand.started == [0]) is checked
+    assert not demand.checks.renew("unknown")
+
+
+def test_without_checks_a_hint_makes_a_probe_early() -> None:
+    watching = up("main", "second")
+    watching.advance(3)
+    watching.watch.probe_soon("main")
+    watching.advance(0.1)
+    assert set(watching.backends.waiting) == {"main"}
 
 
 def test_without_trust_nothing_is_checked() -> None:

@@ -6,7 +6,18 @@ from hypothesis import strategies as st
 
 from facaded.oci import requests
 from facaded.oci.errors import Code, Refusal
-from facaded.oci.requests import Blob, Home, Image, ManifestRead, Ping, Referrers, Tags, parse, parse_image
+from facaded.oci.requests import (
+    Blob,
+    Home,
+    Image,
+    ManifestRead,
+    Ping,
+    Referrers,
+    Tags,
+    TokenRequest,
+    parse,
+    parse_image,
+)
 
 SHA256 = "sha256:" + "a1" * 32
 SHA512 = "sha512:" + "b2" * 64
@@ -160,6 +171,12 @@ HOSTILE_TARGETS = st.lists(
     ),
     max_size=14,
 ).map(lambda parts: "/v2/" + "".join(parts))
+
+
+def test_the_query_of_a_request_for_the_token_is_ignored() -> None:
+    parsed = parse(b"GET", b"/token?service=docker.example.com&account=me")
+    assert parsed == TokenRequest()
+    assert TokenRequest().path == "/token"
 
 
 @given(HOSTILE_TARGETS)

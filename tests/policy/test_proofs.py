@@ -76,6 +76,14 @@ def test_the_proofs_of_a_slow_backend_last_twice_as_long_as_its_check() -> None:
     assert proofs.validity(Need.PULL, 12.2, TRUST) is Validity.STALE
 
 
+def test_no_check_takes_so_long_that_its_proofs_last_for_more_than_ten_seconds() -> None:
+    proofs = Proofs()
+    proofs.note_pass(20, *Step)
+    proofs.note_check(started=0, now=20)
+    assert proofs.validity(Need.PULL, 30, TRUST) is Validity.AGEING
+    assert proofs.validity(Need.PULL, 30.1, TRUST) is Validity.STALE
+
+
 def test_a_check_that_did_not_prove_everything_says_nothing_of_the_time_that_one_takes() -> None:
     proofs = proven(Need.PULL, at=1)
     proofs.note_check(started=0, now=9)

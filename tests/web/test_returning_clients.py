@@ -43,7 +43,7 @@ def lines(client: Client) -> list[str]:
 
 
 def test_an_error_in_judging_a_client_is_answered_500_as_any_other(no_errors_are_logged: list[LogEvent]) -> None:
-    def fail(repository: str, digest: str) -> None:
+    def fail(repository: str, digest: str, source: str) -> None:
         raise ValueError
 
     client = client_of()
