@@ -50,11 +50,18 @@ MANIFEST = json.dumps({"config": {"digest": f"sha256:{'a' * 64}", "size": 2}}).e
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 
 
+_used_ports: set[int] = set()
+
+
 def free_port(host: str = "127.0.0.1") -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port that is free, and another one each time: the kernel may give the same one again."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind((host, 0))
+            port: int = probe.getsockname()[1]
+        if port not in _used_ports:
+            _used_ports.add(port)
+            return port
 
 
 def can_connect(port: int) -> bool:

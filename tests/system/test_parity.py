@@ -194,10 +194,10 @@ def test_with_a_daemon_recently_pulled_images_are_compared(pair: RegistryPair, d
     daemon.start()
     empty_result = daemon.run("parity")
     assert empty_result.returncode == 2
-    for tag, agent in (("gone", "podman/4"), ("same", "docker/28"), ("typo", "docker/28")):
-        for method in ("HEAD", "GET"):
-            headers = {"User-Agent": agent, "Accept": INDEX}
-            daemon.get(f"/v2/org/app/manifests/{tag}", method=method, headers=headers)
+    for method in ("HEAD", "GET"):
+        daemon.get("/v2/org/app/manifests/gone", method=method, headers={"User-Agent": "podman/4", "Accept": INDEX})
+    for tag in ("same", "typo"):  # after its HEAD, Docker asks for the digest
+        daemon.get(f"/v2/org/app/manifests/{tag}", method="HEAD", headers={"User-Agent": "docker/28", "Accept": INDEX})
     daemon.get(f"/v2/org/app/manifests/{pair.images['other'].digest}")
     daemon.get("/v2/org/app/manifests/served-and-not-there", headers={"User-Agent": "podman/4"})
     result = daemon.run("parity", "--json")
