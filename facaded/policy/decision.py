@@ -222,7 +222,7 @@ class Rule(Enum):
     ELSEWHERE = "not every backend may have this referrer, so it is fetched from where it is"
     BEGUN_HERE = "this pull began with this facade's own token, so it is served to its end"
     ASKED_AGAIN = "this client was redirected and asked again, so it is served for a while"
-    UNPROVEN = "the active backend has not proven a moment ago that it works"
+    UNPROVEN = "the active backend did not prove just now that a redirect would work"
 
     @property
     def redirects(self) -> bool:
