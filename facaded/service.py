@@ -1,5 +1,6 @@
 """The daemon: its parts as child services, started in order and stopped in reverse order."""
 
+import gc
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -43,12 +44,20 @@ from facaded.web.returning_clients import ReturningClients
 from facaded.web.server import BoundedSite, SecureSite
 from facaded.web.unsent_bytes import UnsentBytes
 
+GARBAGE_THRESHOLDS = (20_000, 10, 20)
+"""When Python looks for cyclic garbage: see `gc.set_threshold`. Its own thresholds are (700, 10, 10).
+
+With these, 5,000 requests that wait at the same time were looked at ten times, for 2 s in which nobody was answered.
+Fewer collections cost a few MiB of garbage.
+"""
+
 
 def prepare(reactor: IFacadedReactor) -> None:
-    """Give the reactor monotonic time and facaded's resolver, and raise the limit of descriptors.
+    """Give the reactor monotonic time and facaded's resolver, raise the limit of descriptors, and collect less often.
 
     Call it once, before anything is scheduled.
     """
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
     descriptors.raise_limit()
     use_monotonic_time(reactor)
     install(reactor)
