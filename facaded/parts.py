@@ -120,9 +120,7 @@ def make_plan(reactor: IFacadedReactor, config: Config, rules: Rules) -> Plan:
         return ping_leads_to(rules, RoutingState(redirecting, redirecting))
 
     handover = config.health.handover if rules.mode is Mode.AUTO else 0.0  # other modes always answer in the same way
-    trust = (
-        config.health.trust if rules.mode is Mode.AUTO else 0.0
-    )  # other modes redirect without proofs, or not at all
+    trust = config.health.trust if rules.mode is Mode.AUTO else 0.0  # other modes never rely on a proof
     return Plan(watched, routes, config.health, handover, ping_target, trust)
 
 

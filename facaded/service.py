@@ -45,10 +45,10 @@ from facaded.web.server import BoundedSite, SecureSite
 from facaded.web.unsent_bytes import UnsentBytes
 
 GARBAGE_THRESHOLDS = (20_000, 10, 20)
-"""When Python looks for cyclic garbage: see `gc.set_threshold`. Its own thresholds are (700, 10, 10).
+"""When Python looks for cyclic garbage: see `gc.set_threshold`.
 
-With these, 5,000 requests that wait at the same time were looked at ten times, for 2 s in which nobody was answered.
-Fewer collections cost a few MiB of garbage.
+With Python's own thresholds, (700, 10, 10), a burst of 5,000 waiting requests caused ten full collections, which took
+2 s in which nobody was answered. Fewer collections cost a few MiB of garbage.
 """
 
 

@@ -12,6 +12,7 @@ HOPS = 5
 """Redirects that are followed for a blob; clients follow ten."""
 
 ONE_BYTE = {"Range": "bytes=0-0"}
+"""The header of a request to a CDN, whose URLs are signed for GET alone."""
 
 
 async def climb_to_cdn(requests: ProbeRequests, blob: Blob, canary_seen: bool) -> None:

@@ -50,16 +50,7 @@ class Checks:
         self._take_result = take_result
         self._backends: dict[str, CheckedBackend] = {}
 
-    def start(self, name: str, watched: WatchedBackend) -> None:
-        """Check a backend on demand from now on."""
-        self._backends[name] = CheckedBackend(watched)
-
-    def stop_except(self, names: Collection[str]) -> None:
-        """Stop the checks of all backends except these. Requests that wait go on."""
-        for name in self._backends.keys() - set(names):
-            self._stop(self._backends.pop(name))
-
-    def replace(self, backends: Mapping[str, WatchedBackend], unchanged: Collection[str]) -> None:
+    def replace(self, backends: Mapping[str, WatchedBackend], unchanged: Collection[str] = ()) -> None:
         """Check these backends from now on; only the checks of `unchanged` ones go on.
 
         Requests that wait for another check go on at once, and are judged by what is known of the new backends.

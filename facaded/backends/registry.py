@@ -9,6 +9,7 @@ from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
 from facaded.backends.authorized_client import AuthorizedClient, ClientAuthorization
+from facaded.backends.blob_steps import ONE_BYTE
 from facaded.backends.failures import FailingError, NoListError, NoRedirectError, NotFoundError
 from facaded.backends.joined_requests import JoinedRequests
 from facaded.backends.list_pages import LIST_SIZE, MOST_VALUES_OF_LIST, NO_REFERRERS, next_query
@@ -28,9 +29,6 @@ _BYTES = re.compile(r"bytes=(?:[0-9]{1,15}-[0-9]{0,15}|-[0-9]{1,15})")
 
 VALIDATOR_LENGTH = 200
 """Longest If-Range in characters: an entity tag or a date."""
-
-ONE_BYTE = {"Range": "bytes=0-0"}
-"""The header of a request to a CDN, whose URLs are signed for GET alone."""
 
 REDIRECT_SIZE = 64 << 10
 """Bytes of a redirect's body that are read, so that the connection can be reused."""

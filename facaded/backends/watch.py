@@ -70,12 +70,12 @@ class Watch(Service):
         self._clock_check.start()
         for name, watched in self._roster.plan.backends.items():
             self._probers.start(name, watched)
-            self.checks.start(name, watched)
+        self.checks.replace(self._roster.plan.backends)
 
     def stopService(self) -> None:
         Service.stopService(self)
         self._clock_check.stop()
-        self.checks.stop_except(())
+        self.checks.replace({})
         self._probers.stop_except(())
         self._roster.stop()
         self._first_round.end()

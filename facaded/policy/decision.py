@@ -375,19 +375,19 @@ def _read(read: Read, client: Client, rules: Rules, routing: RoutingState, visit
     return evolve(serve, united=isinstance(read, Referrers) and rules.merge_referrers)
 
 
-def _serve(read: Read, route: tuple[str, ...], active: str, routing: RoutingState, unproven: str = "") -> Serve:
+def _serve(read: Read, route: tuple[str, ...], active: str, routing: RoutingState, avoided: str = "") -> Serve:
     """Return the backends to try, ranked by health; a pinned one comes first, and then the active one of its rank.
 
-    What only the `unproven` backend can tell, which a tag means, it is asked first, because another may lag behind; for
-    all else come those that work.
+    The `avoided` one comes after those that work, except for what may differ elsewhere, such as the meaning of a tag:
+    another backend may lag behind.
     """
     # The active backend is drained only if all backends of the route are: then all of them are tried.
     drained = routing.drained if active not in routing.drained else frozenset()
-    avoided = "" if _is_mutable(read) else unproven
+    postponed = "" if _is_mutable(read) else avoided
 
     def order(name: str) -> tuple[bool, Rank, bool]:
         rank = routing.ranks.get(name, Rank.UP)
-        return name != routing.pinned, max(rank, Rank.UNKNOWN) if name == avoided else rank, name != active
+        return name != routing.pinned, max(rank, Rank.UNKNOWN) if name == postponed else rank, name != active
 
     backends = sorted((name for name in route if name not in drained), key=order)
     failing = frozenset(

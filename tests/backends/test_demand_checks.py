@@ -47,7 +47,7 @@ class Demand:
         self.roster = Roster(self.clock, plan, None)
         self.roster.observe("main", GOOD)
         self.checks = Checks(self.clock, self.roster, lambda _, result: self.results.append(result))
-        self.checks.start("main", watched)
+        self.checks.replace({"main": watched})
 
     def judge(self, need: Need = Need.PULL) -> Proven:
         return self.checks.judge("main", need)
@@ -216,7 +216,7 @@ def test_a_check_that_is_stopped_lets_requests_go() -> None:
     demand = Demand()
     demand.judge()
     waited = demand.wait()
-    demand.checks.stop_except(())
+    demand.checks.replace({})
     assert waited == [0]
     assert demand.judge() is Proven.YES  # the facade asks for the answer again, under the new settings
     assert demand.clock.getDelayedCalls() == []
