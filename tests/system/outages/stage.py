@@ -8,6 +8,7 @@ from pathlib import Path
 
 from attrs import define, field, frozen
 
+from facaded.policy.health import CONFIRMATION_TIME
 from tests.process.daemon import Daemon, running
 from tests.system.images import RandomImage
 from tests.system.outages.fronts import FaultProxy, ProxyAuthority
@@ -37,9 +38,15 @@ class HealthTimings:
     name: str = "fast"
 
     def detected_within(self, *, times_out: bool, deep: bool) -> float:
-        """Return the longest time in seconds from a fault to its detection."""
-        detection_time = self.interval + (self.fall - 1) * self.fast_interval + (self.deep_interval if deep else 0.0)
-        return detection_time + (self.fall * self.timeout if times_out else 0.0)
+        """Return the longest time in seconds from a fault to its detection.
+
+        Where a probe times out, the requests that confirm it do too; the pause until the next one begins with them.
+        """
+        detection_time = self.interval + (self.deep_interval if deep else 0.0)
+        if not times_out:
+            return detection_time + (self.fall - 1) * self.fast_interval
+        pause = max(self.fast_interval - CONFIRMATION_TIME, 0.0)
+        return detection_time + self.fall * (self.timeout + CONFIRMATION_TIME) + (self.fall - 1) * pause
 
     @property
     def failback_within(self) -> float:
