@@ -17,11 +17,12 @@ from facaded.backends.registry import RangeHeaders
 from facaded.backends.served_content import ReadOptions
 from facaded.backends.watch import Watch
 from facaded.oci import requests
-from facaded.oci.clients import Client, identify
+from facaded.oci.clients import Client
 from facaded.oci.errors import Code, Refusal
 from facaded.policy.asked_again import Asking
 from facaded.policy.changes import Change
 from facaded.policy.decision import (
+    UNREMARKABLE,
     Answer,
     Forward,
     Mode,
@@ -38,31 +39,46 @@ from facaded.policy.decision import (
 from facaded.policy.health import State
 from facaded.web import render
 from facaded.web.answered_requests import Decision, Kind, Outcome
+from facaded.web.begun_answers import BegunAnswer
 from facaded.web.own_token import is_own, own_challenge
 from facaded.web.relay import relay
 from facaded.web.render import Rendered
+from facaded.web.request_head import RequestHead
 from facaded.web.responses import respond
 from facaded.web.returning_clients import ReturningClients, asking_of
-from facaded.web.server import address_of, record_decision
+from facaded.web.server import head_of, record_decision, take_begun
 
 HereAnswered: TypeAlias = Redirect | Pong | OwnChallenge | OwnToken | Page | Refusal
 """An answer that needs nothing from a backend."""
+
+WITH_TOKEN = Visit(has_token=True)
 
 ERROR = Refusal(500, Code.UNSUPPORTED, "internal error in facaded: see its log")
 
 
 @frozen
 class ClientRequest:
-    """A parsed request: its target, its Host header, the client that sent it, and what else is known of it.
+    """A parsed request: its head, its target, and what else is known of it and its client.
 
     `asking` is the request as clients that come back are recognised by; None if it needs no backend.
     """
 
+    head: RequestHead
     target: requests.Request | Refusal
-    host: str
-    client: Client
     visit: Visit
     asking: Asking | None
+
+    @classmethod
+    def parse(cls, head: RequestHead) -> "ClientRequest":
+        """Parse a request's target, and look for the facade's own token."""
+        fields = head.fields
+        target = requests.parse(head.method, head.target, fields.host)
+        visit = WITH_TOKEN if fields.authorization and is_own(fields.authorization) else UNREMARKABLE
+        return cls(head, target, visit, asking_of(head, target))
+
+    @property
+    def client(self) -> Client:
+        return self.head.fields.client
 
 
 class Facade(Resource):
@@ -94,22 +110,38 @@ class Facade(Resource):
             self._returning.report_doubts(fetcher.doubt_blob)
 
     def render(self, request: Request) -> int:
-        parsed = _parse(request)
+        begun = take_begun(request) or self.begin(head_of(request))
+        if begun.work is None:
+            self._write(request, begun)
+        else:
+            work = begun.work
+            request.notifyFinish().addErrback(lambda _: work.cancel())
+            work.addCallback(lambda _: self._write(request, begun))
+            work.addErrback(lambda failure: self._log.failure("internal error while writing an answer", failure))
+        return NOT_DONE_YET
+
+    def begin(self, head: RequestHead) -> BegunAnswer:
+        """Begin to answer a request: its answer is there, unless it depends on a check or needs a backend's response.
+
+        Cancel its work if the client disconnects before.
+        """
+        begun, parsed = BegunAnswer(head.fields.client), ClientRequest.parse(head)
         try:
             parsed = self._recognise(parsed)
             decided = self._decide(parsed)
             answer = self._prove(parsed, decided) if self._settled or not isinstance(decided, Redirect) else None
-            if answer is None or isinstance(answer, Serve | Forward):
-                work = Deferred.fromCoroutine(self._answer(request, parsed, answer))
-                request.notifyFinish().addErrback(lambda _: work.cancel())
-                work.addErrback(self._report_error, request, parsed)
-            else:
-                self._write(request, parsed, answer, self._render_here(request, answer))
+            if answer is not None and not isinstance(answer, Serve | Forward):
+                self._end(begun, parsed, answer, self._render_here(head, answer))
+                return begun
+            work = Deferred.fromCoroutine(self._answer(begun, parsed, answer))
         except Exception:
-            self._report_error(Failure(), request, parsed)
-        return NOT_DONE_YET
+            self._report_error(Failure(), begun, parsed)
+            return begun
+        work.addErrback(self._report_error, begun, parsed)
+        begun.work = None if begun.rendered is not None else work
+        return begun
 
-    async def _answer(self, request: Request, parsed: ClientRequest, answer: Answer | None) -> None:
+    async def _answer(self, begun: BegunAnswer, parsed: ClientRequest, answer: Answer | None) -> None:
         """Answer a request that needs a backend. After a start, wait for the first health checks to decide which.
 
         Without an `answer`, wait for what decides it.
@@ -121,12 +153,12 @@ class Facade(Resource):
             answer = await self._decide_patiently(parsed)
         match answer:
             case Serve():
-                rendered = await self._serve(request, answer)
+                rendered = await self._serve(parsed.head, answer)
             case Forward():
-                rendered = await self._forward(request, answer)
+                rendered = await self._forward(parsed.head, answer)
             case _:
-                rendered = self._render_here(request, answer)
-        self._write(request, parsed, answer, rendered)
+                rendered = self._render_here(parsed.head, answer)
+        self._end(begun, parsed, answer, rendered)
 
     async def _decide_patiently(self, parsed: ClientRequest) -> Answer:
         """Return the answer after the check in progress, if a redirect depends on it. Wait once, 1 s at most."""
@@ -165,72 +197,66 @@ class Facade(Resource):
         return parsed if visit is parsed.visit else evolve(parsed, visit=visit)
 
     def _decide(self, parsed: ClientRequest) -> Answer:
-        target, visit = parsed.target, parsed.visit
+        target, visit, fields = parsed.target, parsed.visit, parsed.head.fields
         if isinstance(target, requests.ManifestRead | requests.Blob) and self._fetcher.must_serve(target):
             visit = evolve(visit, elsewhere=True)
-        return decide(target, parsed.host, parsed.client, self._rules, self._routing, visit)
+        host = fields.host.decode("latin-1")
+        return decide(target, host, fields.client, self._rules, self._routing, visit)
 
-    async def _serve(self, request: Request, answer: Serve) -> Rendered:
-        fetched = await self._fetcher.serve(answer, _options(request))
+    async def _serve(self, head: RequestHead, answer: Serve) -> Rendered:
+        fetched = await self._fetcher.serve(answer, _options(head))
         health = self._healths.get(answer.preferred)  # None if a reload has removed the backend meanwhile
         bad_state = health.state.value if health and health.state in (State.DOWN, State.LIMITED) else None
-        return render.render_served(
-            answer.read, fetched, answer.preferred, bad_state, _header(request, "If-None-Match")
-        )
+        return render.render_served(answer.read, fetched, answer.preferred, bad_state, head.fields.if_none_match)
 
-    async def _forward(self, request: Request, answer: Forward) -> Rendered:
-        authorization = _header(request, "Authorization") or None
-        fetched = await self._fetcher.forward(answer.request, answer.backend, authorization, _options(request))
-        return render.render_forwarded(answer.request, fetched, answer.backend, _header(request, "If-None-Match"))
+    async def _forward(self, head: RequestHead, answer: Forward) -> Rendered:
+        authorization = head.fields.authorization or None
+        fetched = await self._fetcher.forward(answer.request, answer.backend, authorization, _options(head))
+        return render.render_forwarded(answer.request, fetched, answer.backend, head.fields.if_none_match)
 
-    def _write(self, request: Request, parsed: ClientRequest, answer: Answer, rendered: Rendered) -> None:
-        record_decision(request, parsed.client, _decision(parsed, answer, rendered))
+    def _end(self, begun: BegunAnswer, parsed: ClientRequest, answer: Answer, rendered: Rendered) -> None:
+        """Give an answer to what has begun, and note it."""
+        begun.rendered, begun.decision = rendered, _decision(parsed, answer, rendered)
         if self._returning is not None and parsed.asking is not None:
             self._returning.note(parsed.asking, answer, rendered)
+
+    def _write(self, request: Request, begun: BegunAnswer) -> None:
+        """Write an answer; there is none if the client has disconnected."""
+        rendered = begun.rendered
+        if rendered is None:
+            return
+        record_decision(request, begun.client, begun.decision)
         if rendered.streamed is not None:
             relay(request, rendered.status, rendered.all_headers, rendered.streamed)
         else:
             respond(request, rendered.status, rendered.all_headers, rendered.body, rendered.length)
 
-    def _render_here(self, request: Request, answer: HereAnswered) -> Rendered:
-        return render.render(answer, self._rules, partial(_challenge, request))
+    def _render_here(self, head: RequestHead, answer: HereAnswered) -> Rendered:
+        return render.render(answer, self._rules, partial(_challenge, head))
 
-    def _report_error(self, failure: Failure, request: Request, parsed: ClientRequest) -> None:
-        """Log an error of this program and answer 500. Do nothing if the client has disconnected."""
+    def _report_error(self, failure: Failure, begun: BegunAnswer, parsed: ClientRequest) -> None:
+        """Log an error of this program, and answer 500. Do nothing if the client has disconnected."""
         if failure.check(CancelledError):
             return
         self._log.failure("internal error while answering a request", failure)
-        if not request.startedWriting:
-            self._write(request, parsed, ERROR, self._render_here(request, ERROR))
-
-
-def _parse(request: Request) -> ClientRequest:
-    host = request.requestHeaders.getRawHeaders(b"Host", [b""])[0]
-    user_agent = _header(request, "User-Agent")
-    client, target = identify(user_agent), requests.parse(request.method, request.uri, host)
-    visit = Visit(has_token=is_own(_header(request, "Authorization")))
-    asking = asking_of(request, target, client, user_agent)
-    return ClientRequest(target, host.decode("latin-1"), client, visit, asking)
+        rendered = self._render_here(parsed.head, ERROR)
+        begun.rendered, begun.decision = rendered, _decision(parsed, ERROR, rendered)
 
 
 def _as_unproven(parsed: ClientRequest) -> ClientRequest:
     return evolve(parsed, visit=evolve(parsed.visit, unproven=True))
 
 
-def _challenge(request: Request) -> str:
-    proxied = (_header(request, name) for name in ("X-Forwarded-Proto", "Forwarded"))
-    return own_challenge(_header(request, "Host"), request.isSecure(), *proxied)
+def _challenge(head: RequestHead) -> str:
+    fields = head.fields
+    host, forwarded = fields.host.decode("latin-1"), next(reversed(fields.forwarded), "")
+    return own_challenge(host, head.is_secure, fields.x_forwarded_proto, forwarded)
 
 
-def _options(request: Request) -> ReadOptions:
-    lines = request.requestHeaders.getRawHeaders(b"Accept", [])
-    accept = Accept.read(tuple(line.decode("latin-1") for line in lines))
-    ranged = RangeHeaders.read(_header(request, "Range"), _header(request, "If-Range"))
-    return ReadOptions(accept, request.method != b"HEAD", ranged, address_of(request))
-
-
-def _header(request: Request, name: str) -> str:
-    return (request.getHeader(name.encode("ascii")) or b"").decode("latin-1")
+def _options(head: RequestHead) -> ReadOptions:
+    fields = head.fields
+    ranged = RangeHeaders.read(fields.range, fields.if_range)
+    return ReadOptions(Accept.read(fields.accept), head.method != b"HEAD", ranged, head.address)
 
 
 KINDS = {

@@ -1,0 +1,72 @@
+"""Whole answers as bytes, as twisted.web writes them: the status line, the header, and the body."""
+
+import time
+from functools import cache, lru_cache
+from http import HTTPStatus
+
+from twisted.web.http import NO_BODY_CODES, datetimeToString
+from twisted.web.http_headers import Headers
+
+from facaded.web.render import REGISTRY, Rendered
+
+WHOLE_SIZE = 16 << 10
+"""Bytes of the largest body that is written at once: no more than a transport buffers for each client anyway."""
+
+CONTENT_SECURITY_POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; sandbox"
+"""Of answers that are not for browsers, some of which have content that strangers chose: it may run nothing."""
+
+EVERY = {
+    "Server": "facaded",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+}
+"""Header fields of every answer."""
+
+BACKENDS = 200
+"""Beginnings of headers that are kept, one for each backend and status."""
+
+_FIRST = frozenset(name.lower() for name in (*EVERY, *REGISTRY, "X-Facaded-Backend"))
+
+
+def whole_answer(rendered: Rendered, is_head: bool, closes: bool) -> tuple[bytes, int] | None:
+    """Return an answer in bytes and the size of its body; None if it is not written at once."""
+    body, status = rendered.body, rendered.status
+    if rendered.streamed is not None or len(body) > WHOLE_SIZE:
+        return None
+    own = rendered.headers
+    if rendered.always is not REGISTRY or not _FIRST.isdisjoint(map(str.lower, own)):
+        return None
+    fields = []
+    for name, value in own.items():
+        if not value.isascii() or not value.isprintable() or value.strip() != value:
+            return None
+        fields.append(f"{_canonical(name)}: {value}\r\n")
+    if status in NO_BODY_CODES:
+        body = b""
+    else:
+        fields.append(f"Content-Length: {len(body) if rendered.length is None else rendered.length}\r\n")
+        body = b"" if is_head else body
+    start, constant = _constant_parts(status, rendered.backend, closes)
+    return b"".join((start, _date(int(time.time())), constant, "".join(fields).encode("ascii"), b"\r\n", body)), len(
+        body
+    )
+
+
+_date = lru_cache(maxsize=1)(datetimeToString)
+"""Returns the value of the Date header for a whole second."""
+
+
+@lru_cache(BACKENDS)
+def _constant_parts(status: int, backend: str | None, closes: bool) -> tuple[bytes, bytes]:
+    """Return what comes before and after the date in all answers with this status that come from a backend, or None."""
+    start = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n" + ("Connection: close\r\n" if closes else "")
+    fields = {**EVERY, **REGISTRY, **({} if backend is None else {"X-Facaded-Backend": backend})}
+    lines = "".join(f"{_canonical(name)}: {value}\r\n" for name, value in fields.items())
+    return f"{start}Date: ".encode("ascii"), f"\r\n{lines}".encode("ascii")
+
+
+@cache
+def _canonical(name: str) -> str:
+    """Return the name of one of facaded's header fields with the capitals that twisted.web gives it."""
+    ((canonical, _),) = Headers({name: [""]}).getAllRawHeaders()
+    return canonical.decode("ascii")

@@ -1,0 +1,87 @@
+"""Reads simple heads: whole, without a body, and with nothing in them that needs more than a look.
+
+What is not simple is not refused here, but left to the parser of `Channel`, which knows all of HTTP/1.1. So whatever is
+simple means the same to both.
+"""
+
+import re
+
+from attrs import frozen
+
+from facaded.web.channel import HOST
+from facaded.web.request_head import HeaderFields
+
+SIZE = 4096
+"""Most bytes of a simple head: clients send some 300, and with a token some 3,000."""
+
+BLOCKS = 500
+"""Headers that are remembered as they were sent: each client sends the same one again and again."""
+
+BLOCK_SIZE = 1024
+"""Most bytes of a header that is remembered."""
+
+_LINE = re.compile(rb"(GET|HEAD) (/[\x21-\x7e]*) HTTP/1\.1")
+_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t\x20-\x7e\x80-\xff]*)\r\n")
+_BLOCK = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n){1,100}\r\n")
+_ORDINARY = frozenset([b"content-length", b"transfer-encoding", b"expect", b"upgrade", b"http2-settings"])
+"""Header fields that are never simple: a body may follow, or another protocol."""
+
+
+@frozen
+class SimpleHead:
+    """A simple head. `closes` is whether its connection ends with the answer."""
+
+    method: bytes
+    target: bytes
+    fields: HeaderFields
+    closes: bool
+
+
+@frozen
+class _Block:
+    """A header, and whether the client asked to close the connection."""
+
+    fields: HeaderFields
+    closes: bool
+
+
+class SimpleHeads:
+    """Reads simple heads, and remembers the headers without credentials."""
+
+    def __init__(self) -> None:
+        self._blocks: dict[bytes, _Block] = {}
+
+    def read(self, data: bytes) -> SimpleHead | None:
+        """Return the head that `data` consists of; None if it is not a simple one, or not just one."""
+        if len(data) > SIZE:
+            return None
+        line, _, rest = data.partition(b"\r\n")
+        block = self._blocks.get(rest) or self._read_block(rest)
+        match = _LINE.fullmatch(line) if block is not None else None
+        if block is None or match is None:
+            return None
+        return SimpleHead(match[1], match[2], block.fields, block.closes)
+
+    def _read_block(self, rest: bytes) -> _Block | None:
+        block = _parse_block(rest)
+        if block is not None and len(rest) <= BLOCK_SIZE and not block.fields.authorization:
+            if len(self._blocks) >= BLOCKS:
+                self._blocks.clear()
+            self._blocks[rest] = block
+        return block
+
+
+def _parse_block(rest: bytes) -> _Block | None:
+    if not _BLOCK.fullmatch(rest):
+        return None
+    values: dict[bytes, list[bytes]] = {}
+    for name, value in _FIELD.findall(rest):
+        values.setdefault(name.lower(), []).append(value.strip(b" \t"))
+    hosts, connections = values.get(b"host", ()), values.get(b"connection", [b"keep-alive"])
+    if len(hosts) != 1 or not HOST.fullmatch(hosts[0]) or not _ORDINARY.isdisjoint(values):
+        return None
+    connection = connections[0].lower() if len(connections) == 1 else b""
+    if connection not in (b"keep-alive", b"close"):
+        return None
+    fields = HeaderFields.read(lambda name: values.get(name.lower().encode("ascii"), ()))
+    return _Block(fields, connection == b"close")
