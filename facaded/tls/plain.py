@@ -15,7 +15,7 @@ from facaded.oci.requests import READS
 from facaded.policy.decision import split_host
 from facaded.tls.challenges import Challenges
 from facaded.web.begun_answers import AnswersHeads, BegunAnswer
-from facaded.web.request_head import RequestHead
+from facaded.web.request_head import Origin, RequestHead
 from facaded.web.responses import respond
 
 WELL_KNOWN = (".well-known", "acme-challenge")
@@ -63,10 +63,10 @@ class PlainPort(Resource):
         """Apply new settings. It cannot fail."""
         self._settings = settings
 
-    def begin(self, head: RequestHead) -> BegunAnswer | None:
+    def begin(self, head: RequestHead, origin: Origin) -> BegunAnswer | None:
         """Begin what goes to the facade; leave challenges and redirects to `render`."""
         is_own = self._settings.redirects or _CHALLENGE_PATH.fullmatch(head.target)
-        return None if is_own or self._answers is None else self._answers.begin(head)
+        return None if is_own or self._answers is None else self._answers.begin(head, origin)
 
     def render(self, request: Request) -> int:
         settings = self._settings

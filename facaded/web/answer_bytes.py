@@ -1,9 +1,9 @@
 """Whole answers as bytes, as twisted.web writes them: the status line, the header, and the body."""
 
-import time
 from functools import cache, lru_cache
 from http import HTTPStatus
 
+from attrs import frozen
 from twisted.web.http import NO_BODY_CODES, datetimeToString
 from twisted.web.http_headers import Headers
 
@@ -28,12 +28,24 @@ BACKENDS = 200
 _FIRST = frozenset(name.lower() for name in (*EVERY, *REGISTRY, "X-Facaded-Backend"))
 
 
-def whole_answer(rendered: Rendered, is_head: bool, closes: bool) -> tuple[bytes, int] | None:
-    """Return an answer in bytes and the size of its body; None if it is not written at once."""
-    body, status = rendered.body, rendered.status
+@frozen
+class WholeAnswer:
+    """An answer in bytes, but for its date. `size` is that of its body, which a HEAD does not get."""
+
+    start: bytes
+    end: bytes
+    size: int
+
+    def dated(self, wall: float) -> bytes:
+        """Return all bytes of an answer at a time in seconds since the epoch."""
+        return b"".join((self.start, _date(int(wall)), self.end))
+
+
+def render_whole(rendered: Rendered, is_head: bool, closes: bool) -> WholeAnswer | None:
+    """Return an answer in bytes; None if it is not written at once. The last one of a connection `closes` it."""
+    body, status, own = rendered.body, rendered.status, rendered.headers
     if rendered.streamed is not None or len(body) > WHOLE_SIZE:
         return None
-    own = rendered.headers
     if rendered.always is not REGISTRY or not _FIRST.isdisjoint(map(str.lower, own)):
         return None
     fields = []
@@ -47,9 +59,7 @@ def whole_answer(rendered: Rendered, is_head: bool, closes: bool) -> tuple[bytes
         fields.append(f"Content-Length: {len(body) if rendered.length is None else rendered.length}\r\n")
         body = b"" if is_head else body
     start, constant = _constant_parts(status, rendered.backend, closes)
-    return b"".join((start, _date(int(time.time())), constant, "".join(fields).encode("ascii"), b"\r\n", body)), len(
-        body
-    )
+    return WholeAnswer(start, b"".join((constant, "".join(fields).encode("ascii"), b"\r\n", body)), len(body))
 
 
 _date = lru_cache(maxsize=1)(datetimeToString)

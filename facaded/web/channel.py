@@ -38,6 +38,9 @@ PIPELINED = 4
 REFUSAL_PAUSE = 1.0
 """Seconds for which a connection is not read after a request too many, so that a flood costs next to nothing."""
 
+PARAMETERS = 200
+"""Parameters in the query of a request-target. The registry refuses fewer with a sentence; see `requests.is_query`."""
+
 BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 _LENGTHS = {b"content-length": re.compile(rb"\d{1,18}"), b"transfer-encoding": re.compile(rb"chunked")}

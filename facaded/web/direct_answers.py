@@ -4,19 +4,20 @@ It parses and decides with the same functions as the ordinary path, which writes
 needs a backend that has to be waited for, takes the ordinary path through the Site and the Resource.
 """
 
+import time
 from collections.abc import Callable
 from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
 from facaded.web.admission import Admission
-from facaded.web.answer_bytes import whole_answer
-from facaded.web.answered_requests import AnsweredRequest, printable_path
+from facaded.web.answer_bytes import render_whole
+from facaded.web.answered_requests import AnsweredRequest
 from facaded.web.begun_answers import AnswersHeads, BegunAnswer
 from facaded.web.client_address import client_address
 from facaded.web.refusals import too_many_requests
-from facaded.web.request_head import RequestHead
-from facaded.web.simple_heads import SimpleHead, SimpleHeads
+from facaded.web.request_head import Origin
+from facaded.web.simple_heads import SimpleHeads
 
 
 class DirectChannel(Protocol):
@@ -36,7 +37,10 @@ class DirectChannel(Protocol):
 
 
 class DirectAnswers:
-    """Answers the simple requests of a site's connections from `resource`, and calls `tell` with each of them."""
+    """Answers the simple requests of a site's connections from `resource`, and calls `tell` with each of them.
+
+    `wall` returns seconds since the epoch.
+    """
 
     def __init__(
         self,
@@ -44,11 +48,13 @@ class DirectAnswers:
         admission: Admission,
         clock: IReactorTime,
         tell: Callable[[AnsweredRequest], None],
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self._resource = resource
         self._admission = admission
         self._seconds = clock.seconds
         self._tell = tell
+        self._wall = wall
         self._heads = SimpleHeads()
 
     def answer(self, channel: DirectChannel, data: bytes) -> bool:
@@ -64,20 +70,15 @@ class DirectAnswers:
             channel.refuse_directly(refusal, head.closes, address)
             return True
         started = self._seconds()
-        begun = self._resource.begin(RequestHead(head.method, head.target, fields, address, channel.is_secure))
-        rendered = begun.rendered if begun is not None else None
-        whole = whole_answer(rendered, head.method == b"HEAD", head.closes) if rendered is not None else None
-        if begun is None or rendered is None or whole is None:
+        begun = self._resource.begin(head, Origin(address, channel.is_secure))
+        whole = None if begun is None else begun.whole
+        if whole is None and begun is not None and begun.rendered is not None:
+            whole = begun.whole = render_whole(begun.rendered, head.method == b"HEAD", head.closes)
+        if begun is None or begun.rendered is None or whole is None:
             channel.pass_on(data, begun)
             return True
-        answer, size = whole
-        channel.answer_directly(answer, head.closes)
-        self._tell(self._as_answered(head, address, begun, rendered.status, size, started))
+        channel.answer_directly(whole.dated(self._wall()), head.closes)
+        seconds, client, decision = self._seconds() - started, head.fields.client, begun.decision
+        status = begun.rendered.status
+        self._tell(AnsweredRequest(address, head.verb, head.path, client, decision, status, whole.size, seconds))
         return True
-
-    def _as_answered(
-        self, head: SimpleHead, address: str, begun: BegunAnswer, status: int, size: int, started: float
-    ) -> AnsweredRequest:
-        seconds, path = self._seconds() - started, printable_path(head.target)
-        method = head.method.decode("ascii")
-        return AnsweredRequest(address, method, path, begun.client, begun.decision, status, size, seconds)

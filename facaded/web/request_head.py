@@ -2,9 +2,12 @@
 
 from collections.abc import Callable, Iterable
 
-from attrs import frozen
+from attrs import define, field, frozen
 
 from facaded.oci.clients import Client, identify
+from facaded.oci.errors import Refusal
+from facaded.oci.requests import Request, parse
+from facaded.web.answered_requests import printable_path
 
 ReadValues = Callable[[str], Iterable[bytes]]
 """Returns the values of a header field by its name, in their order."""
@@ -55,15 +58,32 @@ class HeaderFields:
         )
 
 
-@frozen
+@define(eq=False)
 class RequestHead:
-    """A request's method and target as they were sent, and its header; whose it is, and whether it came over TLS.
+    """A request's method and target as they were sent, and its header.
 
-    `address` is the client's, see `client_address`.
+    Two heads are never equal, so that what is known of one can be kept by it. `closes` is whether the connection ends
+    with the answer. `is_kept` is whether the same head may come again as this object. `parsed` is the target,
+    `verb` and `path` are what subscribers see of the request line.
     """
 
     method: bytes
     target: bytes
     fields: HeaderFields
+    closes: bool = False
+    is_kept: bool = False
+    parsed: Request | Refusal = field(init=False)
+    verb: str = field(init=False)
+    path: str = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.verb, self.path = self.method.decode("latin-1"), printable_path(self.target)
+        self.parsed = parse(self.method, self.target, self.fields.host)
+
+
+@frozen
+class Origin:
+    """Where a request comes from: the client's address, see `client_address`, and whether it came over TLS."""
+
     address: str
     is_secure: bool

@@ -56,13 +56,13 @@ class ReturningClients:
             self.table.note(asking, rendered.backend, redirected, self._seconds())
 
 
-def asking_of(head: RequestHead, target: requests.Request | Refusal) -> Asking | None:
-    """Return a request as it is judged; None if it needs no backend."""
+def asking_of(head: RequestHead, address: str) -> Asking | None:
+    """Return a request of a client at `address` as it is judged; None if it needs no backend."""
+    target, fields = head.parsed, head.fields
     if isinstance(target, Refusal | requests.Home | requests.TokenRequest):
         return None
-    fields = head.fields
     first_byte = parse_first_byte(fields.range) if isinstance(target, requests.Blob) else None
-    return Asking.of(head.address, fields.user_agent, fields.client, head.method.decode("ascii"), target, first_byte)
+    return Asking.of(address, fields.user_agent, fields.client, head.verb, target, first_byte)
 
 
 def _is_content(asking: Asking, status: int) -> bool:

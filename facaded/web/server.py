@@ -19,15 +19,12 @@ from facaded.policy.sources import NO_ADDRESS
 from facaded.web.admission import Admission, AdmissionSettings
 from facaded.web.answered_requests import UNDECIDED, AnsweredRequest, Decision, Subscriber, printable_path
 from facaded.web.begun_answers import AnswersHeads, BegunAnswer
-from facaded.web.channel import Channel, SecureChannel
+from facaded.web.channel import PARAMETERS, Channel, SecureChannel
 from facaded.web.client_address import client_address, host_of
 from facaded.web.direct_answers import DirectAnswers
 from facaded.web.refusals import too_many_requests
-from facaded.web.request_head import HeaderFields, RequestHead
+from facaded.web.request_head import HeaderFields, Origin, RequestHead
 from facaded.web.unsent_bytes import UnsentBytes
-
-PARAMETERS = 200
-"""Parameters in the query of a request-target. The registry refuses fewer with a sentence; see `requests.is_query`."""
 
 
 class _DiscardedBody:
@@ -203,7 +200,12 @@ class SecureSite(BoundedSite):
 def head_of(request: Request) -> RequestHead:
     """Return the head of a request."""
     fields = HeaderFields.read(lambda name: request.requestHeaders.getRawHeaders(name.encode("ascii"), []))
-    return RequestHead(request.method, request.uri, fields, address_of(request), bool(request.isSecure()))
+    return RequestHead(request.method, request.uri, fields)
+
+
+def origin_of(request: Request) -> Origin:
+    """Return where a request comes from."""
+    return Origin(address_of(request), bool(request.isSecure()))
 
 
 def take_begun(request: Request) -> BegunAnswer | None:

@@ -5,36 +5,29 @@ simple means the same to both.
 """
 
 import re
+from typing import TypeVar
 
 from attrs import frozen
 
-from facaded.web.channel import HOST
-from facaded.web.request_head import HeaderFields
+from facaded.web.channel import HOST, PARAMETERS
+from facaded.web.request_head import HeaderFields, RequestHead
 
 SIZE = 4096
 """Most bytes of a simple head: clients send some 300, and with a token some 3,000."""
 
-BLOCKS = 500
-"""Headers that are remembered as they were sent: each client sends the same one again and again."""
+KEPT = 500
+"""Heads, and headers, that are kept by their bytes: clients send the same ones again and again."""
 
-BLOCK_SIZE = 1024
-"""Most bytes of a header that is remembered."""
+KEPT_SIZE = 1024
+"""Most bytes of one that is kept."""
+
+Value = TypeVar("Value")
 
 _LINE = re.compile(rb"(GET|HEAD) (/[\x21-\x7e]*) HTTP/1\.1")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t\x20-\x7e\x80-\xff]*)\r\n")
 _BLOCK = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n){1,100}\r\n")
 _ORDINARY = frozenset([b"content-length", b"transfer-encoding", b"expect", b"upgrade", b"http2-settings"])
 """Header fields that are never simple: a body may follow, or another protocol."""
-
-
-@frozen
-class SimpleHead:
-    """A simple head. `closes` is whether its connection ends with the answer."""
-
-    method: bytes
-    target: bytes
-    fields: HeaderFields
-    closes: bool
 
 
 @frozen
@@ -46,13 +39,16 @@ class _Block:
 
 
 class SimpleHeads:
-    """Reads simple heads, and remembers the headers without credentials."""
+    """Reads simple heads. It remembers those without credentials, and their headers by themselves."""
 
     def __init__(self) -> None:
+        self._heads: dict[bytes, RequestHead] = {}
         self._blocks: dict[bytes, _Block] = {}
 
-    def read(self, data: bytes) -> SimpleHead | None:
+    def read(self, data: bytes) -> RequestHead | None:
         """Return the head that `data` consists of; None if it is not a simple one, or not just one."""
+        if (head := self._heads.get(data)) is not None:
+            return head
         if len(data) > SIZE:
             return None
         line, _, rest = data.partition(b"\r\n")
@@ -60,15 +56,27 @@ class SimpleHeads:
         match = _LINE.fullmatch(line) if block is not None else None
         if block is None or match is None:
             return None
-        return SimpleHead(match[1], match[2], block.fields, block.closes)
+        method, target = match.groups()
+        if target.count(b"&") + target.count(b";") > PARAMETERS:
+            return None
+        is_kept = len(data) <= KEPT_SIZE and not block.fields.authorization
+        head = RequestHead(method, target, block.fields, block.closes, is_kept)
+        if is_kept:
+            _put(self._heads, data, head)
+        return head
 
     def _read_block(self, rest: bytes) -> _Block | None:
         block = _parse_block(rest)
-        if block is not None and len(rest) <= BLOCK_SIZE and not block.fields.authorization:
-            if len(self._blocks) >= BLOCKS:
-                self._blocks.clear()
-            self._blocks[rest] = block
+        if block is not None and len(rest) <= KEPT_SIZE and not block.fields.authorization:
+            _put(self._blocks, rest, block)
         return block
+
+
+def _put(kept: dict[bytes, Value], key: bytes, value: Value) -> None:
+    """Keep a value; forget all others if there are too many, because that costs least."""
+    if len(kept) >= KEPT:
+        kept.clear()
+    kept[key] = value
 
 
 def _parse_block(rest: bytes) -> _Block | None:
