@@ -45,6 +45,8 @@ class ReturningClients:
             self._hint(judgement.hint)
         if judgement.doubted and isinstance(asking.target, requests.Blob):
             self._doubt_blob(asking.target.name, asking.target.digest, asking.key[0])
+        if not (judgement.asked_again or judgement.avoided):
+            return visit
         return evolve(visit, asked_again=judgement.asked_again, avoided=judgement.avoided)
 
     def note(self, asking: Asking, answer: Answer, rendered: Rendered) -> None:
