@@ -25,7 +25,22 @@ EVERY = {
 BACKENDS = 200
 """Beginnings of headers that are kept, one for each backend and status."""
 
-_FIRST = frozenset(name.lower() for name in (*EVERY, *REGISTRY, "X-Facaded-Backend"))
+OWN = frozenset(
+    [
+        "Location",
+        "Content-Type",
+        "Content-Range",
+        "Docker-Content-Digest",
+        "ETag",
+        "Link",
+        "OCI-Filters-Applied",
+        "WWW-Authenticate",
+        "Allow",
+        "Retry-After",
+        "Warning",
+    ]
+)
+"""Header fields of some answers, which are none of those of every answer."""
 
 
 @frozen
@@ -46,7 +61,7 @@ def render_whole(rendered: Rendered, is_head: bool, closes: bool) -> WholeAnswer
     body, status, own = rendered.body, rendered.status, rendered.headers
     if rendered.streamed is not None or len(body) > WHOLE_SIZE:
         return None
-    if rendered.always is not REGISTRY or not _FIRST.isdisjoint(map(str.lower, own)):
+    if rendered.always is not REGISTRY or not own.keys() <= OWN:
         return None
     fields = []
     for name, value in own.items():

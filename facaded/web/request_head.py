@@ -63,7 +63,7 @@ class RequestHead:
     """A request's method and target as they were sent, and its header.
 
     Two heads are never equal, so that what is known of one can be kept by it. `closes` is whether the connection ends
-    with the answer. `is_kept` is whether the same head may come again as this object. `parsed` is the target,
+    with the answer. `is_kept` is whether this object has come again, and may once more. `parsed` is the target,
     `verb` and `path` are what subscribers see of the request line.
     """
 

@@ -48,6 +48,7 @@ class SimpleHeads:
     def read(self, data: bytes) -> RequestHead | None:
         """Return the head that `data` consists of; None if it is not a simple one, or not just one."""
         if (head := self._heads.get(data)) is not None:
+            head.is_kept = True
             return head
         if len(data) > SIZE:
             return None
@@ -59,9 +60,8 @@ class SimpleHeads:
         method, target = match.groups()
         if target.count(b"&") + target.count(b";") > PARAMETERS:
             return None
-        is_kept = len(data) <= KEPT_SIZE and not block.fields.authorization
-        head = RequestHead(method, target, block.fields, block.closes, is_kept)
-        if is_kept:
+        head = RequestHead(method, target, block.fields, block.closes)
+        if len(data) <= KEPT_SIZE and not block.fields.authorization:
             _put(self._heads, data, head)
         return head
 
