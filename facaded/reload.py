@@ -21,6 +21,9 @@ from facaded.config.settings_error import SettingsError
 Swap: TypeAlias = Callable[[], None]
 """Applies the settings that a part was prepared for. It cannot fail."""
 
+Reread: TypeAlias = Callable[[], Loaded]
+"""Reads the settings again. Raises SettingsError."""
+
 Prepare: TypeAlias = Callable[[Loaded], Swap]
 """Prepares a part for new settings, and changes nothing. Raises SettingsError."""
 
@@ -38,7 +41,7 @@ class Reloader:
     def __init__(
         self,
         loaded: Loaded,
-        reread: Callable[[], Loaded],
+        reread: Reread,
         on_begin: Callable[[], None],
         on_end: Callable[[], None],
         needs_restart: Callable[[Loaded], tuple[str, ...]],

@@ -2,7 +2,7 @@
 
 import gc
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from random import SystemRandom
 
@@ -29,7 +29,7 @@ from facaded.net.reactor import IFacadedReactor, use_monotonic_time
 from facaded.net.resolver import install, resolver_of
 from facaded.policy.asked_again import AskedAgain
 from facaded.policy.limits import Limit
-from facaded.reload import Hangup, Reloader
+from facaded.reload import Hangup, Reloader, Reread
 from facaded.state import Clocks, StateError, StateStore
 from facaded.systemd import Notifier, Supervision
 from facaded.tls.acme.store import StoreError
@@ -39,7 +39,6 @@ from facaded.tls.termination import Termination
 from facaded.web import accesslog
 from facaded.web.accesslog import WriteLine, log_line
 from facaded.web.admission import Admission
-from facaded.web.answered_requests import Subscriber
 from facaded.web.facade import Facade
 from facaded.web.pulls import Pulls
 from facaded.web.returning_clients import ReturningClients
@@ -66,38 +65,30 @@ def prepare(reactor: IFacadedReactor) -> None:
 
 
 def makeService(
-    loaded: Loaded,
-    reactor: IFacadedReactor,
-    reread: Callable[[], Loaded],
-    environ: Mapping[str, str],
-    write_line: WriteLine = log_line,
+    loaded: Loaded, reactor: IFacadedReactor, reread: Reread, environ: Mapping[str, str], write: WriteLine = log_line
 ) -> MultiService:
     """Assemble the daemon from its settings.
 
-    `reread` reads the settings again, for a reload. `write_line` writes the access log. `privilegedStartService` opens
-    the listeners. Both this function and that method raise StartError if the daemon cannot start.
+    `reread` reads the settings again, for a reload. `write` writes the access log. `privilegedStartService` opens the
+    listeners. Both this function and that method raise StartError if the daemon cannot start.
     """
     config, core = loaded.config, _core(loaded.config, reactor, environ)
     watch, tls = core.watch, core.tls
-
-    def clocks() -> Clocks:
-        return Clocks(time.time(), reactor.seconds())
-
+    clocks = partial(_read_clocks, reactor)
     supervision = Supervision(Notifier(environ), watch, clocks, config.stop_delay)
     needs_restart = parts.changed_listeners(config, environ)
     reloader = Reloader(loaded, reread, supervision.reloading, supervision.reloaded, needs_restart)
     admin = Admin(config.listen.admin_hosts, supervision.why_not_ready)
     certificates, renewer = (tls.certificates, tls.acme) if tls else (None, None)
-    in_force, names = parts.make_in_force(loaded), resolver_of(reactor)
-    reporter = Reporter(in_force, watch, names, certificates, clocks, core.asked_again)
+    in_force = parts.make_in_force(loaded)
+    reporter = Reporter(in_force, watch, resolver_of(reactor), certificates, clocks, core.asked_again)
     commands = Commands(config.rules, watch, reporter, reloader, core.state, core.pulls.recent, renewer)
     reloader.add(parts.prepare_listeners(config))
     reloader.add(parts.prepare_backends(reactor, environ, core.state, watch, core.shares, core.facade))
     reloader.add(parts.prepare_limits(core.admission, core.unsent, core.shares))
     reloader.add(parts.prepare_edges(core.plain, admin, reporter, commands))
     reloader.add(parts.prepare_tls(tls))
-    subscribers = (accesslog.subscriber(write_line), core.pulls.follow)
-    sites = _listeners(core, config, subscribers, admin, Control(commands.table), reactor)
+    sites = _listeners(core, config, write, admin, Control(commands.table), reactor)
     listeners = Listeners(reactor, sites, tuple(endpoints(config, environ)), config.stop_delay)
     reloader.add(parts.prepare_stop(listeners, supervision))
     return Daemon(
@@ -110,6 +101,10 @@ def makeService(
         listeners,
         supervision,
     )
+
+
+def _read_clocks(reactor: IFacadedReactor) -> Clocks:
+    return Clocks(time.time(), reactor.seconds())
 
 
 @frozen
@@ -151,12 +146,13 @@ def _core(config: Config, reactor: IFacadedReactor, environ: Mapping[str, str]) 
 def _listeners(
     core: _Core,
     config: Config,
-    subscribers: Sequence[Subscriber],
+    write_line: WriteLine,
     admin: Admin,
     control: Control,
     reactor: IFacadedReactor,
 ) -> dict[str, Listener]:
     """Return the listener of each key of [listen]."""
+    subscribers = (accesslog.subscriber(write_line), core.pulls.follow)
     sites = {
         "listen.http": BoundedSite(core.plain, reactor, subscribers, core.admission, core.unsent),
     }

@@ -11,7 +11,7 @@ behind one address. So what several machines send is no repetition:
 import math
 from collections import deque
 
-from attrs import frozen
+from attrs import field, frozen
 
 from facaded.oci.clients import Client
 from facaded.oci.requests import Blob, ManifestRead, Ping, Read, is_digest
@@ -79,6 +79,10 @@ class Asking:
     method: str
     target: Ping | Read
     first_byte: int | None = 0
+    hashed: int = field(init=False, repr=False, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "hashed", self.hash_with(self.method))
 
     @classmethod
     def of(
@@ -93,6 +97,10 @@ class Asking:
         """Return a request that comes from this address, with this User-Agent."""
         name = "" if isinstance(target, Ping) else target.name
         return cls((source_of(address), user_agent[:USER_AGENT_LENGTH], name), client, method, target, first_byte)
+
+    def hash_with(self, method: str) -> int:
+        """Return what a request for a manifest or a blob is known by, with this method: a hash that `hashed` is too."""
+        return hash((method, _reference(self.target), self.first_byte))
 
     @property
     def subject(self) -> str:
@@ -159,10 +167,10 @@ class AskedAgain:
                 if trace.ping is None or now - trace.ping.first > REPEAT_TIME:
                     trace.ping = Pinged(now, backend)
             case ManifestRead(_, reference) if redirected or asking.method == "GET":
-                manifest = self._traces.manifest(asking.key, _hash(asking), not is_digest(reference), now)
+                manifest = self._traces.manifest(asking.key, asking.hashed, not is_digest(reference), now)
                 _note_manifest(asking, manifest, backend, redirected, now)
             case Blob() if asking.first_byte is not None:
-                _note_blob(self._traces.blob(asking.key, _hash(asking), now), backend, redirected, now)
+                _note_blob(self._traces.blob(asking.key, asking.hashed, now), backend, redirected, now)
 
     def returns(self) -> Returns:
         """Return who asked again, for the status."""
@@ -192,7 +200,7 @@ class AskedAgain:
         """
         assert isinstance(asking.target, Blob)
         _note_progress(trace, math.inf)
-        blob = trace.blobs.get(_hash(asking)) if asking.first_byte is not None else None
+        blob = trace.blobs.get(asking.hashed) if asking.first_byte is not None else None
         repeated = blob is not None and PAUSE <= now - blob.last <= REPEAT_TIME
         if blob is not None and repeated and blob.was_redirected:
             trace.blobs_served_until = now + SERVED
@@ -231,11 +239,11 @@ def _find_failure(asking: Asking, trace: PullTrace, now: float) -> str:
         case Ping() if trace.ping is not None and PAUSE <= now - trace.ping.first <= REPEAT_TIME:
             return trace.ping.backend
         case ManifestRead(_, reference):
-            manifest = trace.manifests.get(_hash(asking))
+            manifest = trace.manifests.get(asking.hashed)
             if is_digest(reference):
                 _note_progress(trace, math.inf if manifest is None else manifest.order)
             elif asking.client.takes_token_from_ping and asking.method == "GET":
-                head = trace.manifests.get(_hash(asking, "HEAD"))
+                head = trace.manifests.get(asking.hash_with("HEAD"))
                 if head is not None and now - head.last <= MANIFEST_TIME:
                     return head.backend  # Docker asks for the digest after a HEAD that worked
             if manifest is not None and _is_repetition(manifest, asking.client.requests_per_manifest, now):
@@ -282,11 +290,6 @@ def _note_blob(blob: BlobTrace, backend: str, redirected: bool, now: float) -> N
 def _pulls(trace: PullTrace) -> int:
     """Return how many machines pulled an image: each asks once for each manifest and each blob."""
     return max((manifest.gets for manifest in trace.manifests.values()), default=1) or 1
-
-
-def _hash(asking: Asking, method: str = "") -> int:
-    """Return what a request for a manifest or a blob is known by; that of another `method` if there is one."""
-    return hash((method or asking.method, _reference(asking.target), asking.first_byte))
 
 
 def _reference(target: Ping | Read) -> str:

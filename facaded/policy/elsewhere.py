@@ -38,4 +38,4 @@ class Elsewhere:
                 return False
 
     def _lists(self, name: str, digest: str, now: float) -> bool:
-        return bool(len(self._digests)) and self._digests.get((name, digest), now) is not None
+        return len(self._digests) > 0 and self._digests.get((name, digest), now) is not None

@@ -158,22 +158,29 @@ class PullTraces:
     def __init__(self) -> None:
         self._sources: OrderedDict[str, _SourceTraces] = OrderedDict()
         self._used = 0
+        self._last: tuple[TraceKey, PullTrace] | None = None
 
     def find(self, key: TraceKey, now: float) -> PullTrace | None:
         """Return a trace, None if there is none. Only the methods of this class may add to it."""
+        last = self._last
+        if last is not None and last[0] is key and not last[1].is_forgotten(now):
+            return last[1]  # it is looked up several times for one request
         of_source = self._sources.get(key[0])
         if of_source is None:
             return None
         self._sources.move_to_end(key[0])
         trace = of_source.traces.get(key)
-        return None if trace is None or trace.is_forgotten(now) else trace
+        if trace is None or trace.is_forgotten(now):
+            return None
+        self._last = key, trace
+        return trace
 
     def use(self, key: TraceKey, now: float) -> PullTrace:
         """Return a trace, a new one if there is none."""
         trace = self.find(key, now)
         if trace is None:
             trace = PullTrace()
-            self._grow(key, trace, self._forget(key) + TRACE_BYTES)
+            self._grow(key, trace, TRACE_BYTES - self._size_of(key))
         trace.used = now
         return trace
 
@@ -213,11 +220,11 @@ class PullTraces:
         """The bytes that all traces take."""
         return self._used
 
-    def _forget(self, key: TraceKey) -> int:
-        """Remove a trace that nothing of counts any more, and return the bytes that its source has less, negated."""
+    def _size_of(self, key: TraceKey) -> int:
+        """Return the bytes that a trace takes of which nothing counts any more; 0 if there is none."""
         of_source = self._sources.get(key[0])
-        forgotten = of_source.traces.pop(key, None) if of_source is not None else None
-        return 0 if forgotten is None else -forgotten.size
+        forgotten = of_source.traces.get(key) if of_source is not None else None
+        return 0 if forgotten is None else forgotten.size
 
     def _grow(self, key: TraceKey, trace: PullTrace, size: int) -> None:
         """Put a trace that has grown by `size` bytes in the last place of its source, and evict others for them."""
@@ -228,12 +235,15 @@ class PullTraces:
         of_source.traces[key] = trace
         of_source.size += size
         self._used += size
+        self._last = key, trace
         while of_source.size > SHARE:
             evicted = of_source.traces.pop(next(iter(of_source.traces)))
             of_source.size -= evicted.size
             self._used -= evicted.size
+            self._last = None
         while self._used > BYTES:
             self._used -= self._sources.popitem(last=False)[1].size
+            self._last = None
 
 
 def _add_entry(entries: dict[Name, Entry], name: Name, entry: Entry, most: int) -> int:

@@ -134,12 +134,8 @@ class Admission:
         self._open.make_busy(connection)
 
     def make_idle(self, connection: AdmittedConnection) -> None:
-        """Allow that a connection is closed to make room."""
+        """Allow that a connection is closed to make room, after those of its source that have been idle for longer."""
         self._open.make_idle(connection)
-
-    def make_recent(self, connection: AdmittedConnection) -> None:
-        """Let the other idle connections of its source be closed before this one, because it was just used."""
-        self._open.make_recent(connection)
 
     def admits_request(self, address: str) -> bool:
         """Return whether to answer a request from `address`."""

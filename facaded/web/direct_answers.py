@@ -23,8 +23,9 @@ from facaded.web.simple_heads import SimpleHeads
 class DirectChannel(Protocol):
     """What direct answers need of a connection."""
 
-    address: str
-    is_secure: bool
+    @property
+    def origin(self) -> Origin:
+        """Where requests come from, unless a trusted proxy says something else."""
 
     def answer_directly(self, answer: bytes, closes: bool) -> None:
         """Write a whole answer, and close the connection after it if it `closes`."""
@@ -62,15 +63,17 @@ class DirectAnswers:
         head = self._heads.read(data)
         if head is None:
             return False
-        address, fields = channel.address, head.fields
+        origin, fields = channel.origin, head.fields
         if trusted := self._admission.settings.trusted_proxies:
-            address = client_address(address, trusted, fields.x_forwarded_for, fields.forwarded)
+            address = client_address(origin.address, trusted, fields.x_forwarded_for, fields.forwarded)
+            origin = Origin(address, origin.is_secure)
+        address = origin.address
         if not self._admission.admits_request(address):
             refusal = too_many_requests(head.method == b"HEAD", head.closes)
             channel.refuse_directly(refusal, head.closes, address)
             return True
         started = self._seconds()
-        begun = self._resource.begin(head, Origin(address, channel.is_secure))
+        begun = self._resource.begin(head, origin)
         whole = None if begun is None else begun.whole
         if whole is None and begun is not None and begun.rendered is not None:
             whole = begun.whole = render_whole(begun.rendered, head.method == b"HEAD", head.closes)
@@ -78,7 +81,7 @@ class DirectAnswers:
             channel.pass_on(data, begun)
             return True
         channel.answer_directly(whole.dated(self._wall()), head.closes)
-        seconds, client, decision = self._seconds() - started, head.fields.client, begun.decision
+        seconds, client, decision = self._seconds() - started, fields.client, begun.decision
         status = begun.rendered.status
         self._tell(AnsweredRequest(address, head.verb, head.path, client, decision, status, whole.size, seconds))
         return True

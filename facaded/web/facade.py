@@ -3,7 +3,7 @@
 from functools import partial
 from typing import TypeAlias
 
-from attrs import evolve, field, frozen
+from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -18,10 +18,8 @@ from facaded.backends.served_content import ReadOptions
 from facaded.backends.watch import Watch
 from facaded.oci import requests
 from facaded.oci.errors import Code, Refusal
-from facaded.policy.asked_again import Asking
 from facaded.policy.changes import Change
 from facaded.policy.decision import (
-    UNREMARKABLE,
     Answer,
     Forward,
     Mode,
@@ -30,81 +28,26 @@ from facaded.policy.decision import (
     Page,
     Pong,
     Redirect,
-    RoutingState,
     Rules,
     Serve,
-    Visit,
-    decide,
 )
 from facaded.policy.health import State
 from facaded.web import render
+from facaded.web.answer_basis import AnswerBasis, ClientRequest, ReadyAnswer
 from facaded.web.answered_requests import Decision, Kind, Outcome
 from facaded.web.begun_answers import BegunAnswer
-from facaded.web.own_token import is_own, own_challenge
+from facaded.web.own_token import own_challenge
 from facaded.web.relay import relay
 from facaded.web.render import Rendered
 from facaded.web.request_head import Origin, RequestHead
 from facaded.web.responses import respond
-from facaded.web.returning_clients import ReturningClients, asking_of
+from facaded.web.returning_clients import ReturningClients
 from facaded.web.server import head_of, origin_of, record_decision, take_begun
 
 HereAnswered: TypeAlias = Redirect | Pong | OwnChallenge | OwnToken | Page | Refusal
 """An answer that needs nothing from a backend."""
 
-WITH_TOKEN = Visit(has_token=True)
-
-KEPT = 500
-"""Answers that are kept: as many as heads, see `simple_heads`."""
-
 ERROR = Refusal(500, Code.UNSUPPORTED, "internal error in facaded: see its log")
-
-
-@frozen
-class ClientRequest:
-    """A request: its head, where it comes from, and what else is known of it and its client.
-
-    `asking` is the request as clients that come back are recognised by; None if it needs no backend.
-    """
-
-    head: RequestHead
-    origin: Origin
-    visit: Visit
-    asking: Asking | None
-
-    @classmethod
-    def read(cls, head: RequestHead, origin: Origin) -> "ClientRequest":
-        """Look for the facade's own token."""
-        authorization = head.fields.authorization
-        visit = WITH_TOKEN if authorization and is_own(authorization) else UNREMARKABLE
-        return cls(head, origin, visit, asking_of(head, origin.address))
-
-
-@frozen
-class KeptAnswer:
-    """The answer to a head that comes again and again, and what was rendered of it."""
-
-    answer: Answer
-    rendered: Rendered
-    begun: BegunAnswer
-
-
-@frozen(eq=False)
-class Standing:
-    """What decides answers: the settings, and which backends are active. It never changes, but is replaced.
-
-    `kept` are answers that depend on it and on a head alone, and so are dropped with it.
-    """
-
-    rules: Rules
-    routing: RoutingState
-    kept: dict[RequestHead, KeptAnswer] = field(factory=dict, init=False, repr=False)
-
-    def keep(self, parsed: ClientRequest, answer: KeptAnswer) -> None:
-        """Keep an answer if it depends on nothing else, and if its head may come again."""
-        if parsed.head.is_kept and parsed.visit is UNREMARKABLE and isinstance(answer.answer, Redirect):
-            if len(self.kept) >= KEPT:
-                self.kept.clear()
-            self.kept[parsed.head] = answer
 
 
 class Facade(Resource):
@@ -123,7 +66,7 @@ class Facade(Resource):
         self._watch = watch
         snapshot = watch.snapshot()
         self._healths = snapshot.watch_state.healths
-        self._standing = Standing(rules, snapshot.routing)
+        self._basis = AnswerBasis(rules, snapshot.routing)
         self.reconfigure(rules, fetcher)
         watch.subscribe(self._follow)
         self._settled = False
@@ -131,7 +74,7 @@ class Facade(Resource):
 
     def reconfigure(self, rules: Rules, fetcher: Fetcher) -> None:
         """Apply new settings. Requests in progress finish under the old ones."""
-        self._standing = Standing(rules, self._standing.routing)
+        self._basis = AnswerBasis(rules, self._basis.routing)
         self._fetcher = fetcher
         if self._returning is not None:
             self._returning.report_doubts(fetcher.doubt_blob)
@@ -152,30 +95,26 @@ class Facade(Resource):
 
         Cancel its work if the client disconnects before.
         """
-        parsed = ClientRequest.read(head, origin)
+        parsed, begun = ClientRequest.read(head, origin), BegunAnswer(head.fields.client)
         try:
             parsed = self._recognise(parsed)
-            kept = self._standing.kept.get(head) if parsed.visit is UNREMARKABLE else None
-            decided = self._decide(parsed) if kept is None else kept.answer
+            ready = self._basis.find_ready(parsed)
+            decided = self._basis.decide(parsed) if ready is None else ready.answer
             answer = self._prove(parsed, decided) if self._settled or not isinstance(decided, Redirect) else None
-            if kept is not None and answer is decided:
-                self._note(parsed, answer, kept.rendered)
-                return kept.begun
-            begun = BegunAnswer(head.fields.client)
+            if ready is not None and answer is decided:
+                _note(self._returning, parsed, answer, ready.rendered)
+                return ready.begun
             if answer is not None and not isinstance(answer, Serve | Forward):
-                rendered = self._render_here(parsed, answer)
+                rendered = _render_here(parsed, answer, self._basis.rules)
                 self._end(begun, parsed, answer, rendered)
-                self._standing.keep(parsed, KeptAnswer(answer, rendered, begun))
+                self._basis.make_ready(parsed, ReadyAnswer(answer, rendered, begun))
                 return begun
-            return self._begin_work(begun, parsed, answer)
+            work = Deferred.fromCoroutine(self._answer(begun, parsed, answer))
+            work.addErrback(lambda failure: self._report_error(failure, begun, parsed))
         except Exception:
-            return self._report_error(Failure(), BegunAnswer(head.fields.client), parsed)
-
-    def _begin_work(self, begun: BegunAnswer, parsed: ClientRequest, answer: Answer | None) -> BegunAnswer:
-        """Begin what may need a backend; often a cache has it, and nothing is left to do."""
-        work = Deferred.fromCoroutine(self._answer(begun, parsed, answer))
-        work.addErrback(self._report_error, begun, parsed)
-        begun.work = None if begun.rendered is not None else work.addCallback(lambda _: None)
+            self._report_error(Failure(), begun, parsed)
+            return begun
+        begun.work = work if begun.rendered is None else None
         return begun
 
     async def _answer(self, begun: BegunAnswer, parsed: ClientRequest, answer: Answer | None) -> None:
@@ -194,19 +133,18 @@ class Facade(Resource):
             case Forward():
                 rendered = await self._forward(parsed, answer)
             case _:
-                rendered = self._render_here(parsed, answer)
+                rendered = _render_here(parsed, answer, self._basis.rules)
         self._end(begun, parsed, answer, rendered)
 
     async def _decide_patiently(self, parsed: ClientRequest) -> Answer:
         """Return the answer after the check in progress, if a redirect depends on it. Wait once, 1 s at most."""
-        parsed = self._find_elsewhere(parsed)
-        decided = self._decide(parsed)
+        decided = self._basis.decide(parsed)
         if self._prove(parsed, decided) is None:
             assert isinstance(decided, Redirect)
             assert decided.need is not None
             await self._watch.checks.when_decided(decided.backend, decided.need)
-            decided = self._decide(parsed)
-        return self._prove(parsed, decided) or self._decide(_as_unproven(parsed))
+            decided = self._basis.decide(parsed)
+        return self._prove(parsed, decided) or self._basis.decide(_as_unproven(parsed))
 
     def _prove(self, parsed: ClientRequest, answer: Answer) -> Answer | None:
         """Return the answer, or another one if it is a redirect to a backend that has not proven that it works.
@@ -218,33 +156,24 @@ class Facade(Resource):
         proven = self._watch.checks.judge(answer.backend, answer.need)
         if proven is Proven.UNDECIDED:
             return None
-        return answer if proven is Proven.YES else self._decide(_as_unproven(parsed))
+        return answer if proven is Proven.YES else self._basis.decide(_as_unproven(parsed))
 
     def _settle(self, _: None) -> None:
         """Answer redirects at once, because the first health checks are over."""
         self._settled = True
 
     def _follow(self, change: Change) -> None:
-        self._standing = Standing(self._standing.rules, change.routing)
+        self._basis = AnswerBasis(self._basis.rules, change.routing)
         self._healths = change.watch_state.healths
 
     def _recognise(self, parsed: ClientRequest) -> ClientRequest:
         """Add what the request shows of earlier ones of its client, and what is known of its target."""
-        if self._returning is None or parsed.asking is None:
-            return self._find_elsewhere(parsed)
-        visit = self._returning.recognise(parsed.asking, self._standing.rules.mode is Mode.AUTO, parsed.visit)
-        return self._find_elsewhere(parsed if visit is parsed.visit else evolve(parsed, visit=visit))
-
-    def _find_elsewhere(self, parsed: ClientRequest) -> ClientRequest:
         target, visit = parsed.head.parsed, parsed.visit
+        if self._returning is not None and parsed.asking is not None:
+            visit = self._returning.recognise(parsed.asking, self._basis.rules.mode is Mode.AUTO, visit)
         if isinstance(target, requests.ManifestRead | requests.Blob) and self._fetcher.must_serve(target):
-            return evolve(parsed, visit=evolve(visit, elsewhere=True))
-        return parsed
-
-    def _decide(self, parsed: ClientRequest) -> Answer:
-        fields, standing = parsed.head.fields, self._standing
-        host = fields.host.decode("latin-1")
-        return decide(parsed.head.parsed, host, fields.client, standing.rules, standing.routing, parsed.visit)
+            visit = evolve(visit, elsewhere=True)
+        return parsed if visit is parsed.visit else evolve(parsed, visit=visit)
 
     async def _serve(self, parsed: ClientRequest, answer: Serve) -> Rendered:
         fetched = await self._fetcher.serve(answer, _options(parsed))
@@ -260,12 +189,7 @@ class Facade(Resource):
     def _end(self, begun: BegunAnswer, parsed: ClientRequest, answer: Answer, rendered: Rendered) -> None:
         """Give an answer to what has begun, and note it."""
         begun.rendered, begun.decision = rendered, _decision(parsed, answer, rendered)
-        self._note(parsed, answer, rendered)
-
-    def _note(self, parsed: ClientRequest, answer: Answer, rendered: Rendered) -> None:
-        """Note an answer for the next requests of its client."""
-        if self._returning is not None and parsed.asking is not None:
-            self._returning.note(parsed.asking, answer, rendered)
+        _note(self._returning, parsed, answer, rendered)
 
     def _write(self, request: Request, begun: BegunAnswer) -> None:
         """Write an answer; there is none if the client has disconnected."""
@@ -278,17 +202,23 @@ class Facade(Resource):
         else:
             respond(request, rendered.status, rendered.all_headers, rendered.body, rendered.length)
 
-    def _render_here(self, parsed: ClientRequest, answer: HereAnswered) -> Rendered:
-        return render.render(answer, self._standing.rules, partial(_challenge, parsed))
-
-    def _report_error(self, failure: Failure, begun: BegunAnswer, parsed: ClientRequest) -> BegunAnswer:
+    def _report_error(self, failure: Failure, begun: BegunAnswer, parsed: ClientRequest) -> None:
         """Log an error of this program, and answer 500. Do nothing if the client has disconnected."""
         if failure.check(CancelledError):
-            return begun
+            return
         self._log.failure("internal error while answering a request", failure)
-        rendered = self._render_here(parsed, ERROR)
+        rendered = _render_here(parsed, ERROR, self._basis.rules)
         begun.rendered, begun.decision = rendered, _decision(parsed, ERROR, rendered)
-        return begun
+
+
+def _note(returning: ReturningClients | None, parsed: ClientRequest, answer: Answer, rendered: Rendered) -> None:
+    """Note an answer for the next requests of its client."""
+    if returning is not None and parsed.asking is not None:
+        returning.note(parsed.asking, answer, rendered)
+
+
+def _render_here(parsed: ClientRequest, answer: HereAnswered, rules: Rules) -> Rendered:
+    return render.render(answer, rules, partial(_challenge, parsed))
 
 
 def _as_unproven(parsed: ClientRequest) -> ClientRequest:

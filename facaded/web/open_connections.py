@@ -76,20 +76,13 @@ class OpenConnections(Generic[Connection]):
             self._move(name, before, source.rank)
 
     def make_idle(self, connection: Connection) -> None:
-        """Say that a connection is idle from now on. Do nothing if it is not there, or is idle already."""
+        """Say that a connection is idle from now on. Do nothing if it is not there."""
         if (name := self._names.get(connection)) is not None:
             source = self._sources[name]
             before = source.rank
-            source.idle.setdefault(connection)
+            source.idle.pop(connection, None)
+            source.idle[connection] = None
             self._move(name, before, source.rank)
-
-    def make_recent(self, connection: Connection) -> None:
-        """Say that an idle connection was used. Do nothing if it is not there, or is not idle."""
-        if (name := self._names.get(connection)) is not None:
-            idle = self._sources[name].idle
-            if connection in idle:
-                del idle[connection]
-                idle[connection] = None
 
     def oldest_idle(self, name: str) -> Connection | None:
         """Return the connection of a source that has been idle for longest; None if none is idle."""

@@ -7,6 +7,7 @@ from attrs import define, field, frozen
 from facaded.oci.clients import Client, identify
 from facaded.oci.errors import Refusal
 from facaded.oci.requests import Request, parse
+from facaded.policy.asked_again import Asking
 from facaded.web.answered_requests import printable_path
 
 ReadValues = Callable[[str], Iterable[bytes]]
@@ -64,7 +65,8 @@ class RequestHead:
 
     Two heads are never equal, so that what is known of one can be kept by it. `closes` is whether the connection ends
     with the answer. `is_kept` is whether this object has come again, and may once more. `parsed` is the target,
-    `verb` and `path` are what subscribers see of the request line.
+    `verb` and `path` are what subscribers see of the request line. `asking` is what was made of the head last, after
+    the address of its client.
     """
 
     method: bytes
@@ -75,6 +77,7 @@ class RequestHead:
     parsed: Request | Refusal = field(init=False)
     verb: str = field(init=False)
     path: str = field(init=False)
+    asking: tuple[str, Asking] | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.verb, self.path = self.method.decode("latin-1"), printable_path(self.target)

@@ -60,11 +60,15 @@ class ReturningClients:
 
 def asking_of(head: RequestHead, address: str) -> Asking | None:
     """Return a request of a client at `address` as it is judged; None if it needs no backend."""
+    if head.asking is not None and head.asking[0] == address:
+        return head.asking[1]
     target, fields = head.parsed, head.fields
     if isinstance(target, Refusal | requests.Home | requests.TokenRequest):
         return None
     first_byte = parse_first_byte(fields.range) if isinstance(target, requests.Blob) else None
-    return Asking.of(address, fields.user_agent, fields.client, head.verb, target, first_byte)
+    asking = Asking.of(address, fields.user_agent, fields.client, head.verb, target, first_byte)
+    head.asking = address, asking
+    return asking
 
 
 def _is_content(asking: Asking, status: int) -> bool:

@@ -19,11 +19,12 @@ from facaded.policy.sources import NO_ADDRESS
 from facaded.web.admission import Admission, AdmissionSettings
 from facaded.web.answered_requests import UNDECIDED, AnsweredRequest, Decision, Subscriber, printable_path
 from facaded.web.begun_answers import AnswersHeads, BegunAnswer
-from facaded.web.channel import PARAMETERS, Channel, SecureChannel
+from facaded.web.channel import Channel, SecureChannel
 from facaded.web.client_address import client_address, host_of
 from facaded.web.direct_answers import DirectAnswers
 from facaded.web.refusals import too_many_requests
 from facaded.web.request_head import HeaderFields, Origin, RequestHead
+from facaded.web.strict_channel import PARAMETERS
 from facaded.web.unsent_bytes import UnsentBytes
 
 

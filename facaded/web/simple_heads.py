@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from attrs import frozen
 
-from facaded.web.channel import HOST, PARAMETERS
 from facaded.web.request_head import HeaderFields, RequestHead
+from facaded.web.strict_channel import HOST, PARAMETERS
 
 SIZE = 4096
 """Most bytes of a simple head: clients send some 300, and with a token some 3,000."""
@@ -72,11 +72,11 @@ class SimpleHeads:
         return block
 
 
-def _put(kept: dict[bytes, Value], key: bytes, value: Value) -> None:
+def _put(table: dict[bytes, Value], key: bytes, value: Value) -> None:
     """Keep a value; forget all others if there are too many, because that costs least."""
-    if len(kept) >= KEPT:
-        kept.clear()
-    kept[key] = value
+    if len(table) >= KEPT:
+        table.clear()
+    table[key] = value
 
 
 def _parse_block(rest: bytes) -> _Block | None:

@@ -9,10 +9,10 @@ from twisted.internet.task import Clock
 from facaded.policy.decision import BackendRules, Rules
 from facaded.policy.repositories import parse
 from facaded.web.answered_requests import AnsweredRequest
-from facaded.web.channel import BAD_REQUEST
 from facaded.web.facade import Facade
 from facaded.web.returning_clients import ReturningClients
 from facaded.web.server import BoundedSite
+from facaded.web.strict_channel import BAD_REQUEST
 from tests.backends.memory import Fake, Network
 from tests.fuzz import seeds
 from tests.fuzz.checking import Property, no_error_is_logged, timers_left

@@ -18,7 +18,8 @@ from facaded.tls.certificates import Certificates
 from facaded.tls.challenges import Challenges
 from facaded.tls.secure_factory import HANDSHAKE_SIZE, SecureFactory
 from facaded.web.admission import AdmissionSettings
-from facaded.web.channel import REFUSAL_PAUSE, Channel
+from facaded.web.admitted_channel import REFUSAL_PAUSE
+from facaded.web.channel import Channel
 from facaded.web.responses import respond
 from facaded.web.server import SecureSite
 from tests.tls.authority import NOW, trusting

@@ -12,7 +12,7 @@ from facaded.backends.reached_limits import ReachedLimits
 from facaded.net.descriptors import CLOSING
 from facaded.policy.limits import BURST, Limit, Limits, Network
 from facaded.web.admission import ALL_NETWORKS, FOR_OPERATORS, READ_TIME, READS, Admission, AdmissionSettings
-from facaded.web.channel import PIPELINED, REFUSAL_PAUSE
+from facaded.web.admitted_channel import PIPELINED, REFUSAL_PAUSE
 from facaded.web.client_address import WithoutAddress
 from facaded.web.responses import respond
 from facaded.web.server import BoundedSite

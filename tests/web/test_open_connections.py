@@ -19,14 +19,14 @@ def test_the_largest_source_is_the_one_with_the_most_connections_among_those_wit
     assert (connections.largest(), connections.oldest_idle("b")) == ("b", 2)
 
 
-def test_the_oldest_idle_connection_is_the_one_that_became_idle_first() -> None:
+def test_the_oldest_idle_connection_is_the_one_that_was_used_least_recently() -> None:
     connections: OpenConnections[int] = OpenConnections()
     for number in range(3):
         connections.add(number, "a")
     connections.make_busy(0)
     connections.make_idle(0)
     connections.make_idle(1)
-    assert connections.oldest_idle("a") == 1
+    assert connections.oldest_idle("a") == 2
     connections.remove(1)
     connections.remove(2)
     assert connections.oldest_idle("a") == 0
@@ -56,8 +56,8 @@ def test_it_says_the_same_as_a_search_of_all_connections(steps: list[Step]) -> N
             idle = [other for other in idle if other != number]
         elif action == "idle":
             connections.make_idle(number)
-            if number in sources and number not in idle:
-                idle.append(number)
+            if number in sources:
+                idle = [*(other for other in idle if other != number), number]
     counts = {source: [*sources.values()].count(source) for source in "abc"}
     assert len(connections) == len(sources)
     assert {source: connections.count(source) for source in "abc"} == counts

@@ -11,9 +11,10 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from facaded.backends.reached_limits import LOG_INTERVAL
 from facaded.policy.limits import Limits
-from facaded.web.channel import BAD_REQUEST, BODY_SIZE, BODY_TIME, Channel
+from facaded.web.channel import BODY_SIZE, BODY_TIME, Channel
 from facaded.web.responses import respond
 from facaded.web.server import BoundedSite
+from facaded.web.strict_channel import BAD_REQUEST
 from tests.web.raw import Connection
 
 LIMITS = Limits()

@@ -9,8 +9,9 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from facaded.backends.reached_limits import LOG_INTERVAL, ReachedLimits
 from facaded.policy.limits import Limit, Limits
+from facaded.web.answer_bytes import WHOLE_SIZE
 from facaded.web.channel import BODY_SIZE, BODY_TIME
-from facaded.web.responses import WHOLE_SIZE, respond
+from facaded.web.responses import respond
 from facaded.web.server import BoundedSite
 from facaded.web.sliced_body import SLICE_SIZE
 from facaded.web.unsent_bytes import UnsentBytes

@@ -1,0 +1,74 @@
+"""What answers are based on: requests as they are decided, the settings, and which backends are active."""
+
+from attrs import field, frozen
+
+from facaded.policy.asked_again import Asking
+from facaded.policy.decision import UNREMARKABLE, Answer, Redirect, RoutingState, Rules, Visit, decide
+from facaded.web.begun_answers import BegunAnswer
+from facaded.web.own_token import is_own
+from facaded.web.render import Rendered
+from facaded.web.request_head import Origin, RequestHead
+from facaded.web.returning_clients import asking_of
+
+READY_ANSWERS = 500
+"""Answers that are ready for the next request: as many as heads, see `simple_heads`."""
+
+WITH_TOKEN = Visit(has_token=True)
+
+
+@frozen
+class ClientRequest:
+    """A request: its head, where it comes from, and what else is known of it and its client.
+
+    `asking` is the request as clients that come back are recognised by; None if it needs no backend.
+    """
+
+    head: RequestHead
+    origin: Origin
+    visit: Visit
+    asking: Asking | None
+
+    @classmethod
+    def read(cls, head: RequestHead, origin: Origin) -> "ClientRequest":
+        """Look for the facade's own token."""
+        authorization = head.fields.authorization
+        visit = WITH_TOKEN if authorization and is_own(authorization) else UNREMARKABLE
+        return cls(head, origin, visit, asking_of(head, origin.address))
+
+
+@frozen
+class ReadyAnswer:
+    """The answer to a head that comes again and again, and what was rendered of it."""
+
+    answer: Answer
+    rendered: Rendered
+    begun: BegunAnswer
+
+
+@frozen(eq=False)
+class AnswerBasis:
+    """The settings and the state of the backends that decide answers. It never changes, but is replaced.
+
+    `ready` are answers that depend on it and on a head alone, and so are dropped with it.
+    """
+
+    rules: Rules
+    routing: RoutingState
+    ready: dict[RequestHead, ReadyAnswer] = field(factory=dict, init=False, repr=False)
+
+    def decide(self, parsed: ClientRequest) -> Answer:
+        """Decide how to answer a request."""
+        fields = parsed.head.fields
+        host = fields.host.decode("latin-1")
+        return decide(parsed.head.parsed, host, fields.client, self.rules, self.routing, parsed.visit)
+
+    def find_ready(self, parsed: ClientRequest) -> ReadyAnswer | None:
+        """Return the answer that is ready for a request, None if there is none."""
+        return self.ready.get(parsed.head) if parsed.visit is UNREMARKABLE else None
+
+    def make_ready(self, parsed: ClientRequest, answer: ReadyAnswer) -> None:
+        """Keep an answer if it depends on nothing else, and if its head may come again."""
+        if parsed.head.is_kept and parsed.visit is UNREMARKABLE and isinstance(answer.answer, Redirect):
+            if len(self.ready) >= READY_ANSWERS:
+                self.ready.clear()
+            self.ready[parsed.head] = answer

@@ -1,0 +1,249 @@
+"""Direct answers: which requests get them, what they count for, and that no answer overtakes another."""
+
+import pytest
+from attrs import evolve
+from twisted.internet.task import Clock
+from twisted.logger import LogEvent
+
+from facaded.backends.reached_limits import ReachedLimits
+from facaded.oci.clients import Family
+from facaded.policy.decision import Mode
+from facaded.policy.limits import BURST, Limit, Limits
+from facaded.web.admission import Admission, AdmissionSettings
+from facaded.web.answered_requests import AnsweredRequest
+from facaded.web.facade import Facade
+from facaded.web.returning_clients import ReturningClients
+from facaded.web.server import BoundedRequest, BoundedSite
+from facaded.web.simple_heads import KEPT, KEPT_SIZE, SimpleHeads
+from tests.backends.memory import INDEX, Fake, Network
+from tests.fuzz.both_paths import compare
+from tests.fuzz.checking import no_error_is_logged
+from tests.watching import BAD, GOOD, Watching
+from tests.web.raw import Connection
+from tests.web.test_facade import RULES
+
+COMPARED = 3000
+"""Requests that the quick subset sends down both paths; see `tests.fuzz.both_paths` for more."""
+
+PING = b"GET /v2/ HTTP/1.1\r\nHost: x\r\nUser-Agent: containerd/2.1\r\n\r\n"
+
+
+def pull(reference: str = "latest", *lines: str, user_agent: str = "containerd/2.1") -> bytes:
+    head = [f"GET /v2/org/app/manifests/{reference} HTTP/1.1", "Host: x", f"User-Agent: {user_agent}", *lines, "", ""]
+    return "\r\n".join(head).encode()
+
+
+class OrdinaryRequest(BoundedRequest):
+    """A request that was not answered directly."""
+
+    made = 0
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        OrdinaryRequest.made += 1
+        super().requestReceived(command, path, version)
+
+
+class Server:
+    """A site that answers over two registries in memory."""
+
+    def __init__(self, mode: Mode = Mode.REDIRECT, limits: Limits | None = None, settled: bool = True) -> None:
+        OrdinaryRequest.made = 0
+        self.network = Network(Fake("main"), Fake("second"))
+        self.watching = Watching.begin("main", "second")
+        if settled:
+            self.settle()
+        self.clock = Clock()
+        self.answered = list[AnsweredRequest]()
+        self.reached = ReachedLimits(self.clock)
+        returning = ReturningClients(self.clock.seconds, self.watching.watch.probe_soon)
+        rules = evolve(RULES, mode=mode)
+        self.facade = Facade(self.watching.watch, rules, self.network.fetcher(), returning)
+        admission = Admission(self.clock, self.reached, AdmissionSettings(limits or Limits()))
+        self.site = BoundedSite(self.facade, self.clock, [self.answered.append], admission)
+        self.site.requestFactory = OrdinaryRequest
+
+    def settle(self) -> None:
+        """End the first round of probes, which requests wait for."""
+        self.watching.backends.answer("main", GOOD)
+        self.watching.backends.answer("second", GOOD)
+
+    def flush(self) -> None:
+        for _ in range(12):
+            self.network.agent.flush()
+            self.clock.advance(0)
+
+
+def test_both_paths_write_the_same_bytes_and_tell_the_same() -> None:
+    with no_error_is_logged():
+        assert compare(COMPARED) > 0.6, "too few requests were answered directly"
+
+
+def test_a_simple_request_is_answered_directly() -> None:
+    server = Server()
+    connection = Connection(server.site)
+    for _ in range(3):
+        assert connection.send(pull()).startswith(b"HTTP/1.1 307 ")
+        server.clock.advance(0.1)
+    assert OrdinaryRequest.made == 0
+    assert [(one.status, one.path, one.client.family) for one in server.answered] == [
+        (307, "/v2/org/app/manifests/latest", Family.CONTAINERD)
+    ] * 3
+
+
+def test_from_a_request_in_pieces_on_all_take_the_ordinary_path() -> None:
+    server = Server()
+    connection = Connection(server.site)
+    assert connection.send(PING[:20]) == b""
+    assert connection.send(PING[20:]).startswith(b"HTTP/1.1 307 ")
+    connection.send(PING)
+    assert OrdinaryRequest.made == 2
+
+
+def test_pipelined_requests_take_the_ordinary_path_and_are_answered_in_order() -> None:
+    server = Server()
+    answer = Connection(server.site).send(PING + pull())
+    assert OrdinaryRequest.made == 2
+    assert answer.index(b"/v2/\r\n") < answer.index(b"/v2/org/app/manifests/latest\r\n")
+
+
+def test_a_request_that_waits_is_passed_on_and_the_next_one_is_answered_directly() -> None:
+    server = Server(settled=False)
+    connection = Connection(server.site)
+    assert connection.send(pull()) == b""
+    server.settle()
+    assert connection.received().startswith(b"HTTP/1.1 307 ")
+    assert OrdinaryRequest.made == 1
+    assert connection.send(PING).startswith(b"HTTP/1.1 307 ")
+    assert OrdinaryRequest.made == 1, "the second one went directly"
+
+
+def test_a_manifest_in_the_cache_is_answered_directly() -> None:
+    server, body = Server(Mode.SERVE), b'{"a": "manifest"}'
+    digest = server.network.fakes["main"].put("org/app", "latest", INDEX, body)
+    for _ in range(2):
+        assert Connection(server.site).send(pull(digest, f"Accept: {INDEX}")).endswith(body)
+    assert OrdinaryRequest.made == 0
+    assert server.network.fakes["main"].count("GET", "/manifests/") == 1
+
+
+def test_what_comes_during_an_answer_does_not_overtake_it() -> None:
+    server = Server(settled=False)
+    connection = Connection(server.site)
+    connection.send(pull())
+    assert connection.send(PING) == b"", "it waits for its turn"
+    server.settle()
+    answers = connection.received()
+    assert answers.count(b"HTTP/1.1 307 ") == 2
+    assert answers.index(b"/manifests/latest\r\n") < answers.index(b"/v2/\r\n")
+    connection.send(PING)
+    assert OrdinaryRequest.made == 3, "what came meanwhile is not known to be whole"
+
+
+def test_the_work_for_a_client_that_disconnects_is_cancelled() -> None:
+    server = Server(Mode.SERVE)
+    server.network.fakes["main"].fault = "hang"
+    connection = Connection(server.site)
+    connection.send(pull())
+    server.flush()
+    assert server.site.channels
+    connection.lose()
+    with no_error_is_logged():
+        server.flush()
+    assert server.answered == []
+
+
+@pytest.mark.parametrize("is_passed_on", [False, True])
+def test_a_request_counts_once_for_its_source_on_either_path(is_passed_on: bool) -> None:
+    server = Server(limits=Limits(requests_per_source=1), settled=not is_passed_on)
+    connections = [Connection(server.site) for _ in range(BURST + 2)]
+    answers = []
+    for connection in connections:
+        answers.append(connection.send(PING))
+        server.clock.advance(0.001)
+    if is_passed_on:
+        server.settle()
+    answers += [connection.received() for connection in connections]
+    assert b"".join(answers).count(b"HTTP/1.1 307 ") == BURST
+    assert server.reached.all()[Limit.REQUESTS_PER_SOURCE].count == 2
+    assert (OrdinaryRequest.made == BURST) == is_passed_on
+
+
+def test_after_a_refusal_nothing_is_read_for_a_while() -> None:
+    server = Server(limits=Limits(requests_per_source=1))
+    connection = Connection(server.site)
+    while connection.send(PING).startswith(b"HTTP/1.1 307 "):
+        server.clock.advance(0.01)
+    assert connection.send(PING) == b""
+    server.clock.advance(1.1)
+    assert connection.received().startswith(b"HTTP/1.1 307 ")
+
+
+def test_the_answer_to_a_repeated_request_follows_the_backends_and_the_settings() -> None:
+    server = Server()
+    connection = Connection(server.site)
+    for _ in range(3):
+        assert b"Location: https://main.test/" in connection.send(pull())
+    for _ in range(2):
+        server.watching.clock.advance(10)
+        server.watching.backends.answer("main", BAD)
+        server.watching.backends.answer("second", GOOD)
+    assert b"Location: https://second.test:5000/" in connection.send(pull())
+    server.facade.reconfigure(evolve(RULES, mode=Mode.SERVE), server.network.fetcher())
+    assert b"Location" not in connection.send(PING)
+
+
+def test_a_direct_answer_resets_the_idle_timeout() -> None:
+    server = Server(limits=Limits(idle_time=10.0))
+    connection = Connection(server.site)
+    for _ in range(4):
+        server.clock.advance(8)
+        connection.send(PING)
+    assert not connection.closed
+    server.clock.advance(10.1)
+    assert connection.closed
+
+
+def test_a_connection_that_asks_to_close_is_closed_after_a_direct_answer() -> None:
+    server = Server()
+    connection = Connection(server.site)
+    answer = connection.send(pull("latest", "Connection: close"))
+    assert b"\r\nConnection: close\r\n" in answer
+    assert connection.closed
+    assert OrdinaryRequest.made == 0
+
+
+def test_a_stopping_site_announces_the_end_of_each_connection() -> None:
+    server = Server()
+    server.site.is_stopping = True
+    connection = Connection(server.site)
+    assert b"\r\nConnection: close\r\n" in connection.send(PING)
+    assert connection.closed
+
+
+def test_an_internal_error_is_answered_directly_with_500(no_errors_are_logged: list[LogEvent]) -> None:
+    server = Server()
+    server.facade.reconfigure(evolve(RULES, backends={}), server.network.fetcher())
+    assert Connection(server.site).send(PING).startswith(b"HTTP/1.1 500 ")
+    assert OrdinaryRequest.made == 0
+    assert len(no_errors_are_logged) == 1
+    no_errors_are_logged.clear()
+
+
+def test_tokens_are_not_kept() -> None:
+    heads = SimpleHeads()
+    for _ in range(2):
+        head = heads.read(pull("latest", "Authorization: Bearer secret"))
+        assert head is not None
+        assert not head.is_kept
+    assert "secret" not in repr(vars(heads))
+    other = [heads.read(pull("latest")) for _ in range(2)]
+    assert other[0] is other[1]
+
+
+def test_few_and_short_heads_are_kept() -> None:
+    heads = SimpleHeads()
+    for number in range(3 * KEPT):
+        heads.read(pull(f"tag-{number}", f"X-Number: {number}"))
+    long = pull("latest", "X-Long: " + "x" * KEPT_SIZE)
+    assert heads.read(long) is not heads.read(long)
+    assert all(len(table) <= KEPT for table in vars(heads).values())
