@@ -93,6 +93,16 @@ class Fetcher:
         """Return whether not every backend may have what a client reads, because only some of them list it."""
         return self._elsewhere.has(read, self._clock.seconds())
 
+    def find_cached(self, serve: Serve, options: ReadOptions) -> Served | None:
+        """Return a manifest by its digest from the cache, if `serve` would return that too without asking a backend."""
+        read, name, recent = serve.read, serve.backends[0], self._learned.recent
+        if not isinstance(read, ManifestRead) or not is_digest(read.reference) or self.must_serve(read):
+            return None
+        if recent.is_suspect(name, read) or recent.lacks(name, read, options.accept):
+            return None
+        cached = self._registries[name].manifests.cached(read, options.accept)
+        return None if cached is None else Served(name, cached, {})
+
     async def serve(self, serve: Serve, options: ReadOptions) -> Served | NotServed:
         """Try the backends in turn, suspects last, until one has the content. This can be cancelled at any time."""
         search = Search(self._registries, self._clock, self._report, self._learned, self._shares, serve, options)

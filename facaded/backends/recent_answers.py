@@ -56,6 +56,8 @@ class RecentAnswers:
 
     def is_suspect(self, name: str, read: Read) -> bool:
         """Return whether a backend is tried after the others for this read."""
+        if not len(self._suspects):
+            return False
         now = self._seconds()
         scopes = (None, read.name, _list_key(read)) if isinstance(read, Tags | Referrers) else (None, read.name)
         return any(self._suspects.get((name, scope), now) for scope in scopes)
@@ -66,7 +68,7 @@ class RecentAnswers:
 
     def lacks(self, name: str, read: Read, accept: Accept) -> bool:
         """Return whether a backend did not have the content a moment ago."""
-        return self._not_found.get(_key(name, read, accept), self._seconds()) is not None
+        return len(self._not_found) > 0 and self._not_found.get(_key(name, read, accept), self._seconds()) is not None
 
     def order(self, backends: Iterable[str], read: Read) -> list[str]:
         """Return the backends in the order to try them: suspects last."""

@@ -1,9 +1,13 @@
 """What answers are based on: requests as they are decided, the settings, and which backends are active."""
 
+from collections.abc import Mapping
+
 from attrs import field, frozen
 
+from facaded.backends.served_content import Content
 from facaded.policy.asked_again import Asking
 from facaded.policy.decision import UNREMARKABLE, Answer, Redirect, RoutingState, Rules, Visit, decide
+from facaded.policy.health import Health, State
 from facaded.web.begun_answers import BegunAnswer
 from facaded.web.own_token import is_own
 from facaded.web.render import Rendered
@@ -12,6 +16,9 @@ from facaded.web.returning_clients import asking_of
 
 READY_ANSWERS = 500
 """Answers that are ready for the next request: as many as heads, see `simple_heads`."""
+
+READY_SIZE = 4096
+"""Bytes of the largest body of a ready answer, which is kept beside what the cache of manifests has."""
 
 WITH_TOKEN = Visit(has_token=True)
 
@@ -38,11 +45,15 @@ class ClientRequest:
 
 @frozen
 class ReadyAnswer:
-    """The answer to a head that comes again and again, and what was rendered of it."""
+    """The answer to a head that comes again and again, and what was rendered of it.
+
+    `content` is what was served, from the cache: it is ready only as long as that is still there.
+    """
 
     answer: Answer
     rendered: Rendered
     begun: BegunAnswer
+    content: Content | None = None
 
 
 @frozen(eq=False)
@@ -54,6 +65,7 @@ class AnswerBasis:
 
     rules: Rules
     routing: RoutingState
+    healths: Mapping[str, Health]
     ready: dict[RequestHead, ReadyAnswer] = field(factory=dict, init=False, repr=False)
 
     def decide(self, parsed: ClientRequest) -> Answer:
@@ -62,13 +74,20 @@ class AnswerBasis:
         host = fields.host.decode("latin-1")
         return decide(parsed.head.parsed, host, fields.client, self.rules, self.routing, parsed.visit)
 
+    def bad_state(self, name: str) -> str | None:
+        """Return the state of a backend if it is down or limited, else None."""
+        health = self.healths.get(name)  # None if a reload has removed the backend meanwhile
+        return health.state.value if health and health.state in (State.DOWN, State.LIMITED) else None
+
     def find_ready(self, parsed: ClientRequest) -> ReadyAnswer | None:
         """Return the answer that is ready for a request, None if there is none."""
         return self.ready.get(parsed.head) if parsed.visit is UNREMARKABLE else None
 
     def make_ready(self, parsed: ClientRequest, answer: ReadyAnswer) -> None:
         """Keep an answer if it depends on nothing else, and if its head may come again."""
-        if parsed.head.is_kept and parsed.visit is UNREMARKABLE and isinstance(answer.answer, Redirect):
+        is_lasting = isinstance(answer.answer, Redirect) or answer.content is not None
+        is_small = len(answer.rendered.body) <= READY_SIZE
+        if parsed.head.is_kept and parsed.visit is UNREMARKABLE and is_lasting and is_small:
             if len(self.ready) >= READY_ANSWERS:
                 self.ready.clear()
             self.ready[parsed.head] = answer

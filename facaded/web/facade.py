@@ -12,9 +12,8 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from facaded.backends.demand_checks import Proven
 from facaded.backends.fetcher import Fetcher
-from facaded.backends.manifests import Accept
-from facaded.backends.registry import RangeHeaders
-from facaded.backends.served_content import ReadOptions
+from facaded.backends.registry import NO_RANGE, RangeHeaders
+from facaded.backends.served_content import NotServed, ReadOptions, Served
 from facaded.backends.watch import Watch
 from facaded.oci import requests
 from facaded.oci.errors import Code, Refusal
@@ -31,7 +30,6 @@ from facaded.policy.decision import (
     Rules,
     Serve,
 )
-from facaded.policy.health import State
 from facaded.web import render
 from facaded.web.answer_basis import AnswerBasis, ClientRequest, ReadyAnswer
 from facaded.web.answered_requests import Decision, Kind, Outcome
@@ -65,8 +63,7 @@ class Facade(Resource):
         self._returning = returning
         self._watch = watch
         snapshot = watch.snapshot()
-        self._healths = snapshot.watch_state.healths
-        self._basis = AnswerBasis(rules, snapshot.routing)
+        self._basis = AnswerBasis(rules, snapshot.routing, snapshot.watch_state.healths)
         self.reconfigure(rules, fetcher)
         watch.subscribe(self._follow)
         self._settled = False
@@ -74,7 +71,7 @@ class Facade(Resource):
 
     def reconfigure(self, rules: Rules, fetcher: Fetcher) -> None:
         """Apply new settings. Requests in progress finish under the old ones."""
-        self._basis = AnswerBasis(rules, self._basis.routing)
+        self._basis = AnswerBasis(rules, self._basis.routing, self._basis.healths)
         self._fetcher = fetcher
         if self._returning is not None:
             self._returning.report_doubts(fetcher.doubt_blob)
@@ -101,13 +98,17 @@ class Facade(Resource):
             ready = self._basis.find_ready(parsed)
             decided = self._basis.decide(parsed) if ready is None else ready.answer
             answer = self._prove(parsed, decided) if self._settled or not isinstance(decided, Redirect) else None
-            if ready is not None and answer is decided:
+            cached = None
+            if self._settled and isinstance(answer, Serve):
+                cached = self._fetcher.find_cached(answer, _options(parsed))
+            content = cached.content if cached is not None else None
+            if ready is not None and answer is decided and content is ready.content:
                 _note(self._returning, parsed, answer, ready.rendered)
                 return ready.begun
-            if answer is not None and not isinstance(answer, Serve | Forward):
-                rendered = _render_here(parsed, answer, self._basis.rules)
+            rendered = _render_at_once(parsed, answer, cached, self._basis)
+            if rendered is not None and answer is not None:
                 self._end(begun, parsed, answer, rendered)
-                self._basis.make_ready(parsed, ReadyAnswer(answer, rendered, begun))
+                self._basis.make_ready(parsed, ReadyAnswer(answer, rendered, begun, content))
                 return begun
             work = Deferred.fromCoroutine(self._answer(begun, parsed, answer))
             work.addErrback(lambda failure: self._report_error(failure, begun, parsed))
@@ -129,7 +130,8 @@ class Facade(Resource):
             answer = await self._decide_patiently(parsed)
         match answer:
             case Serve():
-                rendered = await self._serve(parsed, answer)
+                fetched = await self._fetcher.serve(answer, _options(parsed))
+                rendered = _render_served(parsed, answer, fetched, self._basis)
             case Forward():
                 rendered = await self._forward(parsed, answer)
             case _:
@@ -163,8 +165,7 @@ class Facade(Resource):
         self._settled = True
 
     def _follow(self, change: Change) -> None:
-        self._basis = AnswerBasis(self._basis.rules, change.routing)
-        self._healths = change.watch_state.healths
+        self._basis = AnswerBasis(self._basis.rules, change.routing, change.watch_state.healths)
 
     def _recognise(self, parsed: ClientRequest) -> ClientRequest:
         """Add what the request shows of earlier ones of its client, and what is known of its target."""
@@ -174,12 +175,6 @@ class Facade(Resource):
         if isinstance(target, requests.ManifestRead | requests.Blob) and self._fetcher.must_serve(target):
             visit = evolve(visit, elsewhere=True)
         return parsed if visit is parsed.visit else evolve(parsed, visit=visit)
-
-    async def _serve(self, parsed: ClientRequest, answer: Serve) -> Rendered:
-        fetched = await self._fetcher.serve(answer, _options(parsed))
-        health = self._healths.get(answer.preferred)  # None if a reload has removed the backend meanwhile
-        bad_state = health.state.value if health and health.state in (State.DOWN, State.LIMITED) else None
-        return render.render_served(answer.read, fetched, answer.preferred, bad_state, parsed.head.fields.if_none_match)
 
     async def _forward(self, parsed: ClientRequest, answer: Forward) -> Rendered:
         authorization = parsed.head.fields.authorization or None
@@ -217,6 +212,24 @@ def _note(returning: ReturningClients | None, parsed: ClientRequest, answer: Ans
         returning.note(parsed.asking, answer, rendered)
 
 
+def _render_at_once(
+    parsed: ClientRequest, answer: Answer | None, cached: Served | None, basis: AnswerBasis
+) -> Rendered | None:
+    """Return an answer that needs no backend, because the cache has what is served; None if it has to wait."""
+    match answer:
+        case None | Forward():
+            return None
+        case Serve():
+            return None if cached is None else _render_served(parsed, answer, cached, basis)
+        case _:
+            return _render_here(parsed, answer, basis.rules)
+
+
+def _render_served(parsed: ClientRequest, answer: Serve, fetched: Served | NotServed, basis: AnswerBasis) -> Rendered:
+    bad_state, if_none_match = basis.bad_state(answer.preferred), parsed.head.fields.if_none_match
+    return render.render_served(answer.read, fetched, answer.preferred, bad_state, if_none_match)
+
+
 def _render_here(parsed: ClientRequest, answer: HereAnswered, rules: Rules) -> Rendered:
     return render.render(answer, rules, partial(_challenge, parsed))
 
@@ -233,8 +246,8 @@ def _challenge(parsed: ClientRequest) -> str:
 
 def _options(parsed: ClientRequest) -> ReadOptions:
     fields = parsed.head.fields
-    ranged = RangeHeaders.read(fields.range, fields.if_range)
-    return ReadOptions(Accept.read(fields.accept), parsed.head.method != b"HEAD", ranged, parsed.origin.address)
+    ranged = RangeHeaders.read(fields.range, fields.if_range) if fields.range else NO_RANGE
+    return ReadOptions(fields.accepted, parsed.head.method != b"HEAD", ranged, parsed.origin.address)
 
 
 KINDS = {

@@ -1,9 +1,11 @@
 """The head of a request as answers depend on it: the same, however it was read."""
 
 from collections.abc import Callable, Iterable
+from functools import cached_property
 
 from attrs import define, field, frozen
 
+from facaded.backends.manifests import Accept
 from facaded.oci.clients import Client, identify
 from facaded.oci.errors import Refusal
 from facaded.oci.requests import Request, parse
@@ -32,6 +34,11 @@ class HeaderFields:
     x_forwarded_for: tuple[str, ...] = ()
     x_forwarded_proto: str = ""
     forwarded: tuple[str, ...] = ()
+
+    @cached_property
+    def accepted(self) -> Accept:
+        """The media types that are accepted."""
+        return Accept.read(self.accept)
 
     @classmethod
     def read(cls, values_of: ReadValues) -> "HeaderFields":
