@@ -2,7 +2,7 @@
 
 import gc
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from random import SystemRandom
 
@@ -37,7 +37,9 @@ from facaded.tls.challenges import Challenges
 from facaded.tls.plain import PlainPort
 from facaded.tls.termination import Termination
 from facaded.web import accesslog
+from facaded.web.accesslog import WriteLine, log_line
 from facaded.web.admission import Admission
+from facaded.web.answered_requests import Subscriber
 from facaded.web.facade import Facade
 from facaded.web.pulls import Pulls
 from facaded.web.returning_clients import ReturningClients
@@ -64,12 +66,16 @@ def prepare(reactor: IFacadedReactor) -> None:
 
 
 def makeService(
-    loaded: Loaded, reactor: IFacadedReactor, reread: Callable[[], Loaded], environ: Mapping[str, str]
+    loaded: Loaded,
+    reactor: IFacadedReactor,
+    reread: Callable[[], Loaded],
+    environ: Mapping[str, str],
+    write_line: WriteLine = log_line,
 ) -> MultiService:
     """Assemble the daemon from its settings.
 
-    `reread` reads the settings again, for a reload. `privilegedStartService` opens the listeners. Both this function
-    and that method raise StartError if the daemon cannot start.
+    `reread` reads the settings again, for a reload. `write_line` writes the access log. `privilegedStartService` opens
+    the listeners. Both this function and that method raise StartError if the daemon cannot start.
     """
     config, core = loaded.config, _core(loaded.config, reactor, environ)
     watch, tls = core.watch, core.tls
@@ -90,7 +96,8 @@ def makeService(
     reloader.add(parts.prepare_limits(core.admission, core.unsent, core.shares))
     reloader.add(parts.prepare_edges(core.plain, admin, reporter, commands))
     reloader.add(parts.prepare_tls(tls))
-    sites = _listeners(core, config, admin, Control(commands.table), reactor)
+    subscribers = (accesslog.subscriber(write_line), core.pulls.follow)
+    sites = _listeners(core, config, subscribers, admin, Control(commands.table), reactor)
     listeners = Listeners(reactor, sites, tuple(endpoints(config, environ)), config.stop_delay)
     reloader.add(parts.prepare_stop(listeners, supervision))
     return Daemon(
@@ -142,10 +149,14 @@ def _core(config: Config, reactor: IFacadedReactor, environ: Mapping[str, str]) 
 
 
 def _listeners(
-    core: _Core, config: Config, admin: Admin, control: Control, reactor: IFacadedReactor
+    core: _Core,
+    config: Config,
+    subscribers: Sequence[Subscriber],
+    admin: Admin,
+    control: Control,
+    reactor: IFacadedReactor,
 ) -> dict[str, Listener]:
     """Return the listener of each key of [listen]."""
-    subscribers = (accesslog.write, core.pulls.follow)
     sites = {
         "listen.http": BoundedSite(core.plain, reactor, subscribers, core.admission, core.unsent),
     }

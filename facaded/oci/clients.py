@@ -6,6 +6,7 @@ its clients authenticate at the host that a redirect leads to.
 
 import re
 from enum import Enum
+from functools import cached_property
 
 from attrs import frozen
 
@@ -86,7 +87,7 @@ class Client:
     family: Family
     version: Version | None = None
 
-    @property
+    @cached_property
     def redirect_safe(self) -> bool:
         """Whether this client can pull through a redirect to a registry that requires a token."""
         if self.family is Family.CONTAINERD:
@@ -106,7 +107,7 @@ class Client:
         """
         return 1 if self.takes_token_from_ping else 2
 
-    @property
+    @cached_property
     def takes_token_from_ping(self) -> bool:
         """Whether `GET /v2/` is this client's only source of a token.
 

@@ -26,6 +26,9 @@ ENCODED_LENGTHS = {"sha256": 64, "sha512": 128}
 
 READS = ("GET", "HEAD")
 
+METHODS = (b"GET", b"HEAD")
+"""The same as they are sent."""
+
 TOKEN_PATH = "/token"  # noqa: S105  # nosec B105  # a path
 
 QUERY_PARAMETERS = 50
@@ -141,16 +144,18 @@ def parse(method: bytes, target: bytes, host: bytes = b"") -> Request | Refusal:
     `method` and `target` are the bytes of the request line, undecoded. `host` is the value of the Host header: a
     target in absolute form (RFC 9112 §3.2.2) is accepted only if it names the same authority.
     """
-    if method.decode("latin-1") not in READS:
+    if method not in METHODS:
         return Refusal(405, Code.UNSUPPORTED, "this registry is read-only: push to the registry behind it", allow=READS)
     if len(target) > TARGET_LENGTH:
         return Refusal(414, Code.UNSUPPORTED, f"the request-target is too long: send {TARGET_LENGTH} bytes at most")
     text = target.decode("latin-1")
-    if absolute := _ABSOLUTE.fullmatch(text):
+    if not text.startswith("/") and (absolute := _ABSOLUTE.fullmatch(text)):
         authority, text = absolute.groups()
         if authority.lower() != host.decode("latin-1").strip().lower():
             return Refusal(421, Code.DENIED, "the request-target and the Host header name different hosts")
-    path, _, query = text.partition("?")
+    path, has_query, query = text.partition("?")
+    if not has_query:
+        return _resource(path, "")
     if not is_query(query):
         return Refusal(
             400, Code.UNSUPPORTED, "invalid query: send at most 50 parameters, percent-encoded as in RFC 3986"
@@ -205,13 +210,13 @@ def is_digest(text: str) -> bool:
 
 
 def _resource(path: str, query: str) -> Request | Refusal:
-    if path == "/":
-        return Home()
-    if path in ("/v2", "/v2/"):
+    if path in ("/v2/", "/v2"):
         return Ping(query)
-    if path == TOKEN_PATH:
-        return TokenRequest()
     if not path.startswith("/v2/"):
+        if path == "/":
+            return Home()
+        if path == TOKEN_PATH:
+            return TokenRequest()
         return Refusal(404, Code.UNSUPPORTED, "not found: the paths of a registry begin with /v2/")
     if path == "/v2/_catalog":
         return Refusal(404, Code.UNSUPPORTED, "this registry does not list its repositories")

@@ -8,7 +8,7 @@ from here; this is safe for every client.
 import re
 from collections.abc import Mapping
 from enum import Enum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TypeAlias
 
 from attrs import evolve, field, frozen
@@ -21,6 +21,9 @@ from facaded.oci.requests import Home, ManifestRead, Ping, Read, Referrers, Requ
 from facaded.policy.health import Rank
 from facaded.policy.proofs import Need, need_of
 from facaded.policy.repositories import Pattern, Rename, matcher, renamed
+
+HOSTS = 500
+"""Host headers whose parts are remembered: nearly all requests have the same few."""
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(?::(\d{0,5}))?")
 
@@ -81,6 +84,8 @@ class Rules:
 
     def route_index(self, name: str) -> int:
         """Return the index in `routes` of the route of the repository `name`."""
+        if not self.named_routes:
+            return 0
         expressions = self._route_matchers
         return next(index for index, regex in enumerate(expressions) if regex is None or regex.fullmatch(name))
 
@@ -237,18 +242,17 @@ def choose_rule(
         return Rule.CLIENT_CREDENTIALS
     if rules.mode is not Mode.AUTO:
         return Rule.REDIRECT_ALL if rules.mode is Mode.REDIRECT else Rule.SERVE_ALL
-    if isinstance(request, Referrers) and rules.merge_referrers:
-        return Rule.REFERRERS
-    if not isinstance(request, Ping) and _may_be_elsewhere(request, rules, visit):
-        return Rule.ELSEWHERE
+    if rules.merge_referrers and not isinstance(request, Ping):
+        if isinstance(request, Referrers):
+            return Rule.REFERRERS
+        if _may_be_elsewhere(request, rules, visit):
+            return Rule.ELSEWHERE
     rule = _choose_way(request, client, rules, routing)
     return _doubt(visit, request) or rule if rule is Rule.REDIRECT_SAFE else rule
 
 
 def _may_be_elsewhere(read: Read, rules: Rules, visit: Visit) -> bool:
     """Return whether another backend of the route may have a referrer, or part of one, that the active one lacks."""
-    if not rules.merge_referrers:
-        return False
     is_listed = visit.elsewhere or (isinstance(read, ManifestRead) and is_referrers_tag(read.reference))
     return is_listed and len(rules.routes[rules.route_index(read.name)].backends) > 1
 
@@ -318,7 +322,7 @@ def ping_backend(rules: Rules, routing: RoutingState) -> str | None:
     """
     name = routing.redirecting[-1]
     backend = rules.backends[name]
-    same_on_all_routes = set(routing.redirecting) == {name}
+    same_on_all_routes = all(active == name for active in routing.redirecting[:-1])
     return name if same_on_all_routes and not backend.renames and not backend.private else None
 
 
@@ -331,6 +335,7 @@ def ping_leads_to(rules: Rules, routing: RoutingState) -> str:
     return answer.location if isinstance(answer, Redirect) else "here"
 
 
+@lru_cache(HOSTS)
 def split_host(value: str) -> tuple[str, str]:
     """Split a Host header into a name and a port; the port may be empty.
 
@@ -413,8 +418,9 @@ def _redirect(request: Ping | Read, route: Route, backend: str, rules: Rules, ro
 def _can_be_proven(route: Route, backend: str, rules: Rules, routing: RoutingState) -> bool:
     """Return whether a redirect depends on a proof: not by order of the operator, nor where there is nothing to ask."""
     by_order = rules.mode is Mode.REDIRECT or backend == routing.pinned
-    nothing_works = all(routing.ranks.get(name) is Rank.DOWN for name in route.backends)
-    return not (by_order or backend in routing.resting or nothing_works)
+    if by_order or backend in routing.resting:
+        return False
+    return not routing.ranks or any(routing.ranks.get(name) is not Rank.DOWN for name in route.backends)
 
 
 def _public_host(name: str, port: str, rules: Rules) -> str:

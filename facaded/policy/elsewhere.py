@@ -31,8 +31,11 @@ class Elsewhere:
         """Return whether a manifest or a blob must be served; also for the tags of referrers, which any may have."""
         match read:
             case ManifestRead(name, reference):
-                return is_referrers_tag(reference) or self._digests.get((name, reference), now) is not None
+                return is_referrers_tag(reference) or self._lists(name, reference, now)
             case Blob(name, digest):
-                return self._digests.get((name, digest), now) is not None
+                return self._lists(name, digest, now)
             case _:
                 return False
+
+    def _lists(self, name: str, digest: str, now: float) -> bool:
+        return bool(len(self._digests)) and self._digests.get((name, digest), now) is not None

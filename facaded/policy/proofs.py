@@ -67,6 +67,7 @@ class Proofs:
     _passed: dict[Step, float] = field(factory=dict, init=False)
     _failed: set[Step] = field(factory=set, init=False)
     _duration: float = field(default=0.0, init=False)
+    _proven: dict[Need, float] = field(factory=dict, init=False)
 
     @property
     def has_answered(self) -> bool:
@@ -78,6 +79,8 @@ class Proofs:
         for step in steps:
             self._passed[step] = now
             self._failed.discard(step)
+        for need in Need:
+            self._proven[need] = min(self._passed.get(step, -math.inf) for step in need.steps)
 
     def note_failure(self, step: Step) -> None:
         """Note that a step has failed."""
@@ -90,7 +93,7 @@ class Proofs:
 
     def validity(self, need: Need, now: float, trust: float) -> Validity:
         """Return how good the proofs of `need` are. `trust` is the setting, in seconds."""
-        if not self._failed.isdisjoint(need.steps):
+        if self._failed and not self._failed.isdisjoint(need.steps):
             return Validity.FAILED
         age = now - self._proven_at(need)
         if age <= trust * RENEWAL:
@@ -103,4 +106,4 @@ class Proofs:
 
     def _proven_at(self, need: Need) -> float:
         """Return when the oldest proof of `need` was given; minus infinity if one is missing."""
-        return min(self._passed.get(step, -math.inf) for step in need.steps)
+        return self._proven.get(need, -math.inf)

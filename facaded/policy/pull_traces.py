@@ -1,12 +1,12 @@
 """The traces of pulls: what one client asked for in one repository. Their memory is bounded, per source and in all."""
 
 import math
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import TypeAlias, TypeVar
 
 from attrs import define, field, frozen
 
-from facaded.net.expiring import ExpiringMap
 from facaded.oci.clients import Client
 from facaded.policy.reasons import spell
 
@@ -146,36 +146,26 @@ TraceKey: TypeAlias = tuple[str, str, str]
 
 @define
 class _SourceTraces:
-    """The traces of one source, the least recently used first, and their size."""
+    """The traces of one source, the one that grew least recently first, and their size."""
 
     traces: dict[TraceKey, PullTrace] = field(factory=dict)
     size: int = 0
-
-    def remove(self, key: TraceKey) -> None:
-        self.size -= self.traces.pop(key).size
-
-    def put(self, key: TraceKey, trace: PullTrace) -> None:
-        """Add a trace, and evict others if there is no room."""
-        self.traces[key] = trace
-        self.size += trace.size
-        while self.size > SHARE:
-            self.remove(next(iter(self.traces)))
-
-
-def _bytes_of(traces: _SourceTraces) -> int:
-    return traces.size
 
 
 class PullTraces:
     """All traces. Of too many, those of the source that used one least recently are evicted first."""
 
     def __init__(self) -> None:
-        self._sources: ExpiringMap[str, _SourceTraces] = ExpiringMap(BYTES, _bytes_of)
+        self._sources: OrderedDict[str, _SourceTraces] = OrderedDict()
+        self._used = 0
 
     def find(self, key: TraceKey, now: float) -> PullTrace | None:
         """Return a trace, None if there is none. Only the methods of this class may add to it."""
-        of_source = self._sources.get(key[0], now)
-        trace = of_source.traces.get(key) if of_source is not None else None
+        of_source = self._sources.get(key[0])
+        if of_source is None:
+            return None
+        self._sources.move_to_end(key[0])
+        trace = of_source.traces.get(key)
         return None if trace is None or trace.is_forgotten(now) else trace
 
     def use(self, key: TraceKey, now: float) -> PullTrace:
@@ -183,7 +173,7 @@ class PullTraces:
         trace = self.find(key, now)
         if trace is None:
             trace = PullTrace()
-            self._put_back(key, trace, self._take_out(key, now))
+            self._grow(key, trace, self._forget(key) + TRACE_BYTES)
         trace.used = now
         return trace
 
@@ -194,9 +184,7 @@ class PullTraces:
         if manifest is None:
             trace.orders += 1
             manifest = ManifestTrace(0 if is_tag else trace.orders)
-            of_source = self._take_out(key, now)
-            _add_entry(trace.manifests, request, manifest, MANIFESTS)
-            self._put_back(key, trace, of_source)
+            self._grow(key, trace, _add_entry(trace.manifests, request, manifest, MANIFESTS))
         return manifest
 
     def blob(self, key: TraceKey, request: int, now: float) -> BlobTrace:
@@ -205,21 +193,17 @@ class PullTraces:
         blob = trace.blobs.get(request)
         if blob is None:
             blob = BlobTrace()
-            of_source = self._take_out(key, now)
-            _add_entry(trace.blobs, request, blob, BLOBS)
-            self._put_back(key, trace, of_source)
+            self._grow(key, trace, _add_entry(trace.blobs, request, blob, BLOBS))
         return blob
 
     def avoid(self, key: TraceKey, digest: str, avoided: Avoided, now: float) -> None:
         """Note the backend that a blob is better not fetched from."""
         trace = self.use(key, now)
-        of_source = self._take_out(key, now)
-        _add_entry(trace.avoided, digest, avoided, BLOBS)
-        self._put_back(key, trace, of_source)
+        self._grow(key, trace, _add_entry(trace.avoided, digest, avoided, BLOBS))
 
     def of_repository(self, repository: str, now: float) -> Iterator[PullTrace]:
         """Iterate over the traces of all clients in one repository, and of their pings."""
-        for _, of_source in self._sources.items(now):
+        for of_source in reversed(self._sources.values()):
             for (_, _, name), trace in of_source.traces.items():
                 if name in (repository, "") and not trace.is_forgotten(now):
                     yield trace
@@ -227,23 +211,35 @@ class PullTraces:
     @property
     def size(self) -> int:
         """The bytes that all traces take."""
-        return sum(of_source.size for _, of_source in self._sources.items(-math.inf))
+        return self._used
 
-    def _take_out(self, key: TraceKey, now: float) -> _SourceTraces:
-        """Take out the traces of a source to change the size of one, which is not counted meanwhile."""
-        of_source = self._sources.get(key[0], now) or _SourceTraces()
-        self._sources.discard(key[0])
-        if key in of_source.traces:
-            of_source.remove(key)
-        return of_source
+    def _forget(self, key: TraceKey) -> int:
+        """Remove a trace that nothing of counts any more, and return the bytes that its source has less, negated."""
+        of_source = self._sources.get(key[0])
+        forgotten = of_source.traces.pop(key, None) if of_source is not None else None
+        return 0 if forgotten is None else -forgotten.size
 
-    def _put_back(self, key: TraceKey, trace: PullTrace, of_source: _SourceTraces) -> None:
-        of_source.put(key, trace)
-        self._sources.put(key[0], of_source, math.inf)
+    def _grow(self, key: TraceKey, trace: PullTrace, size: int) -> None:
+        """Put a trace that has grown by `size` bytes in the last place of its source, and evict others for them."""
+        of_source = self._sources.get(key[0])
+        if of_source is None:
+            of_source = self._sources[key[0]] = _SourceTraces()
+        of_source.traces.pop(key, None)
+        of_source.traces[key] = trace
+        of_source.size += size
+        self._used += size
+        while of_source.size > SHARE:
+            evicted = of_source.traces.pop(next(iter(of_source.traces)))
+            of_source.size -= evicted.size
+            self._used -= evicted.size
+        while self._used > BYTES:
+            self._used -= self._sources.popitem(last=False)[1].size
 
 
-def _add_entry(entries: dict[Name, Entry], name: Name, entry: Entry, most: int) -> None:
-    """Add an entry, and evict the oldest one of too many."""
+def _add_entry(entries: dict[Name, Entry], name: Name, entry: Entry, most: int) -> int:
+    """Add an entry, and evict the oldest one of too many; return by how many bytes that grows the trace."""
+    before = len(entries)
     entries[name] = entry
     if len(entries) > most:
         del entries[next(iter(entries))]
+    return REQUEST_BYTES * (len(entries) - before)

@@ -1,9 +1,5 @@
 """Recent pulls: the images that clients pulled lately. `facaded parity` compares them by default."""
 
-import math
-
-from facaded.net.expiring import ExpiringMap
-
 IMAGES = 100
 """The most images that are kept: bounds memory, and the time that a comparison of all of them takes."""
 
@@ -12,12 +8,16 @@ class RecentPulls:
     """A bounded list of pulled images; the least recently pulled one is evicted first."""
 
     def __init__(self) -> None:
-        self._images: ExpiringMap[tuple[str, str], None] = ExpiringMap(IMAGES)
+        self._images: dict[tuple[str, str], None] = {}
 
     def add(self, name: str, tag: str) -> None:
         """Record a request for the manifest of `tag` in the repository `name` that was served or redirected."""
-        self._images.put((name, tag), None, math.inf)
+        image = name, tag
+        self._images.pop(image, None)
+        self._images[image] = None
+        if len(self._images) > IMAGES:
+            del self._images[next(iter(self._images))]
 
     def images(self) -> tuple[str, ...]:
         """Return the image references, latest first."""
-        return tuple(f"{name}:{tag}" for (name, tag), _ in self._images.items(0.0))
+        return tuple(f"{name}:{tag}" for name, tag in reversed(self._images))

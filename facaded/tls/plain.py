@@ -14,6 +14,8 @@ from twisted.web.server import NOT_DONE_YET, Request
 from facaded.oci.requests import READS
 from facaded.policy.decision import split_host
 from facaded.tls.challenges import Challenges
+from facaded.web.begun_answers import AnswersHeads, BegunAnswer
+from facaded.web.request_head import Origin, RequestHead
 from facaded.web.responses import respond
 
 WELL_KNOWN = (".well-known", "acme-challenge")
@@ -55,10 +57,16 @@ class PlainPort(Resource):
         self._challenges = challenges
         self._settings = settings
         self._facade = facade
+        self._answers = facade if isinstance(facade, AnswersHeads) else None
 
     def reconfigure(self, settings: PlainPortSettings) -> None:
         """Apply new settings. It cannot fail."""
         self._settings = settings
+
+    def begin(self, head: RequestHead, origin: Origin) -> BegunAnswer | None:
+        """Begin what goes to the facade; leave challenges and redirects to `render`."""
+        is_own = self._settings.redirects or _CHALLENGE_PATH.fullmatch(head.target)
+        return None if is_own or self._answers is None else self._answers.begin(head, origin)
 
     def render(self, request: Request) -> int:
         settings = self._settings

@@ -3,16 +3,27 @@
 Queries are not logged, nor any header but User-Agent, because they may carry tokens.
 """
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 from twisted.logger import Logger
 
-from facaded.web.answered_requests import AnsweredRequest
+from facaded.web.answered_requests import AnsweredRequest, Subscriber
 
 _log = Logger()
 
+WriteLine: TypeAlias = Callable[[str], None]
+"""Writes a line to the access log."""
 
-def write(answered: AnsweredRequest) -> None:
-    """Log an answered request."""
-    _log.info("{line}", line=format_line(answered))
+
+def log_line(line: str) -> None:
+    """Write a line with Twisted's logger, for any observer. That takes longer than all else that an answer needs."""
+    _log.info("{line}", line=line)
+
+
+def subscriber(write: WriteLine) -> Subscriber:
+    """Return what logs answered requests with `write`."""
+    return lambda answered: write(format_line(answered))
 
 
 def format_line(answered: AnsweredRequest) -> str:

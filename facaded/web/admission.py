@@ -137,6 +137,10 @@ class Admission:
         """Allow that a connection is closed to make room."""
         self._open.make_idle(connection)
 
+    def make_recent(self, connection: AdmittedConnection) -> None:
+        """Let the other idle connections of its source be closed before this one, because it was just used."""
+        self._open.make_recent(connection)
+
     def admits_request(self, address: str) -> bool:
         """Return whether to answer a request from `address`."""
         source, is_limited = self._origin(address)

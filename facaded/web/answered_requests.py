@@ -52,6 +52,10 @@ class Decision:
 
 UNDECIDED = Decision()
 
+TARGET_LENGTH = 400
+"""Characters of a request-target that subscribers see: the longest valid path is shorter."""
+
+_NOT_PRINTABLE = re.compile(r"[^!-~]")
 _FIRST_BYTE = re.compile(r"bytes=(\d{1,18})-.*", re.IGNORECASE)
 
 
@@ -82,3 +86,9 @@ def parse_first_byte(ranges: str) -> int | None:
     """Return the first byte that a Range header asks for (RFC 9110 §14.2): 0 if it is empty, None if it is unknown."""
     match = _FIRST_BYTE.fullmatch(ranges)
     return int(match[1]) if match else (None if ranges else 0)
+
+
+def printable_path(target: bytes) -> str:
+    """Return a request-target in printable ASCII, without its query, which may carry tokens."""
+    path = target.partition(b"?")[0][:TARGET_LENGTH].decode("latin-1")
+    return _NOT_PRINTABLE.sub("?", path)

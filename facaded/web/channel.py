@@ -6,17 +6,21 @@ and a timeout for its body.
 """
 
 import re
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IHandshakeListener, IPushProducer, IReactorTime, ITCPTransport
 from twisted.internet.protocol import connectionDone
+from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, Request
 from zope.interface import implementer
 
+from facaded.net.direct_writer import DirectWriter
 from facaded.policy.limits import Limit
 from facaded.policy.sources import NO_ADDRESS
 from facaded.web.admission import Admission
+from facaded.web.begun_answers import BegunAnswer
 from facaded.web.client_address import host_of
 from facaded.web.deadline import Deadline
 from facaded.web.slow_readers import StallTimer, limit_buffers
@@ -34,22 +38,37 @@ PIPELINED = 4
 REFUSAL_PAUSE = 1.0
 """Seconds for which a connection is not read after a request too many, so that a flood costs next to nothing."""
 
+PARAMETERS = 200
+"""Parameters in the query of a request-target. The registry refuses fewer with a sentence; see `requests.is_query`."""
+
 BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 _LENGTHS = {b"content-length": re.compile(rb"\d{1,18}"), b"transfer-encoding": re.compile(rb"chunked")}
 _TLS_HANDSHAKE = b"\x16"
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-_HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
+HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
+"""A valid Host header (RFC 9110 §7.2), which may be empty."""
+
+
+class DirectAnswering(Protocol):
+    """Answers simple requests without the Site and the Resource."""
+
+    def answer(self, channel: Any, data: bytes) -> bool:
+        """Answer the request that `data` consists of; return False if that is nothing simple."""
 
 
 class ChannelSite(Protocol):
-    """What a channel needs of its site: the clock, the limits (`unsent` may be None), and the set of open channels."""
+    """What a channel needs of its site: the clock, the limits (`unsent` may be None), and the set of open channels.
+
+    `direct` is None if all requests take the ordinary path.
+    """
 
     reactor: IReactorTime
     admission: Admission
     channels: set[Any]
     unsent: UnsentBytes | None
     is_stopping: bool
+    direct: "DirectAnswering | None"
 
     def remove(self, channel: Any) -> None:
         """Remove a connection that has ended."""
@@ -106,7 +125,7 @@ class StrictChannel(HTTPChannel):
 
     def allHeadersReceived(self) -> None:
         hosts = self.requests[-1].requestHeaders.getRawHeaders(b"Host", [])
-        if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
+        if len(hosts) != 1 or not HOST.fullmatch(hosts[0]):
             self.refuse()
         HTTPChannel.allHeadersReceived(self)
 
@@ -149,6 +168,12 @@ class AdmittedChannel(StrictChannel):
     _is_parsing = False
     _is_unread = False
     _requests_in_turn = 0
+    _may_answer_directly = True
+    _is_one_request = False
+    passed_on = False
+    is_secure = False
+    _begun: BegunAnswer | None = None
+    _write_directly: Callable[[bytes], None] | None = None
 
     def connectionMade(self) -> None:
         StrictChannel.connectionMade(self)
@@ -174,17 +199,69 @@ class AdmittedChannel(StrictChannel):
                 self.site.admission.move(self, address)
 
     def dataReceived(self, data: bytes) -> None:
-        """Parse requests. Twisted also passes on here what it kept while a request was being answered."""
+        """Answer requests. Twisted also passes on here what it kept while a request was being answered."""
         if self._is_parsing:
-            StrictChannel.dataReceived(self, data)
+            self.parse(data)
             return
         is_free = not (self._is_answering or self.closed or self.pause.is_set)
         if is_free and (delay := self.site.admission.turn_delay(self.address)) is not None:
             self._pause_for(delay)
+            is_free = False
         self._requests_in_turn = 0
+        direct = self.site.direct if is_free and self._may_answer_directly else None
+        if direct is None or self._is_unread or self.site.is_stopping or not direct.answer(self, data):
+            self._parse_requests(data)
+
+    def parse(self, data: bytes) -> None:
+        """Parse what has arrived, on the ordinary path."""
+        StrictChannel.dataReceived(self, data)
+
+    def answer_directly(self, answer: bytes, closes: bool) -> None:
+        """Write a whole answer, and close the connection after it if it `closes`."""
+        if self._write_directly is None:
+            self._write_directly = self.direct_write()
+        self._write_directly(answer)
+        TimeoutMixin.resetTimeout(self)
+        self.site.admission.make_recent(self)
+        if closes:
+            self.close()
+
+    def refuse_directly(self, answer: bytes, closes: bool, address: str) -> None:
+        """Do the same with the refusal of a request too many of a client at `address`, and read nothing for a while."""
+        self.answer_directly(answer, closes)
+        if not closes and address == self.address:
+            self._pause_for(REFUSAL_PAUSE)
+
+    def pass_on(self, data: bytes, begun: BegunAnswer | None) -> None:
+        """Let the ordinary path answer a request that has been admitted, with what has begun of its answer."""
+        self._begun, self.passed_on, self._is_one_request = begun, True, True
+        try:
+            self._parse_requests(data)
+        finally:
+            self.passed_on = False
+            if (unused := self.take_begun()) is not None and unused.work is not None:
+                unused.work.cancel()
+
+    def take_begun(self) -> BegunAnswer | None:
+        """Return what has begun of the answer to the request that was passed on, once."""
+        begun, self._begun = self._begun, None
+        return begun
+
+    def direct_write(self) -> Callable[[bytes], None]:
+        """Return what writes direct answers, as long as nothing else writes."""
+        assert self.transport is not None
+        return DirectWriter(self.transport).write
+
+    def _parse_requests(self, data: bytes) -> None:
+        """Let the ordinary path answer. Direct answers go on when one request was passed on, and nothing came since."""
+        assert self.transport is not None
+        self._write_directly = self.transport.write  # nothing may overtake what the ordinary path writes
+        if data:
+            self._may_answer_directly = False
+            self._is_one_request = self._is_one_request and self.passed_on
         self._is_parsing = True
         try:
-            StrictChannel.dataReceived(self, data)
+            self.parse(data)
         finally:
             self._is_parsing = False
 
@@ -196,6 +273,7 @@ class AdmittedChannel(StrictChannel):
     def requestDone(self, request: Request) -> None:
         """Continue with the next request; after some of them, let the reactor serve other connections first."""
         self._is_answering = False
+        self._may_answer_directly = self._is_one_request
         self.paused = self._is_unread or self.pause.is_set
         self.site.admission.make_idle(self)
         self._requests_in_turn += 1
@@ -286,9 +364,12 @@ class Channel(AdmittedChannel):
 
     def dataReceived(self, data: bytes) -> None:
         self.attribute()
+        AdmittedChannel.dataReceived(self, data)
+
+    def parse(self, data: bytes) -> None:
         if data and not self.closed and not self.deadline.is_set and not self.requests:
             self._limit_head()
-        AdmittedChannel.dataReceived(self, data)
+        AdmittedChannel.parse(self, data)
 
     def lineReceived(self, line: bytes) -> None:
         requests_before = len(self.requests)
@@ -379,6 +460,7 @@ class SecureChannel(Channel):
     """One connection over TLS, with a timeout for its handshake too."""
 
     is_handshaking = True
+    is_secure = True
     limit_in_time = Limit.HANDSHAKE_TIME
 
     def connectionMade(self) -> None:
@@ -389,3 +471,8 @@ class SecureChannel(Channel):
         """End the handshake's timeout; part of IHandshakeListener."""
         self.is_handshaking, self.limit_in_time = False, Limit.HEAD_TIME
         self.deadline.clear()
+
+    def direct_write(self) -> Callable[[bytes], None]:
+        """Return the transport's: TLS encrypts what is written, and sends that itself."""
+        assert self.transport is not None
+        return self.transport.write

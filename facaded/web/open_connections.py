@@ -83,6 +83,14 @@ class OpenConnections(Generic[Connection]):
             source.idle.setdefault(connection)
             self._move(name, before, source.rank)
 
+    def make_recent(self, connection: Connection) -> None:
+        """Say that an idle connection was used. Do nothing if it is not there, or is not idle."""
+        if (name := self._names.get(connection)) is not None:
+            idle = self._sources[name].idle
+            if connection in idle:
+                del idle[connection]
+                idle[connection] = None
+
     def oldest_idle(self, name: str) -> Connection | None:
         """Return the connection of a source that has been idle for longest; None if none is idle."""
         source = self._sources.get(name)

@@ -1,6 +1,5 @@
 """Recent pulls, as answered requests show them."""
 
-from facaded.oci.requests import is_digest
 from facaded.policy.recent_pulls import RecentPulls
 from facaded.web.answered_requests import AnsweredRequest, Kind, Outcome
 
@@ -20,7 +19,7 @@ class Pulls:
         Images that clients pull with their own credentials are private, and not recorded.
         """
         decision = answered.decision
-        if decision.kind is not Kind.MANIFEST or is_digest(decision.reference):
-            return
+        if decision.kind is not Kind.MANIFEST or ":" in decision.reference:
+            return  # a tag has no colon, a digest has one
         if answered.status in PULL_STATUSES and decision.outcome in (Outcome.REDIRECTED, Outcome.SERVED):
             self.recent.add(decision.repository, decision.reference)

@@ -7,24 +7,16 @@ from twisted.web.http import NO_BODY_CODES
 from twisted.web.server import Request
 
 from facaded.web import render
+from facaded.web.answer_bytes import EVERY, WHOLE_SIZE
 from facaded.web.channel import Channel
 from facaded.web.server import BoundedRequest, address_of
 from facaded.web.sliced_body import SLICE_SIZE, SlicedBody
-
-WHOLE_SIZE = 16 << 10
-"""Bytes of the largest body that is written at once: no more than a transport buffers for each client anyway."""
-
-CONTENT_SECURITY_POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; sandbox"
-"""Of answers that are not for browsers, some of which have content that strangers chose: it may run nothing."""
 
 
 def write_head(request: Request, status: int, headers: Mapping[str, str]) -> None:
     """Set an answer's status and headers, including those of every answer."""
     request.setResponseCode(status, HTTPStatus(status).phrase.encode("ascii"))  # Twisted has no phrase for 421
-    request.setHeader("Server", "facaded")
-    request.setHeader("X-Content-Type-Options", "nosniff")
-    request.setHeader("Content-Security-Policy", CONTENT_SECURITY_POLICY)
-    for name, value in headers.items():
+    for name, value in {**EVERY, **headers}.items():
         request.setHeader(name, value)
     channel = _channel(request)
     if channel is not None and channel.site.is_stopping:

@@ -3,16 +3,14 @@
 from collections.abc import Callable
 
 from attrs import evolve
-from twisted.web.server import Request
 
 from facaded.oci import requests
-from facaded.oci.clients import Client
 from facaded.oci.errors import Refusal
 from facaded.policy.asked_again import NOTHING, AskedAgain, Asking
 from facaded.policy.decision import Answer, Forward, Redirect, Serve, Visit
 from facaded.web.answered_requests import parse_first_byte
 from facaded.web.render import Rendered
-from facaded.web.server import address_of
+from facaded.web.request_head import RequestHead
 
 REDIRECT_STATUS = 307
 """The status of a redirect: to a backend, or to where a backend redirects requests for a blob."""
@@ -47,6 +45,8 @@ class ReturningClients:
             self._hint(judgement.hint)
         if judgement.doubted and isinstance(asking.target, requests.Blob):
             self._doubt_blob(asking.target.name, asking.target.digest, asking.key[0])
+        if not (judgement.asked_again or judgement.avoided):
+            return visit
         return evolve(visit, asked_again=judgement.asked_again, avoided=judgement.avoided)
 
     def note(self, asking: Asking, answer: Answer, rendered: Rendered) -> None:
@@ -58,14 +58,13 @@ class ReturningClients:
             self.table.note(asking, rendered.backend, redirected, self._seconds())
 
 
-def asking_of(request: Request, target: requests.Request | Refusal, client: Client, user_agent: str) -> Asking | None:
-    """Return a request as it is judged; None if it needs no backend."""
+def asking_of(head: RequestHead, address: str) -> Asking | None:
+    """Return a request of a client at `address` as it is judged; None if it needs no backend."""
+    target, fields = head.parsed, head.fields
     if isinstance(target, Refusal | requests.Home | requests.TokenRequest):
         return None
-    first_byte = None
-    if isinstance(target, requests.Blob):
-        first_byte = parse_first_byte((request.getHeader(b"Range") or b"").decode("latin-1"))
-    return Asking.of(address_of(request), user_agent, client, request.method.decode("ascii"), target, first_byte)
+    first_byte = parse_first_byte(fields.range) if isinstance(target, requests.Blob) else None
+    return Asking.of(address, fields.user_agent, fields.client, head.verb, target, first_byte)
 
 
 def _is_content(asking: Asking, status: int) -> bool:

@@ -1,6 +1,5 @@
 """The web site: it passes requests to a resource, tells its subscribers of answers, and closes without losing any."""
 
-import re
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -18,19 +17,14 @@ from facaded.backends.reached_limits import ReachedLimits
 from facaded.oci.clients import Client, identify
 from facaded.policy.sources import NO_ADDRESS
 from facaded.web.admission import Admission, AdmissionSettings
-from facaded.web.answered_requests import UNDECIDED, AnsweredRequest, Decision, Subscriber
-from facaded.web.channel import Channel, SecureChannel
+from facaded.web.answered_requests import UNDECIDED, AnsweredRequest, Decision, Subscriber, printable_path
+from facaded.web.begun_answers import AnswersHeads, BegunAnswer
+from facaded.web.channel import PARAMETERS, Channel, SecureChannel
 from facaded.web.client_address import client_address, host_of
+from facaded.web.direct_answers import DirectAnswers
 from facaded.web.refusals import too_many_requests
+from facaded.web.request_head import HeaderFields, Origin, RequestHead
 from facaded.web.unsent_bytes import UnsentBytes
-
-PARAMETERS = 200
-"""Parameters in the query of a request-target. The registry refuses fewer with a sentence; see `requests.is_query`."""
-
-TARGET_LENGTH = 400
-"""Characters of a request-target that subscribers see: the longest valid path is shorter."""
-
-_NOT_PRINTABLE = re.compile(r"[^!-~]")
 
 
 class _DiscardedBody:
@@ -76,7 +70,7 @@ class BoundedRequest(Request):
         self.channel.begin_answer()
         if path.count(b"&") + path.count(b";") > PARAMETERS:
             self.channel.refuse()
-        elif self.channel.site.admission.admits_request(self.address):
+        elif self.channel.passed_on or self.channel.site.admission.admits_request(self.address):
             Request.requestReceived(self, command, path, version)
         else:
             refusal = too_many_requests(command == b"HEAD", not self.channel.persistent)
@@ -98,7 +92,7 @@ class BoundedRequest(Request):
         return AnsweredRequest(
             self.address,
             self.method.decode("latin-1"),
-            _printable_path(self.uri),
+            printable_path(self.uri),
             self.identified_client or identify(_header_text(self, b"User-Agent")),
             self.decision,
             self.code,
@@ -133,6 +127,9 @@ class BoundedSite(Site):
         self.admission = admission or Admission(reactor, ReachedLimits(reactor), AdmissionSettings())
         self.channels: set[Channel] = set()
         self.unsent = unsent
+        self.direct = (
+            DirectAnswers(resource, self.admission, reactor, self.tell) if isinstance(resource, AnswersHeads) else None
+        )
         self._subscribers = tuple(subscribers)
         self._drained: Deferred[None] | None = None
 
@@ -159,9 +156,11 @@ class BoundedSite(Site):
 
     def log(self, request: http.Request) -> None:
         """Call the subscribers. Twisted calls this when an answer has been written."""
-        if not self._subscribers or not isinstance(request, BoundedRequest):
-            return
-        answered = request.as_answered()
+        if self._subscribers and isinstance(request, BoundedRequest):
+            self.tell(request.as_answered())
+
+    def tell(self, answered: AnsweredRequest) -> None:
+        """Call the subscribers with a request whose answer has been written."""
         for subscriber in self._subscribers:
             try:
                 subscriber(answered)
@@ -198,6 +197,22 @@ class SecureSite(BoundedSite):
     protocol = SecureChannel
 
 
+def head_of(request: Request) -> RequestHead:
+    """Return the head of a request."""
+    fields = HeaderFields.read(lambda name: request.requestHeaders.getRawHeaders(name.encode("ascii"), []))
+    return RequestHead(request.method, request.uri, fields)
+
+
+def origin_of(request: Request) -> Origin:
+    """Return where a request comes from."""
+    return Origin(address_of(request), bool(request.isSecure()))
+
+
+def take_begun(request: Request) -> BegunAnswer | None:
+    """Return what has begun of a request's answer before it was passed on, once; None if nothing has."""
+    return request.channel.take_begun() if isinstance(request, BoundedRequest) else None
+
+
 def record_decision(request: Request, client: Client, decision: Decision) -> None:
     """Record a request's client and what was decided about it, for the subscribers of answered requests."""
     if isinstance(request, BoundedRequest):
@@ -215,9 +230,3 @@ def _header_text(request: Request, name: bytes) -> str:
 
 def _header_lines(request: Request, name: bytes) -> list[str]:
     return [line.decode("latin-1") for line in request.requestHeaders.getRawHeaders(name, [])]
-
-
-def _printable_path(target: bytes) -> str:
-    """Return a request-target in printable ASCII, without its query, which may carry tokens."""
-    path = target.partition(b"?")[0][:TARGET_LENGTH].decode("latin-1")
-    return _NOT_PRINTABLE.sub("?", path)

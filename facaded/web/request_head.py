@@ -1,0 +1,89 @@
+"""The head of a request as answers depend on it: the same, however it was read."""
+
+from collections.abc import Callable, Iterable
+
+from attrs import define, field, frozen
+
+from facaded.oci.clients import Client, identify
+from facaded.oci.errors import Refusal
+from facaded.oci.requests import Request, parse
+from facaded.web.answered_requests import printable_path
+
+ReadValues = Callable[[str], Iterable[bytes]]
+"""Returns the values of a header field by its name, in their order."""
+
+
+@frozen
+class HeaderFields:
+    """The header fields that an answer depends on. A field that may come only once has its last value, "" without one.
+
+    `host` is the value of the Host header, undecoded. `client` is what `user_agent` identifies.
+    """
+
+    host: bytes
+    user_agent: str
+    client: Client
+    authorization: str = ""
+    accept: tuple[str, ...] = ()
+    range: str = ""
+    if_range: str = ""
+    if_none_match: str = ""
+    x_forwarded_for: tuple[str, ...] = ()
+    x_forwarded_proto: str = ""
+    forwarded: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, values_of: ReadValues) -> "HeaderFields":
+        """Take the fields from a request's header."""
+
+        def lines(name: str) -> tuple[str, ...]:
+            return tuple(value.decode("latin-1") for value in values_of(name))
+
+        def last(name: str) -> str:
+            return next(reversed(lines(name)), "")
+
+        user_agent = last("User-Agent")
+        return cls(
+            next(iter(values_of("Host")), b""),
+            user_agent,
+            identify(user_agent),
+            last("Authorization"),
+            lines("Accept"),
+            last("Range"),
+            last("If-Range"),
+            last("If-None-Match"),
+            lines("X-Forwarded-For"),
+            last("X-Forwarded-Proto"),
+            lines("Forwarded"),
+        )
+
+
+@define(eq=False)
+class RequestHead:
+    """A request's method and target as they were sent, and its header.
+
+    Two heads are never equal, so that what is known of one can be kept by it. `closes` is whether the connection ends
+    with the answer. `is_kept` is whether this object has come again, and may once more. `parsed` is the target,
+    `verb` and `path` are what subscribers see of the request line.
+    """
+
+    method: bytes
+    target: bytes
+    fields: HeaderFields
+    closes: bool = False
+    is_kept: bool = False
+    parsed: Request | Refusal = field(init=False)
+    verb: str = field(init=False)
+    path: str = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.verb, self.path = self.method.decode("latin-1"), printable_path(self.target)
+        self.parsed = parse(self.method, self.target, self.fields.host)
+
+
+@frozen
+class Origin:
+    """Where a request comes from: the client's address, see `client_address`, and whether it came over TLS."""
+
+    address: str
+    is_secure: bool

@@ -1,0 +1,95 @@
+"""Reads simple heads: whole, without a body, and with nothing in them that needs more than a look.
+
+What is not simple is not refused here, but left to the parser of `Channel`, which knows all of HTTP/1.1. So whatever is
+simple means the same to both.
+"""
+
+import re
+from typing import TypeVar
+
+from attrs import frozen
+
+from facaded.web.channel import HOST, PARAMETERS
+from facaded.web.request_head import HeaderFields, RequestHead
+
+SIZE = 4096
+"""Most bytes of a simple head: clients send some 300, and with a token some 3,000."""
+
+KEPT = 500
+"""Heads, and headers, that are kept by their bytes: clients send the same ones again and again."""
+
+KEPT_SIZE = 1024
+"""Most bytes of one that is kept."""
+
+Value = TypeVar("Value")
+
+_LINE = re.compile(rb"(GET|HEAD) (/[\x21-\x7e]*) HTTP/1\.1")
+_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t\x20-\x7e\x80-\xff]*)\r\n")
+_BLOCK = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n){1,100}\r\n")
+_ORDINARY = frozenset([b"content-length", b"transfer-encoding", b"expect", b"upgrade", b"http2-settings"])
+"""Header fields that are never simple: a body may follow, or another protocol."""
+
+
+@frozen
+class _Block:
+    """A header, and whether the client asked to close the connection."""
+
+    fields: HeaderFields
+    closes: bool
+
+
+class SimpleHeads:
+    """Reads simple heads. It remembers those without credentials, and their headers by themselves."""
+
+    def __init__(self) -> None:
+        self._heads: dict[bytes, RequestHead] = {}
+        self._blocks: dict[bytes, _Block] = {}
+
+    def read(self, data: bytes) -> RequestHead | None:
+        """Return the head that `data` consists of; None if it is not a simple one, or not just one."""
+        if (head := self._heads.get(data)) is not None:
+            head.is_kept = True
+            return head
+        if len(data) > SIZE:
+            return None
+        line, _, rest = data.partition(b"\r\n")
+        block = self._blocks.get(rest) or self._read_block(rest)
+        match = _LINE.fullmatch(line) if block is not None else None
+        if block is None or match is None:
+            return None
+        method, target = match.groups()
+        if target.count(b"&") + target.count(b";") > PARAMETERS:
+            return None
+        head = RequestHead(method, target, block.fields, block.closes)
+        if len(data) <= KEPT_SIZE and not block.fields.authorization:
+            _put(self._heads, data, head)
+        return head
+
+    def _read_block(self, rest: bytes) -> _Block | None:
+        block = _parse_block(rest)
+        if block is not None and len(rest) <= KEPT_SIZE and not block.fields.authorization:
+            _put(self._blocks, rest, block)
+        return block
+
+
+def _put(kept: dict[bytes, Value], key: bytes, value: Value) -> None:
+    """Keep a value; forget all others if there are too many, because that costs least."""
+    if len(kept) >= KEPT:
+        kept.clear()
+    kept[key] = value
+
+
+def _parse_block(rest: bytes) -> _Block | None:
+    if not _BLOCK.fullmatch(rest):
+        return None
+    values: dict[bytes, list[bytes]] = {}
+    for name, value in _FIELD.findall(rest):
+        values.setdefault(name.lower(), []).append(value.strip(b" \t"))
+    hosts, connections = values.get(b"host", ()), values.get(b"connection", [b"keep-alive"])
+    if len(hosts) != 1 or not HOST.fullmatch(hosts[0]) or not _ORDINARY.isdisjoint(values):
+        return None
+    connection = connections[0].lower() if len(connections) == 1 else b""
+    if connection not in (b"keep-alive", b"close"):
+        return None
+    fields = HeaderFields.read(lambda name: values.get(name.lower().encode("ascii"), ()))
+    return _Block(fields, connection == b"close")
