@@ -24,6 +24,12 @@ MOST_COUNTED = 16
 _HEADER_SIZE = 5
 """Bytes before the content of a record: its type, version and length."""
 
+_TYPES = range(20, 24)
+"""The types of records (RFC 8446 §5.1)."""
+
+_LONGEST = RECORD_SIZE + 2048
+"""Bytes of an encrypted record at most (RFC 5246 §6.2.3; fewer in RFC 8446 §5.2)."""
+
 _UNKNOWN = 1 << 16
 """The number of records that have arrived, if they were not counted: more than there can be."""
 
@@ -44,7 +50,9 @@ class ServerConnection:
     has_ended = False
     error: SSL.Error | None = None
     unsent_size = 0
-    _is_aligned = True
+    _can_count = True
+    _missing = 0
+    _cut_header = b""
     _records = 0
     _has_output = False
     _is_closing = False
@@ -60,7 +68,7 @@ class ServerConnection:
         if self.has_ended or not data:
             return
         self._ssl.bio_write(data)
-        self._records = self._count(data) if self._is_aligned else _UNKNOWN
+        self._records = self._count(data) if self._can_count else _UNKNOWN
         if self.is_handshaking:
             self._shake_hands()
 
@@ -101,16 +109,19 @@ class ServerConnection:
         return self._output(size) if self._has_output else b""
 
     def _count(self, data: bytes) -> int:
-        """Return how many records these bytes are, if they begin and end with whole ones."""
-        size, start = len(data), 0
-        for count in range(MOST_COUNTED):
-            if start == size:
-                return count
-            if size - start < _HEADER_SIZE:
-                break
-            start += _HEADER_SIZE + (data[start + 3] << 8) + data[start + 4]
-        self._is_aligned = False
-        return _UNKNOWN
+        """Return how many records end in these bytes; `_UNKNOWN`, from now on, if they are not like a client's."""
+        data = self._cut_header + data
+        size, start = len(data), self._missing
+        count = int(0 < start <= size)
+        while size - start >= _HEADER_SIZE:
+            length = (data[start + 3] << 8) + data[start + 4]
+            if data[start] not in _TYPES or length > _LONGEST or count == MOST_COUNTED:
+                self._can_count = False
+                return _UNKNOWN
+            start += _HEADER_SIZE + length
+            count += start <= size
+        self._missing, self._cut_header = max(0, start - size), data[start:]
+        return count
 
     def _shake_hands(self) -> None:
         """Continue the handshake.

@@ -105,12 +105,21 @@ def test_records_may_be_split_and_joined_anywhere(
     assert both.content == b"".join(contents)
 
 
-def test_a_whole_record_is_read_without_asking_for_more() -> None:
-    both = BothEnds().shake_hands()
+@pytest.mark.parametrize("cut", [3, 700])
+def test_a_whole_record_is_read_without_asking_for_more(cut: int) -> None:
+    """A ClientHello with post-quantum keys comes in two segments."""
+    both = BothEnds(split=lambda flight: [flight[:cut], flight[cut:]]).shake_hands()
     both.ssl.reads = 0
     for _ in range(6):
         both.to_server(both.client.send(b"x"))
     assert (both.content, both.ssl.reads) == (b"xxxxxx", 6)
+
+
+@pytest.mark.parametrize("header", [b"\x18\x03\x03\x00\x02", b"\x17\x03\x03\xff\xff"])
+def test_what_is_no_record_is_an_error_before_all_of_it_has_arrived(header: bytes) -> None:
+    both = BothEnds().shake_hands()
+    both.to_server(header)
+    assert both.server.error is not None
 
 
 def test_an_answer_is_one_flight() -> None:
