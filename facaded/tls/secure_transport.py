@@ -1,8 +1,9 @@
 """TLS between the socket's transport and the protocol of the content.
 
-Twisted's TLSMemoryBIOProtocol is for clients and servers, for any protocol and producer, and costs several times as
-much as the cryptography of a request. This is for a server whose client speaks first. In one turn it decrypts all that
-has arrived, passes it on, encrypts all that was written meanwhile, and sends it on the socket at once.
+Twisted's TLSMemoryBIOProtocol is for clients and servers, and for any protocol and producer; with it, a connection of
+six requests takes some 200 µs more, a fifth of what it takes without it. This is for a server whose client speaks
+first. In one turn it decrypts all that has arrived, passes it on, encrypts all that was written meanwhile, and sends it
+on the socket at once.
 """
 
 from collections.abc import Iterable
@@ -148,7 +149,7 @@ class SecureTransport(ProtocolWrapper):
             self._writer.write(records)
         if self._tls.has_ended and not self._has_ended:
             self._end()
-            self.unregisterProducer()  # the transport would wait for it if it were paused
+            self.unregisterProducer()  # if it were paused, the transport would resume it and not disconnect
             self.transport.loseConnection()
 
     def _flush_later(self) -> None:
@@ -162,4 +163,5 @@ class SecureTransport(ProtocolWrapper):
             self._next_flush = None
 
 
+# As far as HTTPChannel uses them; for the rest, ProtocolWrapper asks the transport below.
 classImplements(SecureTransport, ITCPTransport, ISSLTransport, IPushProducer)
