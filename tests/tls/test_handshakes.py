@@ -49,6 +49,13 @@ def test_the_whole_chain_is_sent_and_verifies(
     assert "GCM" in cipher[0] or "CHACHA20" in cipher[0]
 
 
+def test_the_cheapest_suite_of_tls_1_3_is_preferred(authority: Authority, tmp_path: Path) -> None:
+    harness = CertificatesHarness(authority.write(tmp_path, "docker.lab.test"))
+    cipher = harness.client().tls.cipher()
+    assert cipher is not None
+    assert cipher[0] == "TLS_AES_128_GCM_SHA256"
+
+
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
 def test_older_versions_are_refused(authority: Authority, tmp_path: Path, version: ssl.TLSVersion) -> None:
     harness = CertificatesHarness(authority.write(tmp_path, "docker.lab.test"))

@@ -1,0 +1,177 @@
+"""The server's end of a TLS connection in memory: records in, content out, and content in, records out.
+
+A call into OpenSSL that only finds that there is nothing to do costs 2 µs, as much as decrypting a request. So the
+records that arrive are counted, and OpenSSL is asked for records to send only if it may have some.
+"""
+
+import contextlib
+
+from OpenSSL import SSL
+
+RECORD_SIZE = 16 << 10
+"""Bytes of content that a record has at most (RFC 8446 §5.1)."""
+
+FLIGHT_SIZE = 4 * RECORD_SIZE
+"""Bytes of content that are encrypted at a time: until they have been sent, they are in memory twice."""
+
+OVERHEAD = 2 << 10
+"""Bytes that a flight has beyond its content, nearly always: up to 29 for each record, some 160 for session tickets
+before the first answer, and some 1,500 for the handshake; the rest of a longer certificate chain takes another call."""
+
+MOST_COUNTED = 16
+"""Records of a segment that are counted: counting many tiny ones would cost more than it saves."""
+
+_HEADER_SIZE = 5
+"""Bytes before the content of a record: its type, version and length."""
+
+_TYPES = range(20, 24)
+"""The types of records (RFC 8446 §5.1)."""
+
+_LONGEST = RECORD_SIZE + 2048
+"""Bytes of an encrypted record at most (RFC 5246 §6.2.3; fewer in RFC 8446 §5.2)."""
+
+_UNKNOWN = 1 << 16
+"""The number of records that have arrived, if they were not counted: more than there can be."""
+
+
+_WAITS = (SSL.WantReadError, SSL.WantWriteError)
+"""OpenSSL wants bytes of the client first, or wants what it has to send to be taken."""
+
+
+class ServerConnection:
+    """One connection; `ssl` is a new one of OpenSSL's.
+
+    `is_handshaking` says whether the handshake is incomplete; until then, what is written waits. `has_ended` says that
+    nothing more can be read: the client has sent its close_notify, or there is an `error`. What `take` returns then is
+    the last: the answer to that.
+    """
+
+    is_handshaking = True
+    has_ended = False
+    error: SSL.Error | None = None
+    unsent_size = 0
+    _can_count = True
+    _missing = 0
+    _cut_header = b""
+    _records = 0
+    _has_output = False
+    _is_closing = False
+    _answers_by_itself = False
+
+    def __init__(self, ssl: SSL.Connection) -> None:
+        ssl.set_accept_state()
+        self._ssl = ssl
+        self._unsent: list[bytes | memoryview] = []
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes from the client. They continue the handshake, or bring content, which `read` returns."""
+        if self.has_ended or not data:
+            return
+        self._ssl.bio_write(data)
+        self._records = self._count(data) if self._can_count else _UNKNOWN
+        if self.is_handshaking:
+            self._shake_hands()
+
+    def read(self) -> bytes:
+        """Return the content of the next record; nothing if none has arrived, or if the connection has ended."""
+        if not self._records or self.is_handshaking or self.has_ended:
+            return b""
+        self._records -= 1
+        try:
+            return self._ssl.recv(RECORD_SIZE)
+        except _WAITS:
+            self._records, self._has_output = 0, self._answers_by_itself
+        except SSL.ZeroReturnError:
+            self.has_ended = True
+            self.close()
+        except SSL.Error as error:
+            self._fail(error)
+        return b""
+
+    def write(self, data: bytes) -> None:
+        """Take content for the client."""
+        if data:
+            self._unsent.append(data)
+            self.unsent_size += len(data)
+
+    def close(self) -> None:
+        """Send a close_notify after the content that was written. Call it after the handshake."""
+        self._is_closing = True
+
+    def take(self) -> bytes:
+        """Return the next records for the client; nothing if there are none for now."""
+        size = OVERHEAD
+        if not self.is_handshaking and self.error is None:
+            if self._unsent:
+                size += self._encrypt()
+            if self._is_closing and not self._unsent:
+                self._shut_down()
+        return self._output(size) if self._has_output else b""
+
+    def _count(self, data: bytes) -> int:
+        """Return how many records end in these bytes; `_UNKNOWN`, from now on, if they are not like a client's."""
+        data = self._cut_header + data
+        size, start = len(data), self._missing
+        count = int(0 < start <= size)
+        while size - start >= _HEADER_SIZE:
+            length = (data[start + 3] << 8) + data[start + 4]
+            if data[start] not in _TYPES or length > _LONGEST or count == MOST_COUNTED:
+                self._can_count = False
+                return _UNKNOWN
+            start += _HEADER_SIZE + length
+            count += start <= size
+        self._missing, self._cut_header = max(0, start - size), data[start:]
+        return count
+
+    def _shake_hands(self) -> None:
+        """Continue the handshake.
+
+        Before TLS 1.3, the client waits for the end of it, and for the refusal of another one. With TLS 1.3, it waits
+        only for content, before which OpenSSL has session tickets and updated keys to send.
+        """
+        try:
+            self._ssl.do_handshake()
+        except _WAITS:
+            self._has_output = True
+        except SSL.Error as error:
+            self._fail(error)
+        else:
+            self.is_handshaking = False
+            self._has_output = self._answers_by_itself = self._ssl.get_protocol_version() < SSL.TLS1_3_VERSION
+
+    def _encrypt(self) -> int:
+        """Encrypt a flight of what was written, and return its size. OpenSSL takes one record at a time."""
+        content = self._unsent[0] if len(self._unsent) == 1 else b"".join(self._unsent)
+        sent = 0
+        try:
+            while sent < min(len(content), FLIGHT_SIZE):
+                sent += self._ssl.send(content[sent : sent + RECORD_SIZE])
+        except _WAITS:
+            pass  # the same bytes follow with the next call
+        except SSL.Error as error:
+            self._fail(error)
+        self._has_output = True
+        self.unsent_size = len(content) - sent
+        self._unsent = [memoryview(content)[sent:]] if self.unsent_size else []
+        return sent
+
+    def _shut_down(self) -> None:
+        self._is_closing = False
+        with contextlib.suppress(SSL.Error):
+            self._ssl.shutdown()
+        self._has_output = True
+
+    def _output(self, size: int) -> bytes:
+        """Return at most `size` bytes that OpenSSL has to send."""
+        try:
+            records = self._ssl.bio_read(size)
+        except _WAITS:
+            records = b""
+        self._has_output = len(records) == size
+        return records
+
+    def _fail(self, error: SSL.Error) -> None:
+        """End with an error, and send the alert that OpenSSL may have for the client."""
+        self.error = error
+        self.has_ended = self._has_output = True
+        self._unsent = []
