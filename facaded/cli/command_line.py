@@ -1,4 +1,7 @@
-"""The command line: the parser, and `main`, which runs one command and returns its exit status."""
+"""The command line: the parser, and `main`, which runs one command and returns its exit status.
+
+Only the module of that command is imported, because the daemon needs none of the others.
+"""
 
 import argparse
 import sys
@@ -10,10 +13,7 @@ from attrs import frozen
 from facaded import __version__
 from facaded.admin.control import CommandRefusedError
 from facaded.admin.control_client import ControlError
-from facaded.cli import daemon_commands, terminal
-from facaded.cli.check_command import check
-from facaded.cli.parity_command import compare
-from facaded.cli.serve_command import serve
+from facaded.cli import terminal
 from facaded.cli.terminal import ClosedPipeError, OutputError, complain, print_json, show
 from facaded.config import paths, values
 from facaded.config.settings_error import SettingsError
@@ -54,8 +54,7 @@ def _run(words: list[str]) -> int:
         words = ["serve", *words]
     try:
         options = _parser().parse_args(words)
-        command: Callable[[argparse.Namespace], int] = options.command
-        return command(options)
+        return _find_command(options.name)(options)
     except SystemExit as ended:  # argparse printed the help, or what is wrong with the arguments
         return int(ended.code or GOOD)
     except SettingsError as error:
@@ -68,6 +67,27 @@ def _run(words: list[str]) -> int:
         return _fail(BAD_NEWS, str(error))
     except KeyboardInterrupt:  # while no reactor runs: a running one handles the signal
         return _fail(BAD_NEWS, "interrupted")
+
+
+def _find_command(name: str) -> Callable[[argparse.Namespace], int]:
+    """Import the module of a command, and return the function that runs it."""
+    if name == "serve":
+        from facaded.cli.serve_command import serve
+
+        return serve
+    if name == "check":
+        from facaded.cli.check_command import check
+
+        return check
+    if name == "parity":
+        from facaded.cli.parity_command import compare
+
+        return compare
+    if name == "version":
+        return _print_version
+    from facaded.cli import daemon_commands
+
+    return daemon_commands.BY_NAME[name]
 
 
 def _fail(status: int, *sentences: str) -> int:
@@ -88,29 +108,28 @@ def _parser() -> _Parser:
     parser.add_argument("--version", action="store_true", help="print the version, like the command version")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    def add(name: str, command: Callable[[argparse.Namespace], int], summary: str, *parents: _Parser) -> _Parser:
+    def add(name: str, summary: str, *parents: _Parser) -> _Parser:
         description = f"{summary[0].upper()}{summary[1:]}."
         subparser = commands.add_parser(name, help=summary, description=description, parents=parents)
-        subparser.set_defaults(command=command, name=name)
+        subparser.set_defaults(name=name)
         return subparser
 
-    ask, settings, json_option = daemon_commands, _settings_options(), _json_option()
-    add("serve", serve, "answer clients until stopped", settings)
+    settings, json_option = _settings_options(), _json_option()
+    add("serve", "answer clients until stopped", settings)
     probe_help = "also probe every backend, look up the facade's names, and try the ports"
-    check_parser = add("check", check, "check the settings and print what they mean", settings, json_option)
+    check_parser = add("check", "check the settings and print what they mean", settings, json_option)
     check_parser.add_argument("--probe", action="store_true", help=probe_help)
-    add("status", ask.show_status, "show the daemon's backends, and which one is active and why", settings, json_option)
+    add("status", "show the daemon's backends, and which one is active and why", settings, json_option)
     backend, duration = _backend_option(), _time_option()
-    add("pin", ask.override, "make a backend active whatever its health", settings, json_option, backend, duration)
-    add("unpin", ask.override, "let health decide again which backend is active", settings, json_option)
-    add("drain", ask.override, "stop using a backend", settings, json_option, backend, duration)
-    add("undrain", ask.override, "use a drained backend again", settings, json_option, backend)
-    summary = "show how each request of a pull is answered, and why"
-    add("explain", ask.explain, summary, settings, json_option, _pull_options())
-    add("parity", compare, "compare images between the backends", settings, json_option, _images_option())
-    add("renew", ask.renew, "renew the daemon's certificates now", settings, json_option)
-    add("reload", ask.reload, "make the daemon read its settings again", settings)
-    add("version", _print_version, "print the version", json_option)
+    add("pin", "make a backend active whatever its health", settings, json_option, backend, duration)
+    add("unpin", "let health decide again which backend is active", settings, json_option)
+    add("drain", "stop using a backend", settings, json_option, backend, duration)
+    add("undrain", "use a drained backend again", settings, json_option, backend)
+    add("explain", "show how each request of a pull is answered, and why", settings, json_option, _pull_options())
+    add("parity", "compare images between the backends", settings, json_option, _images_option())
+    add("renew", "renew the daemon's certificates now", settings, json_option)
+    add("reload", "make the daemon read its settings again", settings)
+    add("version", "print the version", json_option)
     return parser
 
 

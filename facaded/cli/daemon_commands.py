@@ -1,6 +1,7 @@
 """The commands that talk to the running daemon over its control socket."""
 
 import argparse
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 from urllib.parse import urlencode
 
@@ -73,6 +74,19 @@ def reload(options: argparse.Namespace) -> int:
     for warning in reloaded.warnings:
         complain(warning)
     return BAD_NEWS if reloaded.warnings else GOOD
+
+
+BY_NAME: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "status": show_status,
+    "pin": override,
+    "unpin": override,
+    "drain": override,
+    "undrain": override,
+    "explain": explain,
+    "renew": renew,
+    "reload": reload,
+}
+"""The function of each command that talks to the daemon."""
 
 
 def _explain_without_daemon(options: argparse.Namespace) -> Explanation:
