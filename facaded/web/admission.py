@@ -25,10 +25,19 @@ ORIGINS = 4096
 
 
 READS = 8
-"""Connections of one source that are read in a row: with 4 requests each they take `READ_TIME`."""
+"""Connections of one source that are read in a row on the ordinary path: with 4 requests each they take `READ_TIME`."""
 
 READ_TIME = 0.01
 """Seconds: what that many connections take, at most."""
+
+ORDINARY_UNITS = 16
+"""Units of a turn that such a connection takes; one whose request is answered directly takes one."""
+
+TURN_UNITS = READS * ORDINARY_UNITS
+"""Units that one source may take in a turn of the reactor."""
+
+COUNTED_UNITS = TURN_UNITS // 2
+"""Units up to which the end of a turn is not waited for: that would cost more than most turns."""
 
 
 class AdmittedConnection(Protocol):
@@ -144,21 +153,25 @@ class Admission:
             return True
         return self._refuse(Limit.REQUESTS_PER_SOURCE, source)
 
-    def turn_delay(self, address: str) -> float | None:
+    def turn_delay(self, address: str, units: int = 1) -> float | None:
         """Return None if a connection from `address` may be read now, else in how many seconds; 0.0 is the next turn.
 
         Otherwise a source could use up the burst of its rate in one turn of the reactor, from many connections at once.
+        `units` is how much of the turn it takes.
         """
         source, is_limited = self._origin(address)
         if not is_limited:
             return None
-        reads = self._reads.get(source, 0) + 1
-        if reads == READS + 1:
+        used = self._reads.get(source, 0)
+        if used < COUNTED_UNITS <= used + units:
             self._clock.callLater(0, self._reads.clear)
         elif len(self._reads) >= ORIGINS:
             self._reads.clear()
-        self._reads[source] = reads
-        return None if reads <= READS else (reads - READS - 1) // READS * READ_TIME
+        if used < TURN_UNITS:
+            self._reads[source] = used + units
+            return None
+        self._reads[source] = used + ORDINARY_UNITS
+        return (used - TURN_UNITS) // TURN_UNITS * READ_TIME
 
     def _close_oldest(self, source: str, is_first: bool = False) -> bool:
         """Close the oldest idle connection of a source; return False if that is not possible.

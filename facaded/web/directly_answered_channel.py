@@ -6,6 +6,7 @@ from twisted.protocols.policies import TimeoutMixin
 from twisted.web.http import Request
 
 from facaded.net.direct_writer import DirectWriter
+from facaded.web.admission import ORDINARY_UNITS
 from facaded.web.admitted_channel import REFUSAL_PAUSE, AdmittedChannel
 from facaded.web.begun_answers import BegunAnswer
 from facaded.web.client_address import host_of
@@ -27,6 +28,7 @@ class DirectlyAnsweredChannel(AdmittedChannel):
     _origin: Origin | None = None
     _may_answer_directly = True
     _is_one_request = False
+    _waiting = b""
     _begun: BegunAnswer | None = None
     _write_directly: Callable[[bytes], None] | None = None
 
@@ -48,11 +50,18 @@ class DirectlyAnsweredChannel(AdmittedChannel):
 
     def dataReceived(self, data: bytes) -> None:
         self.attribute()
+        if self._waiting:
+            data, self._waiting = self._waiting + data, b""
         AdmittedChannel.dataReceived(self, data)
 
     def receive(self, data: bytes, is_free: bool) -> None:
+        if self._may_answer_directly and self.pause.is_set and not self.closed:
+            self._waiting = data  # what is read now would have to be left to Twisted's parser
+            return
         direct = self.site.direct if is_free and self._may_answer_directly else None
         if direct is None or self.is_unread or self.site.is_stopping or not direct.answer(self, data):
+            if is_free and data:
+                self.site.admission.turn_delay(self.address, ORDINARY_UNITS - 1)
             self._leave_to_twisted(data)
 
     def answer_directly(self, answer: bytes, closes: bool) -> None:

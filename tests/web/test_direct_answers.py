@@ -9,7 +9,7 @@ from facaded.backends.reached_limits import ReachedLimits
 from facaded.oci.clients import Family
 from facaded.policy.decision import Mode
 from facaded.policy.limits import BURST, Limit, Limits
-from facaded.web.admission import Admission, AdmissionSettings
+from facaded.web.admission import TURN_UNITS, Admission, AdmissionSettings
 from facaded.web.answered_requests import AnsweredRequest
 from facaded.web.facade import Facade
 from facaded.web.returning_clients import ReturningClients
@@ -247,3 +247,29 @@ def test_few_and_short_heads_are_kept() -> None:
     long = pull("latest", "X-Long: " + "x" * KEPT_SIZE)
     assert heads.read(long) is not heads.read(long)
     assert all(len(table) <= KEPT for table in vars(heads).values())
+
+
+def test_a_source_with_many_connections_waits_for_its_turn_and_is_answered_directly_then() -> None:
+    server = Server(limits=Limits(requests_per_source=1000))
+    connections = [Connection(server.site) for _ in range(TURN_UNITS + 5)]
+    answers = [connection.send(PING) for connection in connections]
+    assert answers.count(b"") == 5
+    assert Connection(server.site, "192.0.2.8").send(PING).startswith(b"HTTP/1.1 307 "), "others are answered at once"
+    for _ in range(3):
+        server.clock.advance(0)
+    late = [connection.received() for connection in connections[-5:]]
+    assert all(answer.startswith(b"HTTP/1.1 307 ") for answer in late)
+    assert OrdinaryRequest.made == 0
+
+
+def test_what_arrives_while_a_connection_waits_for_its_turn_is_answered_in_order() -> None:
+    server = Server(limits=Limits(requests_per_source=1000))
+    connections = [Connection(server.site) for _ in range(TURN_UNITS + 1)]
+    for connection in connections:
+        connection.send(pull())
+    late = connections[-1]
+    assert late.send(PING) == b""
+    for _ in range(3):
+        server.clock.advance(0)
+    answers = late.received()
+    assert 0 < answers.index(b"/manifests/latest\r\n") < answers.index(b"/v2/\r\n")
