@@ -104,7 +104,7 @@ def referrers_tag(digest: str) -> str:
 
 def is_referrers_tag(reference: str) -> bool:
     """Return whether a reference is a fallback tag, or a tag of cosign's: that tag with .sig, .att or .sbom."""
-    return _REFERRERS_TAG.fullmatch(reference) is not None
+    return "-" in reference and _REFERRERS_TAG.fullmatch(reference) is not None
 
 
 def _read_descriptor(value: object) -> Referrer | None:

@@ -186,12 +186,15 @@ class PullTraces:
 
     def manifest(self, key: TraceKey, request: int, is_tag: bool, now: float) -> ManifestTrace:
         """Return a trace's requests for a manifest, new ones if there are none. `request` is a hash of one."""
-        trace = self.use(key, now)
+        trace, size = self.find(key, now), 0
+        if trace is None:
+            trace, size = PullTrace(), TRACE_BYTES - self._size_of(key)
+        trace.used = now
         manifest = trace.manifests.get(request)
         if manifest is None:
             trace.orders += 1
             manifest = ManifestTrace(0 if is_tag else trace.orders)
-            self._grow(key, trace, _add_entry(trace.manifests, request, manifest, MANIFESTS))
+            self._grow(key, trace, size + _add_entry(trace.manifests, request, manifest, MANIFESTS))
         return manifest
 
     def blob(self, key: TraceKey, request: int, now: float) -> BlobTrace:

@@ -84,10 +84,10 @@ class AnswerBasis:
         return self.ready.get(parsed.head) if parsed.visit is UNREMARKABLE else None
 
     def make_ready(self, parsed: ClientRequest, answer: ReadyAnswer) -> None:
-        """Keep an answer if it depends on nothing else, and if its head may come again."""
+        """Keep an answer for the next request with the same head, if it depends on nothing else."""
         is_lasting = isinstance(answer.answer, Redirect) or answer.content is not None
         is_small = len(answer.rendered.body) <= READY_SIZE
-        if parsed.head.is_kept and parsed.visit is UNREMARKABLE and is_lasting and is_small:
+        if parsed.visit is UNREMARKABLE and is_lasting and is_small:
             if len(self.ready) >= READY_ANSWERS:
                 self.ready.clear()
             self.ready[parsed.head] = answer

@@ -45,6 +45,9 @@ from facaded.web.server import head_of, origin_of, record_decision, take_begun
 HereAnswered: TypeAlias = Redirect | Pong | OwnChallenge | OwnToken | Page | Refusal
 """An answer that needs nothing from a backend."""
 
+LISTED = (requests.ManifestRead, requests.Blob)
+"""What a list of referrers leads to."""
+
 ERROR = Refusal(500, Code.UNSUPPORTED, "internal error in facaded: see its log")
 
 
@@ -108,7 +111,8 @@ class Facade(Resource):
             rendered = _render_at_once(parsed, answer, cached, self._basis)
             if rendered is not None and answer is not None:
                 self._end(begun, parsed, answer, rendered)
-                self._basis.make_ready(parsed, ReadyAnswer(answer, rendered, begun, content))
+                if parsed.head.is_kept:
+                    self._basis.make_ready(parsed, ReadyAnswer(answer, rendered, begun, content))
                 return begun
             work = Deferred.fromCoroutine(self._answer(begun, parsed, answer))
             work.addErrback(lambda failure: self._report_error(failure, begun, parsed))
@@ -172,7 +176,7 @@ class Facade(Resource):
         target, visit = parsed.head.parsed, parsed.visit
         if self._returning is not None and parsed.asking is not None:
             visit = self._returning.recognise(parsed.asking, self._basis.rules.mode is Mode.AUTO, visit)
-        if isinstance(target, requests.ManifestRead | requests.Blob) and self._fetcher.must_serve(target):
+        if isinstance(target, LISTED) and self._fetcher.must_serve(target):
             visit = evolve(visit, elsewhere=True)
         return parsed if visit is parsed.visit else evolve(parsed, visit=visit)
 

@@ -15,6 +15,10 @@ from facaded.web.request_head import RequestHead
 REDIRECT_STATUS = 307
 """The status of a redirect: to a backend, or to where a backend redirects requests for a blob."""
 
+NEEDS_NO_BACKEND = (Refusal, requests.Home, requests.TokenRequest)
+
+FROM_A_BACKEND = (Serve, Forward)
+
 
 def ignore_doubt(repository: str, digest: str, source: str) -> None:
     """Do nothing with a blob whose address is in doubt: no address is remembered."""
@@ -54,7 +58,7 @@ class ReturningClients:
         if rendered.backend is None:
             return
         redirected = isinstance(answer, Redirect)
-        if redirected or (isinstance(answer, Serve | Forward) and _is_content(asking, rendered.status)):
+        if redirected or (isinstance(answer, FROM_A_BACKEND) and _is_content(asking, rendered.status)):
             self.table.note(asking, rendered.backend, redirected, self._seconds())
 
 
@@ -63,7 +67,7 @@ def asking_of(head: RequestHead, address: str) -> Asking | None:
     if head.asking is not None and head.asking[0] == address:
         return head.asking[1]
     target, fields = head.parsed, head.fields
-    if isinstance(target, Refusal | requests.Home | requests.TokenRequest):
+    if isinstance(target, NEEDS_NO_BACKEND):
         return None
     first_byte = parse_first_byte(fields.range) if isinstance(target, requests.Blob) else None
     asking = Asking.of(address, fields.user_agent, fields.client, head.verb, target, first_byte)
