@@ -1,90 +1,181 @@
-"""Speed: `python -m tests.bench.peers` measures facaded, Caddy, nginx and HAProxy side by side.
+"""Speed: `python -m tests.bench.peers` measures facaded beside Caddy, nginx, HAProxy and docker-registry.
 
-Each server is pinned to one core, and the load to another one.
+All servers run at the same time, each on the same core, with the load on another one, and take turns: a round measures
+each of them once. The tables have the ratio of each server to Caddy: the median of the rounds, and the least and the
+most of them. For rates more is better; for time and memory, less.
+
+Every server redirects the same paths, writes an access log to a file and has its metrics switched on. `one request` is
+answered by a facaded with `answer = "redirect"`, because a client that asks again is served otherwise; everything else
+by one with the default, `auto`. Served manifests come from its cache, and docker-registry is its backend.
+
+The load is cheap, so that it is not what is measured: its share of its core is measured too, and figures that it may
+limit are listed below the tables (for wrk, those of nginx and HAProxy alone). CPU time and memory do not depend on it.
+
+RSS is what counts for facaded and Caddy. Their PSS is a little less, facaded's more so, because this program shares
+Python with it; for nginx and HAProxy, which are two processes, RSS counts twice what these share.
+
+Programs: wrk, caddy, nginx, haproxy and docker-registry, which Debian has. Run it as root on a machine with two cores
+that does nothing else; with other work, the medians stay right, but the ranges become wide. The exit status is 1 if an
+answer was not the expected one.
 """
 
 import argparse
 import json
+import os
+import re
+import resource
 import sys
 import tempfile
-from collections.abc import Callable
+import textwrap
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from attrs import define
+from attrs import define, evolve, field
 
-from tests.bench.ratios import Results
+from tests.bench.clients import ROOT
+from tests.bench.import_times import measure_imports
+from tests.bench.manifest_registry import manifest_registry
+from tests.bench.measurements import Bench, Options
+from tests.bench.ratios import WIDTH, Results
 from tests.bench.redirectors import NAME, Scene, caddy, facaded, haproxy, nginx
 from tests.bench.servers_under_load import Server
 from tests.bench.wrk import CLOSED, REPEATED, VARIED, Load
 from tests.process.daemon import Registry
 from tests.tls.authority import Authority
 
-SERVER_CORE, LOAD_CORE = 0, 1
+MEASUREMENTS = ("plain", "tls", "connections", "pulls", "latency", "memory", "start", "serve")
+
+QUICK_ROUNDS, QUICK_SECONDS = 2, 1
+
+FULL_PULLS, QUICK_PULLS = 500, 100
+"""Pulls over TLS of a round."""
 
 
 @define
-class Bench:
-    repeated: list[Server]
-    varied: list[Server]
-    results: Results
-    rounds: int
-    seconds: int
-    say: Callable[[str], None]
+class Comparison:
+    """All servers, made in `scene`, and what was measured of them so far.
 
-    def redirects(self, row: str, servers: list[Server], load: Load, tls: bool) -> None:
-        for number in range(self.rounds):
-            for server in servers[number % len(servers) :] + servers[: number % len(servers)]:
-                rate = load.run(server.secure_url if tls else server.url, LOAD_CORE, self.seconds)
-                self.results.add(row, server.name, rate)
-                counts = server.count_statuses()
-                others = {status: count for status, count in counts.items() if status != server.expected}
-                self.say(f"{row}, round {number + 1}: {server.name} {rate:,.0f} {others or ''}")
+    `checkout` is that of facaded, `caddy_path` the program, without access log and metrics if `bare`.
+    """
 
-    def plain(self) -> None:
-        self.redirects("plain, one request", self.repeated, REPEATED, False)
-        self.redirects("plain, varied", self.varied, VARIED, False)
+    scene: Scene
+    checkout: Path
+    caddy_path: str
+    bare: bool
+    peers: list[Server] = field(init=False)
+    redirecting: Server = field(init=False)
+    auto: Server = field(init=False)
+    results: Results = field(init=False, factory=lambda: Results("Caddy"))
+    served: Results = field(init=False, factory=lambda: Results("docker-registry"))
+    versions: dict[str, str] = field(init=False)
 
-    def tls(self) -> None:
-        self.redirects("TLS, one request", self.repeated, REPEATED, True)
-        self.redirects("TLS, varied", self.varied, VARIED, True)
+    def __attrs_post_init__(self) -> None:
+        self.redirecting = facaded(self.scene, "127.0.0.10", self.checkout, "redirect")
+        self.auto = facaded(self.scene, "127.0.0.11", self.checkout, "auto")
+        self.peers = [
+            caddy(self.scene, "127.0.0.12", self.caddy_path, self.bare),
+            nginx(self.scene, "127.0.0.13"),
+            haproxy(self.scene, "127.0.0.14"),
+        ]
+        self.versions = {server.name: server.version for server in (self.auto, *self.peers)}
 
-    def connections(self) -> None:
-        self.redirects("new plain connections", self.varied, CLOSED, False)
+    def measure(self, name: str, bench: Bench) -> None:
+        """Run one of MEASUREMENTS."""
+        servers = [self.auto, *self.peers]
+        match name:
+            case "plain" | "tls":
+                prefix, is_secure = ("TLS, ", True) if name == "tls" else ("plain, ", False)
+                bench.rates([self.redirecting, *self.peers], f"{prefix}one request/s", REPEATED, is_secure)
+                bench.rates(servers, f"{prefix}varied/s", VARIED, is_secure)
+            case "connections":
+                bench.rates(servers, "new connections/s", CLOSED)
+            case "pulls":
+                bench.cpu_of_pulls(servers)
+            case "latency":
+                bench.latency(servers)
+            case "memory":
+                bench.memory(servers)
+            case "start":
+                bench.start(servers)
+            case "serve":
+                self._serve(bench)
+
+    def _serve(self, bench: Bench) -> None:
+        bench.results = self.served
+        with manifest_registry(self.scene.directory / "registry", bench.options.server_core) as registry:
+            scene = evolve(self.scene, backend=registry.server.url)
+            own = facaded(scene, "127.0.0.15", self.checkout, "serve")
+            bench.rates([own, registry.server], "served manifests/s", Load(target=registry.target))
+            self.versions[registry.server.name] = registry.server.version
+        bench.results = self.results
+
+    def report(self, unexpected: Mapping[str, Mapping[int, int]]) -> list[str]:
+        """Return all lines to print."""
+        versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
+        lines = [*textwrap.wrap(f"{versions}; {machine()}", WIDTH), ""]
+        for results in (self.results, self.served):
+            if results.rows:
+                lines += [*results.ratios(), "", *results.medians(), "", *results.limits()]
+        for name, counts in unexpected.items():
+            answers = ", ".join(f"{count} x {status}" for status, count in counts.items())
+            lines.append(f"other answers than expected: {name} {answers}")
+        return lines
+
+    def document(self) -> dict[str, object]:
+        """Return all figures as a document."""
+        rows = self.results.rows | self.served.rows
+        return {"versions": self.versions, "machine": machine(), "rows": rows}
+
+
+def machine() -> str:
+    """Return what this machine is: the name of its processor, and its number of cores."""
+    names = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return f"{names[0] if names else 'unknown processor'}, {len(names)} cores"
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser("python -m tests.bench.peers", description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", action="append", choices=MEASUREMENTS, help="measure this alone; may be repeated")
+    parser.add_argument("--quick", action="store_true", help="few rounds: about a minute in all")
+    parser.add_argument("--rounds", type=int, default=7, help="default: 7")
+    parser.add_argument("--seconds", type=int, default=2, help="of each load; default: 2")
+    parser.add_argument("--caddy", default="caddy", help="the program, if it is not the one on PATH")
+    parser.add_argument("--bare", action="store_true", help="compare with a Caddy without access log and metrics")
+    parser.add_argument("--checkout", type=Path, default=ROOT, help="of facaded; default: this one")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures of all rounds into this file")
+    parser.add_argument("--imports", action="store_true", help="show only what facaded imports at its start")
+    options = parser.parse_args()
+    if options.quick:
+        options.rounds, options.seconds = QUICK_ROUNDS, QUICK_SECONDS
+    return options
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser("python -m tests.bench.peers", description=__doc__)
-    parser.add_argument("--only", action="append", choices=("plain", "tls", "connections"))
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=int, default=2)
-    parser.add_argument("--caddy", default="caddy")
-    parser.add_argument("--checkout", type=Path, default=Path.cwd())
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    if options.quick:
-        options.rounds, options.seconds = 2, 1
+    arguments = parse_arguments()
+    server_core, load_core, *_ = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {load_core})  # this program's backend too, which is part of the load
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="facaded-peers-")))
-        files = Authority().write(directory / "tls", NAME)
-        registry = Registry("127.0.0.2").start()
-        stack.callback(registry.stop)
-        scene = Scene(directory, registry.url, files)
-        peers = [
-            caddy(scene, options.caddy, "127.0.0.11"), nginx(scene, "127.0.0.12"), haproxy(scene, "127.0.0.13")
-        ]
-        own = facaded(scene, "redirect", "127.0.0.10", options.checkout)
-        own_auto = facaded(scene, "auto", "127.0.0.14", options.checkout)
-        for server in [own, own_auto, *peers]:
-            stack.callback(server.stop)
-            print(server.name, server.version, f"{server.start(SERVER_CORE):.2f} s", flush=True)
-        results = Results("Caddy")
-        bench = Bench([own, *peers], [own_auto, *peers], results, options.rounds, options.seconds, lambda line: print(line, flush=True))
-        for name in options.only or ("plain", "tls", "connections"):
-            getattr(bench, name)()
-        print("\n".join(["", *results.ratios(), "", *results.medians()]))
-    return 0
+        backend = Registry("127.0.0.2").start()
+        stack.callback(backend.stop)
+        scene = Scene(directory, backend.url, Authority().write(directory / "tls", NAME))
+        comparison = Comparison(scene, arguments.checkout, arguments.caddy, arguments.bare)
+        if arguments.imports:
+            print("\n".join(measure_imports(comparison.auto, server_core)))
+            return 0
+        pulls = QUICK_PULLS if arguments.quick else FULL_PULLS
+        options = Options(arguments.rounds, arguments.seconds, pulls, server_core, load_core)
+        bench = Bench(options, comparison.results, lambda line: print(line, file=sys.stderr, flush=True))
+        for name in arguments.only or MEASUREMENTS:
+            comparison.measure(name, bench)
+            backend.requests.clear()
+    print("\n".join(comparison.report(bench.unexpected)))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(comparison.document(), indent=1))
+    return 1 if bench.unexpected else 0
 
 
 if __name__ == "__main__":

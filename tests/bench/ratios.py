@@ -1,6 +1,6 @@
 """Figures of several servers in several rounds, their ratios to those of one of them, and tables of both."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from statistics import median
 
 from attrs import define, field, frozen
@@ -8,8 +8,8 @@ from attrs import define, field, frozen
 WIDTH = 80
 """Characters of a line at most."""
 
-Figures = Mapping[str, Sequence[float]]
-"""The figures of each server, one for each round, in the order of the rounds."""
+BUSY = 0.9
+"""The part of its core above which the load may be what limits a figure."""
 
 
 @frozen
@@ -39,40 +39,50 @@ def shorten(number: float) -> str:
 
 @define
 class Results:
-    """Figures by row, server and round, and the ratio tables of all rows. `reference` is the server of ratio 1."""
+    """The figures of each row and server, one for each round. `reference` is the server that others are compared with.
+
+    `busy` is, for each row and server, the largest part of its core that the load used.
+    """
 
     reference: str
     rows: dict[str, dict[str, list[float]]] = field(factory=dict)
+    busy: dict[str, dict[str, float]] = field(factory=dict)
 
-    def add(self, row: str, server: str, figure: float) -> None:
+    def add(self, row: str, server: str, figure: float, busy: float = 0.0) -> None:
+        """Add a figure of the next round."""
         self.rows.setdefault(row, {}).setdefault(server, []).append(figure)
+        largest = self.busy.setdefault(row, {})
+        largest[server] = max(busy, largest.get(server, 0.0))
 
     def ratios(self) -> list[str]:
-        """Return the lines of a table: for each row, each server's ratio to the reference."""
-        servers = self._servers(without=self.reference)
-        return table(
-            [f"ratio to {self.reference}, median (range)", *servers],
-            (
-                [row, *(str(compare_rounds(figures.get(server, ()), figures.get(self.reference, ())) or "-") for server in servers)]
-                for row, figures in self.rows.items()
-                if self.reference in figures
-            ),
+        """Return the lines of a table: for each row, the ratio of each server to the reference."""
+        servers = [server for server in self._servers() if server != self.reference]
+        rows = (
+            [row, *(str(compare_rounds(figures.get(server, ()), figures[self.reference]) or "-") for server in servers)]
+            for row, figures in self.rows.items()
         )
+        return table([f"ratio to {self.reference}", *servers], rows)
 
     def medians(self) -> list[str]:
-        """Return the lines of a table: for each row, each server's median."""
+        """Return the lines of a table: for each row, the median of each server."""
         servers = self._servers()
-        return table(
-            ["median", *servers],
-            (
-                [row, *(shorten(median(figures[server])) if server in figures else "-" for server in servers)]
-                for row, figures in self.rows.items()
-            ),
+        rows = (
+            [row, *(shorten(median(figures[server])) if server in figures else "-" for server in servers)]
+            for row, figures in self.rows.items()
         )
+        return table(["median", *servers], rows)
 
-    def _servers(self, without: str = "") -> list[str]:
-        names = dict.fromkeys(server for figures in self.rows.values() for server in figures)
-        return [name for name in names if name != without]
+    def limits(self) -> list[str]:
+        """Return a line for each figure that the load may have limited, because it had no time to spare."""
+        return [
+            f"{server} may be faster: {row} (the load used {share * 100:.0f} % of its core)"
+            for row, servers in self.busy.items()
+            for server, share in servers.items()
+            if share > BUSY
+        ]
+
+    def _servers(self) -> list[str]:
+        return list(dict.fromkeys(server for figures in self.rows.values() for server in figures))
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

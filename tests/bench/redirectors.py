@@ -5,7 +5,6 @@ else concerns speed is as each of them has it by default: Caddy gives session ti
 instance, which those of this bench do not.
 """
 
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 from attrs import frozen
 
 from facaded.tls.certificate_files import CertificateFiles
-from tests.bench.servers_under_load import Server
+from tests.bench.servers_under_load import Server, read_version
 from tests.process.daemon import Daemon, free_port
 
 ROOT = Path(__file__).parents[2]
@@ -53,11 +52,7 @@ CADDYFILE = """
 }}
 (facade) {{
     bind {server.host}
-    log {{
-        output file {server.access_log} {{
-            roll_disabled
-        }}
-    }}
+    {log}
     redir {backend}{{uri}} 307
 }}
 http://:{server.http} {{
@@ -71,6 +66,12 @@ https://:{server.https} {{
     }}
 }}
 """
+
+CADDY_LOG = """log {{
+        output file {server.access_log} {{
+            roll_disabled
+        }}
+    }}"""
 
 NGINX = """
 worker_processes 1;
@@ -139,16 +140,20 @@ class Scene:
         return directory
 
 
-def facaded(scene: Scene, answer: str, host: str, checkout: Path, backend: str = "") -> Server:
-    """Return a facaded of this checkout with a setting of `answer`, in front of another backend if it is named."""
+def facaded(scene: Scene, host: str, checkout: Path, answer: str) -> Server:
+    """Return a facaded of this checkout with this setting of `answer`."""
     directory = scene.make_directory(f"facaded-{answer}")
-    settings = SETTINGS.format(name=NAME, answer=answer, backend=backend or scene.backend, files=scene.files)
-    daemon = Daemon(directory, settings, host)
+    daemon = Daemon(
+        directory, SETTINGS.format(name=NAME, answer=answer, backend=scene.backend, files=scene.files), host
+    )
     daemon.use_checkout(checkout)
     daemon.write_settings()
+    commit = subprocess.run(
+        ["git", "-C", str(checkout), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
     return Server(
         "facaded",
-        f"Python {sys.version.partition(' ')[0]}",
+        f"{commit.stdout.strip()} on Python {sys.version.partition(' ')[0]}".strip(),
         [*daemon.arguments, str(daemon.config)],
         directory,
         host,
@@ -160,35 +165,37 @@ def facaded(scene: Scene, answer: str, host: str, checkout: Path, backend: str =
     )
 
 
-def caddy(scene: Scene, path: str, host: str) -> Server:
-    version = _version(path, "version", pattern=r"v?(\d[\w.]*)")
+def caddy(scene: Scene, host: str, path: str, is_bare: bool = False) -> Server:
+    """Return the Caddy at this path, without access log and metrics if it `is_bare`."""
+    version = read_version(path, "version", r"v?(\d[\w.]*)")
     server = _server(scene, "Caddy", version, [path, "run", "--config", "Caddyfile"], host)
     server.environ = {"HOME": str(server.directory), "XDG_DATA_HOME": str(server.directory)}
+    server.access_log.touch()
     major, minor, *_ = (int(part) for part in version.split("."))
-    has_metrics = (major, minor) >= (2, 9)  # before, they are always on
+    has_metrics = (major, minor) >= (2, 9) and not is_bare  # before, they are always on
     settings = CADDYFILE.format(
         server=server,
         backend=scene.backend,
         files=scene.files,
         admin=free_port(),
         metrics="metrics" if has_metrics else "",
+        log="" if is_bare else CADDY_LOG.format(server=server),
     )
     (server.directory / "Caddyfile").write_text(settings)
+    server.version += " without access log and metrics" if is_bare else ""
     return server
 
 
 def nginx(scene: Scene, host: str) -> Server:
-    version = _version("nginx", "-v", pattern=r"nginx/([\d.]+)")
+    version = read_version("nginx", "-v", r"nginx/([\d.]+)")
     server = _server(scene, "nginx", version, [], host)
     server.command = ["nginx", "-p", str(server.directory), "-c", str(server.directory / "nginx.conf")]
-    (server.directory / "nginx.conf").write_text(
-        NGINX.format(server=server, backend=scene.backend, files=scene.files)
-    )
+    (server.directory / "nginx.conf").write_text(NGINX.format(server=server, backend=scene.backend, files=scene.files))
     return server
 
 
 def haproxy(scene: Scene, host: str) -> Server:
-    version = _version("haproxy", "-v", pattern=r"version ([\d.]+)")
+    version = read_version("haproxy", "-v", r"version ([\d.]+)")
     server = _server(scene, "HAProxy", version, ["haproxy", "-f", "haproxy.cfg"], host)
     server.access_log = server.directory / "log"  # its standard output
     pem = server.directory / "server.pem"
@@ -201,13 +208,4 @@ def haproxy(scene: Scene, host: str) -> Server:
 
 def _server(scene: Scene, name: str, version: str, command: list[str], host: str) -> Server:
     directory = scene.make_directory(name.lower())
-    return Server(
-        name, version, command, directory, host, free_port(host), free_port(host), directory / "access.log"
-    )
-
-
-def _version(program: str, option: str, pattern: str) -> str:
-    run = subprocess.run([program, option], capture_output=True, text=True, timeout=10, check=True)
-    match = re.search(pattern, run.stdout + run.stderr)
-    assert match is not None, f"{program} {option} prints no version"
-    return match[1]
+    return Server(name, version, command, directory, host, free_port(host), free_port(host), directory / "access.log")

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 START_TIME = 20.0
 """Seconds within which a server must answer."""
@@ -18,7 +18,11 @@ START_TIME = 20.0
 POLL = 0.001
 """Seconds between two attempts to get the first answer."""
 
-AGENT = "docker/28.5.1"
+HEADERS = {
+    "Host": "docker.lab.test",
+    "User-Agent": "docker/28.5.1",
+    "Accept": "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json",
+}
 
 TAG = "/v2/org/app/manifests/latest"
 """The request that a server must answer before it counts as started."""
@@ -26,7 +30,13 @@ TAG = "/v2/org/app/manifests/latest"
 STATUS = re.compile(rb" (?:GET|HEAD) /v2/\S* (\d{3}) ")
 """The status in a line of facaded's access log."""
 
-MIB = 1 << 20
+
+@frozen
+class Memory:
+    """Resident memory in MiB: `pss` has only a share of the pages that other processes use too, `rss` all of them."""
+
+    pss: float
+    rss: float
 
 
 @contextlib.contextmanager
@@ -99,8 +109,8 @@ class Server:
                 nanoseconds += int((thread / "schedstat").read_text().split()[0])
         return nanoseconds / 1e9
 
-    def memory(self) -> tuple[float, float]:
-        """Return the MiB of memory that the server takes: with its share of what is shared (PSS), and RSS."""
+    def memory(self) -> Memory:
+        """Return the memory that all processes of the server take."""
         kibibytes = [0, 0]
         for pid in self._pids():
             rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
@@ -108,7 +118,7 @@ class Server:
                 match = re.search(rf"^{name}:\s+(\d+) kB", rollup, re.MULTILINE)
                 assert match is not None
                 kibibytes[index] += int(match[1])
-        return kibibytes[0] / 1024, kibibytes[1] / 1024
+        return Memory(kibibytes[0] / 1024, kibibytes[1] / 1024)
 
     def count_statuses(self) -> dict[int, int]:
         """Return the number of answers of each status in facaded's access log, and empty the log of any server."""
@@ -130,7 +140,7 @@ class Server:
         """Return the status of an answer, None if there is none."""
         connection = http.client.HTTPConnection(self.host, self.http, timeout=START_TIME)
         with contextlib.suppress(OSError, http.client.HTTPException):
-            connection.request("GET", TAG, headers={"User-Agent": AGENT, "Host": "docker.lab.test"})
+            connection.request("GET", TAG, headers=HEADERS)
             return connection.getresponse().status
         connection.close()
         return None
@@ -138,3 +148,11 @@ class Server:
     @property
     def _log(self) -> str:
         return (self.directory / "log").read_text()[-2000:]
+
+
+def read_version(program: str, option: str, pattern: str) -> str:
+    """Return what a program says of its version, as far as the group of the pattern matches."""
+    run = subprocess.run([program, option], capture_output=True, text=True, timeout=10, check=True)
+    match = re.search(pattern, run.stdout + run.stderr)
+    assert match is not None, f"{program} {option} prints no version"
+    return match[1]
