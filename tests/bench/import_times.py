@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from attrs import frozen
 
-from tests.bench.ratios import shorten, table
+from tests.bench.ratios import align, shorten
 from tests.bench.servers_under_load import Server
 
 LINE = re.compile(r"^import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)$", re.MULTILINE)
@@ -41,7 +41,7 @@ def describe_import_times(times: Iterable[ImportTime]) -> list[str]:
 
 def _slowest(heading: str, microseconds: Counter[str]) -> list[str]:
     rows = [[name, shorten(number / 1000)] for name, number in microseconds.most_common(MOST)]
-    return table([heading, "ms"], rows)
+    return align([[heading, "ms"], *rows])
 
 
 def measure_imports(server: Server, core: int) -> list[str]:

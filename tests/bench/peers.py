@@ -24,12 +24,14 @@ import json
 import os
 import re
 import resource
+import signal
 import sys
 import tempfile
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TypeAlias
 
 from attrs import define, evolve, field
 
@@ -37,14 +39,16 @@ from tests.bench.clients import ROOT
 from tests.bench.import_times import measure_imports
 from tests.bench.manifest_registry import manifest_registry
 from tests.bench.measurements import Bench, Options
-from tests.bench.ratios import WIDTH, Results
-from tests.bench.redirectors import NAME, Scene, caddy, facaded, haproxy, nginx
+from tests.bench.ratios import WIDTH, Results, align, to_markdown
+from tests.bench.redirectors import NAME, Scene, backend_registry, caddy, facaded, haproxy, nginx
 from tests.bench.servers_under_load import Server
 from tests.bench.wrk import CLOSED, REPEATED, VARIED, Load
-from tests.process.daemon import Registry
 from tests.tls.authority import Authority
 
 MEASUREMENTS = ("plain", "tls", "connections", "pulls", "latency", "memory", "start", "serve")
+
+Layout: TypeAlias = Callable[[Sequence[Sequence[str]]], list[str]]
+"""From the cells of a table to its lines."""
 
 QUICK_ROUNDS, QUICK_SECONDS = 2, 1
 
@@ -110,13 +114,13 @@ class Comparison:
             self.versions[registry.server.name] = registry.server.version
         bench.results = self.results
 
-    def report(self, unexpected: Mapping[str, Mapping[int, int]]) -> list[str]:
-        """Return all lines to print."""
+    def report(self, unexpected: Mapping[str, Mapping[int, int]], layout: Layout) -> list[str]:
+        """Return all lines to print, with tables in this layout."""
         versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
         lines = [*textwrap.wrap(f"{versions}; {machine()}", WIDTH), ""]
         for results in (self.results, self.served):
             if results.rows:
-                lines += [*results.ratios(), "", *results.medians(), "", *results.limits()]
+                lines += [*layout(results.ratios()), "", *layout(results.medians()), "", *results.limits()]
         for name, counts in unexpected.items():
             answers = ", ".join(f"{count} x {status}" for status, count in counts.items())
             lines.append(f"other answers than expected: {name} {answers}")
@@ -143,7 +147,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--caddy", default="caddy", help="the program, if it is not the one on PATH")
     parser.add_argument("--bare", action="store_true", help="compare with a Caddy without access log and metrics")
     parser.add_argument("--checkout", type=Path, default=ROOT, help="of facaded; default: this one")
+    parser.add_argument("--nice", type=int, default=0, help="niceness of all processes, such as -10 if others are busy")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures of all rounds into this file")
+    parser.add_argument("--markdown", action="store_true", help="print the tables in Markdown")
     parser.add_argument("--imports", action="store_true", help="show only what facaded imports at its start")
     options = parser.parse_args()
     if options.quick:
@@ -154,14 +160,18 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> int:
     arguments = parse_arguments()
     server_core, load_core, *_ = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {load_core})  # this program's backend too, which is part of the load
+    os.sched_setaffinity(0, {load_core})
+    os.nice(arguments.nice)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers stop too
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="facaded-peers-")))
-        backend = Registry("127.0.0.2").start()
+        scene = Scene(directory, "", Authority().write(directory / "tls", NAME))
+        backend = backend_registry(scene, "127.0.0.2")
         stack.callback(backend.stop)
-        scene = Scene(directory, backend.url, Authority().write(directory / "tls", NAME))
+        backend.start(load_core)
+        scene = evolve(scene, backend=backend.url)
         comparison = Comparison(scene, arguments.checkout, arguments.caddy, arguments.bare)
         if arguments.imports:
             print("\n".join(measure_imports(comparison.auto, server_core)))
@@ -171,8 +181,8 @@ def main() -> int:
         bench = Bench(options, comparison.results, lambda line: print(line, file=sys.stderr, flush=True))
         for name in arguments.only or MEASUREMENTS:
             comparison.measure(name, bench)
-            backend.requests.clear()
-    print("\n".join(comparison.report(bench.unexpected)))
+    layout = to_markdown if arguments.markdown else align
+    print("\n".join(comparison.report(bench.unexpected, layout)))
     if arguments.json:
         arguments.json.write_text(json.dumps(comparison.document(), indent=1))
     return 1 if bench.unexpected else 0

@@ -1,6 +1,6 @@
 """Figures of several servers in several rounds, their ratios to those of one of them, and tables of both."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from statistics import median
 
 from attrs import define, field, frozen
@@ -54,23 +54,22 @@ class Results:
         largest = self.busy.setdefault(row, {})
         largest[server] = max(busy, largest.get(server, 0.0))
 
-    def ratios(self) -> list[str]:
-        """Return the lines of a table: for each row, the ratio of each server to the reference."""
+    def ratios(self) -> list[list[str]]:
+        """Return the cells of a table: for each row, the ratio of each server to the reference."""
         servers = [server for server in self._servers() if server != self.reference]
-        rows = (
-            [row, *(str(compare_rounds(figures.get(server, ()), figures[self.reference]) or "-") for server in servers)]
-            for row, figures in self.rows.items()
-        )
-        return table([f"ratio to {self.reference}", *servers], rows)
+        rows = [[f"ratio to {self.reference}", *servers]]
+        for row, figures in self.rows.items():
+            ratios = [compare_rounds(figures.get(server, ()), figures[self.reference]) for server in servers]
+            rows.append([row, *(str(ratio or "-") for ratio in ratios)])
+        return rows
 
-    def medians(self) -> list[str]:
-        """Return the lines of a table: for each row, the median of each server."""
+    def medians(self) -> list[list[str]]:
+        """Return the cells of a table: for each row, the median of each server."""
         servers = self._servers()
-        rows = (
-            [row, *(shorten(median(figures[server])) if server in figures else "-" for server in servers)]
-            for row, figures in self.rows.items()
-        )
-        return table(["median", *servers], rows)
+        rows = [["median", *servers]]
+        for row, figures in self.rows.items():
+            rows.append([row, *(shorten(median(figures[server])) if server in figures else "-" for server in servers)])
+        return rows
 
     def limits(self) -> list[str]:
         """Return a line for each figure that the load may have limited, because it had no time to spare."""
@@ -85,13 +84,17 @@ class Results:
         return list(dict.fromkeys(server for figures in self.rows.values() for server in figures))
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return lines with the first column aligned to the left, and the others to the right."""
-    cells = [headings, *rows]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(headings))]
-    return [_line(row, widths) for row in cells]
+def align(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table: its first column is aligned to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        first, *others = zip(row, widths, strict=True)
+        lines.append("  ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]))
+    return lines
 
 
-def _line(row: Sequence[str], widths: Sequence[int]) -> str:
-    first, *others = zip(row, widths, strict=True)
-    return "  ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)])
+def to_markdown(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table in Markdown."""
+    first, *others = (f"| {' | '.join(row)} |" for row in rows)
+    return [first, "|---" * len(rows[0]) + "|", *others]

@@ -7,13 +7,14 @@ instance, which those of this bench do not.
 
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 from attrs import frozen
 
 from facaded.tls.certificate_files import CertificateFiles
 from tests.bench.servers_under_load import Server, read_version
-from tests.process.daemon import Daemon, free_port
+from tests.process.daemon import MANIFEST, MANIFEST_TYPE, Daemon, free_port
 
 ROOT = Path(__file__).parents[2]
 
@@ -97,6 +98,28 @@ http {{
         ssl_session_tickets off;
         location = /metrics {{ stub_status; }}
         return 307 {backend}$request_uri;
+    }}
+}}
+"""
+
+REGISTRY = """
+daemon off;
+pid {server.directory}/pid;
+error_log {server.directory}/error.log;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    server {{
+        listen {server.host}:{server.http} backlog=4096;
+        location = /v2/ {{
+            default_type application/json;
+            return 200 "{{}}";
+        }}
+        location / {{
+            default_type {media_type};
+            add_header Docker-Content-Digest sha256:{digest};
+            return 200 '{manifest}';
+        }}
     }}
 }}
 """
@@ -189,8 +212,22 @@ def caddy(scene: Scene, host: str, path: str, is_bare: bool = False) -> Server:
 def nginx(scene: Scene, host: str) -> Server:
     version = read_version("nginx", "-v", r"nginx/([\d.]+)")
     server = _server(scene, "nginx", version, [], host)
-    server.command = ["nginx", "-p", str(server.directory), "-c", str(server.directory / "nginx.conf")]
-    (server.directory / "nginx.conf").write_text(NGINX.format(server=server, backend=scene.backend, files=scene.files))
+    _use_nginx(server, NGINX.format(server=server, backend=scene.backend, files=scene.files))
+    return server
+
+
+def backend_registry(scene: Scene, host: str) -> Server:
+    """Return the registry that facaded checks and redirects to: one image, without tokens, on nginx.
+
+    A program in Python would answer too late while the load uses the same core, and facaded would serve then.
+    """
+    server = _server(scene, "backend", "", [], host)
+    server.access_log.touch()
+    server.expected = 200
+    settings = REGISTRY.format(
+        server=server, media_type=MANIFEST_TYPE, digest=sha256(MANIFEST).hexdigest(), manifest=MANIFEST.decode()
+    )
+    _use_nginx(server, settings)
     return server
 
 
@@ -204,6 +241,12 @@ def haproxy(scene: Scene, host: str) -> Server:
         HAPROXY.format(server=server, backend=scene.backend, pem=pem, admin=free_port(host))
     )
     return server
+
+
+def _use_nginx(server: Server, settings: str) -> None:
+    config = server.directory / "nginx.conf"
+    config.write_text(settings)
+    server.command = ["nginx", "-p", str(server.directory), "-c", str(config)]
 
 
 def _server(scene: Scene, name: str, version: str, command: list[str], host: str) -> Server:
