@@ -27,6 +27,9 @@ TLS_AT_ONCE = 8
 PULLS_AT_ONCE = {1: 100, 50: 100, 500: 500}
 """Pulls for each measurement of latency, by how many there are at once."""
 
+PULL_TIME = 120.0
+"""Seconds within which all pulls of a round must end."""
+
 IDLE_CONNECTIONS = 1000
 
 SETTLING = 0.5
@@ -182,7 +185,7 @@ class Bench:
     def _pull(self, server: Server, pulls: int, at_once: int) -> dict[str, Any]:
         """Pull over TLS in a process of its own, and return the document that it prints."""
         process = self._spawn(server, f"--pulls={pulls}", f"--at-once={at_once}")
-        output, _ = process.communicate()
+        output, _ = process.communicate(timeout=PULL_TIME)
         assert process.returncode == 0, f"pulls from {server.name} failed"
         document: dict[str, Any] = json.loads(output)
         self._note(server, {int(status): count for status, count in document["statuses"].items()})

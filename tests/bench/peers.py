@@ -9,14 +9,15 @@ answered by a facaded with `answer = "redirect"`, because a client that asks aga
 by one with the default, `auto`. Served manifests come from its cache, and docker-registry is its backend.
 
 The load is cheap, so that it is not what is measured: its share of its core is measured too, and figures that it may
-limit are listed below the tables (for wrk, those of nginx and HAProxy alone). CPU time and memory do not depend on it.
+limit are named below the tables. On a quiet machine they are those of nginx and HAProxy alone. CPU time and memory do
+not depend on the load's speed.
 
 RSS is what counts for facaded and Caddy. Their PSS is a little less, facaded's more so, because this program shares
 Python with it; for nginx and HAProxy, which are two processes, RSS counts twice what these share.
 
 Programs: wrk, caddy, nginx, haproxy and docker-registry, which Debian has. Run it as root on a machine with two cores
-that does nothing else; with other work, the medians stay right, but the ranges become wide. The exit status is 1 if an
-answer was not the expected one.
+that does nothing else; with other work, the ranges become wide (`--nice -5` helps). The exit status is 1 if an answer
+was not the expected one: a facaded that gets no CPU time for seconds serves, because its checks end too late.
 """
 
 import argparse
@@ -30,6 +31,7 @@ import tempfile
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeAlias
 
@@ -117,19 +119,22 @@ class Comparison:
     def report(self, unexpected: Mapping[str, Mapping[int, int]], layout: Layout) -> list[str]:
         """Return all lines to print, with tables in this layout."""
         versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
-        lines = [*textwrap.wrap(f"{versions}; {machine()}", WIDTH), ""]
+        paragraphs = [f"{datetime.now(UTC).date()}, {machine()}: {versions}"]
+        tables = []
         for results in (self.results, self.served):
             if results.rows:
-                lines += [*layout(results.ratios()), "", *layout(results.medians()), "", *results.limits()]
+                tables += ["", *layout(results.ratios()), "", *layout(results.medians())]
+            paragraphs += results.limits()
         for name, counts in unexpected.items():
-            answers = ", ".join(f"{count} x {status}" for status, count in counts.items())
-            lines.append(f"other answers than expected: {name} {answers}")
-        return lines
+            answers = ", ".join(f"{count} with status {status}" for status, count in counts.items())
+            paragraphs.append(f"{name} gave answers that were not expected: {answers}")
+        first, *others = (textwrap.fill(paragraph, WIDTH) for paragraph in paragraphs)
+        return [first, *tables, "", *others]
 
     def document(self) -> dict[str, object]:
         """Return all figures as a document."""
         rows = self.results.rows | self.served.rows
-        return {"versions": self.versions, "machine": machine(), "rows": rows}
+        return {"date": f"{datetime.now(UTC).date()}", "versions": self.versions, "machine": machine(), "rows": rows}
 
 
 def machine() -> str:

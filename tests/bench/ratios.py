@@ -72,12 +72,14 @@ class Results:
         return rows
 
     def limits(self) -> list[str]:
-        """Return a line for each figure that the load may have limited, because it had no time to spare."""
+        """Return a sentence for each server that the load may have limited, because it had no time to spare."""
+        limited: dict[str, list[str]] = {}
+        for row, servers in self.busy.items():
+            for server, share in servers.items():
+                if share > BUSY:
+                    limited.setdefault(server, []).append(f"{row} ({share * 100:.0f} %)")
         return [
-            f"{server} may be faster: {row} (the load used {share * 100:.0f} % of its core)"
-            for row, servers in self.busy.items()
-            for server, share in servers.items()
-            if share > BUSY
+            f"The load used nearly all of its core with {name}: {'; '.join(rows)}" for name, rows in limited.items()
         ]
 
     def _servers(self) -> list[str]:

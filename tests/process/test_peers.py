@@ -86,7 +86,7 @@ def test_a_figure_that_the_load_may_have_limited_is_listed() -> None:
     for busy in (0.5, 0.96, 0.6):
         results.add("plain, varied/s", "nginx", 1, busy)
     results.add("plain, varied/s", "Caddy", 1, 0.4)
-    assert results.limits() == ["nginx may be faster: plain, varied/s (the load used 96 % of its core)"]
+    assert results.limits() == ["The load used nearly all of its core with nginx: plain, varied/s (96 %)"]
 
 
 def test_import_times_are_summed_by_package() -> None:
