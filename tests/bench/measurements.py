@@ -76,14 +76,21 @@ class Bench:
     say: Callable[[str], None]
     unexpected: dict[str, Counter[int]] = field(factory=dict)
 
-    def rates(self, servers: Sequence[Server], row: str, load: Load, is_secure: bool = False) -> None:
-        """Answers a second under a load."""
+    def rates(self, servers: Sequence[Server], name: str, load: Load, is_secure: bool = False) -> None:
+        """Answers a second under a load, and CPU time of the server for each.
+
+        CPU time is nearly the same on a busy machine, where the server has its core for a part of the time.
+        """
 
         def measure(server: Server) -> dict[str, Figure]:
-            rate = load.run(
-                server.secure_url if is_secure else server.url, self.options.load_core, self.options.seconds
-            )
-            return {row: Figure(rate.answers, rate.busy)}
+            url = server.secure_url if is_secure else server.url
+            before = server.cpu_seconds()
+            rate = load.run(url, self.options.load_core, self.options.seconds)
+            cpu = server.cpu_seconds() - before
+            return {
+                f"{name}/s": Figure(rate.answers / rate.seconds, rate.busy),
+                f"CPU us, {name}": Figure(cpu / rate.answers * 1e6),
+            }
 
         with self._running(servers):
             self._measure(servers, measure)
@@ -94,7 +101,7 @@ class Bench:
         def measure(server: Server) -> dict[str, Figure]:
             before = server.cpu_seconds()
             self._pull(server, self.options.pulls, TLS_AT_ONCE)
-            return {"CPU us per TLS pull": Figure((server.cpu_seconds() - before) / self.options.pulls * 1e6)}
+            return {"CPU us, TLS pull": Figure((server.cpu_seconds() - before) / self.options.pulls * 1e6)}
 
         with self._running(servers):
             self._measure(servers, measure)

@@ -92,10 +92,10 @@ class Comparison:
         match name:
             case "plain" | "tls":
                 prefix, is_secure = ("TLS, ", True) if name == "tls" else ("plain, ", False)
-                bench.rates([self.redirecting, *self.peers], f"{prefix}one request/s", REPEATED, is_secure)
-                bench.rates(servers, f"{prefix}varied/s", VARIED, is_secure)
+                bench.rates([self.redirecting, *self.peers], f"{prefix}one request", REPEATED, is_secure)
+                bench.rates(servers, f"{prefix}varied", VARIED, is_secure)
             case "connections":
-                bench.rates(servers, "new connections/s", CLOSED)
+                bench.rates(servers, "new connections", CLOSED)
             case "pulls":
                 bench.cpu_of_pulls(servers)
             case "latency":
@@ -112,7 +112,7 @@ class Comparison:
         with manifest_registry(self.scene.directory / "registry", bench.options.server_core) as registry:
             scene = evolve(self.scene, backend=registry.server.url)
             own = facaded(scene, "127.0.0.15", self.checkout, "serve")
-            bench.rates([own, registry.server], "served manifests/s", Load(target=registry.target))
+            bench.rates([own, registry.server], "served manifests", Load(target=registry.target))
             self.versions[registry.server.name] = registry.server.version
         bench.results = self.results
 

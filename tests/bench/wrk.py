@@ -24,9 +24,10 @@ NAMES, AGENTS = 10_000, 20
 
 @frozen
 class Rate:
-    """Answers a second, and the part of its core that the load used for them."""
+    """Answers, the seconds in which they came, and the part of its core that the load used for them."""
 
-    answers: float
+    answers: int
+    seconds: float
     busy: float
 
 
@@ -51,7 +52,7 @@ class Load:
         assert summary["requests"], f"no answers from {url}:\n{run.stdout}"
         assert summary["failed"] == 0, f"{summary['failed']} requests to {url} failed:\n{run.stdout}"
         elapsed = summary["microseconds"] / 1e6
-        return Rate(summary["requests"] / elapsed, min(1.0, cpu / elapsed))
+        return Rate(summary["requests"], elapsed, min(1.0, cpu / elapsed))
 
 
 REPEATED = Load()

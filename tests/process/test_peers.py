@@ -19,7 +19,7 @@ from tests.tls.authority import Authority
 
 SERVERS = ("facaded", "Caddy", "nginx", "HAProxy")
 
-LONGEST_ROW = "KiB, idle TLS connection"
+LONGEST_ROW = "CPU us, plain, one request"
 
 
 def results_of(figures: dict[str, list[float]], row: str = "redirects/s") -> Results:
