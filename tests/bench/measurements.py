@@ -177,6 +177,8 @@ class Bench:
             first = number % len(servers)
             rows: dict[str, list[str]] = {}
             for server in [*servers[first:], *servers[:first]]:
+                if server.process is not None:
+                    server.wake()
                 for row, figure in measure(server).items():
                     self.results.add(row, server.name, figure.number, figure.busy)
                     rows.setdefault(row, []).append(f"{server.name} {shorten(figure.number)}")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -123,3 +124,15 @@ def test_facaded_redirects_every_request_of_the_load_s_pulls(tmp_path: Path) -> 
             assert pull(server, "--idle=50")["connections"] == 50
         finally:
             server.stop()
+
+
+def test_the_manual_has_a_ratio_and_its_range_for_every_server() -> None:
+    figures = (ROOT / "facaded" / "manual" / "performance.md").read_text().partition("## Figures")[2].partition("##")[0]
+    tables = [table.strip().splitlines() for table in figures.split("\n\n") if table.strip().startswith("|")]
+    assert [table[0] for table in tables] == [
+        "| ratio to Caddy | facaded | nginx | HAProxy |",
+        "| ratio to docker-registry | facaded |",
+    ]
+    for row in (row for table in tables for row in table[2:]):
+        _, *ratios = row.strip("| ").split(" | ")
+        assert all(re.fullmatch(r"[\d.,]+ \([\d.,]+-[\d.,]+\)", ratio) for ratio in ratios), row
