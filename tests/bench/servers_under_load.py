@@ -1,0 +1,167 @@
+"""Servers that are measured: processes pinned to a core, and what they have used, from /proc."""
+
+import contextlib
+import http.client
+import os
+import re
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from secrets import token_hex
+
+from attrs import define, field, frozen
+
+START_TIME = 20.0
+"""Seconds within which a server must answer."""
+
+POLL = 0.001
+"""Seconds between two attempts to get the first answer."""
+
+HEADERS = {
+    "Host": "docker.lab.test",
+    "User-Agent": "docker/28.5.1",
+    "Accept": "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json",
+}
+
+TAG = "/v2/org/app/manifests/latest"
+"""The request that a server must answer before it counts as started."""
+
+STATUS = re.compile(rb" (?:GET|HEAD) /v2/\S* (\d{3}) ")
+"""The status in a line of facaded's access log."""
+
+
+@frozen
+class Memory:
+    """Resident memory in MiB: `pss` has only a share of the pages that other processes use too, `rss` all of them."""
+
+    pss: float
+    rss: float
+
+
+@contextlib.contextmanager
+def pinned(core: int) -> Iterator[None]:
+    """Let processes that are started meanwhile run on one core."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@define
+class Server:
+    """A server in a process, at an address of its own. `command` starts it in `directory`; it logs into `access_log`.
+
+    `expected` is the status of its answer to a request for a tag: 307, but 200 if it is a registry or serves.
+    """
+
+    name: str
+    version: str
+    command: Sequence[str]
+    directory: Path
+    host: str
+    http: int
+    https: int
+    access_log: Path
+    environ: dict[str, str] = field(factory=dict)
+    expected: int = 307
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.http}"
+
+    @property
+    def secure_url(self) -> str:
+        return f"https://{self.host}:{self.https}"
+
+    def start(self, core: int) -> float:
+        """Start it on a core, and return the seconds until its first answer."""
+        environ = {name: value for name, value in os.environ.items() if not name.startswith(("REGISTRY_", "NOTIFY_"))}
+        began = time.monotonic()
+        with pinned(core), (self.directory / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command, cwd=self.directory, stdout=log, stderr=log, env=environ | self.environ
+            )
+        while self._status(TAG) != self.expected:
+            assert self.process.poll() is None, f"{self.name} has ended:\n{self._log}"
+            assert time.monotonic() - began < START_TIME, f"{self.name} does not answer:\n{self._log}"
+            time.sleep(POLL)
+        return time.monotonic() - began
+
+    def wake(self) -> None:
+        """Send a redirecting server one request for a new image.
+
+        After a pause facaded first checks its registry, and a load of one second should not measure that.
+        """
+        if self.expected == 307:
+            self._status(f"/v2/org/{token_hex(6)}/manifests/latest")
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+            self.process = None
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time that all threads of the server have used."""
+        nanoseconds = 0
+        for pid in self._pids():
+            for thread in Path(f"/proc/{pid}/task").iterdir():
+                nanoseconds += int((thread / "schedstat").read_text().split()[0])
+        return nanoseconds / 1e9
+
+    def memory(self) -> Memory:
+        """Return the memory that all processes of the server take."""
+        kibibytes = [0, 0]
+        for pid in self._pids():
+            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+            for index, name in enumerate(("Pss", "Rss")):
+                match = re.search(rf"^{name}:\s+(\d+) kB", rollup, re.MULTILINE)
+                assert match is not None
+                kibibytes[index] += int(match[1])
+        return Memory(kibibytes[0] / 1024, kibibytes[1] / 1024)
+
+    def count_statuses(self) -> dict[int, int]:
+        """Return the number of answers of each status in facaded's access log, and empty the log of any server."""
+        with self.access_log.open("rb") as log:
+            counts = Counter(int(match[1]) for line in log if (match := STATUS.search(line)))
+        os.truncate(self.access_log, 0)
+        return counts
+
+    def _pids(self) -> list[int]:
+        """Return the process and those that it has started."""
+        assert self.process is not None
+        pids = [self.process.pid]
+        for pid in pids:
+            for thread in Path(f"/proc/{pid}/task").iterdir():
+                pids += [int(child) for child in (thread / "children").read_text().split()]
+        return pids
+
+    def _status(self, target: str) -> int | None:
+        """Return the status of an answer, None if there is none."""
+        connection = http.client.HTTPConnection(self.host, self.http, timeout=START_TIME)
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            connection.request("GET", target, headers=HEADERS)
+            return connection.getresponse().status
+        connection.close()
+        return None
+
+    @property
+    def _log(self) -> str:
+        return (self.directory / "log").read_text()[-2000:]
+
+
+def read_version(program: str, option: str, pattern: str) -> str:
+    """Return what a program says of its version, as far as the group of the pattern matches."""
+    run = subprocess.run([program, option], capture_output=True, text=True, timeout=10, check=True)
+    match = re.search(pattern, run.stdout + run.stderr)
+    assert match is not None, f"{program} {option} prints no version"
+    return match[1]
