@@ -315,6 +315,12 @@ def decide(
             )
 
 
+def lead_to(request: Ping | Read, url: str, backend: str, need: Need | None) -> Redirect:
+    """Return the redirect of a request to a backend with this URL, under the same name."""
+    query = f"?{request.query}" if request.query else ""
+    return Redirect(backend, f"{url}{request.path}{query}", need)
+
+
 def ping_backend(rules: Rules, routing: RoutingState) -> str | None:
     """Return the backend for clients whose only source of a token is the ping; None if they must be served.
 
@@ -410,9 +416,8 @@ def _is_mutable(read: Read) -> bool:
 
 
 def _redirect(request: Ping | Read, route: Route, backend: str, rules: Rules, routing: RoutingState) -> Redirect:
-    query = f"?{request.query}" if request.query else ""
-    location = f"{rules.backends[backend].url}{request.path}{query}"
-    return Redirect(backend, location, need_of(request) if _can_be_proven(route, backend, rules, routing) else None)
+    need = need_of(request) if _can_be_proven(route, backend, rules, routing) else None
+    return lead_to(request, rules.backends[backend].url, backend, need)
 
 
 def _can_be_proven(route: Route, backend: str, rules: Rules, routing: RoutingState) -> bool:

@@ -5,13 +5,16 @@ from collections.abc import Mapping
 from attrs import field, frozen
 
 from facaded.backends.served_content import Content
+from facaded.oci.referrers import is_referrers_tag
+from facaded.oci.requests import Blob, ManifestRead
 from facaded.policy.asked_again import Asking
-from facaded.policy.decision import UNREMARKABLE, Answer, Redirect, RoutingState, Rules, Visit, decide
+from facaded.policy.decision import UNREMARKABLE, Answer, Redirect, RoutingState, Rules, Visit, decide, lead_to
 from facaded.policy.health import Health, State
+from facaded.policy.proofs import Need
 from facaded.web.begun_answers import BegunAnswer
 from facaded.web.own_token import is_own
 from facaded.web.render import Rendered
-from facaded.web.request_head import Origin, RequestHead
+from facaded.web.request_head import HeaderFields, Origin, RequestHead, put_bounded
 from facaded.web.returning_clients import asking_of
 
 READY_ANSWERS = 500
@@ -19,6 +22,11 @@ READY_ANSWERS = 500
 
 READY_SIZE = 4096
 """Bytes of the largest body of a ready answer, which is kept beside what the cache of manifests has."""
+
+WAYS = 2000
+"""Ways that are kept: those of all headers that are, see `simple_heads`, of two kinds of request on two routes."""
+
+WITH_CONTENT = (ManifestRead, Blob)
 
 WITH_TOKEN = Visit(has_token=True)
 
@@ -38,7 +46,7 @@ class ClientRequest:
     @classmethod
     def read(cls, head: RequestHead, origin: Origin) -> "ClientRequest":
         """Look for the facade's own token."""
-        authorization = head.fields.authorization
+        authorization = head.authorization
         visit = WITH_TOKEN if authorization and is_own(authorization) else UNREMARKABLE
         return cls(head, origin, visit, asking_of(head, origin.address))
 
@@ -56,20 +64,46 @@ class ReadyAnswer:
     content: Content | None = None
 
 
+@frozen
+class Way:
+    """Where a kind of request is redirected to, and what must be proven before; see `Redirect`."""
+
+    backend: str
+    url: str
+    need: Need | None
+
+
 @frozen(eq=False)
 class AnswerBasis:
     """The settings and the state of the backends that decide answers. It never changes, but is replaced.
 
-    `ready` are answers that depend on it and on a head alone, and so are dropped with it.
+    What depends on it alone is kept, and dropped with it: `ready` are the answers to heads that come again. `_ways` are
+    the redirects of clients that nothing else is known of, by the kind of the request, its header and its route: they
+    differ only in the target.
     """
 
     rules: Rules
     routing: RoutingState
     healths: Mapping[str, Health]
     ready: dict[RequestHead, ReadyAnswer] = field(factory=dict, init=False, repr=False)
+    _ways: dict[tuple[type, HeaderFields, int], Way] = field(factory=dict, init=False, repr=False)
 
     def decide(self, parsed: ClientRequest) -> Answer:
         """Decide how to answer a request."""
+        target, rules = parsed.head.parsed, self.rules
+        if parsed.visit is not UNREMARKABLE or not isinstance(target, WITH_CONTENT) or not rules.allows(target.name):
+            return self._decide_fully(parsed)
+        key = type(target), parsed.head.fields, rules.route_index(target.name)
+        way = self._ways.get(key)
+        if way is not None and not (isinstance(target, ManifestRead) and is_referrers_tag(target.reference)):
+            return lead_to(target, way.url, way.backend, way.need)
+        answer = self._decide_fully(parsed)
+        if isinstance(answer, Redirect) and not rules.backends[answer.backend].renames:
+            way = Way(answer.backend, rules.backends[answer.backend].url, answer.need)
+            put_bounded(self._ways, key, way, WAYS)
+        return answer
+
+    def _decide_fully(self, parsed: ClientRequest) -> Answer:
         fields = parsed.head.fields
         host = fields.host.decode("latin-1")
         return decide(parsed.head.parsed, host, fields.client, self.rules, self.routing, parsed.visit)
@@ -88,6 +122,4 @@ class AnswerBasis:
         is_lasting = isinstance(answer.answer, Redirect) or answer.content is not None
         is_small = len(answer.rendered.body) <= READY_SIZE
         if parsed.visit is UNREMARKABLE and is_lasting and is_small:
-            if len(self.ready) >= READY_ANSWERS:
-                self.ready.clear()
-            self.ready[parsed.head] = answer
+            put_bounded(self.ready, parsed.head, answer, READY_ANSWERS)

@@ -91,4 +91,6 @@ def parse_first_byte(ranges: str) -> int | None:
 def printable_path(target: bytes) -> str:
     """Return a request-target in printable ASCII, without its query, which may carry tokens."""
     path = target.partition(b"?")[0][:TARGET_LENGTH].decode("latin-1")
+    if path.isascii() and path.isprintable() and " " not in path:
+        return path
     return _NOT_PRINTABLE.sub("?", path)

@@ -181,7 +181,7 @@ class Facade(Resource):
         return parsed if visit is parsed.visit else evolve(parsed, visit=visit)
 
     async def _forward(self, parsed: ClientRequest, answer: Forward) -> Rendered:
-        authorization = parsed.head.fields.authorization or None
+        authorization = parsed.head.authorization or None
         fetched = await self._fetcher.forward(answer.request, answer.backend, authorization, _options(parsed))
         return render.render_forwarded(answer.request, fetched, answer.backend, parsed.head.fields.if_none_match)
 

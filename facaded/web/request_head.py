@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from functools import cached_property
+from typing import TypeVar
 
 from attrs import define, field, frozen
 
@@ -12,13 +13,17 @@ from facaded.oci.requests import Request, parse
 from facaded.policy.asked_again import Asking
 from facaded.web.answered_requests import printable_path
 
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
 ReadValues = Callable[[str], Iterable[bytes]]
 """Returns the values of a header field by its name, in their order."""
 
 
-@frozen
+@frozen(eq=False)
 class HeaderFields:
-    """The header fields that an answer depends on. A field that may come only once has its last value, "" without one.
+    """The header fields that an answer depends on, but for credentials. A field that may come only once has its last
+    value, "" without one. Two of them are never equal: many requests have the same one.
 
     `host` is the value of the Host header, undecoded. `client` is what `user_agent` identifies.
     """
@@ -26,7 +31,6 @@ class HeaderFields:
     host: bytes
     user_agent: str
     client: Client
-    authorization: str = ""
     accept: tuple[str, ...] = ()
     range: str = ""
     if_range: str = ""
@@ -55,7 +59,6 @@ class HeaderFields:
             next(iter(values_of("Host")), b""),
             user_agent,
             identify(user_agent),
-            last("Authorization"),
             lines("Accept"),
             last("Range"),
             last("If-Range"),
@@ -79,6 +82,7 @@ class RequestHead:
     method: bytes
     target: bytes
     fields: HeaderFields
+    authorization: str = ""
     closes: bool = False
     is_kept: bool = False
     parsed: Request | Refusal = field(init=False)
@@ -97,3 +101,10 @@ class Origin:
 
     address: str
     is_secure: bool
+
+
+def put_bounded(table: dict[Key, Value], key: Key, value: Value, most: int) -> None:
+    """Put a value into a table of at most so many; forget all others if it is full, because that costs least."""
+    if len(table) >= most:
+        table.clear()
+    table[key] = value

@@ -201,7 +201,7 @@ class SecureSite(BoundedSite):
 def head_of(request: Request) -> RequestHead:
     """Return the head of a request."""
     fields = HeaderFields.read(lambda name: request.requestHeaders.getRawHeaders(name.encode("ascii"), []))
-    return RequestHead(request.method, request.uri, fields)
+    return RequestHead(request.method, request.uri, fields, _header_text(request, b"Authorization"))
 
 
 def origin_of(request: Request) -> Origin:

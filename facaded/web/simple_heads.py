@@ -5,11 +5,10 @@ simple means the same to both.
 """
 
 import re
-from typing import TypeVar
 
 from attrs import frozen
 
-from facaded.web.request_head import HeaderFields, RequestHead
+from facaded.web.request_head import HeaderFields, RequestHead, put_bounded
 from facaded.web.strict_channel import HOST, PARAMETERS
 
 SIZE = 4096
@@ -21,13 +20,18 @@ KEPT = 500
 KEPT_SIZE = 1024
 """Most bytes of one that is kept."""
 
-Value = TypeVar("Value")
 
 _LINE = re.compile(rb"(GET|HEAD) (/[\x21-\x7e]*) HTTP/1\.1")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t\x20-\x7e\x80-\xff]*)\r\n")
 _BLOCK = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n){1,100}\r\n")
-_ORDINARY = frozenset([b"content-length", b"transfer-encoding", b"expect", b"upgrade", b"http2-settings"])
-"""Header fields that are never simple: a body may follow, or another protocol."""
+_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
+_AUTHORIZATION = b"\r\nAuthorization:"
+"""How the credentials begin, as all clients spell them; in another way they are not simple."""
+
+_ORDINARY = frozenset(
+    [b"authorization", b"content-length", b"transfer-encoding", b"expect", b"upgrade", b"http2-settings"]
+)
+"""Header fields that are not simple: a body may follow, or another protocol."""
 
 
 @frozen
@@ -39,7 +43,7 @@ class _Block:
 
 
 class SimpleHeads:
-    """Reads simple heads. It remembers those without credentials, and their headers by themselves."""
+    """Reads simple heads. It keeps those without credentials, and headers by themselves, without the credentials."""
 
     def __init__(self) -> None:
         self._heads: dict[bytes, RequestHead] = {}
@@ -52,31 +56,36 @@ class SimpleHeads:
             return head
         if len(data) > SIZE:
             return None
-        line, _, rest = data.partition(b"\r\n")
-        block = self._blocks.get(rest) or self._read_block(rest)
+        start = data.find(_AUTHORIZATION)
+        if start < 0:
+            return self._parse(data, data)
+        end = data.find(b"\r\n", start + 2)
+        value = data[start + len(_AUTHORIZATION) : end]
+        return self._parse(data, data[:start] + data[end:], value) if _VALUE.fullmatch(value) else None
+
+    def _parse(self, data: bytes, rest: bytes, credentials: bytes | None = None) -> RequestHead | None:
+        """Parse `data` without its credentials, which is the `rest`."""
+        line, _, block_bytes = rest.partition(b"\r\n")
+        block = self._blocks.get(block_bytes) or self._parse_block(block_bytes)
         match = _LINE.fullmatch(line) if block is not None else None
         if block is None or match is None:
             return None
         method, target = match.groups()
         if target.count(b"&") + target.count(b";") > PARAMETERS:
             return None
-        head = RequestHead(method, target, block.fields, block.closes)
-        if len(data) <= KEPT_SIZE and not block.fields.authorization:
-            _put(self._heads, data, head)
+        if credentials is not None:
+            authorization = credentials.strip(b" \t").decode("latin-1")
+            return RequestHead(method, target, block.fields, authorization, block.closes)
+        head = RequestHead(method, target, block.fields, "", block.closes)
+        if len(data) <= KEPT_SIZE:
+            put_bounded(self._heads, data, head, KEPT)
         return head
 
-    def _read_block(self, rest: bytes) -> _Block | None:
-        block = _parse_block(rest)
-        if block is not None and len(rest) <= KEPT_SIZE and not block.fields.authorization:
-            _put(self._blocks, rest, block)
+    def _parse_block(self, block_bytes: bytes) -> _Block | None:
+        block = _parse_block(block_bytes)
+        if block is not None and len(block_bytes) <= KEPT_SIZE:
+            put_bounded(self._blocks, block_bytes, block, KEPT)
         return block
-
-
-def _put(table: dict[bytes, Value], key: bytes, value: Value) -> None:
-    """Keep a value; forget all others if there are too many, because that costs least."""
-    if len(table) >= KEPT:
-        table.clear()
-    table[key] = value
 
 
 def _parse_block(rest: bytes) -> _Block | None:
