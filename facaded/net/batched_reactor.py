@@ -1,0 +1,180 @@
+"""Reads from many connections in one turn of the reactor.
+
+For each event, Twisted's reactor sets up a context for the log, which takes longer than reading does. So connections
+are polled here, and the reactor knows only the poll. A new connection is read from as soon as it is accepted, because
+its client speaks first, and what is written is sent at the end of the batch.
+"""
+
+import contextlib
+import select
+from collections.abc import Iterator
+from typing import Any
+
+from twisted.internet import error
+from twisted.internet.interfaces import IHalfCloseableDescriptor, IListeningPort, IProtocolFactory, IReadDescriptor
+from twisted.internet.tcp import Port
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+BATCH = 100
+"""Connections that are read from in one turn, so that others and timers have theirs."""
+
+
+@implementer(IReadDescriptor)
+class BatchedReactor:
+    """Listens on TCP as `reactor` does, and reads from the connections in batches. Everything else is the reactor's.
+
+    It has what transports need of a reactor: IReactorTime and IReactorFDSet.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._poll = select.epoll()
+        self._ports: set[Port] = set()
+        self._descriptors: dict[Any, int] = {}
+        self._polled: dict[int, Any] = {}
+        self._accepted: list[Any] | None = None
+        self._writers: dict[Any, None] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+    def listenTCP(self, port: int, factory: IProtocolFactory, backlog: int = 50, interface: str = "") -> IListeningPort:
+        """Listen, and read from what connects; see IReactorTCP."""
+        listening: Any = BatchedPort(port, factory, backlog, interface, self)
+        listening.startListening()
+        if not self._ports:
+            self._reactor.addReader(self)
+        self._ports.add(listening)
+        return listening  # type: ignore[no-any-return]
+
+    def forget(self, port: Port) -> None:
+        """Forget a port that is closed. Its connections stay."""
+        self._ports.discard(port)
+        self._end_if_unused()
+
+    # Of IReactorFDSet, for the transports
+
+    def addReader(self, selectable: Any) -> None:
+        if isinstance(selectable, Port):
+            self._reactor.addReader(selectable)
+        elif selectable not in self._descriptors:
+            self._descriptors[selectable] = selectable.fileno()
+            if self._accepted is None:
+                self._begin_polling(selectable)
+            else:
+                self._accepted.append(selectable)
+
+    def removeReader(self, selectable: Any) -> None:
+        if isinstance(selectable, Port):
+            self._reactor.removeReader(selectable)
+            return
+        descriptor = self._descriptors.pop(selectable, None)
+        if descriptor is not None and self._polled.get(descriptor) is selectable:
+            del self._polled[descriptor]
+            with contextlib.suppress(OSError):  # it may be closed already
+                self._poll.unregister(descriptor)
+            self._end_if_unused()
+
+    def addWriter(self, selectable: Any) -> None:
+        if self._writers is None:
+            self._reactor.addWriter(selectable)
+        else:
+            self._writers[selectable] = None
+
+    def removeWriter(self, selectable: Any) -> None:
+        if self._writers is not None:
+            self._writers.pop(selectable, None)
+        self._reactor.removeWriter(selectable)
+
+    # Of IReadDescriptor, for the reactor
+
+    def fileno(self) -> int:
+        return -1 if self._poll.closed else self._poll.fileno()
+
+    def logPrefix(self) -> str:
+        return "connections"
+
+    def doRead(self) -> None:
+        """Read from the connections that have something to read."""
+        with self._batch():
+            for descriptor, _ in self._poll.poll(0, BATCH):
+                if (selectable := self._polled.get(descriptor)) is not None:
+                    self._run(selectable.doRead, selectable, is_read=True)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """End all connections, because the reactor stops."""
+        for selectable in list(self._descriptors):
+            self.removeReader(selectable)
+            selectable.connectionLost(reason)
+
+    def accept(self, port: "BatchedPort") -> None:
+        """Accept connections, and read from them once without polling: most have sent something by then."""
+        self._accepted = []
+        with self._batch():
+            try:
+                Port.doRead(port)
+            finally:
+                accepted, self._accepted = self._accepted, None
+            for selectable in accepted:
+                if selectable in self._descriptors:
+                    self._run(selectable.doRead, selectable, is_read=True)
+                if selectable in self._descriptors:
+                    self._begin_polling(selectable)
+
+    @contextlib.contextmanager
+    def _batch(self) -> Iterator[None]:
+        """Collect the transports that want to write, and let them write at the end; the rest is left to the reactor."""
+        writers: dict[Any, None] = {}
+        self._writers = writers
+        try:
+            yield
+        finally:
+            for selectable in list(writers):
+                if selectable in writers:
+                    self._run(selectable.doWrite, selectable, is_read=False)
+            self._writers = None
+            for selectable in writers:
+                self._reactor.addWriter(selectable)
+
+    def _run(self, work: Any, selectable: Any, is_read: bool) -> None:
+        """Let a transport read or write, and disconnect it if it says so, as the reactor would."""
+        try:
+            why = work()
+        except Exception as problem:
+            self._log.failure("internal error in a connection")
+            why = problem
+        if why is None:
+            return
+        self.removeReader(selectable)
+        half = is_read and isinstance(why, error.ConnectionDone) and IHalfCloseableDescriptor.providedBy(selectable)
+        if half:
+            selectable.readConnectionLost(Failure(why))
+            return
+        self.removeWriter(selectable)
+        selectable.connectionLost(Failure(why))
+
+    def _begin_polling(self, selectable: Any) -> None:
+        descriptor = self._descriptors[selectable]
+        self._polled[descriptor] = selectable
+        self._poll.register(descriptor, select.EPOLLIN)
+
+    def _end_if_unused(self) -> None:
+        if not self._ports and not self._descriptors and not self._poll.closed:
+            self._reactor.removeReader(self)
+
+
+class BatchedPort(Port):
+    """A listening socket of a BatchedReactor."""
+
+    reactor: Any
+
+    def doRead(self) -> None:
+        self.reactor.accept(self)
+
+    def connectionLost(self, reason: Failure) -> None:
+        Port.connectionLost(self, reason)
+        self.reactor.forget(self)
