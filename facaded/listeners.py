@@ -20,7 +20,6 @@ from facaded.config.listen_addresses import PROXY_PREFIX, Address, families, wit
 from facaded.config.paths import control_endpoint
 from facaded.config.sections import Config
 from facaded.exit_status import ADDRESS_UNAVAILABLE, USAGE
-from facaded.net.batched_reactor import BatchedReactor
 from facaded.net.proxy_protocol import GuardedReactor
 from facaded.net.reactor import IFacadedReactor
 from facaded.web.client_address import WithoutAddress
@@ -120,9 +119,8 @@ class Listeners(Service):
         self._reactor = reactor
         self._stop_delay = stop_delay
         self._sites = {key: listener.site for key, listener in listeners.items()}
-        batched = BatchedReactor(reactor)
         self._endpoints: list[tuple[str, str, _Endpoint]] = [
-            (key, text, _prepare_endpoint(text, listeners[key].factory, batched)) for key, text in endpoints
+            (key, text, _prepare_endpoint(text, listeners[key].factory, reactor)) for key, text in endpoints
         ]
 
     def reconfigure(self, stop_delay: float) -> None:
@@ -206,11 +204,11 @@ class _Endpoint:
         return maybeDeferred(self._ports.pop().stopListening) if self._ports else succeed(None)
 
 
-def _prepare_endpoint(endpoint: str, factory: IProtocolFactory, batched: Any) -> _Endpoint:
+def _prepare_endpoint(endpoint: str, factory: IProtocolFactory, reactor: IFacadedReactor) -> _Endpoint:
     endpoint = with_backlog(endpoint)
     if not endpoint.startswith(PROXY_PREFIX):
-        return _Endpoint(serverFromString(batched, endpoint), factory)
-    guarded: Any = GuardedReactor(batched)
+        return _Endpoint(serverFromString(reactor, endpoint), factory)
+    guarded: Any = GuardedReactor(reactor)
     return _Endpoint(serverFromString(guarded, endpoint), WithoutAddress(factory))
 
 

@@ -25,6 +25,7 @@ from facaded.config.sections import Config
 from facaded.listeners import Listener, Listeners, StartError, endpoints
 from facaded.net import descriptors
 from facaded.net.accept_pauses import AcceptPauses
+from facaded.net.batched_reactor import batched
 from facaded.net.reactor import IFacadedReactor, use_monotonic_time
 from facaded.net.resolver import install, resolver_of
 from facaded.policy.asked_again import AskedAgain
@@ -90,7 +91,7 @@ def makeService(
     reloader.add(parts.prepare_edges(core.plain, admin, reporter, commands))
     reloader.add(parts.prepare_tls(tls))
     sites = _listeners(core, config, write, admin, Control(commands.table), reactor)
-    listeners = Listeners(reactor, sites, tuple(endpoints(config, environ)), config.stop_delay)
+    listeners = Listeners(batched(reactor), sites, tuple(endpoints(config, environ)), config.stop_delay)
     reloader.add(parts.prepare_stop(listeners, supervision))
     return Daemon(
         Announcer(reloader, watch),

@@ -17,6 +17,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from facaded.net.reactor import IFacadedReactor
+
 BATCH = 100
 """Connections that are read from in one turn, so that others and timers have theirs."""
 
@@ -178,3 +180,8 @@ class BatchedPort(Port):
     def connectionLost(self, reason: Failure) -> None:
         Port.connectionLost(self, reason)
         self.reactor.forget(self)
+
+
+def batched(reactor: IFacadedReactor) -> IFacadedReactor:
+    """Return a reactor that reads from the connections of TCP listeners in batches."""
+    return BatchedReactor(reactor)  # type: ignore[return-value]  # it passes on what it does not have itself
