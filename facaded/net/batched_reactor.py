@@ -7,7 +7,7 @@ its client speaks first, and what is written is sent at the end of the batch.
 
 import contextlib
 import select
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from twisted.internet import error
@@ -23,14 +23,15 @@ BATCH = 100
 """Connections that are read from in one turn, so that others and timers have theirs."""
 
 
+_log = Logger()
+
+
 @implementer(IReadDescriptor)
 class BatchedReactor:
     """Listens on TCP as `reactor` does, and reads from the connections in batches. Everything else is the reactor's.
 
     It has what transports need of a reactor: IReactorTime and IReactorFDSet.
     """
-
-    _log = Logger()
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
@@ -53,10 +54,12 @@ class BatchedReactor:
         self._ports.add(listening)
         return listening  # type: ignore[no-any-return]
 
-    def forget(self, port: Port) -> None:
-        """Forget a port that is closed. Its connections stay."""
-        self._ports.discard(port)
-        self._end_if_unused()
+    def forget(self, port: Port | None = None) -> None:
+        """Forget a port that is closed; its connections stay. Leave the reactor if nothing is left."""
+        if port is not None:
+            self._ports.discard(port)
+        if not self._ports and not self._descriptors:
+            self._reactor.removeReader(self)
 
     # Of IReactorFDSet, for the transports
 
@@ -79,7 +82,7 @@ class BatchedReactor:
             del self._polled[descriptor]
             with contextlib.suppress(OSError):  # it may be closed already
                 self._poll.unregister(descriptor)
-            self._end_if_unused()
+            self.forget()
 
     def addWriter(self, selectable: Any) -> None:
         if self._writers is None:
@@ -95,7 +98,7 @@ class BatchedReactor:
     # Of IReadDescriptor, for the reactor
 
     def fileno(self) -> int:
-        return -1 if self._poll.closed else self._poll.fileno()
+        return self._poll.fileno()
 
     def logPrefix(self) -> str:
         return "connections"
@@ -105,7 +108,7 @@ class BatchedReactor:
         with self._batch():
             for descriptor, _ in self._poll.poll(0, BATCH):
                 if (selectable := self._polled.get(descriptor)) is not None:
-                    self._run(selectable.doRead, selectable, is_read=True)
+                    _run(self, selectable.doRead, selectable, is_read=True)
 
     def connectionLost(self, reason: Failure) -> None:
         """End all connections, because the reactor stops."""
@@ -123,7 +126,7 @@ class BatchedReactor:
                 accepted, self._accepted = self._accepted, None
             for selectable in accepted:
                 if selectable in self._descriptors:
-                    self._run(selectable.doRead, selectable, is_read=True)
+                    _run(self, selectable.doRead, selectable, is_read=True)
                 if selectable in self._descriptors:
                     self._begin_polling(selectable)
 
@@ -137,36 +140,32 @@ class BatchedReactor:
         finally:
             for selectable in list(writers):
                 if selectable in writers:
-                    self._run(selectable.doWrite, selectable, is_read=False)
+                    _run(self, selectable.doWrite, selectable, is_read=False)
             self._writers = None
             for selectable in writers:
                 self._reactor.addWriter(selectable)
-
-    def _run(self, work: Any, selectable: Any, is_read: bool) -> None:
-        """Let a transport read or write, and disconnect it if it says so, as the reactor would."""
-        try:
-            why = work()
-        except Exception as problem:
-            self._log.failure("internal error in a connection")
-            why = problem
-        if why is None:
-            return
-        self.removeReader(selectable)
-        half = is_read and isinstance(why, error.ConnectionDone) and IHalfCloseableDescriptor.providedBy(selectable)
-        if half:
-            selectable.readConnectionLost(Failure(why))
-            return
-        self.removeWriter(selectable)
-        selectable.connectionLost(Failure(why))
 
     def _begin_polling(self, selectable: Any) -> None:
         descriptor = self._descriptors[selectable]
         self._polled[descriptor] = selectable
         self._poll.register(descriptor, select.EPOLLIN)
 
-    def _end_if_unused(self) -> None:
-        if not self._ports and not self._descriptors and not self._poll.closed:
-            self._reactor.removeReader(self)
+
+def _run(reactor: BatchedReactor, work: Callable[[], Any], selectable: Any, is_read: bool) -> None:
+    """Let a transport read or write, and disconnect it if it says so, as Twisted's reactor would."""
+    try:
+        why = work()
+    except Exception as problem:
+        _log.failure("internal error in a connection")
+        why = problem
+    if why is None:
+        return
+    reactor.removeReader(selectable)
+    if is_read and isinstance(why, error.ConnectionDone) and IHalfCloseableDescriptor.providedBy(selectable):
+        selectable.readConnectionLost(Failure(why))
+        return
+    reactor.removeWriter(selectable)
+    selectable.connectionLost(Failure(why))
 
 
 class BatchedPort(Port):
