@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from OpenSSL import SSL
 
 from facaded.tls.server_connection import FLIGHT_SIZE, MOST_COUNTED, RECORD_SIZE, ServerConnection
+from tests.tls.key_updates import KeyUpdatingClient
 from tests.tls.secure_ends import ClientEnd, server_context
 
 VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
@@ -233,3 +234,29 @@ def test_what_is_no_tls_gets_an_alert_at_most() -> None:
     both.to_server(b"GET / HTTP/1.1\r\n\r\n")
     assert both.server.error is not None
     assert len(both.server.take()) <= 7
+
+
+def test_the_answer_to_a_key_update_does_not_wait_for_content() -> None:
+    """Otherwise a client that sends nothing else would fill the memory."""
+    server = ServerConnection(SSL.Connection(server_context()))
+    client = KeyUpdatingClient(server)
+    for _ in range(20):
+        server.feed(client.update_keys())
+        assert server.read() == b""
+        assert server.take()
+        assert not server.take()
+    server.feed(client.update_keys() + client.send(b"x"))
+    assert server.read() == b"x"
+    assert server.read() == b""
+    assert server.take()
+
+
+def test_session_tickets_leave_with_the_first_answer() -> None:
+    both = BothEnds()
+    flight = both.client.shake_hands()
+    both.to_server(flight)
+    both.to_server(both.client.shake_hands(both.server.take()))
+    assert not both.server.is_handshaking
+    both.ssl.outputs = 0
+    assert both.server.take() == b""
+    assert both.ssl.outputs == 0
