@@ -174,6 +174,6 @@ class ServerConnection:
 
     def _fail(self, error: SSL.Error) -> None:
         """End with an error, and send the alert that OpenSSL may have for the client."""
-        self.error = error
+        self.error = error.with_traceback(None)  # its frames refer to this, and so would keep OpenSSL's memory
         self.has_ended = self._has_output = True
         self._unsent = []
