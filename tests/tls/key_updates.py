@@ -23,7 +23,7 @@ class KeyUpdatingClient:
         context.set_tls13_ciphersuites(b"TLS_AES_128_GCM_SHA256")
 
         def note(_: SSL.Connection, line: bytes) -> None:
-            label, _, secret = line.split()
+            label, *_random, secret = line.split()
             secrets[label] = bytes.fromhex(secret.decode("ascii"))
 
         context.set_keylog_callback(note)
