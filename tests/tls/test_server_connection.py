@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import Callable
 from itertools import cycle, pairwise
+from random import Random
 from typing import Any
 
 import pytest
@@ -236,19 +237,28 @@ def test_what_is_no_tls_gets_an_alert_at_most() -> None:
     assert len(both.server.take()) <= 7
 
 
-def test_the_answer_to_a_key_update_does_not_wait_for_content() -> None:
-    """Otherwise a client that sends nothing else would fill the memory."""
-    server = ServerConnection(SSL.Connection(server_context()))
+@given(st.lists(st.lists(st.sampled_from([None, b"", b"x", b"y" * 5000]), max_size=30), max_size=6), st.randoms())
+@settings(max_examples=30)
+def test_answers_to_key_updates_do_not_wait_for_content(segments: list[list[bytes | None]], chance: Random) -> None:
+    """Otherwise a client that sends nothing else would fill the memory. None is a key update."""
+    ssl_connection = SSL.Connection(server_context())
+    server = ServerConnection(ssl_connection)
     client = KeyUpdatingClient(server)
-    for _ in range(20):
-        server.feed(client.update_keys())
-        assert server.read() == b""
-        assert server.take()
-        assert not server.take()
-    server.feed(client.update_keys() + client.send(b"x"))
-    assert server.read() == b"x"
-    assert server.read() == b""
-    assert server.take()
+    read = expected = b""
+    for records in segments:
+        data = b"".join(client.update_keys() if record is None else client.send(record) for record in records)
+        expected += b"".join(filter(None, records))
+        cut = chance.randrange(len(data) + 1)
+        for piece in (data[:cut], data[cut:]):
+            server.feed(piece)
+            read += b"".join(iter(server.read, b""))
+            while server.take():
+                pass
+        if None in records:
+            with pytest.raises(SSL.WantReadError):
+                ssl_connection.bio_read(1)
+    assert read == expected
+    assert server.error is None
 
 
 def test_session_tickets_leave_with_the_first_answer() -> None:
