@@ -12,7 +12,8 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock
 from twisted.web.resource import Resource
 
-from facaded.listeners import IN_FLIGHT, Listener, ListenError, Listeners, ListenFailure
+from facaded.exit_status import ADDRESS_UNAVAILABLE
+from facaded.listeners import IN_FLIGHT, Listener, ListenError, Listeners, ListenFailure, StartError
 from facaded.web.server import BoundedSite
 from tests.web.raw import Connection
 
@@ -54,22 +55,31 @@ def test_a_socket_of_another_program_may_go_away(tmp_path: Path) -> None:
 
 
 class Daemon:
-    """A listener for clients and one for the operator, in memory. `closed` has the ports that were closed."""
+    """A listener for clients and one for the operator, in memory. `closed` has the ports that were closed.
 
-    def __init__(self, stop_delay: float) -> None:
+    The port in `taken` is that of another program.
+    """
+
+    def __init__(self, stop_delay: float, taken: int | None = None) -> None:
         reactor: Any = MemoryReactorClock()
         reactor.listenTCP = self.listen
         self.clock: MemoryReactorClock = reactor
         self.sites = {key: BoundedSite(Resource(), reactor) for key in ("listen.http", "listen.admin")}
         self.closed: list[int] = []
+        self.taken = taken
         endpoints = [("listen.http", "tcp:1"), ("listen.admin", "tcp:2")]
         listeners = {key: Listener(site, site) for key, site in self.sites.items()}
         self.listeners = Listeners(reactor, listeners, endpoints, stop_delay)
+
+    def start(self) -> "Daemon":
         self.listeners.privilegedStartService()
         self.listeners.startService()
+        return self
 
     def listen(self, port: int, *_: object, **__: object) -> Any:
         daemon = self
+        if port == self.taken:
+            raise refused(errno.EADDRINUSE, port)
 
         class Port:
             def stopListening(self) -> Deferred[None] | None:
@@ -79,15 +89,23 @@ class Daemon:
         return Port()
 
 
+def test_if_one_cannot_be_opened_the_others_are_closed() -> None:
+    daemon = Daemon(0, taken=2)
+    with pytest.raises(StartError, match=r"listen\.admin: tcp:2.*: another program listens there") as failed:
+        daemon.start()
+    assert failed.value.exit_status == ADDRESS_UNAVAILABLE
+    assert daemon.closed == [1]
+
+
 def test_without_a_delay_the_listeners_are_closed_at_once() -> None:
-    daemon = Daemon(0)
+    daemon = Daemon(0).start()
     assert daemon.listeners.stopService().called
     assert daemon.closed == [1, 2]
     assert daemon.clock.getDelayedCalls() == []
 
 
 def test_during_the_delay_answers_to_clients_are_the_last_of_their_connections() -> None:
-    daemon = Daemon(0)
+    daemon = Daemon(0).start()
     daemon.listeners.reconfigure(5)
     stopped = daemon.listeners.stopService()
     assert [site.is_stopping for site in daemon.sites.values()] == [True, False]
@@ -99,7 +117,7 @@ def test_during_the_delay_answers_to_clients_are_the_last_of_their_connections()
 
 
 def test_the_operators_listener_is_closed_after_the_last_answer() -> None:
-    daemon = Daemon(0)
+    daemon = Daemon(0).start()
     busy = Connection(daemon.sites["listen.http"])
     busy.channel.requests.append(None)  # one is in progress
     stopped = daemon.listeners.stopService()

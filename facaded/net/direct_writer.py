@@ -29,12 +29,6 @@ class DirectWriter:
         if self._socket_transport is not None and self._socket_transport.connected:
             self._send = self._socket_transport.getHandle().send
 
-    @property
-    def is_direct(self) -> bool:
-        """Whether the next bytes will be sent on the socket at once."""
-        connection = self._socket_transport
-        return self._send is not None and connection is not None and not connection.disconnecting
-
     def write(self, data: bytes) -> None:
         """Send bytes, after those of earlier calls. An error ends the connection later, as with the transport."""
         send, connection = self._send, self._socket_transport

@@ -11,11 +11,9 @@ from attrs import evolve, frozen
 from OpenSSL import SSL
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
-from twisted.protocols.tls import TLSMemoryBIOProtocol
-from zope.interface import implementer
 
 from facaded.tls import certificate_status, selfsigned
 from facaded.tls.acme.order_status import OrderStatus
@@ -46,7 +44,6 @@ class PreparedCertificates:
     files: PreparedFiles
 
 
-@implementer(IOpenSSLServerConnectionCreator)
 class Certificates(Service):
     """Creates the TLS connections of every listener, each with the certificate that its client asks for.
 
@@ -135,8 +132,8 @@ class Certificates(Service):
             lambda failure: self._log.failure("checking the certificate files failed, retrying", failure)
         )
 
-    def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol | None) -> SSL.Connection:
-        """Return a connection that starts with the default certificate; see IOpenSSLServerConnectionCreator."""
+    def new_connection(self) -> SSL.Connection:
+        """Return a connection that starts with the default certificate."""
         return self._handshakes.new_connection()
 
     def choose(self, name: str | None) -> ActiveCertificate:

@@ -50,5 +50,5 @@ class SecureFactory(WrappingFactory[Any]):
         channel = self._site.buildProtocol(addr)
         if channel is None:
             return None
-        tls = ServerConnection(self._certificates.serverConnectionForTLS(None))
+        tls = ServerConnection(self._certificates.new_connection())
         return BoundedTls(self, channel, tls, self._clock)

@@ -71,6 +71,8 @@ class ServerConnection:
         self._records = self._count(data) if self._can_count else _UNKNOWN
         if self.is_handshaking:
             self._shake_hands()
+        else:
+            self._answers_by_itself = True  # with new keys, or with the refusal of another handshake
 
     def read(self) -> bytes:
         """Return the content of the next record; nothing if none has arrived, or if the connection has ended."""
@@ -126,8 +128,8 @@ class ServerConnection:
     def _shake_hands(self) -> None:
         """Continue the handshake.
 
-        Before TLS 1.3, the client waits for the end of it, and for the refusal of another one. With TLS 1.3, it waits
-        only for content, before which OpenSSL has session tickets and updated keys to send.
+        Before TLS 1.3, the client waits for the end of it. With TLS 1.3, it waits only for content, so the session
+        tickets that OpenSSL has to send leave with that.
         """
         try:
             self._ssl.do_handshake()
@@ -172,6 +174,6 @@ class ServerConnection:
 
     def _fail(self, error: SSL.Error) -> None:
         """End with an error, and send the alert that OpenSSL may have for the client."""
-        self.error = error
+        self.error = error.with_traceback(None)  # its frames refer to this, and so would keep OpenSSL's memory
         self.has_ended = self._has_output = True
         self._unsent = []

@@ -38,8 +38,8 @@ class AdmittedChannel(StrictChannel):
         self.site.admission.join(self, self.address)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.pause.clear()
-        self._stall_timer.stop()
+        self.pause.end()
+        self._stall_timer.end()
         self.site.admission.leave(self)
         StrictChannel.connectionLost(self, reason)
 

@@ -40,7 +40,7 @@ class Channel(DirectlyAnsweredChannel):
         self.site.channels.add(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.deadline.clear()
+        self.deadline.end()
         DirectlyAnsweredChannel.connectionLost(self, reason)
         self.site.remove(self)
 

@@ -6,11 +6,11 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 
 class Deadline:
-    """A timer that calls `expired` unless it is set again or cleared first."""
+    """A timer that calls `expired` unless it is set again, cleared or ended first."""
 
     def __init__(self, clock: IReactorTime, expired: Callable[[], None]) -> None:
         self._clock = clock
-        self._expired = expired
+        self._expired: Callable[[], None] | None = expired
         self._call: IDelayedCall | None = None
 
     @property
@@ -18,9 +18,10 @@ class Deadline:
         return self._call is not None
 
     def set(self, seconds: float) -> None:
-        """Expire after `seconds` from now."""
+        """Expire after `seconds` from now; do nothing after the end."""
         self.clear()
-        self._call = self._clock.callLater(seconds, self._expire)
+        if self._expired is not None:
+            self._call = self._clock.callLater(seconds, self._expire)
 
     def clear(self) -> None:
         """Do not expire."""
@@ -28,6 +29,12 @@ class Deadline:
             self._call.cancel()
             self._call = None
 
+    def end(self) -> None:
+        """Never expire again, and release `expired`, so that its owner needs no garbage collection."""
+        self.clear()
+        self._expired = None
+
     def _expire(self) -> None:
         self._call = None
-        self._expired()
+        if self._expired is not None:
+            self._expired()

@@ -52,7 +52,7 @@ class StallTimer:
     ) -> None:
         self._transport = transport
         self._unsent = unsent
-        self._expired = expired
+        self._expired: Callable[[], None] | None = expired
         self._deadline = Deadline(clock, self._check)
         self._checks_left = CHECKS
         self._left: tuple[int, int] = (0, 0)
@@ -64,8 +64,13 @@ class StallTimer:
             self._restart()
 
     def stop(self) -> None:
-        """End, because the client has read what was in the buffer, or has disconnected."""
+        """Stop, because the client has read what was in the buffer."""
         self._deadline.clear()
+
+    def end(self) -> None:
+        """Never expire again, because the client has disconnected, and release `expired`."""
+        self._deadline.end()
+        self._expired = None
 
     def _restart(self) -> None:
         self._checks_left = CHECKS
@@ -84,7 +89,7 @@ class StallTimer:
         self._checks_left -= 1
         if self._checks_left:
             self._set_deadline()
-        else:
+        elif self._expired is not None:
             self._expired()
 
 

@@ -62,7 +62,7 @@ class StrictChannel(HTTPChannel):
         self.abort_deadline = Deadline(self.site.reactor, self.abort)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.abort_deadline.clear()
+        self.abort_deadline.end()
         HTTPChannel.connectionLost(self, reason)
 
     def parse(self, data: bytes) -> None:

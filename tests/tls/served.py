@@ -36,7 +36,7 @@ class CertificatesHarness:
             self.clock.advance(POLL_INTERVAL)
 
     def client(self, name: str | None = "docker.lab.test", context: ssl.SSLContext | None = None) -> HandshakeClient:
-        return handshake(self.certificates.serverConnectionForTLS(None), context or trusting(), name)
+        return handshake(self.certificates.new_connection(), context or trusting(), name)
 
     def served(self, name: str | None = "docker.lab.test") -> bytes:
         return self.client(name).certificate.tbs_certificate_bytes

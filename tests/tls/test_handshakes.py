@@ -102,7 +102,7 @@ def test_no_session_is_resumed(authority: Authority, tmp_path: Path, version: ss
     first.server.send(b"x")
     first.incoming.write(first.server.bio_read(1 << 16))
     assert first.tls.read(1) == b"x", "any TLS 1.3 tickets have been read before the data"
-    server = harness.certificates.serverConnectionForTLS(None)
+    server = harness.certificates.new_connection()
     second = handshake(server, context, "docker.lab.test", session=first.tls.session)
     assert not second.tls.session_reused
 

@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import Callable
 from itertools import cycle, pairwise
+from random import Random
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from OpenSSL import SSL
 
 from facaded.tls.server_connection import FLIGHT_SIZE, MOST_COUNTED, RECORD_SIZE, ServerConnection
+from tests.tls.key_updates import KeyUpdatingClient
 from tests.tls.secure_ends import ClientEnd, server_context
 
 VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
@@ -233,3 +235,38 @@ def test_what_is_no_tls_gets_an_alert_at_most() -> None:
     both.to_server(b"GET / HTTP/1.1\r\n\r\n")
     assert both.server.error is not None
     assert len(both.server.take()) <= 7
+
+
+@given(st.lists(st.lists(st.sampled_from([None, b"", b"x", b"y" * 5000]), max_size=30), max_size=6), st.randoms())
+@settings(max_examples=30)
+def test_answers_to_key_updates_do_not_wait_for_content(segments: list[list[bytes | None]], chance: Random) -> None:
+    """Otherwise a client that sends nothing else would fill the memory. None is a key update."""
+    ssl_connection = SSL.Connection(server_context())
+    server = ServerConnection(ssl_connection)
+    client = KeyUpdatingClient(server)
+    read = expected = b""
+    for records in segments:
+        data = b"".join(client.update_keys() if record is None else client.send(record) for record in records)
+        expected += b"".join(filter(None, records))
+        cut = chance.randrange(len(data) + 1)
+        for piece in (data[:cut], data[cut:]):
+            server.feed(piece)
+            read += b"".join(iter(server.read, b""))
+            while server.take():
+                pass
+        if None in records:
+            with pytest.raises(SSL.WantReadError):
+                ssl_connection.bio_read(1)
+    assert read == expected
+    assert server.error is None
+
+
+def test_session_tickets_leave_with_the_first_answer() -> None:
+    both = BothEnds()
+    flight = both.client.shake_hands()
+    both.to_server(flight)
+    both.to_server(both.client.shake_hands(both.server.take()))
+    assert not both.server.is_handshaking
+    both.ssl.outputs = 0
+    assert both.server.take() == b""
+    assert both.ssl.outputs == 0
