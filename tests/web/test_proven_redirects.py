@@ -122,7 +122,7 @@ def test_a_request_waits_for_a_second_and_is_then_served() -> None:
 
 def test_a_repeated_request_is_served_only_until_the_backend_has_proven_again_that_it_works() -> None:
     client = Client(trust=2.0)
-    digest = [registry.put("org/app", "latest") for registry in client.network.fakes.values()][0]
+    digest, _ = (registry.put("org/app", "latest") for registry in client.network.fakes.values())
     path, checks = f"/v2/org/app/manifests/{digest}", client.watching.backends
     assert client.exchange("GET", path, CONTAINERD) == b"", "it waits for a check"
     checks.end_check("main", client.watching.clock.seconds(), failed=Step.MANIFEST)
