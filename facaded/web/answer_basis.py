@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from attrs import field, frozen
 
+from facaded.backends.manifests import Manifest
 from facaded.backends.served_content import Content
 from facaded.policy.asked_again import Asking
 from facaded.policy.decision import UNREMARKABLE, Answer, Redirect, RoutingState, Rules, Visit, decide
@@ -18,7 +19,7 @@ READY_ANSWERS = 500
 """Answers that are ready for the next request: as many as heads, see `simple_heads`."""
 
 READY_SIZE = 4096
-"""Bytes of the largest body of a ready answer, which is kept beside what the cache of manifests has."""
+"""Bytes of the largest manifest of a ready answer, which keeps it although the cache may have evicted it."""
 
 WITH_TOKEN = Visit(has_token=True)
 
@@ -55,6 +56,17 @@ class ReadyAnswer:
     begun: BegunAnswer
     content: Content | None = None
 
+    @property
+    def is_worth_keeping(self) -> bool:
+        """Whether it depends on nothing but the basis, the head and the cache, and takes little memory.
+
+        A large manifest is in memory even if the answer is 304.
+        """
+        content = self.content
+        if content is None:
+            return isinstance(self.answer, Redirect)
+        return isinstance(content, Manifest) and content.length <= READY_SIZE
+
 
 @frozen(eq=False)
 class AnswerBasis:
@@ -84,10 +96,8 @@ class AnswerBasis:
         return self.ready.get(parsed.head) if parsed.visit is UNREMARKABLE else None
 
     def make_ready(self, parsed: ClientRequest, answer: ReadyAnswer) -> None:
-        """Keep an answer for the next request with the same head, if it depends on nothing else."""
-        is_lasting = isinstance(answer.answer, Redirect) or answer.content is not None
-        is_small = len(answer.rendered.body) <= READY_SIZE
-        if parsed.visit is UNREMARKABLE and is_lasting and is_small:
+        """Keep an answer for the next request with the same head, if that is worth it."""
+        if parsed.visit is UNREMARKABLE and answer.is_worth_keeping:
             if len(self.ready) >= READY_ANSWERS:
                 self.ready.clear()
             self.ready[parsed.head] = answer

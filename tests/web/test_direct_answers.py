@@ -5,13 +5,18 @@ from attrs import evolve
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent
 
+from facaded.backends.manifests import Manifest
 from facaded.backends.reached_limits import ReachedLimits
-from facaded.oci.clients import Family
-from facaded.policy.decision import Mode
+from facaded.oci.clients import Family, identify
+from facaded.policy.decision import Mode, RoutingState
 from facaded.policy.limits import BURST, Limit, Limits
 from facaded.web.admission import TURN_UNITS, Admission, AdmissionSettings
+from facaded.web.answer_basis import READY_SIZE, AnswerBasis, ClientRequest, ReadyAnswer
 from facaded.web.answered_requests import AnsweredRequest
+from facaded.web.begun_answers import BegunAnswer
 from facaded.web.facade import Facade
+from facaded.web.render import Rendered
+from facaded.web.request_head import HeaderFields, Origin, RequestHead
 from facaded.web.returning_clients import ReturningClients
 from facaded.web.server import BoundedRequest, BoundedSite
 from facaded.web.simple_heads import KEPT, KEPT_SIZE, SimpleHeads
@@ -190,6 +195,19 @@ def test_the_answer_to_a_repeated_request_follows_the_backends_and_the_settings(
     assert b"Location: https://second.test:5000/" in connection.send(pull())
     server.facade.reconfigure(evolve(RULES, mode=Mode.SERVE), server.network.fetcher())
     assert b"Location" not in connection.send(PING)
+
+
+@pytest.mark.parametrize("size", [READY_SIZE, READY_SIZE + 1])
+def test_no_ready_answer_keeps_a_large_manifest_that_the_cache_may_evict(size: int) -> None:
+    basis, client = AnswerBasis(RULES, RoutingState(("main",), ("main",)), {}), identify("")
+    manifest = Manifest(INDEX, "sha256:" + "a" * 64, size, b"x" * size)
+    target = f"/v2/org/app/manifests/{manifest.digest}".encode()
+    head = RequestHead(b"GET", target, HeaderFields(b"x", "", client))
+    parsed = ClientRequest.read(head, Origin("192.0.2.7", False))
+    not_modified = Rendered(304, {})
+    begun = BegunAnswer(client, not_modified)
+    basis.make_ready(parsed, ReadyAnswer(basis.decide(parsed), not_modified, begun, manifest))
+    assert (basis.find_ready(parsed) is None) == (size > READY_SIZE)
 
 
 def test_a_direct_answer_resets_the_idle_timeout() -> None:
