@@ -10,7 +10,7 @@ from facaded.backends.reached_limits import ReachedLimits
 from facaded.oci.clients import Family, identify
 from facaded.policy.decision import Mode, RoutingState
 from facaded.policy.limits import BURST, Limit, Limits
-from facaded.web.admission import TURN_UNITS, Admission, AdmissionSettings
+from facaded.web.admission import READS, TURN_UNITS, Admission, AdmissionSettings
 from facaded.web.answer_basis import READY_SIZE, AnswerBasis, ClientRequest, ReadyAnswer
 from facaded.web.answered_requests import AnsweredRequest
 from facaded.web.begun_answers import BegunAnswer
@@ -278,6 +278,13 @@ def test_a_source_with_many_connections_waits_for_its_turn_and_is_answered_direc
     late = [connection.received() for connection in connections[-5:]]
     assert all(answer.startswith(b"HTTP/1.1 307 ") for answer in late)
     assert OrdinaryRequest.made == 0
+
+
+def test_a_request_that_is_passed_on_takes_as_much_of_a_turn_as_an_ordinary_connection() -> None:
+    server = Server(limits=Limits(requests_per_source=1000))
+    for _ in range(READS + 5):
+        Connection(server.site).send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert OrdinaryRequest.made == READS
 
 
 def test_what_arrives_while_a_connection_waits_for_its_turn_is_answered_in_order() -> None:
