@@ -67,6 +67,7 @@ class DirectlyAnsweredChannel(AdmittedChannel):
         if self._write_directly is None:
             self._write_directly = self.direct_write()
         self._write_directly(answer)
+        self._has_received = True  # no TLS hello follows
         TimeoutMixin.resetTimeout(self)
         self.site.admission.make_idle(self)
         if closes:

@@ -247,6 +247,14 @@ def test_an_internal_error_is_answered_directly_with_500(no_errors_are_logged: l
     no_errors_are_logged.clear()
 
 
+def test_the_first_byte_of_a_tls_hello_counts_only_before_the_first_direct_answer() -> None:
+    server = Server()
+    connection = Connection(server.site)
+    connection.send(PING)
+    assert connection.send(b"\x16") == b""
+    assert not connection.closed
+
+
 def test_tokens_are_not_kept() -> None:
     heads = SimpleHeads()
     for _ in range(2):
