@@ -29,13 +29,17 @@ _BLOCK = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\
 _ORDINARY = frozenset([b"content-length", b"transfer-encoding", b"expect", b"upgrade", b"http2-settings"])
 """Header fields that are never simple: a body may follow, or another protocol."""
 
+_SECRET = frozenset([b"authorization", b"proxy-authorization", b"cookie"])
+"""Header fields with credentials, even if an empty one of the same name follows."""
+
 
 @frozen
 class _Block:
-    """A header, and whether the client asked to close the connection."""
+    """A header, whether the client asked to close the connection, and whether it may be kept."""
 
     fields: HeaderFields
     closes: bool
+    may_be_kept: bool
 
 
 class SimpleHeads:
@@ -61,13 +65,13 @@ class SimpleHeads:
         if target.count(b"&") + target.count(b";") > PARAMETERS:
             return None
         head = RequestHead(method, target, block.fields, block.closes)
-        if len(data) <= KEPT_SIZE and not block.fields.authorization:
+        if len(data) <= KEPT_SIZE and block.may_be_kept:
             _put(self._heads, data, head)
         return head
 
     def _read_block(self, rest: bytes) -> _Block | None:
         block = _parse_block(rest)
-        if block is not None and len(rest) <= KEPT_SIZE and not block.fields.authorization:
+        if block is not None and block.may_be_kept:
             _put(self._blocks, rest, block)
         return block
 
@@ -92,4 +96,5 @@ def _parse_block(rest: bytes) -> _Block | None:
     if connection not in (b"keep-alive", b"close"):
         return None
     fields = HeaderFields.read(lambda name: values.get(name.lower().encode("ascii"), ()))
-    return _Block(fields, connection == b"close")
+    may_be_kept = len(rest) <= KEPT_SIZE and _SECRET.isdisjoint(values)
+    return _Block(fields, connection == b"close", may_be_kept)

@@ -255,10 +255,19 @@ def test_the_first_byte_of_a_tls_hello_counts_only_before_the_first_direct_answe
     assert not connection.closed
 
 
-def test_tokens_are_not_kept() -> None:
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["Authorization: Bearer secret"],
+        ["Authorization: Bearer secret", "Authorization:"],
+        ["Proxy-Authorization: Basic secret"],
+        ["cookie: session=secret"],
+    ],
+)
+def test_credentials_are_not_kept(lines: list[str]) -> None:
     heads = SimpleHeads()
     for _ in range(2):
-        head = heads.read(pull("latest", "Authorization: Bearer secret"))
+        head = heads.read(pull("latest", *lines))
         assert head is not None
         assert not head.is_kept
     assert "secret" not in repr(vars(heads))
