@@ -1,9 +1,18 @@
 """Direct answers: which requests get them, what they count for, and that no answer overtakes another."""
 
+import contextlib
+import select
+import socket
+
 import pytest
 from attrs import evolve
+from twisted.internet import tcp
+from twisted.internet.address import IPv4Address
+from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogEvent
+from twisted.python.failure import Failure
 
 from facaded.backends.manifests import Manifest
 from facaded.backends.reached_limits import ReachedLimits
@@ -142,6 +151,47 @@ def test_what_comes_during_an_answer_does_not_overtake_it() -> None:
     assert answers.index(b"/manifests/latest\r\n") < answers.index(b"/v2/\r\n")
     connection.send(PING)
     assert OrdinaryRequest.made == 3, "what came meanwhile is not known to be whole"
+
+
+class SocketConnection(tcp.Server):
+    """A connection with a socket; `peer` is the other end. The reactor does nothing by itself."""
+
+    def __init__(self, site: BoundedSite) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            self.peer = socket.create_connection(listener.getsockname(), timeout=5)
+            own, client = listener.accept()
+        own.setblocking(False)
+        channel = site.buildProtocol(IPv4Address("TCP", *client))
+        super().__init__(own, channel, client, None, 1, MemoryReactorClock())
+        channel.makeConnection(self)
+
+    def has_received(self) -> bool:
+        return bool(select.select([self.peer], [], [], 0)[0])
+
+    def received_until(self, end: bytes) -> bytes:
+        """Return what arrives up to these bytes."""
+        received = b""
+        while end not in received:
+            received += self.peer.recv(1 << 16)
+        return received
+
+    def close(self) -> None:
+        self.connectionLost(Failure(ConnectionDone()))
+        self.peer.close()
+
+
+def test_a_direct_answer_is_sent_at_once_but_not_before_what_the_ordinary_path_has_written() -> None:
+    server = Server()
+    with contextlib.closing(SocketConnection(server.site)) as connection:
+        connection.protocol.dataReceived(PING)
+        connection.received_until(b"\r\n\r\n")
+        connection.protocol.dataReceived(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.protocol.dataReceived(pull())
+        assert OrdinaryRequest.made == 1
+        assert not connection.has_received(), "both wait for the reactor"
+        connection.doWrite()
+        answers = connection.received_until(b"/manifests/latest\r\n")
+        assert 0 < answers.index(b"</html>") < answers.index(b"/manifests/latest\r\n")
 
 
 def test_the_work_for_a_client_that_disconnects_is_cancelled() -> None:
