@@ -25,6 +25,9 @@ from facaded.policy.repositories import Pattern, Rename, matcher, renamed
 HOSTS = 500
 """Host headers whose parts are remembered: nearly all requests have the same few."""
 
+HOST_LENGTH = 300
+"""Most characters of a Host header that names a host: a name has 254 at most, with a final dot (RFC 1035 §2.3.4)."""
+
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(?::(\d{0,5}))?")
 
 
@@ -341,13 +344,17 @@ def ping_leads_to(rules: Rules, routing: RoutingState) -> str:
     return answer.location if isinstance(answer, Redirect) else "here"
 
 
-@lru_cache(HOSTS)
 def split_host(value: str) -> tuple[str, str]:
     """Split a Host header into a name and a port; the port may be empty.
 
     The name is in lower case, without final dot or brackets. It is empty, which no setting allows, if the header is
-    malformed.
+    malformed or too long.
     """
+    return _read_host(value) if len(value) <= HOST_LENGTH else ("", "")
+
+
+@lru_cache(HOSTS)
+def _read_host(value: str) -> tuple[str, str]:
     match = _HOST.fullmatch(value.strip())
     if not match:
         return "", ""

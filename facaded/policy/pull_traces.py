@@ -158,7 +158,7 @@ class PullTraces:
     def __init__(self) -> None:
         self._sources: OrderedDict[str, _SourceTraces] = OrderedDict()
         self._used = 0
-        self._last: tuple[TraceKey, PullTrace] | None = None
+        self._last: tuple[TraceKey, PullTrace] | None = None  # a trace of the source that was used last
 
     def find(self, key: TraceKey, now: float) -> PullTrace | None:
         """Return a trace, None if there is none. Only the methods of this class may add to it."""
@@ -169,6 +169,7 @@ class PullTraces:
         if of_source is None:
             return None
         self._sources.move_to_end(key[0])
+        self._last = None
         trace = of_source.traces.get(key)
         if trace is None or trace.is_forgotten(now):
             return None
@@ -243,10 +244,8 @@ class PullTraces:
             evicted = of_source.traces.pop(next(iter(of_source.traces)))
             of_source.size -= evicted.size
             self._used -= evicted.size
-            self._last = None
         while self._used > BYTES:
             self._used -= self._sources.popitem(last=False)[1].size
-            self._last = None
 
 
 def _add_entry(entries: dict[Name, Entry], name: Name, entry: Entry, most: int) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from attrs import field, frozen
 
+from facaded.backends.manifests import Manifest
 from facaded.backends.served_content import Content
 from facaded.oci.referrers import is_referrers_tag
 from facaded.oci.requests import Blob, ManifestRead
@@ -21,7 +22,7 @@ READY_ANSWERS = 500
 """Answers that are ready for the next request: as many as heads, see `simple_heads`."""
 
 READY_SIZE = 4096
-"""Bytes of the largest body of a ready answer, which is kept beside what the cache of manifests has."""
+"""Bytes of the largest manifest of a ready answer, which keeps it although the cache may have evicted it."""
 
 WAYS = 2000
 """Ways that are kept: those of all headers that are, see `simple_heads`, of two kinds of request on two routes."""
@@ -62,6 +63,17 @@ class ReadyAnswer:
     rendered: Rendered
     begun: BegunAnswer
     content: Content | None = None
+
+    @property
+    def is_worth_keeping(self) -> bool:
+        """Whether it depends on nothing but the basis, the head and the cache, and takes little memory.
+
+        A large manifest is in memory even if the answer is 304.
+        """
+        content = self.content
+        if content is None:
+            return isinstance(self.answer, Redirect)
+        return isinstance(content, Manifest) and content.length <= READY_SIZE
 
 
 @frozen
@@ -118,8 +130,6 @@ class AnswerBasis:
         return self.ready.get(parsed.head) if parsed.visit is UNREMARKABLE else None
 
     def make_ready(self, parsed: ClientRequest, answer: ReadyAnswer) -> None:
-        """Keep an answer for the next request with the same head, if it depends on nothing else."""
-        is_lasting = isinstance(answer.answer, Redirect) or answer.content is not None
-        is_small = len(answer.rendered.body) <= READY_SIZE
-        if parsed.visit is UNREMARKABLE and is_lasting and is_small:
+        """Keep an answer for the next request with the same head, if that is worth it."""
+        if parsed.visit is UNREMARKABLE and answer.is_worth_keeping:
             put_bounded(self.ready, parsed.head, answer, READY_ANSWERS)

@@ -60,15 +60,14 @@ class DirectlyAnsweredChannel(AdmittedChannel):
             return
         direct = self.site.direct if is_free and self._may_answer_directly else None
         if direct is None or self.is_unread or self.site.is_stopping or not direct.answer(self, data):
-            if is_free and data:
-                self.site.admission.turn_delay(self.address, ORDINARY_UNITS - 1)
-            self._leave_to_twisted(data)
+            self._leave_to_twisted(data, is_free)
 
     def answer_directly(self, answer: bytes, closes: bool) -> None:
         """Write a whole answer, and close the connection after it if it `closes`."""
         if self._write_directly is None:
             self._write_directly = self.direct_write()
         self._write_directly(answer)
+        self._has_received = True  # no TLS hello follows
         TimeoutMixin.resetTimeout(self)
         self.site.admission.make_idle(self)
         if closes:
@@ -84,7 +83,7 @@ class DirectlyAnsweredChannel(AdmittedChannel):
         """Let the ordinary path answer a request that has been admitted, with what has begun of its answer."""
         self._begun, self.passed_on, self._is_one_request = begun, True, True
         try:
-            self._leave_to_twisted(data)
+            self._leave_to_twisted(data, is_free=True)
         finally:
             self.passed_on = False
             if (unused := self.take_begun()) is not None and unused.work is not None:
@@ -104,8 +103,10 @@ class DirectlyAnsweredChannel(AdmittedChannel):
         self._may_answer_directly = self._is_one_request
         AdmittedChannel.requestDone(self, request)
 
-    def _leave_to_twisted(self, data: bytes) -> None:
+    def _leave_to_twisted(self, data: bytes, is_free: bool) -> None:
         assert self.transport is not None
+        if is_free and data:
+            self.site.admission.turn_delay(self.address, ORDINARY_UNITS - 1)  # one unit has been counted
         self._write_directly = self.transport.write  # nothing may overtake what the ordinary path writes
         if data:
             self._may_answer_directly = False

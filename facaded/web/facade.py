@@ -98,8 +98,9 @@ class Facade(Resource):
         parsed, begun = ClientRequest.read(head, origin), BegunAnswer(head.fields.client)
         try:
             parsed = self._recognise(parsed)
-            ready = self._basis.find_ready(parsed)
-            decided = self._basis.decide(parsed) if ready is None else ready.answer
+            basis = self._basis  # a check that begins below may replace it
+            ready = basis.find_ready(parsed)
+            decided = basis.decide(parsed) if ready is None else ready.answer
             answer = self._prove(parsed, decided) if self._settled or not isinstance(decided, Redirect) else None
             cached = None
             if self._settled and isinstance(answer, Serve):
@@ -108,11 +109,11 @@ class Facade(Resource):
             if ready is not None and answer is decided and content is ready.content:
                 _note(self._returning, parsed, answer, ready.rendered)
                 return ready.begun
-            rendered = _render_at_once(parsed, answer, cached, self._basis)
+            rendered = _render_at_once(parsed, answer, cached, basis)
             if rendered is not None and answer is not None:
                 self._end(begun, parsed, answer, rendered)
-                if parsed.head.is_kept:
-                    self._basis.make_ready(parsed, ReadyAnswer(answer, rendered, begun, content))
+                if parsed.head.is_kept and answer is decided:
+                    basis.make_ready(parsed, ReadyAnswer(answer, rendered, begun, content))
                 return begun
             work = Deferred.fromCoroutine(self._answer(begun, parsed, answer))
             work.addErrback(lambda failure: self._report_error(failure, begun, parsed))

@@ -33,13 +33,17 @@ _ORDINARY = frozenset(
 )
 """Header fields that are not simple: a body may follow, or another protocol."""
 
+_SECRET = frozenset([b"proxy-authorization", b"cookie"])
+"""Header fields with credentials, which are not kept."""
+
 
 @frozen
 class _Block:
-    """A header, and whether the client asked to close the connection."""
+    """A header, whether the client asked to close the connection, and whether it may be kept."""
 
     fields: HeaderFields
     closes: bool
+    may_be_kept: bool
 
 
 class SimpleHeads:
@@ -77,13 +81,13 @@ class SimpleHeads:
             authorization = credentials.strip(b" \t").decode("latin-1")
             return RequestHead(method, target, block.fields, authorization, block.closes)
         head = RequestHead(method, target, block.fields, "", block.closes)
-        if len(data) <= KEPT_SIZE:
+        if len(data) <= KEPT_SIZE and block.may_be_kept:
             put_bounded(self._heads, data, head, KEPT)
         return head
 
     def _parse_block(self, block_bytes: bytes) -> _Block | None:
         block = _parse_block(block_bytes)
-        if block is not None and len(block_bytes) <= KEPT_SIZE:
+        if block is not None and block.may_be_kept:
             put_bounded(self._blocks, block_bytes, block, KEPT)
         return block
 
@@ -101,4 +105,5 @@ def _parse_block(rest: bytes) -> _Block | None:
     if connection not in (b"keep-alive", b"close"):
         return None
     fields = HeaderFields.read(lambda name: values.get(name.lower().encode("ascii"), ()))
-    return _Block(fields, connection == b"close")
+    may_be_kept = len(rest) <= KEPT_SIZE and _SECRET.isdisjoint(values)
+    return _Block(fields, connection == b"close", may_be_kept)

@@ -1,15 +1,20 @@
 """The fetcher tries registries in turn: the order, and which registries are skipped."""
 
+from typing import Any
+
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 
 from facaded.backends.fetcher import BUDGET
+from facaded.backends.manifests import Accept
 from facaded.backends.served_content import NotServed, ReadOptions, Served
 from facaded.oci.requests import Blob, ManifestRead, Tags
 from facaded.policy.decision import Serve
 from facaded.policy.repositories import parse_rename
-from tests.backends.fetching import LATEST, WIDE, ask, backend, manifest, two_registries
-from tests.backends.memory import BLOB, Fake, Network
+from tests.backends.fetching import LATEST, NARROW, WIDE, ask, backend, manifest, two_registries
+from tests.backends.memory import BLOB, MANIFEST, Fake, Network
 
 
 @pytest.mark.parametrize(
@@ -124,3 +129,51 @@ def test_a_backend_that_refuses_a_request_as_invalid_is_not_suspect() -> None:
     assert network.failed == []
     network.fakes["hub"].fault = ""
     assert backend(ask(network, fetcher)) == "hub"
+
+
+STEPS = st.tuples(
+    st.sampled_from(["latest", "digest", "other", "listed"]),
+    st.sampled_from([WIDE, NARROW]),
+    st.booleans(),
+    st.sampled_from([("hub", "ghcr"), ("ghcr", "hub"), ("ghcr",)]),
+    st.sampled_from(["", "", "", "500", "429", "403", "hang"]),
+    st.sampled_from([0.0, 1.0, 6.0, 11.0]),
+)
+
+
+def take_steps(*steps: tuple[str, str]) -> Any:
+    """Return an example: which manifest is asked for, and how the hub fails then."""
+    return example([(name, WIDE, True, ("hub", "ghcr"), fault, 0.0) for name, fault in steps])
+
+
+@take_steps(("digest", ""), ("latest", "500"), ("digest", ""))
+@take_steps(("other", ""), ("other", ""))
+@take_steps(("latest", ""), ("latest", ""))
+@take_steps(("listed", ""), ("listed", ""))
+@given(st.lists(STEPS, max_size=12))
+@settings(max_examples=40, deadline=None)
+def test_what_is_found_in_the_cache_at_once_is_what_would_be_served_without_a_request(
+    steps: list[tuple[str, Accept, bool, tuple[str, ...], str, float]],
+) -> None:
+    network = Network(Fake("hub"), Fake("ghcr"))
+    hub, ghcr = network.fakes.values()
+    references = {
+        "latest": "latest",
+        "digest": hub.put("org/app", "latest"),
+        "other": ghcr.put("org/app", "other", MANIFEST),
+        "listed": ghcr.put("org/app", "sha256-" + "a" * 64),
+    }
+    ghcr.put("org/app", "latest")
+    fetcher = network.fetcher()
+    ask(network, fetcher, ManifestRead("org/app", "sha256-" + "a" * 64))
+    for name, accept, body, backends, fault, pause in steps:
+        hub.fault = fault
+        network.clock.advance(pause)
+        read = ManifestRead("org/app", references[name])
+        serve, before = Serve(read, backends, "hub"), hub.requests + ghcr.requests
+        cached = fetcher.find_cached(serve, ReadOptions(accept, body))
+        served = ask(network, fetcher, read, accept, body, BUDGET, serve)
+        if cached is not None:
+            assert name in ("digest", "other"), "a tag may move, and a referrer may be elsewhere"
+            assert served == cached
+            assert hub.requests + ghcr.requests == before

@@ -14,6 +14,7 @@ from twisted.internet.task import Clock
 
 from facaded.backends.reached_limits import ReachedLimits
 from facaded.policy.decision import BackendRules, Mode, Rules
+from facaded.policy.health import Step
 from facaded.policy.limits import Limits
 from facaded.policy.repositories import parse
 from facaded.web.admission import Admission, AdmissionSettings
@@ -39,6 +40,11 @@ PROXY = "192.0.2.7"
 
 ROUND = 250
 """Requests until settings and backends are other ones."""
+
+REPEATED = 0.5
+"""The part of the requests that are the same as one of the last `EARLIER`, whose answer may have been kept."""
+
+EARLIER = 10
 
 TURNS = 8
 """How often the network in memory is run after a request that needs a backend."""
@@ -118,9 +124,11 @@ class Side:
     is_proxied: bool
     rate: int
     is_down: bool
+    trust: float
     clock: Clock = field(factory=Clock)
     answered: list[AnsweredRequest] = field(factory=list)
     network: Network = field(init=False)
+    watching: Watching = field(init=False)
     reached: ReachedLimits = field(init=False)
     site: BoundedSite = field(init=False)
 
@@ -128,7 +136,7 @@ class Side:
         self.network = Network(Fake("main"), Fake("second"))
         for fake in self.network.fakes.values():
             fake.put("org/app", "latest", seeds.MANIFEST_TYPE, seeds.MANIFEST)
-        watching = Watching.begin("main", "second")
+        self.watching = watching = Watching.begin("main", "second", trust=self.trust)
         watching.backends.answer("main", BAD if self.is_down else GOOD)
         watching.backends.answer("second", GOOD)
         self.reached = ReachedLimits(self.clock)
@@ -152,6 +160,13 @@ class Side:
                 self.network.agent.flush()
             self.clock.advance(0.002)
         return _DATE.sub(b"\r\nDate\r\n", received + connection.received())
+
+    def let_pass(self, seconds: float, failed: Step | None) -> None:
+        """Let time pass, and then end the check of the first backend, if there is one; a step of it may have failed."""
+        self.clock.advance(seconds)
+        self.watching.clock.advance(seconds)
+        if "main" in self.watching.backends.checking:
+            self.watching.backends.end_check("main", self.watching.clock.seconds(), failed)
 
     def events(self) -> list[AnsweredRequest]:
         """Return the requests that were answered since the last call, without how long that took."""
@@ -184,18 +199,22 @@ def compare(requests: int, seed: int = 7) -> float:
     random, sent, CountedRequest.count = Random(seed), 0, 0
     while sent < requests:
         rate = random.choice([1, 1000])
-        settings = random.choice(list(Mode)), random.random() < 0.3, rate, random.random() < 0.2
+        is_proxied, is_down, trust = random.random() < 0.3, random.random() < 0.2, random.choice([0.0, 0.0, 2.0])
+        settings = random.choice(list(Mode)), is_proxied, rate, is_down, trust
         sides = [Side(is_direct, *settings) for is_direct in (True, False)]
-        end = sent + ROUND
+        earlier, end = list[bytes](), sent + ROUND
         while sent < end:
             connections = [Connection(side.site, PROXY) for side in sides]
             for _ in range(random.randint(1, 5)):
                 batch = [make_request(random) for _ in range(random.choices([1, 2, 3], [20, 1, 1])[0])]
+                if random.random() < REPEATED:
+                    batch = [random.choice(earlier)] if earlier else batch
+                earlier = [*earlier[1 - EARLIER :], *batch]
                 pieces = [b"".join(batch)] if random.random() < 0.9 else [batch[0][:40], batch[0][40:], *batch[1:]]
-                pause = random.choice([0.0, 0.01, 1.1])
+                pause, failed = random.choice([0.0, 0.01, 1.1]), random.choice([None, None, Step.MANIFEST])
                 received = [side.send(connection, pieces) for side, connection in zip(sides, connections, strict=True)]
                 for side in sides:
-                    side.clock.advance(pause)
+                    side.let_pass(pause, failed)
                 assert received[0] == received[1], pieces
                 assert sides[0].events() == sides[1].events(), pieces
                 assert connections[0].closed == connections[1].closed, pieces

@@ -9,6 +9,7 @@ from facaded.oci.clients import identify
 from facaded.oci.errors import Code, Refusal
 from facaded.oci.requests import Blob, ManifestRead, Ping, Referrers, Tags, parse
 from facaded.policy.decision import (
+    HOST_LENGTH,
     Answer,
     BackendRules,
     Forward,
@@ -296,6 +297,12 @@ def test_any_host_header_can_be_split(value: str) -> None:
     name, port = split_host(value)
     assert name == name.lower()
     assert port == "" or port.isdigit()
+
+
+def test_a_host_header_that_is_longer_than_any_name_is_none_and_is_not_remembered() -> None:
+    longest = ".".join(["a" * 63] * 3 + ["a" * 61]) + ".:65535"
+    assert split_host(longest) == (longest.removesuffix(".:65535"), "65535")
+    assert split_host("a" * (HOST_LENGTH + 1)) == ("", "")
 
 
 def test_a_ping_leads_to_a_backend_or_is_answered_here() -> None:

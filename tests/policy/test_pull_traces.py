@@ -1,12 +1,24 @@
 """The memory for clients that may ask again: bounded for any requests, and in shares for each source."""
 
+from random import Random
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facaded.oci.requests import Blob, ManifestRead, Ping, Read
 from facaded.policy import pull_traces
 from facaded.policy.asked_again import LONGEST_SERVED, SERVED
-from facaded.policy.pull_traces import BLOBS, BYTES, MANIFESTS, MEMORY, REQUEST_BYTES, SHARE, TRACE_BYTES
+from facaded.policy.pull_traces import (
+    BLOBS,
+    BYTES,
+    MANIFESTS,
+    MEMORY,
+    REQUEST_BYTES,
+    SHARE,
+    TRACE_BYTES,
+    Avoided,
+    PullTraces,
+)
 from tests.policy.asking import CONTAINERD, DOCKER, PODMAN, Front
 
 LATEST = ManifestRead("org/app", "latest")
@@ -48,6 +60,37 @@ def test_the_traces_of_the_least_recently_active_source_are_evicted_first() -> N
     assert front.table.size <= BYTES
     assert front.ask(2, "HEAD", LATEST, address="192.0.2.1").asked_again
     assert not front.ask(2, "HEAD", LATEST, address="192.0.2.2").asked_again
+
+
+def test_a_source_that_is_found_is_the_last_one_to_be_evicted_even_if_its_trace_was_the_last_one_found() -> None:
+    traces, first, other = PullTraces(), ("192.0.2.1", "", "a"), ("192.0.2.2", "", "a")
+    traces.use(other, 0)
+    traces.use(first, 0)
+    assert traces.find(("192.0.2.2", "", "b"), 0) is None, "this uses the other source"
+    assert traces.find(first, 0) is not None
+    for number in range(BYTES // TRACE_BYTES - 1):
+        traces.use((f"10.0.{number >> 8}.{number & 255}", "", "a"), 0)
+    assert traces.find(other, 0) is None
+    assert traces.find(first, 0) is not None
+
+
+def test_the_size_is_that_of_all_traces_whatever_has_been_evicted() -> None:
+    random, traces = Random(7), PullTraces()
+    keys = [(f"192.0.2.{number % 18}", "", str(number)) for number in range(18 * 1000)]
+    for _ in range(40_000):
+        key, request = keys[random.randrange(len(keys))], random.randrange(2 * MANIFESTS)
+        match random.randrange(5):
+            case 0 | 1:
+                traces.use(key, 0)
+            case 2:
+                traces.manifest(key, request, True, 0)
+            case 3:
+                traces.blob(key, request, 0)
+            case _:
+                traces.avoid(key, str(request), Avoided("main", 1), 0)
+    there = [trace for key in keys if (trace := traces.find(key, 0)) is not None]
+    assert traces.size == sum(trace.size for trace in there)
+    assert BYTES - SHARE <= traces.size <= BYTES
 
 
 def test_a_trace_is_forgotten_after_an_idle_hour() -> None:

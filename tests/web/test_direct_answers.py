@@ -1,17 +1,31 @@
 """Direct answers: which requests get them, what they count for, and that no answer overtakes another."""
 
+import contextlib
+import select
+import socket
+
 import pytest
 from attrs import evolve
+from twisted.internet import tcp
+from twisted.internet.address import IPv4Address
+from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogEvent
+from twisted.python.failure import Failure
 
+from facaded.backends.manifests import Manifest
 from facaded.backends.reached_limits import ReachedLimits
-from facaded.oci.clients import Family
-from facaded.policy.decision import Mode
+from facaded.oci.clients import Family, identify
+from facaded.policy.decision import Mode, RoutingState
 from facaded.policy.limits import BURST, Limit, Limits
-from facaded.web.admission import TURN_UNITS, Admission, AdmissionSettings
+from facaded.web.admission import READS, TURN_UNITS, Admission, AdmissionSettings
+from facaded.web.answer_basis import READY_SIZE, AnswerBasis, ClientRequest, ReadyAnswer
 from facaded.web.answered_requests import AnsweredRequest
+from facaded.web.begun_answers import BegunAnswer
 from facaded.web.facade import Facade
+from facaded.web.render import Rendered
+from facaded.web.request_head import HeaderFields, Origin, RequestHead
 from facaded.web.returning_clients import ReturningClients
 from facaded.web.server import BoundedRequest, BoundedSite
 from facaded.web.simple_heads import KEPT, KEPT_SIZE, SimpleHeads
@@ -139,6 +153,47 @@ def test_what_comes_during_an_answer_does_not_overtake_it() -> None:
     assert OrdinaryRequest.made == 3, "what came meanwhile is not known to be whole"
 
 
+class SocketConnection(tcp.Server):
+    """A connection with a socket; `peer` is the other end. The reactor does nothing by itself."""
+
+    def __init__(self, site: BoundedSite) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            self.peer = socket.create_connection(listener.getsockname(), timeout=5)
+            own, client = listener.accept()
+        own.setblocking(False)
+        channel = site.buildProtocol(IPv4Address("TCP", *client))
+        super().__init__(own, channel, client, None, 1, MemoryReactorClock())  # type: ignore[arg-type]
+        channel.makeConnection(self)
+
+    def has_received(self) -> bool:
+        return bool(select.select([self.peer], [], [], 0)[0])
+
+    def received_until(self, end: bytes) -> bytes:
+        """Return what arrives up to these bytes."""
+        received = b""
+        while end not in received:
+            received += self.peer.recv(1 << 16)
+        return received
+
+    def close(self) -> None:
+        self.connectionLost(Failure(ConnectionDone()))
+        self.peer.close()
+
+
+def test_a_direct_answer_is_sent_at_once_but_not_before_what_the_ordinary_path_has_written() -> None:
+    server = Server()
+    with contextlib.closing(SocketConnection(server.site)) as connection:
+        connection.protocol.dataReceived(PING)
+        connection.received_until(b"\r\n\r\n")
+        connection.protocol.dataReceived(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.protocol.dataReceived(pull())
+        assert OrdinaryRequest.made == 1
+        assert not connection.has_received(), "both wait for the reactor"
+        connection.doWrite()
+        answers = connection.received_until(b"/manifests/latest\r\n")
+        assert 0 < answers.index(b"</html>") < answers.index(b"/manifests/latest\r\n")
+
+
 def test_the_work_for_a_client_that_disconnects_is_cancelled() -> None:
     server = Server(Mode.SERVE)
     server.network.fakes["main"].fault = "hang"
@@ -192,6 +247,19 @@ def test_the_answer_to_a_repeated_request_follows_the_backends_and_the_settings(
     assert b"Location" not in connection.send(PING)
 
 
+@pytest.mark.parametrize("size", [READY_SIZE, READY_SIZE + 1])
+def test_no_ready_answer_keeps_a_large_manifest_that_the_cache_may_evict(size: int) -> None:
+    basis, client = AnswerBasis(RULES, RoutingState(("main",), ("main",)), {}), identify("")
+    manifest = Manifest(INDEX, "sha256:" + "a" * 64, size, b"x" * size)
+    target = f"/v2/org/app/manifests/{manifest.digest}".encode()
+    head = RequestHead(b"GET", target, HeaderFields(b"x", "", client))
+    parsed = ClientRequest.read(head, Origin("192.0.2.7", False))
+    not_modified = Rendered(304, {})
+    begun = BegunAnswer(client, not_modified)
+    basis.make_ready(parsed, ReadyAnswer(basis.decide(parsed), not_modified, begun, manifest))
+    assert (basis.find_ready(parsed) is None) == (size > READY_SIZE)
+
+
 def test_a_direct_answer_resets_the_idle_timeout() -> None:
     server = Server(limits=Limits(idle_time=10.0))
     connection = Connection(server.site)
@@ -229,12 +297,28 @@ def test_an_internal_error_is_answered_directly_with_500(no_errors_are_logged: l
     no_errors_are_logged.clear()
 
 
-def test_tokens_are_not_kept() -> None:
+def test_the_first_byte_of_a_tls_hello_counts_only_before_the_first_direct_answer() -> None:
+    server = Server()
+    connection = Connection(server.site)
+    connection.send(PING)
+    assert connection.send(b"\x16") == b""
+    assert not connection.closed
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["Authorization: Bearer secret"],
+        ["Authorization: Bearer secret", "Authorization:"],
+        ["Proxy-Authorization: Basic secret"],
+        ["cookie: session=secret"],
+    ],
+)
+def test_credentials_are_not_kept(lines: list[str]) -> None:
     heads = SimpleHeads()
     for _ in range(2):
-        head = heads.read(pull("latest", "Authorization: Bearer secret"))
-        assert head is not None
-        assert not head.is_kept
+        head = heads.read(pull("latest", *lines))
+        assert head is None or not head.is_kept
     assert "secret" not in repr(vars(heads))
     other = [heads.read(pull("latest")) for _ in range(2)]
     assert other[0] is other[1]
@@ -260,6 +344,13 @@ def test_a_source_with_many_connections_waits_for_its_turn_and_is_answered_direc
     late = [connection.received() for connection in connections[-5:]]
     assert all(answer.startswith(b"HTTP/1.1 307 ") for answer in late)
     assert OrdinaryRequest.made == 0
+
+
+def test_a_request_that_is_passed_on_takes_as_much_of_a_turn_as_an_ordinary_connection() -> None:
+    server = Server(limits=Limits(requests_per_source=1000))
+    for _ in range(READS + 5):
+        Connection(server.site).send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert OrdinaryRequest.made == READS
 
 
 def test_what_arrives_while_a_connection_waits_for_its_turn_is_answered_in_order() -> None:

@@ -13,6 +13,7 @@ from facaded.oci.clients import Family, identify
 from facaded.oci.requests import Blob, ManifestRead, Read
 from facaded.policy.decision import BackendRules, Mode, Redirect, RoutingState, Serve, Visit, decide
 from facaded.policy.health import Rank, Step
+from facaded.policy.proofs import CHECK_PAUSE
 from facaded.web.own_token import TOKEN
 from facaded.web.server import BoundedSite
 from tests.backends.memory import BLOB, INDEX, Fake, Network
@@ -117,6 +118,19 @@ def test_a_request_waits_for_a_second_and_is_then_served() -> None:
     assert waiting.client.ask("GET", LATEST, headers=CONTAINERD)[0] == 200
     waiting.end_check()
     assert waiting.client.ask("GET", LATEST, headers=CONTAINERD)[0] == 307
+
+
+def test_a_repeated_request_is_served_only_until_the_backend_has_proven_again_that_it_works() -> None:
+    client = Client(trust=2.0)
+    digest, _ = (registry.put("org/app", "latest") for registry in client.network.fakes.values())
+    path, checks = f"/v2/org/app/manifests/{digest}", client.watching.backends
+    assert client.exchange("GET", path, CONTAINERD) == b"", "it waits for a check"
+    checks.end_check("main", client.watching.clock.seconds(), failed=Step.MANIFEST)
+    assert [client.send("GET", path, CONTAINERD) for _ in range(4)] == [200] * 4, "from the cache in the end"
+    client.watching.clock.advance(CHECK_PAUSE)
+    client.send("GET", path, CONTAINERD)
+    checks.end_check("main", client.watching.clock.seconds())
+    assert client.send("GET", path, CONTAINERD) == 307
 
 
 @pytest.mark.parametrize("mode", [Mode.REDIRECT, Mode.SERVE])
