@@ -24,6 +24,7 @@ BATCH = 100
 
 
 _log = Logger()
+_logged_failures = _log.failureHandler("internal error at the end of a connection")
 
 
 @implementer(IReadDescriptor)
@@ -146,26 +147,36 @@ class BatchedReactor:
                 self._reactor.addWriter(selectable)
 
     def _begin_polling(self, selectable: Any) -> None:
+        """Poll a transport from now on. If the kernel has no memory for that, disconnect it."""
         descriptor = self._descriptors[selectable]
-        self._polled[descriptor] = selectable
-        self._poll.register(descriptor, select.EPOLLIN)
+        try:
+            self._poll.register(descriptor, select.EPOLLIN)
+        except OSError as problem:
+            del self._descriptors[selectable]
+            self._reactor.callLater(0, selectable.connectionLost, Failure(problem))
+        else:
+            self._polled[descriptor] = selectable
 
 
 def _run(reactor: BatchedReactor, work: Callable[[], Any], selectable: Any, is_read: bool) -> None:
-    """Let a transport read or write, and disconnect it if it says so, as Twisted's reactor would."""
+    """Let a transport read or write, and disconnect it if it says so, as Twisted's reactor would. Never raises."""
     try:
         why = work()
     except Exception as problem:
         _log.failure("internal error in a connection")
         why = problem
-    if why is None:
-        return
+    if why is not None:
+        with _logged_failures:
+            _disconnect(reactor, selectable, why, is_read)
+
+
+def _disconnect(reactor: BatchedReactor, selectable: Any, why: Exception, is_read: bool) -> None:
     reactor.removeReader(selectable)
     if is_read and isinstance(why, error.ConnectionDone) and IHalfCloseableDescriptor.providedBy(selectable):
         selectable.readConnectionLost(Failure(why))
-        return
-    reactor.removeWriter(selectable)
-    selectable.connectionLost(Failure(why))
+    else:
+        reactor.removeWriter(selectable)
+        selectable.connectionLost(Failure(why))
 
 
 class BatchedPort(Port):

@@ -46,6 +46,8 @@ class Noting(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.reason = reason
+        if self.received == b"fail at the end":
+            raise ValueError
 
 
 @implementer(IHalfCloseableProtocol)
@@ -178,6 +180,32 @@ async def test_an_error_in_a_connection_ends_it_alone(no_errors_are_logged: list
         assert isinstance(listening.connections[0].reason, Failure)
         assert len(no_errors_are_logged) == 1
         no_errors_are_logged.clear()
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_error_at_the_end_of_a_connection_leaves_the_others(no_errors_are_logged: list[LogEvent]) -> None:
+    async with opened() as listening:
+        ending = listening.connect(b"fail at the end")
+        other = listening.connect(b"x")
+        await run(until=lambda: len(listening.connections) == 2 and listening.connections[1].received == b"x")
+        ending.close()
+        await run(until=lambda: listening.connections[0].reason is not None)
+        other.sendall(b"y")
+        await run(until=lambda: listening.connections[1].received == b"xy")
+        assert len(no_errors_are_logged) == 1
+        no_errors_are_logged.clear()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_connection_that_cannot_be_polled_is_disconnected() -> None:
+    async with opened() as listening:
+        listening.connect(b"x")
+        await run(until=lambda: listening.connections)
+        transport: Any = listening.connections[0].transport
+        transport.pauseProducing()
+        listening.batched._poll.register(transport.fileno())  # so that it fails, as it does without memory
+        transport.resumeProducing()
+        await run(until=lambda: listening.connections[0].reason is not None)
 
 
 @pytest_twisted.ensureDeferred
