@@ -51,7 +51,7 @@ GARBAGE_THRESHOLDS = (2_000, 50, 40)
 
 With Python's own thresholds, (700, 10, 10), a burst of 5,000 waiting requests caused ten full collections, which took
 2 s in which nobody was answered. So a full collection follows 2,000 * 50 * 40 new objects. The first threshold is low
-because a closed TLS connection, of 60 objects and 34 KiB, may be garbage until the next collection of new objects.
+because an answer from a backend leaves 80 to 900 objects, which are garbage until the next collection of new objects.
 """
 
 

@@ -129,6 +129,7 @@ def test_what_is_written_in_one_turn_is_sent_at_once() -> None:
     writes = secured.below.writes  # type: ignore[attr-defined]
     secured.content.answers[b"?"] = [b"head", b"body"]
     secured.receive(secured.client.send(b"?"))
+    assert secured.clock.getDelayedCalls() == []
     assert secured.read() == b"headbody"
     assert secured.below.writes == writes + 1  # type: ignore[attr-defined]
 
@@ -136,6 +137,7 @@ def test_what_is_written_in_one_turn_is_sent_at_once() -> None:
 def test_what_is_written_later_is_sent_together_in_the_next_turn(secured: Secured) -> None:
     secured.transport.writeSequence([b"head", b"of"])
     secured.transport.write(b"body")
+    assert len(secured.clock.getDelayedCalls()) == 1
     assert secured.read() == b""
     secured.clock.advance(0)
     assert secured.read() == b"headofbody"
@@ -235,11 +237,13 @@ def test_an_abort_between_two_requests_of_a_segment_drops_the_second(secured: Se
 
     def abort(data: bytes) -> None:
         first(data)
+        secured.transport.write(b"answer")
         secured.transport.abortConnection()
 
     secured.content.dataReceived = abort  # type: ignore[method-assign]
     secured.receive(secured.client.send(b"1") + secured.client.send(b"2"))
     assert secured.content.received == b"1"
+    assert secured.sent() == b""
 
 
 class Producing:
