@@ -56,7 +56,6 @@ class ServerConnection:
     _records = 0
     _has_output = False
     _is_closing = False
-    _answers_by_itself = False
 
     def __init__(self, ssl: SSL.Connection) -> None:
         ssl.set_accept_state()
@@ -71,8 +70,6 @@ class ServerConnection:
         self._records = self._count(data) if self._can_count else _UNKNOWN
         if self.is_handshaking:
             self._shake_hands()
-        else:
-            self._answers_by_itself = True  # with new keys, or with the refusal of another handshake
 
     def read(self) -> bytes:
         """Return the content of the next record; nothing if none has arrived, or if the connection has ended."""
@@ -82,7 +79,7 @@ class ServerConnection:
         try:
             return self._ssl.recv(RECORD_SIZE)
         except _WAITS:
-            self._records, self._has_output = 0, self._answers_by_itself
+            self._records, self._has_output = 0, True  # such as new keys, or the refusal of another handshake
         except SSL.ZeroReturnError:
             self.has_ended = True
             self.close()
@@ -128,8 +125,9 @@ class ServerConnection:
     def _shake_hands(self) -> None:
         """Continue the handshake.
 
-        Before TLS 1.3, the client waits for the end of it. With TLS 1.3, it waits only for content, so the session
-        tickets that OpenSSL has to send leave with that.
+        Before TLS 1.3, the client waits for the end of it. With TLS 1.3, OpenSSL has session tickets to send. They leave
+        with the first answer if the request is here, and else at once: without an acknowledgement, Nagle's algorithm
+        keeps the client's request back for 40 ms.
         """
         try:
             self._ssl.do_handshake()
@@ -139,7 +137,7 @@ class ServerConnection:
             self._fail(error)
         else:
             self.is_handshaking = False
-            self._has_output = self._answers_by_itself = self._ssl.get_protocol_version() < SSL.TLS1_3_VERSION
+            self._has_output = self._ssl.get_protocol_version() < SSL.TLS1_3_VERSION
 
     def _encrypt(self) -> int:
         """Encrypt a flight of what was written, and return its size. OpenSSL takes one record at a time."""

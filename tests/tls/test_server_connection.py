@@ -261,12 +261,18 @@ def test_answers_to_key_updates_do_not_wait_for_content(segments: list[list[byte
     assert server.error is None
 
 
-def test_session_tickets_leave_with_the_first_answer() -> None:
+@pytest.mark.parametrize("with_request", [False, True])
+def test_session_tickets_leave_at_once_or_with_the_answer_to_a_request_that_is_here(with_request: bool) -> None:
+    """Without an acknowledgement of its Finished, a client with Nagle's algorithm waits 40 ms with its request."""
     both = BothEnds()
-    flight = both.client.shake_hands()
-    both.to_server(flight)
-    both.to_server(both.client.shake_hands(both.server.take()))
+    both.to_server(both.client.shake_hands())
+    finished = both.client.shake_hands(both.server.take())
+    both.to_server(finished + both.client.send(b"question") if with_request else finished)
     assert not both.server.is_handshaking
+    if with_request:
+        both.server.write(b"answer")
     both.ssl.outputs = 0
-    assert both.server.take() == b""
-    assert both.ssl.outputs == 0
+    records = both.server.take()
+    both.client.receive(records)
+    assert (bool(records), both.client.content) == (True, b"answer" if with_request else b"")
+    assert both.ssl.outputs == 1, "all in one flight"
