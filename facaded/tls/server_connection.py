@@ -125,9 +125,9 @@ class ServerConnection:
     def _shake_hands(self) -> None:
         """Continue the handshake.
 
-        Before TLS 1.3, the client waits for the end of it. With TLS 1.3, OpenSSL has session tickets to send. They leave
-        with the first answer if the request is here, and else at once: without an acknowledgement, Nagle's algorithm
-        keeps the client's request back for 40 ms.
+        Before TLS 1.3, the client waits for the end of it. With TLS 1.3, OpenSSL has session tickets to send. They
+        leave with the first answer if the request is here, and else at once: without an acknowledgement, Nagle's
+        algorithm keeps the client's request back for 40 ms.
         """
         try:
             self._ssl.do_handshake()
