@@ -28,7 +28,8 @@ from facaded.web.render import Rendered
 from facaded.web.request_head import HeaderFields, Origin, RequestHead
 from facaded.web.returning_clients import ReturningClients
 from facaded.web.server import BoundedRequest, BoundedSite
-from facaded.web.simple_heads import KEPT, KEPT_SIZE, SimpleHeads
+from facaded.web.simple_heads import KEPT, KEPT_SIZE, SIZE, SimpleHeads
+from facaded.web.strict_channel import PARAMETERS
 from tests.backends.memory import INDEX, Fake, Network
 from tests.fuzz.both_paths import compare
 from tests.fuzz.checking import no_error_is_logged
@@ -111,6 +112,46 @@ def test_from_a_request_in_pieces_on_all_take_the_ordinary_path() -> None:
     assert connection.send(PING[20:]).startswith(b"HTTP/1.1 307 ")
     connection.send(PING)
     assert OrdinaryRequest.made == 2
+
+
+def test_what_continues_a_head_is_no_request_even_if_it_looks_like_one() -> None:
+    connection = Connection(Server().site)
+    connection.send(b"GET / HTTP/1.1\r\nHost: x\r\nX: ")
+    assert connection.send(PING).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_client_that_does_not_read_gets_no_direct_answers() -> None:
+    server = Server()
+    connection = Connection(server.site)
+    connection.channel.pauseProducing()
+    assert connection.send(PING) == b""
+    connection.channel.resumeProducing()
+    assert connection.received().startswith(b"HTTP/1.1 307 ")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        pull("latest", "X: " + "x" * SIZE),
+        pull("latest?" + ";" * (PARAMETERS + 1)),
+        pull("latest", "Host: x"),
+        b"GET /v2/ HTTP/1.1\r\nHost: a/b\r\n\r\n",
+        pull("latest", *["X: x"] * 99),
+    ],
+)
+def test_what_the_ordinary_path_may_refuse_is_not_simple(head: bytes) -> None:
+    assert SimpleHeads().read(head) is None
+
+
+def test_clients_that_send_the_same_bytes_are_judged_by_themselves() -> None:
+    server = Server(Mode.AUTO)
+    server.network.fakes["main"].put("org/app", "latest")
+    first, second = (Connection(server.site, address) for address in ("192.0.2.7", "192.0.2.8"))
+    for _ in range(4):
+        first.send(pull())
+        server.clock.advance(5)
+    assert server.answered[-1].decision.asked_again
+    assert second.send(pull()).startswith(b"HTTP/1.1 307 ")
 
 
 def test_pipelined_requests_take_the_ordinary_path_and_are_answered_in_order() -> None:
