@@ -14,13 +14,13 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogEvent
 from twisted.python.failure import Failure
 
-from facaded.backends.manifests import Manifest
+from facaded.backends.manifests import MANIFEST_LIFE, Manifest
 from facaded.backends.reached_limits import ReachedLimits
 from facaded.oci.clients import Family, identify
 from facaded.policy.decision import Mode, RoutingState
 from facaded.policy.limits import BURST, Limit, Limits
 from facaded.web.admission import READS, TURN_UNITS, Admission, AdmissionSettings
-from facaded.web.answer_basis import READY_SIZE, AnswerBasis, ClientRequest, ReadyAnswer
+from facaded.web.answer_basis import READY_ANSWERS, READY_SIZE, AnswerBasis, ClientRequest, ReadyAnswer
 from facaded.web.answered_requests import AnsweredRequest
 from facaded.web.begun_answers import BegunAnswer
 from facaded.web.facade import Facade
@@ -405,3 +405,45 @@ def test_what_arrives_while_a_connection_waits_for_its_turn_is_answered_in_order
         server.clock.advance(0)
     answers = late.received()
     assert 0 < answers.index(b"/manifests/latest\r\n") < answers.index(b"/v2/\r\n")
+
+
+def test_a_ready_answer_is_noted_for_the_next_request_of_its_client() -> None:
+    server = Server(Mode.AUTO)
+    connection = Connection(server.site)
+    for _ in range(2 * 2):  # a client without a ping asks twice: without a token, then with one
+        connection.send(pull())
+    server.clock.advance(2)
+    assert b"HTTP/1.1 307 " not in connection.send(pull()), "it asked again, so it is served"
+
+
+def test_a_ready_answer_ends_with_what_the_cache_has() -> None:
+    server = Server(Mode.SERVE)
+    main = server.network.fakes["main"]
+    digest = main.put("org/app", "latest", INDEX, b'{"a": "manifest"}')
+    connection = Connection(server.site)
+    for _ in range(3):
+        assert b"HTTP/1.1 200 " in connection.send(pull(digest, f"Accept: {INDEX}"))
+    assert main.count("GET", "/manifests/") == 1
+    server.network.clock.advance(MANIFEST_LIFE + 1)
+    connection.send(pull(digest, f"Accept: {INDEX}"))
+    server.flush()
+    assert main.count("GET", "/manifests/") == 2, "it may have been deleted there"
+
+
+def test_few_answers_are_ready() -> None:
+    server = Server()
+    connection = Connection(server.site)
+    for number in range(READY_ANSWERS + 50):
+        for _ in range(3):
+            connection.send(pull(f"tag-{number}"))
+            server.clock.advance(0.01)
+    assert 0 < len(server.facade._basis.ready) <= READY_ANSWERS
+
+
+def test_a_connection_that_was_just_answered_is_the_last_to_make_room() -> None:
+    server = Server(limits=Limits(connections_per_source=2))
+    first, second = Connection(server.site), Connection(server.site)
+    for connection in (first, second, first):
+        connection.send(PING)
+    Connection(server.site)
+    assert (first.transport.disconnected, second.transport.disconnected) == (False, True)
