@@ -46,8 +46,7 @@ class LogOutput:
         """Write a line of the access log, at the end of the reactor's turn or before the next event."""
         if not self._lines:
             self._clock.callLater(0, self.flush)
-        prefix = "<6>" if self._to_journal else _stamp(int(self._wall()))
-        self._lines.append(f"{prefix}{line}\n")
+        self._lines.append(line)
         if len(self._lines) >= BATCH:
             self.flush()
 
@@ -55,8 +54,9 @@ class LogOutput:
         """Write the lines that wait. They are lost if that fails: a full disk must not keep clients from an answer."""
         lines, self._lines = self._lines, []
         if lines:
+            prefix = "<6>" if self._to_journal else _stamp(int(self._wall()))
             with contextlib.suppress(OSError):
-                self._stream.write("".join(lines))
+                self._stream.write("".join([f"{prefix}{line}\n" for line in lines]))
                 self._stream.flush()
 
     def _format_event(self, event: LogEvent) -> str:

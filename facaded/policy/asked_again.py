@@ -157,7 +157,8 @@ class AskedAgain:
         failed = _find_failure(asking, trace, now)
         if failed:
             self._return(asking, trace, serves, now)
-        return Judgement(serves and trace.is_served(now), failed)
+        is_served = serves and trace.is_served(now)
+        return Judgement(is_served, failed) if is_served or failed else NOTHING
 
     def note(self, asking: Asking, backend: str, redirected: bool, now: float) -> None:
         """Note that a request was redirected to a backend, or answered with what that backend has."""

@@ -29,6 +29,7 @@ HTTPS_PORT = 443
 NO_STORE = {"Cache-Control": "no-store"}
 TEXT = {"Content-Type": "text/plain; charset=utf-8", **NO_STORE}
 
+_WELL_KNOWN = b"/.well-known/"
 _CHALLENGE_PATH = re.compile(rb"/\.well-known/acme-challenge/([A-Za-z0-9_-]{1,128})(?:\?.*)?")
 _PATH = re.compile(rb"/[\x21-\x7e]*")
 
@@ -65,7 +66,7 @@ class PlainPort(Resource):
 
     def begin(self, head: RequestHead, origin: Origin) -> BegunAnswer | None:
         """Begin what goes to the facade; leave challenges and redirects to `render`."""
-        is_own = self._settings.redirects or _CHALLENGE_PATH.fullmatch(head.target)
+        is_own = self._settings.redirects or head.target.startswith(_WELL_KNOWN)
         return None if is_own or self._answers is None else self._answers.begin(head, origin)
 
     def render(self, request: Request) -> int:

@@ -49,7 +49,8 @@ class DirectlyAnsweredChannel(AdmittedChannel):
         return self._origin
 
     def dataReceived(self, data: bytes) -> None:
-        self.attribute()
+        if not self._is_attributed:
+            self.attribute()
         if self._waiting:
             data, self._waiting = self._waiting + data, b""
         AdmittedChannel.dataReceived(self, data)

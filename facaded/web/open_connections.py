@@ -79,8 +79,11 @@ class OpenConnections(Generic[Connection]):
         """Say that a connection is idle from now on. Do nothing if it is not there."""
         if (name := self._names.get(connection)) is not None:
             source = self._sources[name]
+            if connection in source.idle:
+                del source.idle[connection]  # it was used, and comes last again
+                source.idle[connection] = None
+                return
             before = source.rank
-            source.idle.pop(connection, None)
             source.idle[connection] = None
             self._move(name, before, source.rank)
 
