@@ -95,16 +95,24 @@ class BlobOffers:
         self._failures.pop(first.registry.name, None)
         return first
 
+    def _is_failing(self, offer: Offer) -> bool:
+        return offer.registry.name in self._serve.failing
+
     async def _choose(self, seconds: float) -> Offer | None:
+        """Return the first address whose CDN is alive, within `seconds`.
+
+        That of a failing backend has to wait for the others: its CDN may answer some requests by chance.
+        """
         cdns, deadline = self._learned.cdns, self._clock.seconds() + min(seconds, self._left)
         while True:
             standings = [(offer, cdns.judge(offer)) for offer in self._offers]
-            for offer, standing in standings:
-                if standing is Standing.ALIVE:
-                    return offer
-            undecided = [cdns.patience(offer) for offer, standing in standings if standing is Standing.UNDECIDED]
+            undecided = [offer for offer, standing in standings if standing is Standing.UNDECIDED]
             begun = self._clock.seconds()
-            wait = min(max(undecided, default=0.0), deadline - begun)
+            wait = min(max(map(cdns.patience, undecided), default=0.0), deadline - begun)
+            must_wait = wait > SHORTEST_WAIT and not all(map(self._is_failing, undecided))
+            for offer, standing in standings:
+                if standing is Standing.ALIVE and not (must_wait and self._is_failing(offer)):
+                    return offer
             if wait <= SHORTEST_WAIT:
                 return None
             await cdns.when_changed(wait)

@@ -163,6 +163,19 @@ def test_of_two_slow_cdns_the_first_one_is_preferred_if_it_answers_in_time() -> 
     assert network.clock.seconds() == pytest.approx(0.8, abs=0.15)
 
 
+@pytest.mark.parametrize(("delay", "location"), [(0.8, GHCR), (1.5, HUB)])
+def test_the_cdn_of_a_failing_backend_may_be_used_when_the_others_have_not_answered_in_time(
+    delay: float, location: str
+) -> None:
+    """Its CDN may answer some requests by chance."""
+    network = CdnNetwork()
+    network.cdns["cdn.ghcr.test"].delay = delay
+    serve = Serve(READ, ("ghcr", "hub"), "hub", failing=frozenset({"hub"}))
+    assert network.locate(network.fetcher(blobs=CHECKED), serve=serve) == location
+    assert network.clock.seconds() <= 1.1
+    network.advance(2)
+
+
 @pytest.mark.parametrize("names", [("hub",), ("hub", "ghcr"), ("hub", "ghcr", "quay")])
 def test_if_no_cdn_answers_the_first_address_is_handed_out_within_a_second(names: tuple[str, ...]) -> None:
     network = CdnNetwork(*names)
