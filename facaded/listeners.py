@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -13,7 +14,13 @@ from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred, succeed
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorFromThreads, IStreamServerEndpoint
+from twisted.internet.interfaces import (
+    IFileDescriptor,
+    IListeningPort,
+    IProtocolFactory,
+    IReactorFromThreads,
+    IStreamServerEndpoint,
+)
 from twisted.internet.task import deferLater
 
 from facaded.config.listen_addresses import PROXY_PREFIX, Address, families, with_backlog
@@ -24,6 +31,7 @@ from facaded.net.proxy_protocol import GuardedReactor
 from facaded.net.reactor import IFacadedReactor
 from facaded.web.client_address import WithoutAddress
 from facaded.web.server import BoundedSite
+from facaded.web.slow_readers import limit_kernel_buffers
 
 IN_FLIGHT = 5.0
 """Seconds that requests in flight have to finish after a stop."""
@@ -198,6 +206,10 @@ class _Endpoint:
         self._endpoint.listen(self._factory).addCallbacks(self._ports.append, errors.append)
         if errors:
             errors[0].raiseException()
+        for port in self._ports:
+            if IFileDescriptor.providedBy(port):
+                with socket.socket(fileno=os.dup(port.fileno())) as listening:
+                    limit_kernel_buffers(listening)
 
     def close(self) -> Deferred[object]:
         """Stop listening; do nothing if it does not listen."""

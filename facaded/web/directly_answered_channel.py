@@ -65,14 +65,17 @@ class DirectlyAnsweredChannel(AdmittedChannel):
 
     def answer_directly(self, answer: bytes, closes: bool) -> None:
         """Write a whole answer, and close the connection after it if it `closes`."""
+        if closes:
+            assert self.transport is not None
+            self.transport.write(answer)  # which sends it when it closes
+            self.close()
+            return
         if self._write_directly is None:
             self._write_directly = self.direct_write()
         self._write_directly(answer)
         self._has_received = True  # no TLS hello follows
         TimeoutMixin.resetTimeout(self)
         self.site.admission.make_idle(self)
-        if closes:
-            self.close()
 
     def refuse_directly(self, answer: bytes, closes: bool, address: str) -> None:
         """Do the same with the refusal of a request too many of a client at `address`, and read nothing for a while."""

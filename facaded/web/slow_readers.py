@@ -7,8 +7,7 @@ from collections.abc import Callable
 from fcntl import ioctl
 
 from twisted.internet.abstract import FileDescriptor
-from twisted.internet.interfaces import IReactorTime, ITCPTransport, ITransport
-from twisted.internet.tcp import Connection
+from twisted.internet.interfaces import IReactorTime, ITransport
 from twisted.protocols.policies import ProtocolWrapper
 
 from facaded.web.deadline import Deadline
@@ -27,14 +26,16 @@ CHECKS = 5
 
 
 def limit_buffers(transport: ITransport) -> None:
-    """Limit what is buffered for a client, in the transport and in the kernel. Do nothing without a socket."""
+    """Limit what a transport buffers for a client. Do nothing without a socket."""
     descriptor = _descriptor(transport)
     if descriptor is not None:
         descriptor.bufferSize = BUFFER_SIZE
-    if isinstance(descriptor, Connection) and ITCPTransport.providedBy(descriptor):
-        handle: socket.socket = descriptor.getHandle()
-        if handle.family in (socket.AF_INET, socket.AF_INET6):
-            handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, KERNEL_BUFFER_SIZE)
+
+
+def limit_kernel_buffers(listening: socket.socket) -> None:
+    """Limit what the kernel buffers for each client of a listening socket: connections over TCP inherit that."""
+    if listening.family in (socket.AF_INET, socket.AF_INET6):
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, KERNEL_BUFFER_SIZE)
 
 
 class StallTimer:

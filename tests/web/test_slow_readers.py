@@ -8,13 +8,19 @@ from typing import Any
 import pytest
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.tcp import Connection
 from twisted.internet.testing import MemoryReactorClock
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 
 from facaded.backends.reached_limits import ReachedLimits
 from facaded.policy.limits import Limits
-from facaded.web.slow_readers import BUFFER_SIZE, CHECKS, KERNEL_BUFFER_SIZE, StallTimer, limit_buffers
+from facaded.web.slow_readers import (
+    BUFFER_SIZE,
+    CHECKS,
+    KERNEL_BUFFER_SIZE,
+    StallTimer,
+    limit_buffers,
+    limit_kernel_buffers,
+)
 from facaded.web.unsent_bytes import UnsentBytes
 
 STALL_TIME = 10.0
@@ -121,7 +127,9 @@ def test_a_transport_below_wrappers_buffers_little(stalling: Stalling) -> None:
     assert stalling.transport.bufferSize == BUFFER_SIZE
 
 
-def test_a_tcp_socket_takes_little_ahead_of_the_client_s_window() -> None:
-    with socket.socket() as own:
-        limit_buffers(Connection(own, Protocol(), MemoryReactorClock()))
-        assert own.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == KERNEL_BUFFER_SIZE
+@pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+def test_a_tcp_connection_takes_little_ahead_of_the_client_s_window(family: socket.AddressFamily, host: str) -> None:
+    with socket.create_server((host, 0), family=family) as listening:
+        limit_kernel_buffers(listening)
+        with socket.create_connection(listening.getsockname()[:2], 5), listening.accept()[0] as own:
+            assert own.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == KERNEL_BUFFER_SIZE
