@@ -6,6 +6,7 @@ from attrs import field, frozen
 
 from facaded.backends.manifests import Manifest
 from facaded.backends.served_content import Content
+from facaded.oci.clients import Client
 from facaded.oci.referrers import is_referrers_tag
 from facaded.oci.requests import Blob, ManifestRead
 from facaded.policy.asked_again import Asking
@@ -15,7 +16,7 @@ from facaded.policy.proofs import Need
 from facaded.web.begun_answers import BegunAnswer
 from facaded.web.own_token import is_own
 from facaded.web.render import Rendered
-from facaded.web.request_head import HeaderFields, Origin, RequestHead, put_bounded
+from facaded.web.request_head import Origin, RequestHead, put_bounded
 from facaded.web.returning_clients import asking_of
 
 READY_ANSWERS = 500
@@ -25,7 +26,7 @@ READY_SIZE = 4096
 """Bytes of the largest manifest of a ready answer, which keeps it although the cache may have evicted it."""
 
 WAYS = 2000
-"""Ways that are kept: those of all headers that are, see `simple_heads`, of two kinds of request on two routes."""
+"""Ways that are kept, of some 300 bytes each: there are as many only if clients make up versions."""
 
 WITH_CONTENT = (ManifestRead, Blob)
 
@@ -90,22 +91,24 @@ class AnswerBasis:
     """The settings and the state of the backends that decide answers. It never changes, but is replaced.
 
     What depends on it alone is kept, and dropped with it: `ready` are the answers to heads that come again. `_ways` are
-    the redirects of clients that nothing else is known of, by the kind of the request, its header and its route: they
-    differ only in the target.
+    the redirects of clients that nothing else is known of, by the kind of the request, the host, the client and the
+    route: they differ only in the target.
     """
 
     rules: Rules
     routing: RoutingState
     healths: Mapping[str, Health]
     ready: dict[RequestHead, ReadyAnswer] = field(factory=dict, init=False, repr=False)
-    _ways: dict[tuple[type, HeaderFields, int], Way] = field(factory=dict, init=False, repr=False)
+    _ways: dict[tuple[type, bytes, Client, int], Way] = field(factory=dict, init=False, repr=False)
 
     def decide(self, parsed: ClientRequest) -> Answer:
         """Decide how to answer a request."""
         target, rules = parsed.head.parsed, self.rules
         if parsed.visit is not UNREMARKABLE or not isinstance(target, WITH_CONTENT) or not rules.allows(target.name):
             return self._decide_fully(parsed)
-        key = type(target), parsed.head.fields, rules.route_index(target.name)
+        fields = parsed.head.fields
+        host = fields.host if rules.hosts else b""  # else it could be anything, of any length
+        key = type(target), host, fields.client, rules.route_index(target.name)
         way = self._ways.get(key)
         if way is not None and not (isinstance(target, ManifestRead) and is_referrers_tag(target.reference)):
             return lead_to(target, way.url, way.backend, way.need)

@@ -20,12 +20,12 @@ ReadValues = Callable[[str], Iterable[bytes]]
 """Returns the values of a header field by its name, in their order."""
 
 
-@frozen(eq=False)
+@frozen
 class HeaderFields:
-    """The header fields that an answer depends on, but for credentials. A field that may come only once has its last
-    value, "" without one. Two of them are never equal: many requests have the same one.
+    """The header fields that an answer depends on, but for credentials.
 
-    `host` is the value of the Host header, undecoded. `client` is what `user_agent` identifies.
+    A field that may come only once has its last value, "" without one. `host` is the value of the Host header,
+    undecoded. `client` is what `user_agent` identifies.
     """
 
     host: bytes
