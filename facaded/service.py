@@ -146,15 +146,10 @@ def _core(config: Config, reactor: IFacadedReactor, environ: Mapping[str, str]) 
 
 
 def _listeners(
-    core: _Core,
-    config: Config,
-    write_line: WriteLine,
-    admin: Admin,
-    control: Control,
-    reactor: IFacadedReactor,
+    core: _Core, config: Config, write: WriteLine, admin: Admin, control: Control, reactor: IFacadedReactor
 ) -> dict[str, Listener]:
     """Return the listener of each key of [listen]."""
-    subscribers = (accesslog.subscriber(write_line), core.pulls.follow)
+    subscribers = (accesslog.subscriber(write), core.pulls.follow)
     sites = {
         "listen.http": BoundedSite(core.plain, reactor, subscribers, core.admission, core.unsent),
     }

@@ -22,7 +22,6 @@ from facaded.net.reactor import IFacadedReactor
 BATCH = 100
 """Connections that are read from in one turn, so that others and timers have theirs."""
 
-
 _log = Logger()
 _logged_failures = _log.failureHandler("internal error at the end of a connection")
 
@@ -115,7 +114,8 @@ class BatchedReactor:
         """End all connections, because the reactor stops."""
         for selectable in list(self._descriptors):
             self.removeReader(selectable)
-            selectable.connectionLost(reason)
+            with _logged_failures:
+                selectable.connectionLost(reason)
 
     def accept(self, port: "BatchedPort") -> None:
         """Accept connections, and read from them once without polling: most have sent something by then."""

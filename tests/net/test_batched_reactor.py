@@ -263,12 +263,17 @@ async def test_a_half_closed_connection_can_still_be_written_to() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_end_of_the_reactor_ends_all_connections() -> None:
+async def test_the_end_of_the_reactor_ends_all_connections_whatever_one_of_them_does(
+    no_errors_are_logged: list[LogEvent],
+) -> None:
     async with opened() as listening:
+        listening.connect(b"fail at the end")
         listening.connect(b"x")
-        await run(until=lambda: listening.connections)
+        await run(until=lambda: len(listening.connections) == 2 and listening.connections[1].received == b"x")
         listening.batched.connectionLost(Failure(CONNECTION_DONE))
-        assert listening.connections[0].reason is not None
+        assert all(connection.reason is not None for connection in listening.connections)
+        assert len(no_errors_are_logged) == 1
+        no_errors_are_logged.clear()
 
 
 @pytest_twisted.ensureDeferred
