@@ -49,9 +49,9 @@ from facaded.web.unsent_bytes import UnsentBytes
 GARBAGE_THRESHOLDS = (2_000, 50, 40)
 """When Python looks for cyclic garbage: see `gc.set_threshold`.
 
-With Python's own thresholds, (700, 10, 10), a burst of 5,000 waiting requests caused ten full collections, which took
-2 s in which nobody was answered. So a full collection follows 2,000 * 50 * 40 new objects. The first threshold is low
-because an answer from a backend leaves 80 to 900 objects, which are garbage until the next collection of new objects.
+With Python's own thresholds, (700, 10, 10), 5,000 requests that wait at once are answered in 0.38 to 0.48 s, with these
+in 0.34 s: a full collection, in which nobody is answered, follows 2,000 * 50 * 40 new objects. The first threshold is
+low because an answer from a backend leaves 80 to 900 objects, which are garbage until the next collection of new ones.
 """
 
 
