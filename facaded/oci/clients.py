@@ -6,7 +6,7 @@ its clients authenticate at the host that a redirect leads to.
 
 import re
 from enum import Enum
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from attrs import frozen
 
@@ -75,12 +75,15 @@ USER_AGENTS = {
 
 REDIRECT_SAFE = frozenset({Family.DOCKER, Family.CONTAINERD, Family.BUILDKIT, Family.REGCLIENT})
 
+CLIENTS = 200
+"""Clients that are remembered: each version of containerd is one, and anybody can make up versions."""
+
 _CONTAINERD_VERSION = re.compile(r"containerd(?:-client)?/v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?(?![\d.])")
 
 Version = tuple[int, int, int]
 
 
-@frozen
+@frozen(slots=False, cache_hash=True)  # with slots, cached properties would make all attributes slow
 class Client:
     """A client's family, and for containerd its version if the User-Agent has one. Docker may be containerd."""
 
@@ -94,12 +97,17 @@ class Client:
             return self.version is not None and _authorizes_each_hop(self.version)
         return self.family in REDIRECT_SAFE
 
+    @cached_property
+    def label(self) -> str:
+        """The name of the family; with a question mark if this client is not redirect-safe."""
+        return self.family.value if self.redirect_safe else f"{self.family.value}?"
+
     @property
     def begins_with_ping(self) -> bool:
         """Whether this client begins a pull with `GET /v2/`."""
         return self.family not in (Family.CONTAINERD, Family.BUILDKIT)
 
-    @property
+    @cached_property
     def requests_per_manifest(self) -> int:
         """How many times one successful pull sends the same manifest request.
 
@@ -121,7 +129,7 @@ def identify(user_agent: str) -> Client:
     for prefix, family in PREFIXES:
         if user_agent.startswith(prefix):
             return _embedded_containerd(user_agent) or _client(family, user_agent)
-    return Client(next((family for token, family in LIBRARIES if token in user_agent), Family.OTHER))
+    return _remembered(next((family for token, family in LIBRARIES if token in user_agent), Family.OTHER))
 
 
 def find_client(name: str) -> Client:
@@ -145,7 +153,13 @@ def _embedded_containerd(user_agent: str) -> Client | None:
 
 
 def _client(family: Family, user_agent: str) -> Client:
-    return Client(family, _containerd_version(user_agent) if family is Family.CONTAINERD else None)
+    return _remembered(family, _containerd_version(user_agent) if family is Family.CONTAINERD else None)
+
+
+@lru_cache(CLIENTS)
+def _remembered(family: Family, version: Version | None = None) -> Client:
+    """Return the same object for the same client: two that are equal would be compared field by field."""
+    return Client(family, version)
 
 
 def _containerd_version(user_agent: str) -> Version | None:

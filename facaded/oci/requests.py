@@ -7,9 +7,10 @@ redirected: every value below is rebuilt from parts that match the grammar of th
 import re
 from typing import TypeAlias
 
-from attrs import field, frozen
+from attrs import field
 
 from facaded.oci.errors import Code, Refusal
+from facaded.oci.frozen_values import frozen
 
 NAME_LENGTH = 255
 """Most characters of a repository name: Docker's limit, and the one that the distribution-spec recommends."""
@@ -81,6 +82,11 @@ class ManifestRead:
     @property
     def path(self) -> str:
         return f"/v2/{self.name}/manifests/{self.reference}"
+
+    @property
+    def is_by_digest(self) -> bool:
+        """Whether the reference is a digest: a tag has no colon."""
+        return ":" in self.reference
 
 
 @frozen

@@ -11,9 +11,10 @@ behind one address. So what several machines send is no repetition:
 import math
 from collections import deque
 
-from attrs import field, frozen
+from attrs import field
 
 from facaded.oci.clients import Client
+from facaded.oci.frozen_values import frozen
 from facaded.oci.requests import Blob, ManifestRead, Ping, Read, is_digest
 from facaded.policy.pull_traces import (
     MEMORY,
@@ -71,18 +72,16 @@ SHOWN = 5
 class Asking:
     """A request and who sends it. `key` is the trace that it belongs to, with a source as by `source_of`.
 
-    `first_byte` is where the part of a blob begins that is asked for; None if that is unknown.
+    `first_byte` is where the part of a blob begins that is asked for; None if that is unknown. `hashed` is what the
+    request is known by, see `hash_with`.
     """
 
     key: TraceKey
     client: Client
     method: str
     target: Ping | Read
-    first_byte: int | None = 0
-    hashed: int = field(init=False, repr=False, eq=False)
-
-    def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "hashed", self.hash_with(self.method))
+    first_byte: int | None
+    hashed: int = field(repr=False, eq=False)
 
     @classmethod
     def of(
@@ -95,11 +94,11 @@ class Asking:
         first_byte: int | None = 0,
     ) -> "Asking":
         """Return a request that comes from this address, with this User-Agent."""
-        name = "" if isinstance(target, Ping) else target.name
-        return cls((source_of(address), user_agent[:USER_AGENT_LENGTH], name), client, method, target, first_byte)
+        key = source_of(address), user_agent[:USER_AGENT_LENGTH], "" if isinstance(target, Ping) else target.name
+        return cls(key, client, method, target, first_byte, hash((method, _reference(target), first_byte)))
 
     def hash_with(self, method: str) -> int:
-        """Return what a request for a manifest or a blob is known by, with this method: a hash that `hashed` is too."""
+        """Return what this request would be known by, with another method."""
         return hash((method, _reference(self.target), self.first_byte))
 
     @property
@@ -167,8 +166,8 @@ class AskedAgain:
                 trace = self._traces.use(asking.key, now)
                 if trace.ping is None or now - trace.ping.first > REPEAT_TIME:
                     trace.ping = Pinged(now, backend)
-            case ManifestRead(_, reference) if redirected or asking.method == "GET":
-                manifest = self._traces.manifest(asking.key, asking.hashed, not is_digest(reference), now)
+            case ManifestRead() if redirected or asking.method == "GET":
+                manifest = self._traces.manifest(asking.key, asking.hashed, not asking.target.is_by_digest, now)
                 _note_manifest(asking, manifest, backend, redirected, now)
             case Blob() if asking.first_byte is not None:
                 _note_blob(self._traces.blob(asking.key, asking.hashed, now), backend, redirected, now)
@@ -239,9 +238,9 @@ def _find_failure(asking: Asking, trace: PullTrace, now: float) -> str:
     match asking.target:
         case Ping() if trace.ping is not None and PAUSE <= now - trace.ping.first <= REPEAT_TIME:
             return trace.ping.backend
-        case ManifestRead(_, reference):
+        case ManifestRead() as read:
             manifest = trace.manifests.get(asking.hashed)
-            if is_digest(reference):
+            if read.is_by_digest:
                 _note_progress(trace, math.inf if manifest is None else manifest.order)
             elif asking.client.takes_token_from_ping and asking.method == "GET":
                 head = trace.manifests.get(asking.hash_with("HEAD"))

@@ -11,11 +11,12 @@ from enum import Enum
 from functools import cached_property, lru_cache
 from typing import TypeAlias
 
-from attrs import evolve, field, frozen
+from attrs import evolve, field
 
 from facaded.net.addresses import is_address
 from facaded.oci.clients import Client, Family
 from facaded.oci.errors import Code, Refusal
+from facaded.oci.frozen_values import frozen
 from facaded.oci.referrers import is_referrers_tag
 from facaded.oci.requests import Home, ManifestRead, Ping, Read, Referrers, Request, Tags, TokenRequest, is_digest
 from facaded.policy.health import Rank
@@ -59,7 +60,7 @@ class Route:
     repositories: tuple[Pattern, ...] = ()
 
 
-@frozen
+@frozen(slots=False)  # with slots, cached properties would make all attributes slow
 class Rules:
     """The settings that decide answers, built once per reload.
 

@@ -29,13 +29,12 @@ class Elsewhere:
 
     def has(self, read: Read, now: float) -> bool:
         """Return whether a manifest or a blob must be served; also for the tags of referrers, which any may have."""
-        match read:
-            case ManifestRead(name, reference):
-                return is_referrers_tag(reference) or self._lists(name, reference, now)
-            case Blob(name, digest):
-                return self._lists(name, digest, now)
-            case _:
-                return False
-
-    def _lists(self, name: str, digest: str, now: float) -> bool:
-        return len(self._digests) > 0 and self._digests.get((name, digest), now) is not None
+        if isinstance(read, ManifestRead):
+            reference = read.reference
+            if "-" in reference and is_referrers_tag(reference):
+                return True
+        elif isinstance(read, Blob):
+            reference = read.digest
+        else:
+            return False
+        return bool(self._digests) and self._digests.get((read.name, reference), now) is not None

@@ -38,6 +38,8 @@ class Need(Enum):
     PULL = (Step.PING, Step.TOKEN, Step.MANIFEST)
     BLOB = (Step.BLOB, Step.CDN)
 
+    __hash__ = object.__hash__  # every redirect looks proofs up by it, and the hash of Enum is in Python
+
     def __init__(self, *steps: Step) -> None:
         self.steps = steps
 
@@ -62,7 +64,10 @@ def need_of(request: Ping | Read) -> Need:
 
 @define
 class Proofs:
-    """The proofs of one backend: when each step last passed, which have failed since, and how long a check took."""
+    """The proofs of one backend: when each step last passed, which have failed since, and how long a check took.
+
+    `_proven` is when the oldest proof of a need was given; minus infinity if one is missing.
+    """
 
     _passed: dict[Step, float] = field(factory=dict, init=False)
     _failed: set[Step] = field(factory=set, init=False)
@@ -95,15 +100,11 @@ class Proofs:
         """Return how good the proofs of `need` are. `trust` is the setting, in seconds."""
         if self._failed and not self._failed.isdisjoint(need.steps):
             return Validity.FAILED
-        age = now - self._proven_at(need)
+        age = now - self._proven.get(need, -math.inf)
         if age <= trust * RENEWAL:
             return Validity.FRESH
         return Validity.AGEING if age <= max(trust, min(PATIENCE * self._duration, MOST_PATIENCE)) else Validity.STALE
 
     def proven_since(self, need: Need, start: float) -> bool:
         """Return whether every step of `need` has passed at `start` or later."""
-        return self._proven_at(need) >= start
-
-    def _proven_at(self, need: Need) -> float:
-        """Return when the oldest proof of `need` was given; minus infinity if one is missing."""
-        return self._proven.get(need, -math.inf)
+        return self._proven.get(need, -math.inf) >= start

@@ -114,7 +114,8 @@ class PullTrace:
 
     Requests are known by a hash of Python's, which differs from run to run. `avoided` has the backend of each blob that
     is better fetched from another one. Until `blobs_served_until`, requests for blobs are served. `returned` is the
-    last time that the client asked again, and `used` when the trace was last used.
+    last time that the client asked again, and `used` when the trace was last used. `counted` are the bytes that its
+    source is charged for it.
     """
 
     manifests: dict[int, ManifestTrace] = field(factory=dict)
@@ -125,6 +126,7 @@ class PullTrace:
     ping: Pinged | None = None
     returned: Return | None = None
     used: float = -math.inf
+    counted: int = field(default=0, init=False)
 
     @property
     def size(self) -> int:
@@ -158,44 +160,40 @@ class PullTraces:
     def __init__(self) -> None:
         self._sources: OrderedDict[str, _SourceTraces] = OrderedDict()
         self._used = 0
-        self._last: tuple[TraceKey, PullTrace] | None = None  # a trace of the source that was used last
+        self._last: tuple[TraceKey, PullTrace | None] | None = None  # what was found last, of the source used last
 
     def find(self, key: TraceKey, now: float) -> PullTrace | None:
         """Return a trace, None if there is none. Only the methods of this class may add to it."""
         last = self._last
-        if last is not None and last[0] is key and not last[1].is_forgotten(now):
-            return last[1]  # it is looked up several times for one request
-        of_source = self._sources.get(key[0])
-        if of_source is None:
+        if last is not None and last[0] is key:  # it is looked up several times for one request
+            trace = last[1]
+        elif (of_source := self._sources.get(key[0])) is None:
             return None
-        self._sources.move_to_end(key[0])
-        self._last = None
-        trace = of_source.traces.get(key)
-        if trace is None or trace.is_forgotten(now):
-            return None
-        self._last = key, trace
-        return trace
+        else:
+            self._sources.move_to_end(key[0])
+            trace = of_source.traces.get(key)
+            self._last = key, trace
+        return None if trace is None or trace.is_forgotten(now) else trace
 
     def use(self, key: TraceKey, now: float) -> PullTrace:
         """Return a trace, a new one if there is none."""
         trace = self.find(key, now)
         if trace is None:
             trace = PullTrace()
-            self._grow(key, trace, TRACE_BYTES - self._size_of(key))
+            self._count(key, trace)
         trace.used = now
         return trace
 
     def manifest(self, key: TraceKey, request: int, is_tag: bool, now: float) -> ManifestTrace:
         """Return a trace's requests for a manifest, new ones if there are none. `request` is a hash of one."""
-        trace, size = self.find(key, now), 0
-        if trace is None:
-            trace, size = PullTrace(), TRACE_BYTES - self._size_of(key)
+        trace = self.find(key, now) or PullTrace()
         trace.used = now
         manifest = trace.manifests.get(request)
         if manifest is None:
             trace.orders += 1
             manifest = ManifestTrace(0 if is_tag else trace.orders)
-            self._grow(key, trace, size + _add_entry(trace.manifests, request, manifest, MANIFESTS))
+            _add_entry(trace.manifests, request, manifest, MANIFESTS)
+            self._count(key, trace)
         return manifest
 
     def blob(self, key: TraceKey, request: int, now: float) -> BlobTrace:
@@ -204,13 +202,15 @@ class PullTraces:
         blob = trace.blobs.get(request)
         if blob is None:
             blob = BlobTrace()
-            self._grow(key, trace, _add_entry(trace.blobs, request, blob, BLOBS))
+            _add_entry(trace.blobs, request, blob, BLOBS)
+            self._count(key, trace)
         return blob
 
     def avoid(self, key: TraceKey, digest: str, avoided: Avoided, now: float) -> None:
         """Note the backend that a blob is better not fetched from."""
         trace = self.use(key, now)
-        self._grow(key, trace, _add_entry(trace.avoided, digest, avoided, BLOBS))
+        _add_entry(trace.avoided, digest, avoided, BLOBS)
+        self._count(key, trace)
 
     def of_repository(self, repository: str, now: float) -> Iterator[PullTrace]:
         """Iterate over the traces of all clients in one repository, and of their pings."""
@@ -224,34 +224,28 @@ class PullTraces:
         """The bytes that all traces take."""
         return self._used
 
-    def _size_of(self, key: TraceKey) -> int:
-        """Return the bytes that a trace takes of which nothing counts any more; 0 if there is none."""
-        of_source = self._sources.get(key[0])
-        forgotten = of_source.traces.get(key) if of_source is not None else None
-        return 0 if forgotten is None else forgotten.size
-
-    def _grow(self, key: TraceKey, trace: PullTrace, size: int) -> None:
-        """Put a trace that has grown by `size` bytes in the last place of its source, and evict others for them."""
+    def _count(self, key: TraceKey, trace: PullTrace) -> None:
+        """Put a trace that has grown in the last place of its source, count its bytes, and evict others for them."""
         of_source = self._sources.get(key[0])
         if of_source is None:
             of_source = self._sources[key[0]] = _SourceTraces()
-        of_source.traces.pop(key, None)
+        replaced, size = of_source.traces.pop(key, None), trace.size
+        growth = size if replaced is None else size - replaced.counted
         of_source.traces[key] = trace
-        of_source.size += size
-        self._used += size
+        of_source.size += growth
+        self._used += growth
+        trace.counted = size
         self._last = key, trace
         while of_source.size > SHARE:
             evicted = of_source.traces.pop(next(iter(of_source.traces)))
-            of_source.size -= evicted.size
-            self._used -= evicted.size
+            of_source.size -= evicted.counted
+            self._used -= evicted.counted
         while self._used > BYTES:
             self._used -= self._sources.popitem(last=False)[1].size
 
 
-def _add_entry(entries: dict[Name, Entry], name: Name, entry: Entry, most: int) -> int:
-    """Add an entry, and evict the oldest one of too many; return by how many bytes that grows the trace."""
-    before = len(entries)
+def _add_entry(entries: dict[Name, Entry], name: Name, entry: Entry, most: int) -> None:
+    """Add an entry, and evict the oldest one of too many."""
     entries[name] = entry
     if len(entries) > most:
         del entries[next(iter(entries))]
-    return REQUEST_BYTES * (len(entries) - before)

@@ -33,6 +33,5 @@ def format_line(answered: AnsweredRequest) -> str:
     was served because it had been redirected and asked again.
     """
     request = f"{answered.address} {answered.method} {answered.path}"
-    family = answered.client.family.value + ("" if answered.client.redirect_safe else "?")
     again = " asked again" if answered.decision.asked_again else ""
-    return f"{request} {answered.status} {answered.decision.backend or '-'} ({family}){again}"
+    return f"{request} {answered.status} {answered.decision.backend or '-'} ({answered.client.label}){again}"

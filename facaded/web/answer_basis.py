@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 
-from attrs import field, frozen
+from attrs import field
 
 from facaded.backends.manifests import Manifest
 from facaded.backends.served_content import Content
 from facaded.oci.clients import Client
+from facaded.oci.frozen_values import frozen
 from facaded.oci.referrers import is_referrers_tag
 from facaded.oci.requests import Blob, ManifestRead
 from facaded.policy.asked_again import Asking
@@ -103,14 +104,14 @@ class AnswerBasis:
 
     def decide(self, parsed: ClientRequest) -> Answer:
         """Decide how to answer a request."""
-        target, rules = parsed.head.parsed, self.rules
+        target, fields, rules = parsed.head.parsed, parsed.head.fields, self.rules
         if parsed.visit is not UNREMARKABLE or not isinstance(target, WITH_CONTENT) or not rules.allows(target.name):
             return self._decide_fully(parsed)
-        fields = parsed.head.fields
+        if isinstance(target, ManifestRead) and "-" in target.reference and is_referrers_tag(target.reference):
+            return self._decide_fully(parsed)
         host = fields.host if rules.hosts else b""  # else it could be anything, of any length
         key = type(target), host, fields.client, rules.route_index(target.name)
-        way = self._ways.get(key)
-        if way is not None and not (isinstance(target, ManifestRead) and is_referrers_tag(target.reference)):
+        if (way := self._ways.get(key)) is not None:
             return lead_to(target, way.url, way.backend, way.need)
         answer = self._decide_fully(parsed)
         if isinstance(answer, Redirect) and not rules.backends[answer.backend].renames:

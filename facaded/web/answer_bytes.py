@@ -3,10 +3,10 @@
 from functools import cache, lru_cache
 from http import HTTPStatus
 
-from attrs import frozen
 from twisted.web.http import NO_BODY_CODES, datetimeToString
 from twisted.web.http_headers import Headers
 
+from facaded.oci.frozen_values import frozen
 from facaded.web.render import REGISTRY, Rendered
 
 WHOLE_SIZE = 16 << 10
@@ -61,20 +61,20 @@ def render_whole(rendered: Rendered, is_head: bool, closes: bool) -> WholeAnswer
     body, status, own = rendered.body, rendered.status, rendered.headers
     if rendered.streamed is not None or len(body) > WHOLE_SIZE:
         return None
-    if rendered.always is not REGISTRY or not own.keys() <= OWN:
+    if rendered.always is not REGISTRY:
         return None
-    fields = []
+    lines = ""
     for name, value in own.items():
-        if not value.isascii() or not value.isprintable() or value.strip() != value:
+        if name not in OWN or not value.isascii() or not value.isprintable() or value.strip() != value:
             return None
-        fields.append(f"{_canonical(name)}: {value}\r\n")
+        lines += f"{_canonical(name)}: {value}\r\n"
     if status in NO_BODY_CODES:
         body = b""
     else:
-        fields.append(f"Content-Length: {len(body) if rendered.length is None else rendered.length}\r\n")
+        lines += f"Content-Length: {len(body) if rendered.length is None else rendered.length}\r\n"
         body = b"" if is_head else body
     start, constant = _constant_parts(status, rendered.backend, closes)
-    return WholeAnswer(start, b"".join((constant, "".join(fields).encode("ascii"), b"\r\n", body)), len(body))
+    return WholeAnswer(start, b"%b%b\r\n%b" % (constant, lines.encode("ascii"), body), len(body))
 
 
 _date = lru_cache(maxsize=1)(datetimeToString)

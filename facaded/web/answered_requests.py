@@ -5,9 +5,8 @@ from collections.abc import Callable
 from enum import Enum
 from typing import TypeAlias
 
-from attrs import frozen
-
 from facaded.oci.clients import Client
+from facaded.oci.frozen_values import frozen
 
 
 class Kind(Enum):

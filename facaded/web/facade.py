@@ -99,7 +99,7 @@ class Facade(Resource):
         try:
             parsed = self._recognise(parsed)
             basis = self._basis  # a check that begins below may replace it
-            ready = basis.find_ready(parsed)
+            ready = basis.find_ready(parsed) if head.is_kept else None
             decided = basis.decide(parsed) if ready is None else ready.answer
             answer = self._prove(parsed, decided) if self._settled or not isinstance(decided, Redirect) else None
             cached = None
@@ -222,6 +222,8 @@ def _render_at_once(
 ) -> Rendered | None:
     """Return an answer that needs no backend, because the cache has what is served; None if it has to wait."""
     match answer:
+        case Redirect():
+            return render.render_redirect(answer)
         case None | Forward():
             return None
         case Serve():

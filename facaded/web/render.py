@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from facaded.backends.manifests import Manifest
 from facaded.backends.registry import Listing
@@ -20,6 +20,7 @@ from facaded.net.client import StreamedResponse
 from facaded.net.text import printable
 from facaded.oci import errors
 from facaded.oci.errors import Code, Refusal
+from facaded.oci.frozen_values import frozen
 from facaded.oci.requests import Blob, ManifestRead, Ping, Read
 from facaded.policy.decision import OwnChallenge, OwnToken, Page, Pong, Redirect, Rules
 from facaded.web import own_token, page
@@ -69,7 +70,7 @@ def render(
     """Return an answer that needs nothing from a backend. `challenge` returns the facade's own challenge."""
     match answer:
         case Redirect():
-            return Rendered(307, {"Location": answer.location}, backend=answer.backend)
+            return render_redirect(answer)
         case Pong():
             return Rendered(200, JSON, b"{}")
         case OwnChallenge():
@@ -83,6 +84,11 @@ def render(
         case Refusal():
             allow = {"Allow": ", ".join(answer.allow)} if answer.allow else {}
             return Rendered(answer.status, JSON | allow, errors.document(answer.code, answer.message))
+
+
+def render_redirect(redirect: Redirect) -> Rendered:
+    """Return the answer that sends a client to a backend."""
+    return Rendered(307, {"Location": redirect.location}, backend=redirect.backend)
 
 
 def render_forwarded(

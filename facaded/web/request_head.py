@@ -20,7 +20,7 @@ ReadValues = Callable[[str], Iterable[bytes]]
 """Returns the values of a header field by its name, in their order."""
 
 
-@frozen
+@frozen(slots=False)  # with slots, cached properties would make all attributes slow
 class HeaderFields:
     """The header fields that an answer depends on, but for credentials.
 

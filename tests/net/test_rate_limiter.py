@@ -28,6 +28,14 @@ def test_the_number_of_keys_is_bounded() -> None:
     assert limiter.delay(1, 100.0) == 0, "the least recently used was forgotten"
 
 
+def test_a_key_that_is_refused_is_not_forgotten_for_others() -> None:
+    limiter: RateLimiter[int] = RateLimiter(rate=1, burst=1, keys=2)
+    assert [limiter.delay(key, 100.0) for key in (1, 2)] == [0, 0]
+    assert limiter.delay(1, 100.0) > 0
+    assert limiter.delay(3, 100.0) == 0
+    assert limiter.delay(1, 100.0) > 0, "it was used after the other one"
+
+
 @given(st.lists(st.floats(0, 2), max_size=60), st.integers(1, 20), st.integers(1, 8))
 def test_no_more_than_the_burst_and_the_rate_are_allowed_in_any_time(
     pauses: list[float], rate: int, burst: int
