@@ -2,45 +2,79 @@
 
 For each event, Twisted's reactor sets up a context for the log, which takes longer than reading does. So connections
 are polled here, and the reactor knows only the poll. A new connection is read from as soon as it is accepted, because
-its client speaks first, and what is written is sent at the end of the batch.
+its client speaks first.
+
+A batch is first read from all connections, then passed on, and what is written is sent at the end: each system call
+makes the processor forget the program, which is as long as a request is short. In turns of their own, requests took 20
+to 30 % more CPU time.
 """
 
 import contextlib
 import select
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from twisted.internet import error
+from twisted.internet import error, main
 from twisted.internet.interfaces import IHalfCloseableDescriptor, IListeningPort, IProtocolFactory, IReadDescriptor
-from twisted.internet.tcp import Port
+from twisted.internet.tcp import Port, Server
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from facaded.net.reactor import IFacadedReactor
 
-BATCH = 100
+BATCH = 50
 """Connections that are read from in one turn, so that others and timers have theirs."""
 
 _log = Logger()
 _logged_failures = _log.failureHandler("internal error at the end of a connection")
 
 
+class _PolledTransports:
+    """Transports that are polled together, behind one descriptor. `_descriptors` has also those that are not yet."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._poll = select.epoll()
+        self._descriptors: dict[Any, int] = {}
+        self._polled: dict[int, Any] = {}
+
+    def fileno(self) -> int:
+        return self._poll.fileno()
+
+    def logPrefix(self) -> str:
+        return "connections"
+
+    def _readable(self) -> list[Any]:
+        """Return the transports that have something to read, as many as a batch has."""
+        polled = (self._polled.get(descriptor) for descriptor, _ in self._poll.poll(0, BATCH))
+        return [selectable for selectable in polled if selectable is not None]
+
+    def _begin_polling(self, selectable: Any) -> None:
+        """Poll a transport from now on. If the kernel has no memory for that, disconnect it."""
+        descriptor = self._descriptors[selectable]
+        try:
+            self._poll.register(descriptor, select.EPOLLIN)
+        except OSError as problem:
+            del self._descriptors[selectable]
+            self._reactor.callLater(0, selectable.connectionLost, Failure(problem))
+        else:
+            self._polled[descriptor] = selectable
+
+
 @implementer(IReadDescriptor)
-class BatchedReactor:
+class BatchedReactor(_PolledTransports):
     """Listens on TCP as `reactor` does, and reads from the connections in batches. Everything else is the reactor's.
 
     It has what transports need of a reactor: IReactorTime and IReactorFDSet.
     """
 
     def __init__(self, reactor: Any) -> None:
-        self._reactor = reactor
-        self._poll = select.epoll()
+        super().__init__(reactor)
         self._ports: set[Port] = set()
-        self._descriptors: dict[Any, int] = {}
-        self._polled: dict[int, Any] = {}
         self._accepted: list[Any] | None = None
         self._writers: dict[Any, None] | None = None
+        self._postponed: list[Callable[[], None]] | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reactor, name)
@@ -97,18 +131,10 @@ class BatchedReactor:
 
     # Of IReadDescriptor, for the reactor
 
-    def fileno(self) -> int:
-        return self._poll.fileno()
-
-    def logPrefix(self) -> str:
-        return "connections"
-
     def doRead(self) -> None:
         """Read from the connections that have something to read."""
         with self._batch():
-            for descriptor, _ in self._poll.poll(0, BATCH):
-                if (selectable := self._polled.get(descriptor)) is not None:
-                    _run(self, selectable.doRead, selectable, is_read=True)
+            self._read(self._readable())
 
     def connectionLost(self, reason: Failure) -> None:
         """End all connections, because the reactor stops."""
@@ -125,49 +151,66 @@ class BatchedReactor:
                 Port.doRead(port)
             finally:
                 accepted, self._accepted = self._accepted, None
+            self._read([selectable for selectable in accepted if selectable in self._descriptors])
             for selectable in accepted:
-                if selectable in self._descriptors:
-                    _run(self, selectable.doRead, selectable, is_read=True)
                 if selectable in self._descriptors:
                     self._begin_polling(selectable)
 
+    def postpone(self, send: Callable[[], None]) -> bool:
+        """Call `send`, which never raises, at the end of the batch that is passed on; return False if there is none."""
+        if self._postponed is None:
+            return False
+        self._postponed.append(send)
+        return True
+
+    def _read(self, selectables: Iterable[Any]) -> None:
+        """Read from these transports, and then pass on what has arrived."""
+        for selectable, arrived in [(selectable, selectable.receive()) for selectable in selectables]:
+            if arrived is None or not selectable.connected:
+                continue
+            if isinstance(arrived, bytes):
+                try:
+                    selectable.protocol.dataReceived(arrived)
+                    continue
+                except Exception as problem:
+                    _log.failure("internal error in a connection")
+                    arrived = problem
+            with _logged_failures:
+                _disconnect(self, selectable, arrived, is_read=True)
+
     @contextlib.contextmanager
     def _batch(self) -> Iterator[None]:
-        """Collect the transports that want to write, and let them write at the end; the rest is left to the reactor."""
+        """Let everything be sent at the end: what was postponed, and what transports want to write.
+
+        What the sockets do not take then is left to the reactor.
+        """
         writers: dict[Any, None] = {}
-        self._writers = writers
+        postponed: list[Callable[[], None]] = []
+        self._writers, self._postponed = writers, postponed
         try:
             yield
         finally:
+            self._postponed = None
+            for send in postponed:
+                send()
             for selectable in list(writers):
                 if selectable in writers:
-                    _run(self, selectable.doWrite, selectable, is_read=False)
+                    _write(self, selectable)
             self._writers = None
             for selectable in writers:
                 self._reactor.addWriter(selectable)
 
-    def _begin_polling(self, selectable: Any) -> None:
-        """Poll a transport from now on. If the kernel has no memory for that, disconnect it."""
-        descriptor = self._descriptors[selectable]
-        try:
-            self._poll.register(descriptor, select.EPOLLIN)
-        except OSError as problem:
-            del self._descriptors[selectable]
-            self._reactor.callLater(0, selectable.connectionLost, Failure(problem))
-        else:
-            self._polled[descriptor] = selectable
 
-
-def _run(reactor: BatchedReactor, work: Callable[[], Any], selectable: Any, is_read: bool) -> None:
-    """Let a transport read or write, and disconnect it if it says so, as Twisted's reactor would. Never raises."""
+def _write(reactor: BatchedReactor, selectable: Any) -> None:
+    """Let a transport write, and disconnect it if it says so, as Twisted's reactor would. Never raises."""
     try:
-        why = work()
+        why = selectable.doWrite()
     except Exception as problem:
         _log.failure("internal error in a connection")
         why = problem
     if why is not None:
         with _logged_failures:
-            _disconnect(reactor, selectable, why, is_read)
+            _disconnect(reactor, selectable, why, is_read=False)
 
 
 def _disconnect(reactor: BatchedReactor, selectable: Any, why: Exception, is_read: bool) -> None:
@@ -179,10 +222,25 @@ def _disconnect(reactor: BatchedReactor, selectable: Any, why: Exception, is_rea
         selectable.connectionLost(Failure(why))
 
 
+class BatchedTransport(Server):
+    """A connection of a BatchedReactor, which reads and passes on in two steps."""
+
+    def receive(self) -> bytes | Exception | None:
+        """Return what has arrived, None if nothing has, or why it is to be disconnected."""
+        try:
+            data = self.socket.recv(self.bufferSize)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return main.CONNECTION_LOST
+        return data or main.CONNECTION_DONE
+
+
 class BatchedPort(Port):
     """A listening socket of a BatchedReactor."""
 
     reactor: Any
+    transport = BatchedTransport
 
     def doRead(self) -> None:
         self.reactor.accept(self)

@@ -31,6 +31,7 @@ class DirectlyAnsweredChannel(AdmittedChannel):
     _waiting = b""
     _begun: BegunAnswer | None = None
     _write_directly: Callable[[bytes], None] | None = None
+    _writer: DirectWriter | None = None
 
     def attribute(self) -> None:
         """Count the connection for the address that its transport has now, if that has changed."""
@@ -67,6 +68,7 @@ class DirectlyAnsweredChannel(AdmittedChannel):
         """Write a whole answer, and close the connection after it if it `closes`."""
         if closes:
             assert self.transport is not None
+            self._stop_writing_directly()
             self.transport.write(answer)  # which sends it when it closes
             self.close()
             return
@@ -101,7 +103,16 @@ class DirectlyAnsweredChannel(AdmittedChannel):
     def direct_write(self) -> Callable[[bytes], None]:
         """Return what writes direct answers, as long as nothing else writes."""
         assert self.transport is not None
-        return DirectWriter(self.transport).write
+        self._writer = DirectWriter(self.transport)
+        return self._writer.write
+
+    def close(self) -> None:
+        self._stop_writing_directly()
+        AdmittedChannel.close(self)
+
+    def abort(self) -> None:
+        self._stop_writing_directly()
+        AdmittedChannel.abort(self)
 
     def requestDone(self, request: Request) -> None:
         self._may_answer_directly = self._is_one_request
@@ -111,8 +122,16 @@ class DirectlyAnsweredChannel(AdmittedChannel):
         assert self.transport is not None
         if is_free and data:
             self.site.admission.turn_delay(self.address, ORDINARY_UNITS - 1)  # one unit has been counted
-        self._write_directly = self.transport.write  # nothing may overtake what the ordinary path writes
+        self._stop_writing_directly()
         if data:
             self._may_answer_directly = False
             self._is_one_request = self._is_one_request and self.passed_on
         AdmittedChannel.receive(self, data, is_free=False)
+
+    def _stop_writing_directly(self) -> None:
+        """Send what waits to be sent: nothing else that is written may overtake it, nor be overtaken later."""
+        if self._writer is not None:
+            self._writer.stop()
+            self._writer = None
+        if self.transport is not None:
+            self._write_directly = self.transport.write

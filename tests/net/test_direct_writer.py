@@ -2,16 +2,18 @@
 
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.tcp import Connection
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.python.failure import Failure
 
 from facaded.net.direct_writer import DirectWriter
 
@@ -131,6 +133,64 @@ def test_nothing_bypasses_encryption(connected: Connected) -> None:
     wrapper.transport = connected.connection
     DirectWriter(wrapper).write(b"secret")
     assert connected.received_in_turns() == b"cipher"
+
+
+class InBatch(MemoryReactorClock):
+    """A reactor in whose batch everything happens until `end`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.postponed: list[Callable[[], None]] = []
+
+    def postpone(self, send: Callable[[], None]) -> bool:
+        self.postponed.append(send)
+        return True
+
+    def end(self) -> None:
+        for send in self.postponed:
+            send()
+
+
+@pytest.fixture
+def in_batch(connected: Connected) -> Connected:
+    connected.connection.reactor = InBatch()
+    connected.writer = DirectWriter(connected.connection)
+    return connected
+
+
+def test_what_is_written_in_a_batch_is_sent_once_at_its_end(in_batch: Connected) -> None:
+    in_batch.writer.write(b"one")
+    in_batch.writer.write(b"two")
+    assert in_batch.received() == b""
+    assert len(in_batch.connection.reactor.postponed) == 1
+    in_batch.connection.reactor.end()
+    assert in_batch.received() == b"onetwo"
+
+
+def test_a_stop_or_a_flush_sends_what_waits_for_the_end_of_the_batch(in_batch: Connected) -> None:
+    in_batch.writer.write(b"one")
+    in_batch.writer.flush()
+    in_batch.writer.write(b"two")
+    in_batch.writer.stop()
+    in_batch.connection.write(b"three")
+    assert in_batch.received() == b"onetwo"
+    in_batch.connection.reactor.end()
+    assert in_batch.received_in_turns() == b"three"
+
+
+def test_what_the_socket_does_not_take_at_the_end_of_a_batch_is_left_to_the_transport(in_batch: Connected) -> None:
+    in_batch.writer.write(b"x" * MUCH)
+    in_batch.writer.write(b"last")
+    in_batch.connection.reactor.end()
+    in_batch.writer.write(b"!")
+    assert in_batch.received_in_turns() == b"x" * MUCH + b"last!"
+
+
+def test_what_waits_for_a_connection_that_has_ended_is_dropped(in_batch: Connected) -> None:
+    in_batch.writer.write(b"x")
+    in_batch.connection.connectionLost(Failure(ConnectionDone()))
+    in_batch.connection.reactor.end()
+    assert in_batch.received() == b""
 
 
 @given(st.lists(st.integers(0, 300_000), max_size=12), st.integers(0, 12))

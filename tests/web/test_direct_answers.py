@@ -3,6 +3,9 @@
 import contextlib
 import select
 import socket
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import pytest
 from attrs import evolve
@@ -194,17 +197,28 @@ def test_what_comes_during_an_answer_does_not_overtake_it() -> None:
     assert OrdinaryRequest.made == 3, "what came meanwhile is not known to be whole"
 
 
-class SocketConnection(tcp.Server):
-    """A connection with a socket; `peer` is the other end. The reactor does nothing by itself."""
+def _postpone(postponed: list[Callable[[], None]], send: Callable[[], None]) -> bool:
+    postponed.append(send)
+    return True
 
-    def __init__(self, site: BoundedSite) -> None:
+
+class SocketConnection(tcp.Server):
+    """A connection with a socket; `peer` is the other end. The reactor does nothing by itself.
+
+    What is `postponed` to the end of a batch, the test calls; without a list, no batch is in progress.
+    """
+
+    def __init__(self, site: BoundedSite, postponed: list[Callable[[], None]] | None = None) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             self.peer = socket.create_connection(listener.getsockname(), timeout=5)
             own, client = listener.accept()
         own.setblocking(False)
         channel = site.buildProtocol(IPv4Address("TCP", *client))
         port = tcp.Port(0, site, reactor=MemoryReactorClock())
-        super().__init__(own, channel, client, port, 1, MemoryReactorClock())
+        clock: Any = MemoryReactorClock()
+        if postponed is not None:
+            clock.postpone = partial(_postpone, postponed)
+        super().__init__(own, channel, client, port, 1, clock)
         channel.makeConnection(self)
 
     def has_received(self) -> bool:
@@ -234,6 +248,34 @@ def test_a_direct_answer_is_sent_at_once_but_not_before_what_the_ordinary_path_h
         connection.doWrite()
         answers = connection.received_until(b"/manifests/latest\r\n")
         assert 0 < answers.index(b"</html>") < answers.index(b"/manifests/latest\r\n")
+
+
+@pytest.mark.parametrize("end", ["abort", "close"])
+def test_an_answer_is_sent_before_its_connection_is_closed_in_the_same_batch(end: str) -> None:
+    postponed: list[Callable[[], None]] = []
+    with contextlib.closing(SocketConnection(Server().site, postponed)) as connection:
+        connection.protocol.dataReceived(PING)
+        assert postponed
+        assert not connection.has_received()
+        getattr(connection.protocol, end)()  # such as to make room for another connection
+        assert connection.has_received()
+        for send in postponed:
+            send()
+        assert connection.received_until(b"\r\n\r\n").count(b"HTTP/1.1") == 1
+
+
+def test_what_the_ordinary_path_writes_comes_after_what_waits_for_the_end_of_the_batch() -> None:
+    postponed: list[Callable[[], None]] = []
+    server = Server()
+    with contextlib.closing(SocketConnection(server.site, postponed)) as connection:
+        connection.protocol.dataReceived(PING)
+        connection.protocol.dataReceived(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.doWrite()
+        for send in postponed:
+            send()
+        answers = connection.received_until(b"</html>")
+        assert answers.startswith(b"HTTP/1.1 307")
+        assert answers.count(b"HTTP/1.1") == 2
 
 
 def test_the_work_for_a_client_that_disconnects_is_cancelled() -> None:
