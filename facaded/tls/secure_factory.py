@@ -9,7 +9,6 @@ from facaded.policy.limits import Limit
 from facaded.tls.certificates import Certificates
 from facaded.tls.secure_transport import SecureTransport
 from facaded.tls.server_connection import ServerConnection
-from facaded.web.channel import SecureChannel
 from facaded.web.server import SecureSite
 
 HANDSHAKE_SIZE = 32 << 10
@@ -21,14 +20,11 @@ class BoundedTls(SecureTransport):
 
     _received = 0
 
-    def dataReceived(self, data: bytes) -> None:
-        channel = self.wrappedProtocol
-        if not isinstance(channel, SecureChannel) or not channel.is_handshaking:
-            SecureTransport.dataReceived(self, data)
-            return
+    def shake_hands(self, data: bytes) -> None:
+        channel = self.content
         channel.attribute()
         self._received += len(data)
-        SecureTransport.dataReceived(self, data)
+        SecureTransport.shake_hands(self, data)
         if channel.is_handshaking and self._received > HANDSHAKE_SIZE:
             channel.site.admission.note(Limit.HANDSHAKE_SIZE, channel.address)
             channel.abort()
@@ -51,4 +47,4 @@ class SecureFactory(WrappingFactory[Any]):
         if channel is None:
             return None
         tls = ServerConnection(self._certificates.new_connection())
-        return BoundedTls(self, channel, tls, self._clock)
+        return BoundedTls(channel, tls, self._clock)

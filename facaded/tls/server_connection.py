@@ -1,7 +1,8 @@
 """The server's end of a TLS connection in memory: records in, content out, and content in, records out.
 
 A call into OpenSSL that only finds that there is nothing to do costs 2 µs, as much as decrypting a request. So the
-records that arrive are counted, and OpenSSL is asked for records to send only if it may have some.
+records that arrive are counted, and OpenSSL is asked for records to send only if it may have some. Its methods are
+looked up once, because pyOpenSSL's connections look up everything in Python that they do not find.
 """
 
 import contextlib
@@ -43,43 +44,47 @@ class ServerConnection:
 
     `is_handshaking` says whether the handshake is incomplete; until then, what is written waits. `has_ended` says that
     nothing more can be read: the client has sent its close_notify, or there is an `error`. What `take` returns then is
-    the last: the answer to that.
+    the last: the answer to that. `records` is how many records can be read, or more; `has_output` says whether `take`
+    may return something.
     """
 
     is_handshaking = True
     has_ended = False
     error: SSL.Error | None = None
     unsent_size = 0
+    records = 0
+    has_output = False
     _can_count = True
     _missing = 0
     _cut_header = b""
-    _records = 0
-    _has_output = False
+    _has_records = False
     _is_closing = False
 
     def __init__(self, ssl: SSL.Connection) -> None:
         ssl.set_accept_state()
         self._ssl = ssl
+        self._bio_write, self._bio_read, self._recv, self._send = ssl.bio_write, ssl.bio_read, ssl.recv, ssl.send
         self._unsent: list[bytes | memoryview] = []
 
     def feed(self, data: bytes) -> None:
         """Take bytes from the client. They continue the handshake, or bring content, which `read` returns."""
         if self.has_ended or not data:
             return
-        self._ssl.bio_write(data)
-        self._records = self._count(data) if self._can_count else _UNKNOWN
+        self._bio_write(data)
+        self.records = self._count(data) if self._can_count else _UNKNOWN
         if self.is_handshaking:
             self._shake_hands()
 
     def read(self) -> bytes:
         """Return the content of the next record; nothing if none has arrived, or if the connection has ended."""
-        if not self._records or self.is_handshaking or self.has_ended:
+        if not self.records or self.is_handshaking or self.has_ended:
             return b""
-        self._records -= 1
+        self.records -= 1
         try:
-            return self._ssl.recv(RECORD_SIZE)
+            return self._recv(RECORD_SIZE)
         except _WAITS:
-            self._records, self._has_output = 0, True  # such as new keys, or the refusal of another handshake
+            self.records = 0
+            self.has_output = self._has_records = True  # such as new keys, or the refusal of another handshake
         except SSL.ZeroReturnError:
             self.has_ended = True
             self.close()
@@ -92,10 +97,11 @@ class ServerConnection:
         if data:
             self._unsent.append(data)
             self.unsent_size += len(data)
+            self.has_output = True
 
     def close(self) -> None:
         """Send a close_notify after the content that was written. Call it after the handshake."""
-        self._is_closing = True
+        self._is_closing = self.has_output = True
 
     def take(self) -> bytes:
         """Return the next records for the client; nothing if there are none for now."""
@@ -105,10 +111,16 @@ class ServerConnection:
                 size += self._encrypt()
             if self._is_closing and not self._unsent:
                 self._shut_down()
-        return self._output(size) if self._has_output else b""
+        records = self._output(size) if self._has_records else b""
+        self.has_output = self._has_records or bool(self._unsent)
+        return records
 
     def _count(self, data: bytes) -> int:
         """Return how many records end in these bytes; `_UNKNOWN`, from now on, if they are not like a client's."""
+        if not self._missing and not self._cut_header and data[0] in _TYPES and len(data) >= _HEADER_SIZE:
+            length = (data[3] << 8) + data[4]
+            if len(data) == _HEADER_SIZE + length <= _LONGEST:
+                return 1
         data = self._cut_header + data
         size, start = len(data), self._missing
         count = int(0 < start <= size)
@@ -132,12 +144,13 @@ class ServerConnection:
         try:
             self._ssl.do_handshake()
         except _WAITS:
-            self._has_output = True
+            self._has_records = True
         except SSL.Error as error:
             self._fail(error)
         else:
             self.is_handshaking = False
-            self._has_output = self._ssl.get_protocol_version() < SSL.TLS1_3_VERSION
+            self._has_records = self._ssl.get_protocol_version() < SSL.TLS1_3_VERSION
+        self.has_output = self._has_records or bool(self._unsent)
 
     def _encrypt(self) -> int:
         """Encrypt a flight of what was written, and return its size. OpenSSL takes one record at a time."""
@@ -145,12 +158,12 @@ class ServerConnection:
         sent = 0
         try:
             while sent < min(len(content), FLIGHT_SIZE):
-                sent += self._ssl.send(content[sent : sent + RECORD_SIZE])
+                sent += self._send(content[sent : sent + RECORD_SIZE])
         except _WAITS:
             pass  # the same bytes follow with the next call
         except SSL.Error as error:
             self._fail(error)
-        self._has_output = True
+        self._has_records = True
         self.unsent_size = len(content) - sent
         self._unsent = [memoryview(content)[sent:]] if self.unsent_size else []
         return sent
@@ -159,19 +172,19 @@ class ServerConnection:
         self._is_closing = False
         with contextlib.suppress(SSL.Error):
             self._ssl.shutdown()
-        self._has_output = True
+        self._has_records = True
 
     def _output(self, size: int) -> bytes:
         """Return at most `size` bytes that OpenSSL has to send."""
         try:
-            records = self._ssl.bio_read(size)
+            records = self._bio_read(size)
         except _WAITS:
             records = b""
-        self._has_output = len(records) == size
+        self._has_records = len(records) == size
         return records
 
     def _fail(self, error: SSL.Error) -> None:
         """End with an error, and send the alert that OpenSSL may have for the client."""
         self.error = error.with_traceback(None)  # its frames refer to this, and so would keep OpenSSL's memory
-        self.has_ended = self._has_output = True
+        self.has_ended = self.has_output = self._has_records = True
         self._unsent = []

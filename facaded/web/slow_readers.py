@@ -8,7 +8,6 @@ from fcntl import ioctl
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import IReactorTime, ITransport
-from twisted.protocols.policies import ProtocolWrapper
 
 from facaded.web.deadline import Deadline
 from facaded.web.unsent_bytes import UnsentBytes
@@ -109,6 +108,6 @@ def _bytes_left(transport: ITransport) -> tuple[int, int]:
 
 def _descriptor(transport: object) -> FileDescriptor | None:
     """Return the socket's transport below TLS and other wrappers; None in memory."""
-    while isinstance(transport, ProtocolWrapper):
-        transport = transport.transport
-    return transport if isinstance(transport, FileDescriptor) else None
+    while not isinstance(transport, FileDescriptor) and transport is not None:
+        transport = getattr(transport, "transport", None)
+    return transport

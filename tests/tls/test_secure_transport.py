@@ -12,12 +12,11 @@ import pytest
 from OpenSSL import SSL
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IPushProducer, ISSLTransport, ITCPTransport
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.internet.tcp import Connection
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
-from twisted.protocols.policies import WrappingFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -79,7 +78,7 @@ class Secured:
         self.content = Content()
         self.below = transport()
         tls = ServerConnection(SSL.Connection(server_context()))
-        self.transport: Any = SecureTransport(WrappingFactory(Factory()), self.content, tls, self.clock)
+        self.transport: Any = SecureTransport(self.content, tls, self.clock)
         self.transport.makeConnection(self.below)
 
     @cached_property
