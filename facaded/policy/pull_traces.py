@@ -150,7 +150,7 @@ TraceKey: TypeAlias = tuple[str, str, str]
 class _SourceTraces:
     """The traces of one source, the one that grew least recently first, and their size."""
 
-    traces: dict[TraceKey, PullTrace] = field(factory=dict)
+    traces: OrderedDict[TraceKey, PullTrace] = field(factory=OrderedDict)
     size: int = 0
 
 
@@ -237,7 +237,7 @@ class PullTraces:
         trace.counted = size
         self._last = key, trace
         while of_source.size > SHARE:
-            evicted = of_source.traces.pop(next(iter(of_source.traces)))
+            _, evicted = of_source.traces.popitem(last=False)
             of_source.size -= evicted.counted
             self._used -= evicted.counted
         while self._used > BYTES:

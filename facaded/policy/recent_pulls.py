@@ -1,5 +1,7 @@
 """Recent pulls: the images that clients pulled lately. `facaded parity` compares them by default."""
 
+from collections import OrderedDict
+
 IMAGES = 100
 """The most images that are kept: bounds memory, and the time that a comparison of all of them takes."""
 
@@ -8,7 +10,7 @@ class RecentPulls:
     """A bounded list of pulled images; the least recently pulled one is evicted first."""
 
     def __init__(self) -> None:
-        self._images: dict[tuple[str, str], None] = {}
+        self._images: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     def add(self, name: str, tag: str) -> None:
         """Record a request for the manifest of `tag` in the repository `name` that was served or redirected."""
@@ -16,7 +18,7 @@ class RecentPulls:
         self._images.pop(image, None)
         self._images[image] = None
         if len(self._images) > IMAGES:
-            del self._images[next(iter(self._images))]
+            self._images.popitem(last=False)
 
     def images(self) -> tuple[str, ...]:
         """Return the image references, latest first."""

@@ -21,8 +21,8 @@ from tests.bench.ratios import Results, shorten
 from tests.bench.servers_under_load import Server, pinned
 from tests.bench.wrk import VARIED, Load
 
-TLS_AT_ONCE = 8
-"""Pulls at once while CPU time is measured, so that the server always has work."""
+TLS_AT_ONCE = (8, 50)
+"""Pulls at once while CPU time is measured, so that the server always has work; 50 are as many as wrk's connections."""
 
 PULLS_AT_ONCE = {1: 100, 50: 100, 500: 500}
 """Pulls for each measurement of latency, by how many there are at once."""
@@ -99,9 +99,13 @@ class Bench:
         """CPU time of the server for each pull over TLS: a full handshake, six requests, and the close."""
 
         def measure(server: Server) -> dict[str, Figure]:
-            before = server.cpu_seconds()
-            self._pull(server, self.options.pulls, TLS_AT_ONCE)
-            return {"CPU us, TLS pull": Figure((server.cpu_seconds() - before) / self.options.pulls * 1e6)}
+            figures = {}
+            for at_once in TLS_AT_ONCE:
+                before = server.cpu_seconds()
+                self._pull(server, self.options.pulls, at_once)
+                used = (server.cpu_seconds() - before) / self.options.pulls
+                figures[f"CPU us of a pull, {at_once} at once"] = Figure(used * 1e6)
+            return figures
 
         with self._running(servers):
             self._measure(servers, measure)
@@ -135,7 +139,7 @@ class Bench:
             with self._running([server]):
                 for url in (server.url, server.secure_url):
                     VARIED.run(url, self.options.load_core, self.options.seconds)
-                self._pull(server, LOAD_PULLS, TLS_AT_ONCE)
+                self._pull(server, LOAD_PULLS, max(TLS_AT_ONCE))
                 time.sleep(SETTLING)
                 loaded = server.memory()
             return {
