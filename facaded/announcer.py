@@ -1,12 +1,21 @@
 """The daemon's own log lines: its start, changes of the backends' state, and its end."""
 
 from twisted.application.service import Service
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 
 from facaded import __version__
 from facaded.backends.watch import Watch
 from facaded.policy.changes import Change
+from facaded.policy.events import Severity
 from facaded.reload import Reloader
+
+LEVELS = {
+    Severity.ERROR: LogLevel.error,
+    Severity.WARNING: LogLevel.warn,
+    Severity.NOTICE: LogLevel.info,
+    Severity.INFO: LogLevel.info,
+}
+"""The level of each severity: Twisted has no notice."""
 
 
 class Announcer(Service):
@@ -36,4 +45,4 @@ class Announcer(Service):
 
     def _log_change(self, change: Change) -> None:
         if change.news:
-            self._log.info("{news}", news=change.news)
+            self._log.emit(LEVELS[change.severity], "{news}", news=change.news, severity=change.severity)

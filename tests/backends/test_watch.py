@@ -7,6 +7,7 @@ from twisted.logger import LogEvent
 from facaded.backends.watch import FIRST_ROUND
 from facaded.policy.changes import Change, Takeover, Transition
 from facaded.policy.decision import RoutingState
+from facaded.policy.events import Event, EventKind, Reason, Severity
 from facaded.policy.evidence import Attempt
 from facaded.policy.failover import ActiveBackend
 from facaded.policy.health import Canary, Health, Purpose, Quota, Rank, Result, State, Step, Verdict
@@ -393,10 +394,20 @@ def test_a_change_is_pushed_as_one_value() -> None:
     assert watching.changes[-1] == Change(
         watching.clock.seconds(),
         "hub is down (GET /v2/: connection refused); ghcr is active",
+        Severity.WARNING,
+        (
+            Event(EventKind.DOWN, Severity.WARNING, "hub is down (GET /v2/: connection refused)", "hub"),
+            Event(
+                EventKind.FAILOVER,
+                Severity.WARNING,
+                "ghcr is active: hub is down (GET /v2/: connection refused)",
+                "ghcr",
+            ),
+        ),
         (Transition("hub", State.UP, State.DOWN, "GET /v2/: connection refused"),),
         (
-            Takeover((route, Purpose.REDIRECT), "hub", "ghcr"),
-            Takeover((route, Purpose.SERVE), "hub", "ghcr"),
+            Takeover((route, Purpose.REDIRECT), "hub", "ghcr", Reason.DOWN),
+            Takeover((route, Purpose.SERVE), "hub", "ghcr", Reason.DOWN),
         ),
         watching.watch.watch_state,
         RoutingState(("ghcr",), ("ghcr",), handover=True, ranks={"hub": Rank.DOWN}),

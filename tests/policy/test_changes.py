@@ -5,6 +5,7 @@ from attrs import evolve
 
 from facaded.policy.changes import Takeover, Transition, announce, compare
 from facaded.policy.decision import RoutingState
+from facaded.policy.events import Reason, Severity
 from facaded.policy.health import (
     LONGEST_HOLD,
     Canary,
@@ -56,7 +57,7 @@ def test_a_failover_is_one_change_with_its_reason() -> None:
     assert change.when == 10.0
     assert change.news == "hub is down (token server: timeout); ghcr is active"
     assert change.transitions == (Transition("hub", State.UP, State.DOWN, "token server: timeout"),)
-    assert change.takeovers == tuple(Takeover((ROUTE, purpose), "hub", "ghcr") for purpose in Purpose)
+    assert change.takeovers == tuple(Takeover((ROUTE, purpose), "hub", "ghcr", Reason.DOWN) for purpose in Purpose)
     assert change.watch_state == FAILED_OVER
     assert change.routing == RoutingState(("ghcr",), ("ghcr",), handover=True, ranks={"hub": Rank.DOWN})
 
@@ -65,7 +66,7 @@ def test_without_a_change_there_is_no_news() -> None:
     change = compare(Snapshot(PLAN, ALL_UP, 10.0), Snapshot(PLAN, next_state(ALL_UP, 20.0), 20.0))
     assert (change.news, change.transitions, change.takeovers) == ("", (), ())
     assert announce("the clock has gone back", Snapshot(PLAN, ALL_UP, 20.0)) == evolve(
-        change, news="the clock has gone back"
+        change, news="the clock has gone back", severity=Severity.NOTICE
     )
 
 
