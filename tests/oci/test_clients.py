@@ -100,3 +100,8 @@ def test_the_named_clients_cover_all_families() -> None:
     assert find_client("containerd/1.4.3") == identify("containerd/1.4.3")
     with pytest.raises(ValueError, match="unknown client 'docket': use docker, "):
         find_client("docket")
+
+
+def test_a_client_that_is_not_redirect_safe_is_labelled_so() -> None:
+    assert identify("docker/28.0.0").label == "docker"
+    assert identify("containerd/1.4.3").label == "containerd?"
