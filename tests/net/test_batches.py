@@ -155,12 +155,14 @@ async def test_a_send_that_fails_hinders_no_other(no_errors_are_logged: list[Log
         def fail() -> None:
             raise ValueError
 
-        pair.then = lambda connection: pair.batched.postpone(fail) or None
+        def postpone(_: Answering) -> None:
+            pair.batched.postpone(fail)
+
+        pair.then = postpone
         assert await pair.receive() == [b"one", b"two"]
         assert [event["log_format"] for event in no_errors_are_logged] == ["internal error in a connection"] * 2
         no_errors_are_logged.clear()
-        connection = pair.connections[0]
-        pair.then = lambda _: None
-        pair.batched.addWriter(connection.transport)
-        assert connection.transport in reactor.getWriters(), "no batch is in progress any more"
-        pair.batched.removeWriter(connection.transport)
+        transport: Any = pair.connections[0].transport
+        pair.batched.addWriter(transport)
+        assert transport in reactor.getWriters(), "no batch is in progress any more"
+        pair.batched.removeWriter(transport)
