@@ -62,6 +62,7 @@ PRODUCTS = {
     "skopeo/": Family.CONTAINERS,
     "cri-o/": Family.CONTAINERS,
     "go-containerregistry/": Family.GO_CONTAINERREGISTRY,
+    "go-containerregistry": Family.GO_CONTAINERREGISTRY,  # Debian's build of crane
     "crane/": Family.GO_CONTAINERREGISTRY,
     "oras/": Family.ORAS,
     "oras-go": Family.ORAS,

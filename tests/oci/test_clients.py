@@ -50,6 +50,7 @@ TABLE = [
     ("skopeo/1.9.3", Family.CONTAINERS, False, False),
     ("cri-o/1.30", Family.CONTAINERS, False, False),
     ("go-containerregistry/v0.20.0", Family.GO_CONTAINERREGISTRY, False, False),
+    ("go-containerregistry", Family.GO_CONTAINERREGISTRY, False, False),
     ("crane/v0.20 go-containerregistry/v0.20", Family.GO_CONTAINERREGISTRY, False, False),
     ("oras-go", Family.ORAS, False, False),
     ("oras/1.3.0", Family.ORAS, False, False),
