@@ -42,6 +42,10 @@ def log_lines(request: bytes) -> list[str]:
             b"PUT /v2/org/app/manifests/latest HTTP/1.1\r\nHost: x\r\n\r\n",
             "192.0.2.7 PUT /v2/org/app/manifests/latest 405 - (other?)",
         ),
+        (
+            b"HEAD /v2/ HTTP/1.1\r\nHost: x\r\nUser-Agent: ko/v0.18.0 go-containerregistry/v0.20.6\r\n\r\n",
+            "192.0.2.7 HEAD /v2/ 200 - (ko?)",
+        ),
     ],
 )
 def test_a_line_has_the_client_its_request_and_the_answer(request_: bytes, expected: str) -> None:
