@@ -28,7 +28,7 @@ from facaded.backends.shares import Shares
 from facaded.backends.tokens import Tokens
 from facaded.backends.watch import Watch
 from facaded.config.loading import Loaded
-from facaded.config.paths import state_directory
+from facaded.config.paths import search_path, state_directory
 from facaded.config.sections import Backend, Config
 from facaded.config.settings_error import SettingsError
 from facaded.listeners import Listeners, endpoints
@@ -36,6 +36,7 @@ from facaded.net import descriptors
 from facaded.net.connections import IDLE_CONNECTIONS, pooled_client
 from facaded.net.descriptors import Division
 from facaded.net.reactor import IFacadedReactor
+from facaded.notifications import Notifications, NotificationTarget
 from facaded.policy.decision import Mode, RoutingState, Rules, ping_leads_to
 from facaded.policy.health import ProbeDepth, Quota, Result, Step
 from facaded.policy.network_hosts import HostPurpose, NetworkHost, expected_hosts
@@ -190,6 +191,12 @@ def list_expected_hosts(config: Config) -> tuple[NetworkHost, ...]:
     return expected_hosts(config.rules, config.acme.directories if config.acme.domains else ())
 
 
+def make_notification_target(config: Config, environ: Mapping[str, str]) -> NotificationTarget:
+    """Return the command that gets notifications. Its environment has nothing of the daemon's that may be a secret."""
+    language = {name: environ[name] for name in ("LANG", "LC_ALL") if name in environ}
+    return NotificationTarget(config.notify.command, {"PATH": search_path(environ), **language}, config.hosts)
+
+
 def make_termination(
     reactor: IFacadedReactor, config: Config, challenges: Challenges, directory: Path
 ) -> Termination | None:
@@ -333,6 +340,15 @@ def prepare_limits(admission: Admission, unsent: UnsentBytes, shares: Shares) ->
             shares.reconfigure(loaded.config.limits)
 
         return swap
+
+    return prepare
+
+
+def prepare_notifications(notifications: Notifications, environ: Mapping[str, str]) -> Prepare:
+    """Run the command of the new settings."""
+
+    def prepare(loaded: Loaded) -> Swap:
+        return partial(notifications.reconfigure, make_notification_target(loaded.config, environ))
 
     return prepare
 

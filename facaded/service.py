@@ -30,6 +30,7 @@ from facaded.net.accept_pauses import AcceptPauses
 from facaded.net.batched_reactor import batched
 from facaded.net.reactor import IFacadedReactor, use_monotonic_time
 from facaded.net.resolver import install, resolver_of
+from facaded.notifications import Notifications
 from facaded.policy.asked_again import AskedAgain
 from facaded.policy.limits import Limit
 from facaded.reload import Hangup, Prepare, Reloader, Reread
@@ -92,11 +93,14 @@ def makeService(
     reloader.add(parts.prepare_limits(core.admission, core.unsent, core.shares))
     reloader.add(parts.prepare_edges(core.plain, admin, reporter, commands))
     reloader.add(parts.prepare_tls(tls))
+    notifications = _make_notifications(core, reactor, config, environ)
+    reloader.add(parts.prepare_notifications(notifications, environ))
     sites = _listeners(core, config, write, admin, Control(commands.table), reactor)
     listeners = Listeners(batched(reactor), sites, tuple(endpoints(config, environ)), config.stop_delay)
     reloader.add(parts.prepare_stop(listeners, supervision))
     return Daemon(
         Announcer(reloader, watch),
+        notifications,
         core.state,
         *([tls] if tls else []),
         watch,
@@ -113,6 +117,13 @@ def _make_reporter(
     certificates = core.tls.certificates if core.tls else None
     names, asked_again = resolver_of(reactor), core.asked_again
     return Reporter(in_force, core.watch, names, certificates, clocks, asked_again, core.seen_hosts)
+
+
+def _make_notifications(
+    core: "_Core", reactor: IFacadedReactor, config: Config, environ: Mapping[str, str]
+) -> Notifications:
+    target = parts.make_notification_target(config, environ)
+    return Notifications(reactor, time.time, core.watch, globalLogPublisher, target)
 
 
 def _prepare_backends(core: "_Core", reactor: IFacadedReactor, environ: Mapping[str, str]) -> Prepare:
