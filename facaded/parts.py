@@ -18,6 +18,7 @@ from facaded.backends.check import check
 from facaded.backends.fetcher import Fetcher
 from facaded.backends.ladder import Probe, build_probe, probe
 from facaded.backends.manifests import ManifestCache
+from facaded.backends.measurements import Measurements
 from facaded.backends.probe_target import build_target
 from facaded.backends.reached_limits import ReachedLimits
 from facaded.backends.registry import Registry
@@ -35,6 +36,7 @@ from facaded.net.connections import IDLE_CONNECTIONS, pooled_client
 from facaded.net.descriptors import Division
 from facaded.net.reactor import IFacadedReactor
 from facaded.policy.decision import Mode, RoutingState, Rules, ping_leads_to
+from facaded.policy.evidence import Attempt
 from facaded.policy.health import ProbeDepth, Quota, Result
 from facaded.policy.plan import Identity, Plan, WatchedBackend
 from facaded.reload import Prepare, Swap
@@ -77,20 +79,22 @@ def make_registries(
     note_quota: Callable[[str, str, Quota], None] = ignore_quota,
     note_account: Callable[[str, str, str | None], None] = ignore_account,
     note_local_error: Callable[[str, str], None] = ignore_local_error,
+    measurements: Measurements | None = None,
 ) -> dict[str, Registry]:
     """Return the client of every backend by the backend's name.
 
     `note_quota` is called with that name and the arguments of `AuthorizedClient`, `note_account` with that name and
-    those of `NoteAccount`, `note_local_error` with that name and a description. Raises as `connections.trust_policy`
-    does.
+    those of `NoteAccount`, `note_local_error` with that name and a description. `measurements` take what is measured.
+    Raises as `connections.trust_policy` does.
     """
+    measured = measurements or Measurements(reactor)
 
     def registry(backend: Backend) -> Registry:
         most, note_local = config.limits.backend_requests, partial(note_local_error, backend.name)
         client = pooled_client(reactor, backend.url, backend.ca_file, note_local, idle_connections=most)
-        note, gate = partial(note_account, backend.name), RequestGate(most)
-        token_client = TokenClient(client, gate)
-        tokens = Tokens(token_client, reactor.seconds, backend.credentials, backend.publish_private, note)
+        note, gate = partial(note_account, backend.name), RequestGate(most, measured.measured(backend.name))
+        token_client, count = TokenClient(client, gate), partial(measured.note_token, backend.name)
+        tokens = Tokens(token_client, reactor.seconds, backend.credentials, backend.publish_private, note, count)
         authorized = AuthorizedClient(client, tokens, reactor, partial(note_quota, backend.name), gate)
         return Registry(backend.name, authorized, backend.rename or (), cache, backend.relay_blobs)
 
@@ -99,13 +103,18 @@ def make_registries(
 
 def make_fetcher(reactor: IFacadedReactor, config: Config, watch: Watch, shares: Shares) -> Fetcher:
     """Return what fetches from the backends to serve clients, with an empty cache."""
-    settings = config.cache
-    cache = ManifestCache(settings.manifests, settings.tag_ttl, reactor.seconds, settings.stale_tags)
-    note_local = watch.reached_limits.note_local_error
-    registries = make_registries(reactor, config, cache, watch.quotas.note, watch.refused_accounts.note, note_local)
+    settings, measurements = config.cache, watch.measurements
+    uses = measurements.cache_uses
+    cache = ManifestCache(settings.manifests, settings.tag_ttl, reactor.seconds, settings.stale_tags, uses)
+    notes = watch.quotas.note, watch.refused_accounts.note, watch.reached_limits.note_local_error
+    registries = make_registries(reactor, config, cache, *notes, measurements)
     urls = {backend.name: backend.url for backend in config.backends}
     blobs = BlobSettings(config.health.trust, settings.blob_addresses)
-    return Fetcher(registries, reactor, lambda attempt: watch.report(attempt, urls[attempt.backend]), shares, blobs)
+
+    def report(attempt: Attempt) -> None:
+        watch.report(attempt, urls[attempt.backend])
+
+    return Fetcher(registries, reactor, report, shares, blobs, cache=cache)
 
 
 def make_plan(reactor: IFacadedReactor, config: Config, rules: Rules) -> Plan:
@@ -248,6 +257,7 @@ def prepare_backends(
         def swap() -> None:
             state.reconfigure(directory, identities)
             facade.reconfigure(rules, new_fetcher)
+            watch.measurements.cache = new_fetcher.cache
             watch.reconfigure(new_plan)  # pushes the active backend to the facade, and the state to the store
 
         return swap
