@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from facaded.admin.commands import Commands
+from facaded.admin.metrics import Metrics
 from facaded.admin.reporter import Reporter
 from facaded.admin.site import Admin
 from facaded.admin.status import InForce
@@ -285,6 +286,11 @@ def prepare_edges(plain_port: PlainPort, admin: Admin, reporter: Reporter, comma
         return swap
 
     return prepare
+
+
+def prepare_metrics(metrics: Metrics) -> Prepare:
+    """Name the backends and routes of the new settings in the metrics, and when these were applied."""
+    return lambda loaded: partial(metrics.reconfigure, loaded.config.rules)
 
 
 def prepare_stop(listeners: Listeners, supervision: Supervision) -> Prepare:

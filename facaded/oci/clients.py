@@ -23,6 +23,8 @@ class Family(Enum):
     ORAS = "oras"
     OTHER = "other"
 
+    __hash__ = object.__hash__  # every request is counted by it, and the hash of Enum is in Python
+
 
 PREFIXES = (
     ("docker/", Family.DOCKER),
