@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from facaded.admin.commands import Commands
+from facaded.admin.metrics import Metrics
 from facaded.admin.reporter import Reporter
 from facaded.admin.site import Admin
 from facaded.admin.status import InForce
@@ -19,6 +20,7 @@ from facaded.backends.check import check
 from facaded.backends.fetcher import Fetcher
 from facaded.backends.ladder import Probe, build_probe, probe
 from facaded.backends.manifests import ManifestCache
+from facaded.backends.measurements import Measurements
 from facaded.backends.probe_target import build_target
 from facaded.backends.reached_limits import ReachedLimits
 from facaded.backends.registry import Registry
@@ -38,6 +40,7 @@ from facaded.net.descriptors import Division
 from facaded.net.reactor import IFacadedReactor
 from facaded.notifications import Notifications, NotificationTarget
 from facaded.policy.decision import Mode, RoutingState, Rules, ping_leads_to
+from facaded.policy.evidence import Attempt
 from facaded.policy.health import ProbeDepth, Quota, Result, Step
 from facaded.policy.network_hosts import HostPurpose, NetworkHost, expected_hosts
 from facaded.policy.plan import Identity, Plan, WatchedBackend
@@ -82,20 +85,23 @@ def make_registries(
     note_account: Callable[[str, str, str | None], None] = ignore_account,
     note_local_error: Callable[[str, str], None] = ignore_local_error,
     note_host: NoteHost = ignore_host,
+    measurements: Measurements | None = None,
 ) -> dict[str, Registry]:
     """Return the client of every backend by the backend's name.
 
     `note_quota` is called with that name and the arguments of `AuthorizedClient`, `note_account` with that name and
-    those of `NoteAccount`, `note_local_error` with that name and a description; for `note_host` see `NoteHost`. Raises
-    as `connections.trust_policy` does.
+    those of `NoteAccount`, `note_local_error` with that name and a description; for `note_host` see `NoteHost`.
+    `measurements` take what is measured. Raises as `connections.trust_policy` does.
     """
+    measured = measurements or Measurements(reactor)
 
     def registry(backend: Backend) -> Registry:
         most, note_local = config.limits.backend_requests, partial(note_local_error, backend.name)
         client = pooled_client(reactor, backend.url, backend.ca_file, note_local, idle_connections=most)
-        note, gate = partial(note_account, backend.name), RequestGate(most)
+        note, gate = partial(note_account, backend.name), RequestGate(most, measured.measured(backend.name))
         token_client = TokenClient(client, gate, partial(note_host, backend.url, HostPurpose.TOKENS))
-        tokens = Tokens(token_client, reactor.seconds, backend.credentials, backend.publish_private, note)
+        count = partial(measured.note_token, backend.name)
+        tokens = Tokens(token_client, reactor.seconds, backend.credentials, backend.publish_private, note, count)
         authorized = AuthorizedClient(client, tokens, reactor, partial(note_quota, backend.name), gate)
         note_cdn = partial(note_host, backend.url, HostPurpose.CDN)
         return Registry(backend.name, authorized, backend.rename or (), cache, backend.relay_blobs, note_cdn)
@@ -107,13 +113,18 @@ def make_fetcher(
     reactor: IFacadedReactor, config: Config, watch: Watch, shares: Shares, note_host: NoteHost = ignore_host
 ) -> Fetcher:
     """Return what fetches from the backends to serve clients, with an empty cache."""
-    settings = config.cache
-    cache = ManifestCache(settings.manifests, settings.tag_ttl, reactor.seconds, settings.stale_tags)
+    settings, measurements = config.cache, watch.measurements
+    uses = measurements.cache_uses
+    cache = ManifestCache(settings.manifests, settings.tag_ttl, reactor.seconds, settings.stale_tags, uses)
     notes = watch.quotas.note, watch.refused_accounts.note, watch.reached_limits.note_local_error, note_host
-    registries = make_registries(reactor, config, cache, *notes)
+    registries = make_registries(reactor, config, cache, *notes, measurements)
     urls = {backend.name: backend.url for backend in config.backends}
     blobs = BlobSettings(config.health.trust, settings.blob_addresses)
-    return Fetcher(registries, reactor, lambda attempt: watch.report(attempt, urls[attempt.backend]), shares, blobs)
+
+    def report(attempt: Attempt) -> None:
+        watch.report(attempt, urls[attempt.backend])
+
+    return Fetcher(registries, reactor, report, shares, blobs, cache=cache)
 
 
 def make_plan(reactor: IFacadedReactor, config: Config, rules: Rules, note_host: NoteHost = ignore_host) -> Plan:
@@ -284,6 +295,7 @@ def prepare_backends(
             state.reconfigure(directory, identities)
             seen_hosts.retain({backend.url for backend in config.backends})
             facade.reconfigure(rules, new_fetcher)
+            watch.measurements.cache = new_fetcher.cache
             watch.reconfigure(new_plan)  # pushes the active backend to the facade, and the state to the store
 
         return swap
@@ -311,6 +323,11 @@ def prepare_edges(plain_port: PlainPort, admin: Admin, reporter: Reporter, comma
         return swap
 
     return prepare
+
+
+def prepare_metrics(metrics: Metrics) -> Prepare:
+    """Name the backends and routes of the new settings in the metrics, and when these were applied."""
+    return lambda loaded: partial(metrics.reconfigure, loaded.config.rules)
 
 
 def prepare_stop(listeners: Listeners, supervision: Supervision) -> Prepare:

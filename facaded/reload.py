@@ -33,7 +33,7 @@ class Reloader:
 
     `loaded` are the settings in force. `on_begin` and `on_end` are called before and after each reload, whatever its
     result. `needs_restart` returns a sentence for each difference from the settings at the start that only a restart
-    applies.
+    applies. `succeeded` is whether the last reload did, and true before the first one.
     """
 
     _log = Logger()
@@ -47,6 +47,7 @@ class Reloader:
         needs_restart: Callable[[Loaded], tuple[str, ...]],
     ) -> None:
         self.loaded = loaded
+        self.succeeded = True
         self._reread = reread
         self._on_begin = on_begin
         self._on_end = on_end
@@ -60,8 +61,10 @@ class Reloader:
     def reload(self) -> ReloadResult:
         """Read the settings again, and apply them if they can be used; log the result, and return it."""
         self._on_begin()
+        self.succeeded = False
         try:
             self._apply(self._reread())
+            self.succeeded = True
         except SettingsError as error:
             for problem in error.problems:
                 self._log.error("not reloaded: {problem}", problem=problem)

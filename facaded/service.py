@@ -14,6 +14,7 @@ from twisted.logger import Logger, globalLogPublisher
 from facaded import parts
 from facaded.admin.commands import Commands
 from facaded.admin.control import Control
+from facaded.admin.metrics import Metrics
 from facaded.admin.reporter import Reporter
 from facaded.admin.site import Admin
 from facaded.admin.status import InForce
@@ -43,6 +44,7 @@ from facaded.tls.termination import Termination
 from facaded.web import accesslog
 from facaded.web.accesslog import WriteLine, log_line
 from facaded.web.admission import Admission
+from facaded.web.answered_requests import Subscriber
 from facaded.web.facade import Facade
 from facaded.web.pulls import Pulls
 from facaded.web.returning_clients import ReturningClients
@@ -77,17 +79,16 @@ def makeService(
     `reread` reads the settings again, for a reload. `write` writes the access log. `privilegedStartService` opens the
     listeners. Both this function and that method raise StartError if the daemon cannot start.
     """
-    config, core = loaded.config, _core(loaded.config, reactor, environ)
+    config, core, clocks = loaded.config, _core(loaded.config, reactor, environ), partial(_read_clocks, reactor)
     watch, tls = core.watch, core.tls
-    clocks = partial(_read_clocks, reactor)
     supervision = Supervision(Notifier(environ), watch, clocks, config.stop_delay)
     needs_restart = parts.changed_listeners(config, environ)
     reloader = Reloader(loaded, reread, supervision.reloading, supervision.reloaded, needs_restart)
-    admin = Admin(config.listen.admin_hosts, supervision.why_not_ready)
+    metrics = Metrics(watch, config.rules, reloader, tls, time.time)
+    admin = Admin(config.listen.admin_hosts, supervision.why_not_ready, watch, metrics)
     reporter = _make_reporter(core, parts.make_in_force(loaded), reactor, clocks)
-    commands = Commands(
-        config.rules, watch, reporter, reloader, core.state, core.pulls.recent, tls.acme if tls else None
-    )
+    renewer = tls.acme if tls else None
+    commands = Commands(config.rules, watch, reporter, reloader, core.state, core.pulls.recent, renewer)
     reloader.add(parts.prepare_listeners(config))
     reloader.add(_prepare_backends(core, reactor, environ))
     reloader.add(parts.prepare_limits(core.admission, core.unsent, core.shares))
@@ -95,7 +96,10 @@ def makeService(
     reloader.add(parts.prepare_tls(tls))
     notifications = _make_notifications(core, reactor, config, environ)
     reloader.add(parts.prepare_notifications(notifications, environ))
-    sites = _listeners(core, config, write, admin, Control(commands.table), reactor)
+    reloader.add(parts.prepare_metrics(metrics))
+    subscribers = (accesslog.subscriber(write), core.pulls.follow, metrics.requests.note)
+    sites = _listeners(core, config, subscribers, admin, Control(commands.table), reactor)
+    metrics.follow({key: listener.site for key, listener in sites.items()})
     listeners = Listeners(batched(reactor), sites, tuple(endpoints(config, environ)), config.stop_delay)
     reloader.add(parts.prepare_stop(listeners, supervision))
     return Daemon(
@@ -167,6 +171,7 @@ def _core(config: Config, reactor: IFacadedReactor, environ: Mapping[str, str]) 
     shares = Shares(reactor, config.limits, watch.quotas, watch.reached_limits)
     returning = ReturningClients(reactor.seconds, watch.probe_soon)
     fetcher = parts.make_fetcher(reactor, config, watch, shares, seen_hosts.note)
+    watch.measurements.cache = fetcher.cache
     facade = Facade(watch, rules, fetcher, returning)
     plain = PlainPort(challenges, parts.make_plain_port_settings(config), facade)
     admission = Admission(reactor, watch.reached_limits, parts.make_admission_settings(config))
@@ -175,10 +180,14 @@ def _core(config: Config, reactor: IFacadedReactor, environ: Mapping[str, str]) 
 
 
 def _listeners(
-    core: _Core, config: Config, write: WriteLine, admin: Admin, control: Control, reactor: IFacadedReactor
+    core: _Core,
+    config: Config,
+    subscribers: tuple[Subscriber, ...],
+    admin: Admin,
+    control: Control,
+    reactor: IFacadedReactor,
 ) -> dict[str, Listener]:
-    """Return the listener of each key of [listen]."""
-    subscribers = (accesslog.subscriber(write), core.pulls.follow)
+    """Return the listener of each key of [listen]; `subscribers` are called with what clients were answered."""
     sites = {
         "listen.http": BoundedSite(core.plain, reactor, subscribers, core.admission, core.unsent),
     }

@@ -122,7 +122,8 @@ class _Check:
         result = Result(verdict, step, reason, latency, first.retry_after, self.sent, quota=quota)
         digest = self.head.digest if self.head else ""
         canary = Canary(self.head is not None, digest, drift) if self.head or drift else None
-        return evolve(result, canary=canary, passed=tuple(passed))
+        durations = {step: taken for branch in self.branches for step, taken in branch.requests.durations.items()}
+        return evolve(result, canary=canary, passed=tuple(passed), durations=durations)
 
     async def _ask_all(self, *works: Work) -> list[Branch]:
         return await gatherResults([Deferred.fromCoroutine(self._ask(work)) for work in works])

@@ -29,7 +29,7 @@ from facaded.backends.failures import (
     ReservedError,
     UnaskedError,
 )
-from facaded.backends.manifests import Manifest, find_digests
+from facaded.backends.manifests import Manifest, ManifestCache, find_digests
 from facaded.backends.recent_answers import RecentAnswers
 from facaded.backends.registry import Listing, Registry
 from facaded.backends.served_content import (
@@ -68,7 +68,8 @@ class Fetcher:
     """Fetches content from the registries.
 
     `report` is called with each request to a backend for a client that says something of the backend's health.
-    `shares` limits what one client may ask of them. `wall` returns seconds since the epoch.
+    `shares` limits what one client may ask of them. `wall` returns seconds since the epoch. `cache` is that of the
+    registries, if they have one.
     """
 
     def __init__(
@@ -79,7 +80,9 @@ class Fetcher:
         shares: Shares,
         blobs: BlobSettings = UNCHECKED,
         wall: Callable[[], float] = time.time,
+        cache: ManifestCache | None = None,
     ) -> None:
+        self.cache = cache or ManifestCache(0, 0.0, clock.seconds)
         self._registries = registries
         self._clock = clock
         self._report = report
@@ -101,7 +104,10 @@ class Fetcher:
         if recent.is_suspect(name, read) or recent.lacks(name, read, options.accept):
             return None
         cached = self._registries[name].manifests.cached(read, options.accept)
-        return None if cached is None else Served(name, cached, {})
+        if cached is None:
+            return None
+        self.cache.uses.hits += 1
+        return Served(name, cached, {})
 
     async def serve(self, serve: Serve, options: ReadOptions) -> Served | NotServed:
         """Try the backends in turn, suspects last, until one has the content. This can be cancelled at any time."""
@@ -112,8 +118,11 @@ class Fetcher:
             served = await search.run()
         except OverRateError as error:
             return NotServed({}, (), over_limit=over_rate(error))
-        if isinstance(served, Served) and isinstance(served.content, Manifest) and self.must_serve(serve.read):
-            self._note_parts(serve.read, served.content)
+        manifest = served.content if isinstance(served, Served) and isinstance(served.content, Manifest) else None
+        if isinstance(serve.read, ManifestRead):
+            self.cache.uses.note(manifest)
+        if manifest is not None and self.must_serve(serve.read):
+            self._note_parts(serve.read, manifest)
         return served
 
     def _note_parts(self, read: Read, manifest: Manifest) -> None:

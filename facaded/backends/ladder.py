@@ -82,7 +82,7 @@ async def _climb_ladder(ladder: "_Ladder", target: ProbeTarget, clock: IReactorT
         outcome, step = StepOutcome(Verdict.LIMITED, "no pulls left"), Step.MANIFEST
     result = Result(outcome.verdict, step, outcome.reason, latency, outcome.retry_after, requests.sent)
     learned = evolve(result, canary=ladder.observed_canary, quota=ladder.quota, deep=ladder.depth.deep)
-    return evolve(learned, passed=tuple(requests.passed)), outcome.can_be_confirmed
+    return evolve(learned, passed=tuple(requests.passed), durations=requests.durations), outcome.can_be_confirmed
 
 
 @define

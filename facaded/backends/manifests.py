@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 
 from facaded.backends.media_types import essence
 from facaded.backends.referrers_cache import REFERRERS_SIZE, ReferrersCache
@@ -103,19 +103,50 @@ EVERY_TYPE = Accept.read(MANIFEST_TYPES)
 """The Accept header of facaded's own requests: all manifest types."""
 
 
+@define
+class CacheUses:
+    """How requests for manifests were answered: from the cache, from it after a HEAD of the tag, or by a backend."""
+
+    hits: int = 0
+    confirmed: int = 0
+    misses: int = 0
+
+    def note(self, manifest: Manifest | None) -> None:
+        """Count a request that was answered with this manifest; None if there is none."""
+        if manifest is not None and manifest.step is None:
+            self.hits += 1
+        elif manifest is not None and manifest.body is not None and manifest.step is Step.MANIFEST:
+            self.confirmed += 1
+        else:
+            self.misses += 1
+
+
 class ManifestCache:
     """A cache of manifests, of the sizes of their blobs, of tags' digests (`tags`), and of lists (`referrers`).
 
     `size` is in bytes, without those of the others; 0 disables the cache. `tag_ttl` and `stale_tags` are in seconds,
-    see `TagCache`; `seconds` returns monotonic time.
+    see `TagCache`; `seconds` returns monotonic time. `uses` counts how requests are answered, for its users.
     """
 
-    def __init__(self, size: int, tag_ttl: float, seconds: Callable[[], float], stale_tags: float = 0.0) -> None:
+    def __init__(
+        self,
+        size: int,
+        tag_ttl: float,
+        seconds: Callable[[], float],
+        stale_tags: float = 0.0,
+        uses: CacheUses | None = None,
+    ) -> None:
+        self.uses = uses or CacheUses()
         self.tags = TagCache(TAGS if size else 0, tag_ttl, stale_tags, seconds)
         self.referrers = ReferrersCache(REFERRERS_SIZE if size else 0, tag_ttl, stale_tags, seconds)
         self._seconds = seconds
         self._manifests: ExpiringMap[tuple[str, str], Manifest] = ExpiringMap(size, _cost)
         self._blob_sizes: ExpiringMap[tuple[str, str], int] = ExpiringMap(BLOB_SIZES if size else 0)
+
+    @property
+    def used(self) -> int:
+        """The bytes of all cached manifests and lists of referrers."""
+        return self._manifests.used + self.referrers.used
 
     def manifest(self, repository: str, digest: str, accept: Accept) -> Manifest | None:
         """Return a cached manifest of the facade's `repository`, or None if its type is not among the accepted ones."""

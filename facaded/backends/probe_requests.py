@@ -64,6 +64,7 @@ class ProbeRequests:
     that it stands for, `note_url` with the step and the URL of each request. `step` is the step in progress, `passed`
     are those that ended well, `sent` counts the requests,
     `status` is that of the last response, and `authorization` is the token for the registry once there is one.
+    `durations` are the seconds that the requests of each step took, until they were answered or failed.
     """
 
     url: str
@@ -78,6 +79,7 @@ class ProbeRequests:
     sent: int = field(default=0, init=False)
     status: int = field(default=0, init=False)
     authorization: str = field(default="", init=False)
+    durations: dict[Step, float] = field(factory=dict, init=False)
     _pending: Question[Any] | None = field(default=None, init=False)
 
     def begin(self, step: Step) -> None:
@@ -96,8 +98,12 @@ class ProbeRequests:
         self._pending = question
         self.sent += 1
         self.note_url(self.step, question.url)
+        start = self.clock.seconds()
         work = Deferred.fromCoroutine(_send(self.session.client, question))
-        response = await work.addTimeout(self.timeout, self.clock, onTimeoutCancel=_raise_timeout)
+        try:
+            response = await work.addTimeout(self.timeout, self.clock, onTimeoutCancel=_raise_timeout)
+        finally:
+            self.durations[self.step] = self.durations.get(self.step, 0.0) + self.clock.seconds() - start
         self.status = response.status
         answer = question.judge(response)
         self._pending = None

@@ -49,6 +49,11 @@ class ReferrersCache:
         self._seconds = seconds
         self._lists: ExpiringMap[tuple[str, str, str], KnownList] = ExpiringMap(size, _cost)
 
+    @property
+    def used(self) -> int:
+        """The bytes of all lists."""
+        return self._lists.used
+
     def fresh(self, backend: str, read: Referrers) -> KnownList | None:
         """Return the list of a backend that was stored within `tag_ttl`, else None."""
         known = self.last(backend, read)

@@ -164,7 +164,8 @@ class Registry:
 
         Raises FailingError if there is no response, UnaskedError if this machine could not ask.
         """
-        response = await self._client.open_anonymously(url, ONE_BYTE, on_new_connection=True)
+        with self.gate.measured(Step.CDN):
+            response = await self._client.open_anonymously(url, ONE_BYTE, on_new_connection=True)
         return response.status
 
     async def _locate(self, read: Blob, range_headers: RangeHeaders = NO_RANGE) -> str | StreamedResponse:

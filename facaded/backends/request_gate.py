@@ -24,6 +24,7 @@ from facaded.backends.failures import (
     describe_status,
     is_cancelled,
 )
+from facaded.backends.measurements import Measured, unmeasured
 from facaded.backends.shares import FACADED, Asker
 from facaded.net.client import BoundedClient, StreamedResponse, describe_error, is_local_error
 from facaded.policy.health import Step
@@ -172,10 +173,12 @@ class Breaker:
 class RequestGate:
     """Bounds the requests to one backend: `most_requests` in progress.
 
-    `token_step` and `token_subject` are those of its last request for a token.
+    `measured` is called with the step of each request, and returns what times it. `token_step` and `token_subject` are
+    those of the last request for a token.
     """
 
-    def __init__(self, most_requests: int = MOST_REQUESTS) -> None:
+    def __init__(self, most_requests: int = MOST_REQUESTS, measured: Measured = unmeasured) -> None:
+        self.measured = measured
         self.token_step, self.token_subject = Step.TOKEN, ""
         self._most = most_requests
         self._in_progress = 0
@@ -238,7 +241,7 @@ class RequestGate:
 
         Raises CircuitOpenError if the circuit breaker blocks it. Sets the step of a FailingError that has none.
         """
-        return await self._breaker(step).run(subject, work, lambda outcome: _judge(outcome, step))
+        return await self._breaker(step).run(subject, self._timed(step, work), lambda outcome: _judge(outcome, step))
 
     async def run_token_request(
         self, step: Step, subject: str, work: Callable[[], Coroutine[Deferred[Any], Any, StreamedResponse]]
@@ -246,7 +249,7 @@ class RequestGate:
         """Run a request for a token. It needs no place, because it is part of a request that has one."""
         breaker = self._breaker(step)
         self.token_step, self.token_subject = step, subject
-        return await breaker.run(subject, work, _judge_token_response)
+        return await breaker.run(subject, self._timed(step, work), _judge_token_response)
 
     def note_timeout(self, step: Step, subject: str) -> None:
         """Count a failure of a request for `subject` that was cancelled because it took too long."""
@@ -259,6 +262,17 @@ class RequestGate:
         """
         breaker = self._breakers[step]
         return breaker.queue.join(source) if breaker.blocks else succeed(None)
+
+    def _timed(
+        self, step: Step, work: Callable[[], Coroutine[Deferred[Any], Any, T]]
+    ) -> Callable[[], Coroutine[Deferred[Any], Any, T]]:
+        """Return the same work, which is measured, whatever its outcome."""
+
+        async def run() -> T:
+            with self.measured(step):
+                return await work()
+
+        return run
 
     def _leave(self, source: str) -> None:
         """Give the place of a request to those that wait."""

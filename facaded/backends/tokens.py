@@ -24,9 +24,10 @@ from facaded.backends.failures import (
     describe_status,
     is_cancelled,
 )
+from facaded.backends.measurements import TokenResult
 from facaded.backends.own_account import Credentials, NoteAccount, OwnAccount
 from facaded.net import urls
-from facaded.net.client import BoundedClient, Response
+from facaded.net.client import BoundedClient, Response, is_local_error
 from facaded.net.expiring import ExpiringMap
 from facaded.net.json_objects import read_object
 from facaded.net.private_addresses import PrivateAddressError
@@ -59,7 +60,8 @@ class Tokens:
     """The tokens of one backend, which are obtained when they are needed and cached.
 
     `seconds` returns monotonic time. `credentials` are used for a repository only while it is known to be public, or
-    always with `publish_private`. `note_account` is called with news of that account.
+    always with `publish_private`. `note_account` is called with news of that account, `note_result` with what came of
+    each request to a token server.
     """
 
     def __init__(
@@ -69,8 +71,10 @@ class Tokens:
         credentials: Credentials | None = None,
         publish_private: bool = False,
         note_account: NoteAccount = lambda *_: None,
+        note_result: Callable[[TokenResult], None] = lambda _: None,
     ) -> None:
         self._client = client
+        self._note_result = note_result
         self._seconds = seconds
         self._account = OwnAccount(client.url, seconds, credentials, publish_private, note_account)
         self._challenges = ChallengeMemory(client, seconds)
@@ -199,6 +203,25 @@ class Tokens:
         bearer = _token_server(remembered)
         if bearer is None:
             return self._without_token(remembered, with_account)
+        result: TokenResult | None = TokenResult.FAILED
+        began = self._seconds()
+        try:
+            authorization = await self._ask_token_server(bearer, name, with_account)
+            result = TokenResult.GRANTED
+            return authorization
+        except TokenRefusedError:
+            result = TokenResult.REFUSED
+            raise
+        except Exception as error:
+            was_ended_here = is_cancelled(error) or is_local_error(error)
+            if isinstance(error, PasswordFileError | UnaskedError) or was_ended_here:
+                result = TokenResult.FAILED if self._seconds() - began >= HANGING else None
+            raise
+        finally:
+            if result is not None:
+                self._note_result(result)
+
+    async def _ask_token_server(self, bearer: Challenge, name: str, with_account: bool) -> Authorization:
         url = build_token_url(bearer, self._client.url, f"repository:{name}:pull")
         headers, basic = {"Accept": "application/json"}, self._account.basic(url) if with_account else None
         if basic is not None:

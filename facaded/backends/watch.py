@@ -7,12 +7,13 @@ state.
 from collections.abc import Callable, Collection, Iterable
 from random import Random
 
-from attrs import evolve
+from attrs import evolve, frozen
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from facaded.backends.demand_checks import Checks
+from facaded.backends.measurements import Measurements
 from facaded.backends.prober import Prober
 from facaded.backends.quotas import Quotas
 from facaded.backends.reached_limits import ReachedLimits
@@ -42,8 +43,8 @@ class Watch(Service):
 
     `clock` has monotonic time, `wall` returns seconds since the epoch, `random` gives the jitter. `previous_state` is
     the state of an earlier run; see `health.remembered`. `quotas` are the pulls that are left,
-    `refused_accounts` what is wrong with facaded's own accounts, and `reached_limits` how often limits were reached.
-    `checks` say whether a redirect to a backend would work.
+    `refused_accounts` what is wrong with facaded's own accounts, `reached_limits` how often limits were reached, and
+    `measurements` what was measured of requests and probes. `checks` say whether a redirect to a backend would work.
     """
 
     def __init__(
@@ -57,9 +58,11 @@ class Watch(Service):
         self.quotas = Quotas(clock)
         self.refused_accounts = RefusedAccounts(clock)
         self.reached_limits = ReachedLimits(clock)
+        self.measurements = Measurements(clock)
         self._roster = Roster(clock, plan, previous_state)
         self._first_round = FirstRound(clock, self._roster)
-        self._probers = Probers(clock, random, self._roster, self._first_round, self.quotas, self.reached_limits)
+        notes = ResultNotes(self.quotas, self.reached_limits, self.measurements)
+        self._probers = Probers(clock, random, self._roster, self._first_round, notes)
         self.checks = Checks(clock, self._roster, self._probers.take_result)
         self._clock_check = ClockCheck(clock, wall, self._probers.handle_jump)
 
@@ -96,6 +99,7 @@ class Watch(Service):
         names = successors(previous.identities, plan.identities)
         self.quotas.rename({old: new for old, new in names.items() if previous.backends[old] == plan.backends[new]})
         self.refused_accounts.retain(alike)
+        self.measurements.retain(plan.backends)
         self._roster.reconfigure(plan)
         for name, watched in plan.backends.items():
             if self.running and name not in unchanged:
@@ -232,6 +236,23 @@ class FirstRound:
         self.end()
 
 
+@frozen
+class ResultNotes:
+    """Notes what a result says besides the backend's state: the pulls left, an error of this machine, and durations."""
+
+    quotas: Quotas
+    reached_limits: ReachedLimits
+    measurements: Measurements
+
+    def note(self, name: str, result: Result) -> None:
+        """Note the result of a probe or a check of a backend."""
+        self.measurements.note_probe(name, result.durations)
+        if result.quota is not None:
+            self.quotas.note(name, "address", result.quota)
+        if result.verdict is Verdict.LOCAL:
+            self.reached_limits.note_local_error(name, result.reason)
+
+
 class Probers:
     """A prober for each backend; their results go to the roster."""
 
@@ -241,15 +262,13 @@ class Probers:
         random: Random,
         roster: Roster,
         first_round: FirstRound,
-        quotas: Quotas,
-        reached_limits: ReachedLimits,
+        notes: ResultNotes,
     ) -> None:
         self._clock = clock
         self._random = random
         self._roster = roster
         self._first_round = first_round
-        self._quotas = quotas
-        self._reached_limits = reached_limits
+        self._notes = notes
         self._probers: dict[str, Prober] = {}
         self._deep_next: set[str] = set()
         self._body_next: set[str] = set()
@@ -323,10 +342,7 @@ class Probers:
 
     def _handle(self, name: str, result: Result) -> float:
         """Apply a result, and return the seconds until the next probe."""
-        if result.quota is not None:
-            self._quotas.note(name, "address", result.quota)
-        if result.verdict is Verdict.LOCAL:
-            self._reached_limits.note_local_error(name, result.reason)
+        self._notes.note(name, result)
         before, settings = self._roster.watch_state.healths[name], self._roster.plan.settings
         if not is_same_failure(before, result, self._clock.seconds(), settings):
             self._roster.observe(name, result)

@@ -44,14 +44,14 @@ LISTEN = Table(
             "admin",
             values.ADDRESSES,
             '"127.0.0.1:9180"',
-            "Where /livez and /readyz are answered, for load balancers and monitoring.",
+            "Where /livez, /readyz, /statusz and /metrics are answered, for load balancers and monitoring.",
             "Change it to reach them from another machine; [] switches it off.",
         ),
         Key(
             "admin_hosts",
             values.HOSTS,
             "[]",
-            "Host names that the admin listener answers besides loopback addresses.",
+            "Host names that the admin listener answers besides localhost and IP addresses.",
             "Set it if a monitor reaches the admin listener by name.",
         ),
         Key(

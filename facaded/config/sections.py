@@ -58,7 +58,7 @@ PLAIN_PORT_BESIDE_TLS = parse(":80")
 class ListenSettings:
     """[listen]: the addresses of the listeners. `https` is listened on only with [tls].
 
-    `admin_hosts` are Host values that the admin listener answers besides loopback ones.
+    `admin_hosts` are names that the admin listener answers besides `localhost` and IP addresses.
     """
 
     http: tuple[Address, ...] = (PLAIN_PORT,)

@@ -28,6 +28,11 @@ class ExpiringMap(Generic[Key, Value]):
     def __len__(self) -> int:
         return len(self._entries)
 
+    @property
+    def used(self) -> int:
+        """The sum of the costs of all entries, expired ones included."""
+        return self._used
+
     def get(self, key: Key, now: float) -> Value | None:
         """Return the value of `key`, or None if it is missing or has expired."""
         entry = self._entries.get(key)

@@ -43,6 +43,8 @@ class Family(Enum):
     DIUN = "diun"
     OTHER = "other"
 
+    __hash__ = object.__hash__  # every request is counted by it, and the hash of Enum is in Python
+
 
 PREFIXES = (
     ("docker/", Family.DOCKER),

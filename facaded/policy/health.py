@@ -141,7 +141,8 @@ class Result:
     `step` is the step that failed, or else the last one; `reason` is what happened there. `latency` is that of the
     whole probe, in seconds; `retry_after` is the backend's Retry-After, in seconds; `requests` is how many requests the
     probe sent. `canary` is None if the probe did not reach it. `deep` is whether the probe was to include the blob.
-    `passed` are the steps that were asked and passed; `confirmations` is None if none were sent.
+    `passed` are the steps that were asked and passed; `confirmations` is None if none were sent. `durations` are the
+    seconds that the requests of each step took, those of a failed one too, without confirmations.
     """
 
     verdict: Verdict
@@ -155,6 +156,7 @@ class Result:
     deep: bool = False
     passed: tuple[Step, ...] = ()
     confirmations: Confirmations | None = None
+    durations: Mapping[Step, float] = field(factory=dict, eq=False)
 
 
 @frozen

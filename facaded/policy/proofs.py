@@ -79,6 +79,10 @@ class Proofs:
         """Whether any step has ever passed."""
         return bool(self._passed)
 
+    def passed_at(self, step: Step) -> float | None:
+        """Return when a step last passed, or another one that stands for it; None if it never has."""
+        return self._passed.get(step)
+
     def note_pass(self, now: float, *steps: Step) -> None:
         """Note that a good answer has arrived, to one step or to others that it stands for."""
         for step in steps:

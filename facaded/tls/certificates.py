@@ -135,6 +135,11 @@ class Certificates(Service):
             lambda failure: self._log.failure("checking the certificate files failed, retrying", failure)
         )
 
+    @property
+    def problems(self) -> int:
+        """How often files became unusable since the start."""
+        return self._files.problems
+
     def new_connection(self) -> SSL.Connection:
         """Return a connection that starts with the default certificate."""
         return self._handshakes.new_connection()

@@ -50,6 +50,11 @@ class Termination(MultiService):
             child.setServiceParent(self)
         self._serve_obtained()
 
+    @property
+    def renewal_failures(self) -> int:
+        """How many certificates could not be renewed since the start: by ACME, or because new files are unusable."""
+        return self.acme.failures.count + self.certificates.problems
+
     def secure_factory(self, site: SecureSite) -> SecureFactory:
         """Return a factory whose connections speak TLS and pass their content to `site`."""
         return SecureFactory(site, self.certificates, self._reactor)

@@ -51,13 +51,15 @@ class PreparedFiles:
 class WatchedFiles:
     """The pairs of files in the settings. When a pair becomes unusable, its previous certificate stays in service.
 
-    `clock` times the readings, `now` returns seconds since the epoch.
+    `clock` times the readings, `now` returns seconds since the epoch. `problems` counts how often a pair became
+    unusable.
     """
 
     _log = Logger()
 
     def __init__(self, handshakes: Handshakes, clock: IReactorTime, now: Callable[[], float]) -> None:
         self.pairs: tuple[WatchedPair, ...] = ()
+        self.problems = 0
         self._handshakes = handshakes
         self._clock = clock
         self._now = now
@@ -129,6 +131,7 @@ class WatchedFiles:
         if problem == pair.problem:
             return
         pair.problem = problem
+        self.problems += 1
         in_service = "the previous certificate stays" if pair.active else "no certificate from these files is"
         self._log.warn(
             "{problem}; {in_service} in service",

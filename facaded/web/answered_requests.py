@@ -21,6 +21,8 @@ class Kind(Enum):
     REFERRERS = "referrers"
     OTHER = "other"
 
+    __hash__ = object.__hash__  # every request is counted by it, and the hash of Enum is in Python
+
 
 class Outcome(Enum):
     """How a request was answered."""
@@ -31,6 +33,8 @@ class Outcome(Enum):
     ANSWERED_HERE = "answered here"
     REFUSED = "refused"
     ERROR = "error"
+
+    __hash__ = object.__hash__  # as that of Kind
 
 
 @frozen

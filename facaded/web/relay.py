@@ -52,6 +52,7 @@ class _RelayedBody(Protocol):
 
     def __init__(self, request: Request, site: BoundedSite) -> None:
         self._request = request
+        self._site = site
         self._ended = False
         self._paused = False
         self._stall = Deadline(site.reactor, self._abort)
@@ -65,6 +66,7 @@ class _RelayedBody(Protocol):
             return
         if not self._paused:
             self._stall.set(STALL_TIME)
+        self._site.relayed_bytes += len(data)
         self._request.write(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

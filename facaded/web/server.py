@@ -107,10 +107,12 @@ class BoundedSite(Site):
 
     Each of `subscribers` is called with each request whose answer has been written. `admission` has the limits, which
     sites may share; the default ones without it. `unsent` limits what is kept for clients that read slowly; without it,
-    answers are written whole. While `is_stopping`, each answer is the last of its connection.
+    answers are written whole. While `is_stopping`, each answer is the last of its connection. `relayed_bytes` are those
+    of blobs that passed through.
     """
 
     noisy = False
+    relayed_bytes = 0
     is_stopping = False
     requestFactory = BoundedRequest
     protocol = Channel  # type: ignore[assignment]  # Twisted names its wrapper for HTTP/2, but any HTTPChannel works

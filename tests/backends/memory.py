@@ -17,6 +17,7 @@ from facaded.backends.authorized_client import AuthorizedClient
 from facaded.backends.blob_offers import UNCHECKED, BlobSettings
 from facaded.backends.fetcher import Fetcher
 from facaded.backends.manifests import ManifestCache, digest_of
+from facaded.backends.measurements import Measurements
 from facaded.backends.own_account import Credentials
 from facaded.backends.quotas import Quotas
 from facaded.backends.reached_limits import ReachedLimits
@@ -222,6 +223,7 @@ class Network(Resource):
         self.refused_accounts = RefusedAccounts(self.clock)
         self.quotas, self.reached_limits = Quotas(self.clock), ReachedLimits(self.clock)
         self.shares = Shares(self.clock, Limits(), self.quotas, self.reached_limits)
+        self.measurements = Measurements(self.clock)
         self.replies = dict[str, tuple[int, bytes]]()
 
     def render(self, request: Request) -> Any:
@@ -248,9 +250,9 @@ class Network(Resource):
 
         Its clock is also its wall clock, so the epoch is the start of the test.
         """
-        cache = ManifestCache(size, 10, self.clock.seconds, stale_tags)
+        cache = ManifestCache(size, 10, self.clock.seconds, stale_tags, self.measurements.cache_uses)
         registries = self.registries(cache, renames, credentials, publish_private)
-        return Fetcher(registries, self.clock, self.attempts.append, self.shares, blobs, self.clock.seconds)
+        return Fetcher(registries, self.clock, self.attempts.append, self.shares, blobs, self.clock.seconds, cache)
 
     @property
     def failed(self) -> list[str]:
@@ -269,8 +271,9 @@ class Network(Resource):
         for name in self.fakes:
             client = BoundedClient(f"https://{name}.test", self.agent, self.boundaries.get(name))
             account = credentials if not registries else None
-            note, gate = partial(self.refused_accounts.note, name), RequestGate()
-            tokens = Tokens(TokenClient(client, gate), self.clock.seconds, account, publish_private, note)
+            note, count = partial(self.refused_accounts.note, name), partial(self.measurements.note_token, name)
+            gate = RequestGate(measured=self.measurements.measured(name))
+            tokens = Tokens(TokenClient(client, gate), self.clock.seconds, account, publish_private, note, count)
             authorized = AuthorizedClient(client, tokens, self.clock, partial(self.quotas.note, name), gate)
             registries[name] = Registry(name, authorized, (renames or {}).get(name, ()), cache)
         return registries

@@ -38,6 +38,12 @@ def test_what_was_never_proven_is_stale() -> None:
     assert proven(Need.PULL).validity(Need.BLOB, 0, TRUST) is Validity.STALE
 
 
+def test_a_step_last_passed_at_its_last_proof_even_if_it_has_failed_since() -> None:
+    proofs = proven(Need.PULL, 3.0)
+    proofs.note_failure(Step.PING)
+    assert (proofs.passed_at(Step.PING), proofs.passed_at(Step.CDN)) == (3.0, None)
+
+
 def test_the_oldest_proof_counts() -> None:
     proofs = proven(Need.PULL)
     proofs.note_pass(5, Step.PING, Step.TOKEN)

@@ -251,3 +251,15 @@ def test_preparing_new_settings_changes_nothing(authority: Authority, tmp_path: 
     assert harness.client(None).names == {"b.lab.test"}
     assert harness.client("a.lab.test").names == {"a.lab.test"}
     assert harness.served("a.lab.test") != before
+
+
+def test_each_time_that_files_become_unusable_counts_once(authority: Authority, tmp_path: Path) -> None:
+    files = authority.write(tmp_path / "live", "docker.lab.test")
+    harness, good = CertificatesHarness(files), files.chain.read_bytes()
+    for times in (1, 2):
+        files.chain.write_bytes(b"no certificate")
+        harness.pass_time(5)
+        assert harness.certificates.problems == times
+        files.chain.write_bytes(good)
+        harness.pass_time(3)
+        assert harness.errors == [None]

@@ -74,6 +74,9 @@ def test_a_body_is_passed_on_as_it_arrives(connection: Connection, resource: Rel
     assert answer.endswith(b"\r\n\r\nabc")
     resource.response.protocol.dataReceived(b"def")
     assert connection.received() == b"def"
+    site = connection.channel.site
+    assert isinstance(site, BoundedSite)
+    assert site.relayed_bytes == len(b"abcdef")
     resource.response.protocol.connectionLost(Failure(ResponseDone()))
     assert not connection.closed
     close_and_check_timers(connection, clock)

@@ -40,7 +40,7 @@ class AcmeClient(Service):
     """Obtains and renews the certificates of `settings`, and stores them in `directory`.
 
     `random` provides the jitter. `responder` answers challenges while this service is running. `changed` is called
-    when `current` has changed. Raises StoreError if the directory cannot be used.
+    when `current` has changed. `failures` counts failed attempts. Raises StoreError if the directory cannot be used.
     """
 
     _log = Logger()
@@ -60,6 +60,7 @@ class AcmeClient(Service):
         self._clock = network.clock
         self._wall = network.wall
         self._inventory = Inventory(records, network.wall, random, settings, changed)
+        self.failures = self._inventory.failures
         orders = CaOrders(network, store, OrderChallenges(responder))
         self._attempts = Attempts(self._inventory, records, orders, network)
         self._renewal_information = RenewalInformation(self._inventory, network)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from random import Random
 
-from attrs import frozen
+from attrs import define, frozen
 
 from facaded.tls.acme import schedule
 from facaded.tls.acme.managed_certificate import ManagedCertificate, Names
@@ -19,6 +19,13 @@ class PreparedInventory:
 
     settings: AcmeSettings
     entries: tuple[tuple[Names, ManagedCertificate], ...]
+
+
+@define
+class FailureCount:
+    """How many attempts to obtain a certificate have failed since the start."""
+
+    count: int = 0
 
 
 class Inventory:
@@ -37,6 +44,7 @@ class Inventory:
         changed: Callable[[], None],
     ) -> None:
         self.settings = settings
+        self.failures = FailureCount()
         self._records = records
         self._wall = wall
         self._random = random
@@ -92,6 +100,7 @@ class Inventory:
 
     def fail(self, entry: ManagedCertificate, before: OrderProgress, failures: Sequence[OrderFailure]) -> None:
         """Record that an attempt has failed at each CA that was asked, without saving it."""
+        self.failures.count += 1
         entry.progress = schedule.fail(before, failures, self._wall(), self._random.random())
         entry.unsaved_progress = True
 

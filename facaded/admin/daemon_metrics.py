@@ -1,0 +1,133 @@
+"""Metrics of the daemon itself: its settings, connections, limits, certificates and versions."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Protocol
+
+import twisted
+from OpenSSL import SSL
+
+from facaded import __version__
+from facaded.admin.metric_families import CounterFamily, GaugeFamily, LabelValues, MetricFamily, label_of, single
+from facaded.backends.reached_limits import ReachedLimits
+from facaded.policy.limits import Limit
+from facaded.tls.certificate_status import CertificateReport
+from facaded.tls.certificates import SELF_SIGNED
+from facaded.tls.termination import Termination
+from facaded.web.server import BoundedSite
+
+NO_CERTIFICATE = 0.0
+"""The expiry of a certificate that is missing: long ago, so that an alert on the expiry is raised for it too."""
+
+VERSIONS: LabelValues = (
+    __version__,
+    ".".join(map(str, sys.version_info[:3])),
+    twisted.__version__,
+    SSL.OpenSSL_version(SSL.OPENSSL_VERSION).decode("ascii", "replace").split()[1],
+)
+"""The versions of facaded, Python, Twisted and OpenSSL."""
+
+
+class ReloadOutcome(Protocol):
+    """Knows whether the last reload applied its settings."""
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the last reload succeeded; true before the first one."""
+
+
+class DaemonMetrics:
+    """The metrics of the daemon. `tls` is None without TLS; `loaded_at` is when its settings were read (wall time)."""
+
+    _sites: Mapping[str, BoundedSite] = MappingProxyType({})
+
+    def __init__(
+        self, reached_limits: ReachedLimits, reloads: ReloadOutcome, tls: Termination | None, loaded_at: float
+    ) -> None:
+        self.loaded_at = loaded_at
+        self._reached_limits = reached_limits
+        self._reloads = reloads
+        self._tls = tls
+
+    def follow(self, sites: Mapping[str, BoundedSite]) -> None:
+        """Count the connections of these sites, which are by their keys of [listen]."""
+        self._sites = sites
+
+    def families(self) -> Iterator[MetricFamily]:
+        """Return the metrics."""
+        yield from self._settings()
+        yield from self._traffic()
+        yield from self._certificates()
+
+    def _settings(self) -> Iterator[MetricFamily]:
+        yield GaugeFamily(
+            "facaded_build_info",
+            "The versions that run; always 1.",
+            ("version", "python", "twisted", "openssl"),
+            {VERSIONS: 1.0},
+        )
+        yield GaugeFamily(
+            "facaded_config_last_reload_successful",
+            "Whether the last reload applied its settings, 1 or 0; 1 before the first reload.",
+            rows=single(float(self._reloads.succeeded)),
+        )
+        yield GaugeFamily(
+            "facaded_config_last_reload_timestamp_seconds",
+            "When the settings in force were read: at the start, or by the last successful reload.",
+            rows=single(self.loaded_at),
+        )
+
+    def _traffic(self) -> Iterator[MetricFamily]:
+        yield GaugeFamily(
+            "facaded_connections",
+            "Open connections.",
+            ("listener",),
+            {(key.removeprefix("listen."),): float(len(site.channels)) for key, site in self._sites.items()},
+        )
+        reached = self._reached_limits.all()
+        yield CounterFamily(
+            "facaded_limit_reached_total",
+            "How often a limit was reached: a key of [limits], or a limit of this machine.",
+            ("limit",),
+            {(label_of(limit),): float(reached[limit].count if limit in reached else 0) for limit in Limit},
+        )
+        yield CounterFamily(
+            "facaded_relayed_bytes_total",
+            "Bytes of blobs that passed through, because their backend has relay_blobs = true.",
+            rows=single(sum(site.relayed_bytes for site in self._sites.values())),
+        )
+
+    def _certificates(self) -> Iterator[MetricFamily]:
+        if self._tls is None:
+            return
+        reports = list(self._tls.certificates.status(self._tls.acme.status()))
+        yield GaugeFamily(
+            "facaded_certificate_expiry_timestamp_seconds",
+            "When the certificate that is served for a name expires; 0 if there is only a temporary self-signed one.",
+            ("name",),
+            expiry_rows(reports),
+        )
+        yield CounterFamily(
+            "facaded_certificate_renewal_failures_total",
+            "Attempts to renew a certificate that failed: orders by ACME, and changed files that cannot be used.",
+            rows=single(self._tls.renewal_failures),
+        )
+
+
+def expiry_rows(reports: list[CertificateReport]) -> dict[LabelValues, float]:
+    """Return when the certificate for each name expires, in seconds since the epoch.
+
+    If several have a name, it is the one that is served: a valid one, the first in the settings, or else an expired
+    one. A self-signed one that stands in for a missing one is none.
+    """
+    managed = [report for report in reports if report.source != SELF_SIGNED]
+    missing = [report for report in reports if report.source == SELF_SIGNED]
+    rows: dict[LabelValues, float] = {}
+    for report in sorted(managed, key=lambda report: report.expired or report.until is None):
+        for name in report.names:
+            rows.setdefault((name,), report.until or NO_CERTIFICATE)
+    for report in missing:
+        for name in report.names:
+            rows.setdefault((name,), NO_CERTIFICATE)
+    return rows
