@@ -10,10 +10,12 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.web.resource import Resource
 
-from facaded.exit_status import ADDRESS_UNAVAILABLE
+from facaded.exit_status import ADDRESS_UNAVAILABLE, USAGE
 from facaded.listeners import IN_FLIGHT, Listener, ListenError, Listeners, ListenFailure, StartError
+from facaded.net.passed_sockets import PassedSocket, PassedSockets
 from facaded.web.server import BoundedSite
 from tests.web.raw import Connection
 
@@ -128,3 +130,29 @@ def test_the_operators_listener_is_closed_after_the_last_answer() -> None:
     busy.lose()
     assert daemon.closed == [1, 2]
     assert stopped.called
+
+
+def with_sockets(text: str, *sockets: PassedSocket) -> Listeners:
+    reactor: Any = MemoryReactorClock()
+    site = BoundedSite(Resource(), reactor)
+    listeners = {"listen.http": Listener(site, site)}
+    return Listeners(reactor, listeners, [("listen.http", text)], passed=PassedSockets(sockets))
+
+
+@pytest.mark.parametrize("text", ["systemd:http", "haproxy:systemd:http"])
+def test_a_socket_that_systemd_did_not_pass_is_an_error_of_the_settings(text: str) -> None:
+    with pytest.raises(
+        StartError, match=rf"^listen\.http: {text}: systemd passed no such socket \(passed: https\)"
+    ) as failed:
+        with_sockets(text, PassedSocket(3, "https", "systemd:domain=INET:index=0"))
+    assert failed.value.exit_status == USAGE
+
+
+def test_a_socket_that_no_listener_uses_is_closed_with_a_warning() -> None:
+    one, other = socket.socketpair()
+    with other, capturedLogs() as events:
+        listeners = with_sockets("tcp:1", PassedSocket(one.detach(), "admin", ""))
+        listeners.privilegedStartService()
+        assert other.recv(1) == b""
+    (warning,) = (formatEvent(event) for event in events if event["log_level"] is LogLevel.warn)
+    assert warning.startswith('the socket "admin" of systemd is not answered, because no listener uses it: ')
