@@ -45,6 +45,13 @@ from facaded.web.slow_readers import limit_kernel_buffers
 IN_FLIGHT = 5.0
 """Seconds that requests in flight have to finish after a stop."""
 
+IN_TRANSIT = 0.3
+"""Seconds in which clients that are connected can still send a request after a stop, because it may be on its way.
+
+Without that, some of those who connect during a restart would be disconnected before their first request arrives. A
+handshake of TLS takes one round trip before it.
+"""
+
 OPERATORS = ("listen.admin", "listen.control")
 """The keys of the operator's listeners, which answer until all others are closed."""
 
@@ -175,7 +182,8 @@ class Listeners(Service):
     def stopService(self) -> Deferred[None]:
         """Accept no more connections, then close the open ones; requests in flight have `IN_FLIGHT` seconds.
 
-        Before that, for `stop_delay`, each answer is the last of its connection. The operator's listeners come last.
+        From the beginning of `stop_delay` on, each answer is the last of its connection. Requests that arrive within
+        `IN_TRANSIT` are answered too. The operator's listeners come last.
         """
         Service.stopService(self)
         return Deferred.fromCoroutine(self._stop())
@@ -197,7 +205,11 @@ class Listeners(Service):
             self._sites[key].is_stopping = True
         if self._stop_delay:
             await self._delay()
+        await self._close_endpoints(clients)
+        if any(self._sites[key].channels for key in clients):
+            await deferLater(self._reactor, IN_TRANSIT)
         await self._drain(clients, IN_FLIGHT)
+        await self._close_endpoints(operators)
         await self._drain(operators, OPERATORS_IN_FLIGHT)
 
     async def _delay(self) -> None:
@@ -206,8 +218,10 @@ class Listeners(Service):
         with _on_signals(_STOP_SIGNALS, self._reactor, delay.cancel), contextlib.suppress(CancelledError):
             await delay
 
-    async def _drain(self, keys: set[str], seconds: float) -> None:
+    async def _close_endpoints(self, keys: set[str]) -> None:
         await DeferredList([endpoint.close() for key, _, endpoint in self._endpoints if key in keys])
+
+    async def _drain(self, keys: set[str], seconds: float) -> None:
         await DeferredList([self._sites[key].drain(seconds) for key in keys])
 
 
