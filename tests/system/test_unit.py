@@ -56,6 +56,8 @@ https = "systemd:https"
 admin = []
 [tls]
 redirect_http = false
+[limits]
+exempt = ["127.0.0.0/8"]
 [[backend]]
 name = "main"
 url = "{url}"
