@@ -10,6 +10,7 @@ import re
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -267,10 +268,11 @@ def test_with_socket_units_it_answers_without_any_privilege(
 REQUEST = b"GET /v2/ HTTP/1.1\r\nHost: h.test\r\nUser-Agent: containerd/2.1.9\r\nConnection: close\r\n\r\n"
 
 
-def answer() -> str:
-    """Return the status line that a new connection gets, or the error."""
+def answer(delay: float = 0.0) -> str:
+    """Return the status line that a new connection gets, or the error; it sends its request after `delay` seconds."""
     try:
         with socket.create_connection((SOCKET_HOST, 80), timeout=20) as connection:
+            time.sleep(delay)
             connection.sendall(REQUEST)
             return connection.makefile("rb").readline().decode().strip()
     except OSError as error:
@@ -282,14 +284,14 @@ def has_more_than(answers: Sequence[str], number: int) -> bool:
 
 
 def test_with_socket_units_no_connection_is_refused_during_restarts(init_with_sockets: Init) -> None:
-    """Each of three clients connects again and again, and is answered each time."""
+    """Clients connect again and again, and are answered each time, those on a slow network too."""
     init, answers, done = init_with_sockets, list[str](), threading.Event()
 
-    def connect() -> None:
+    def connect(delay: float) -> None:
         while not done.is_set():
-            answers.append(answer())
+            answers.append(answer(delay))
 
-    clients = [threading.Thread(target=connect) for _ in range(3)]
+    clients = [threading.Thread(target=connect, args=(delay,)) for delay in (0, 0, 0.05, 0.05, 0.05)]
     for client in clients:
         client.start()
     try:
