@@ -22,11 +22,20 @@ from twisted.internet.interfaces import (
     IStreamServerEndpoint,
 )
 from twisted.internet.task import deferLater
+from twisted.logger import Logger
 
-from facaded.config.listen_addresses import PROXY_PREFIX, Address, families, with_backlog
+from facaded.config.listen_addresses import (
+    PASSED_PREFIX,
+    PROXY_PREFIX,
+    Address,
+    families,
+    passed_socket,
+    with_backlog,
+)
 from facaded.config.paths import control_endpoint
 from facaded.config.sections import Config
 from facaded.exit_status import ADDRESS_UNAVAILABLE, USAGE
+from facaded.net.passed_sockets import PassedSocketError, PassedSockets
 from facaded.net.proxy_protocol import GuardedReactor
 from facaded.net.reactor import IFacadedReactor
 from facaded.web.client_address import WithoutAddress
@@ -35,6 +44,13 @@ from facaded.web.slow_readers import limit_kernel_buffers
 
 IN_FLIGHT = 5.0
 """Seconds that requests in flight have to finish after a stop."""
+
+IN_TRANSIT = 0.3
+"""Seconds in which clients that are connected can still send a request after a stop, because it may be on its way.
+
+Without that, some of those who connect during a restart would be disconnected before their first request arrives. A
+handshake of TLS takes one round trip before it.
+"""
 
 OPERATORS = ("listen.admin", "listen.control")
 """The keys of the operator's listeners, which answer until all others are closed."""
@@ -112,10 +128,13 @@ class Listener:
 
 
 class Listeners(Service):
-    """Opens `endpoints`, which are pairs of a key of [listen] and a Twisted endpoint string.
+    """Opens `endpoints`, which are pairs of a key of [listen] and an endpoint of `Address.endpoints`.
 
-    They stay open for `stop_delay` seconds after a stop, so that load balancers notice it in time.
+    They stay open for `stop_delay` seconds after a stop, so that load balancers notice it in time. `passed` are the
+    sockets that systemd has opened. Raises StartError if one that an endpoint names is missing or cannot be used.
     """
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -123,12 +142,16 @@ class Listeners(Service):
         listeners: Mapping[str, Listener],
         endpoints: Sequence[tuple[str, str]],
         stop_delay: float = 0.0,
+        passed: PassedSockets | None = None,
     ) -> None:
         self._reactor = reactor
         self._stop_delay = stop_delay
+        self._passed = passed or PassedSockets()
         self._sites = {key: listener.site for key, listener in listeners.items()}
         self._endpoints: list[tuple[str, str, _Endpoint]] = [
-            (key, text, _prepare_endpoint(text, listeners[key].factory, reactor)) for key, text in endpoints
+            (key, text, _prepare_endpoint(endpoint, listeners[key].factory, reactor))
+            for key, text in endpoints
+            for endpoint in self._twisted_endpoints(key, text)
         ]
 
     def reconfigure(self, stop_delay: float) -> None:
@@ -136,7 +159,10 @@ class Listeners(Service):
         self._stop_delay = stop_delay
 
     def privilegedStartService(self) -> None:
-        """Listen on every endpoint. Raises StartError if one of them cannot be opened; then none is open."""
+        """Listen on every endpoint. Raises StartError if one of them cannot be opened; then none is open.
+
+        Sockets of systemd that no endpoint names are closed.
+        """
         for index, (key, text, endpoint) in enumerate(self._endpoints):
             try:
                 endpoint.open()
@@ -146,14 +172,31 @@ class Listeners(Service):
                 failure = ListenFailure.of(error)
                 status = ADDRESS_UNAVAILABLE if failure.is_temporary else USAGE
                 raise StartError(f"{key}: {text}: {failure.sentence}", status) from None
+        for name in self._passed.close_unused():
+            self._log.warn(
+                'the socket "{name}" of systemd is not answered, because no listener uses it: write "systemd:{name}" '
+                "in [listen], or disable its .socket unit",
+                name=name,
+            )
 
     def stopService(self) -> Deferred[None]:
         """Accept no more connections, then close the open ones; requests in flight have `IN_FLIGHT` seconds.
 
-        Before that, for `stop_delay`, each answer is the last of its connection. The operator's listeners come last.
+        From the beginning of `stop_delay` on, each answer is the last of its connection. Requests that arrive within
+        `IN_TRANSIT` are answered too. The operator's listeners come last.
         """
         Service.stopService(self)
         return Deferred.fromCoroutine(self._stop())
+
+    def _twisted_endpoints(self, key: str, text: str) -> tuple[str, ...]:
+        """Return the Twisted endpoint strings of an endpoint: several if systemd passed several sockets of its name."""
+        if not (reference := passed_socket(text)):
+            return (with_backlog(text),)
+        wrapping = text.removesuffix(f"{PASSED_PREFIX}{reference}")
+        try:
+            return tuple(f"{wrapping}{endpoint}" for endpoint in self._passed.take(reference))
+        except PassedSocketError as error:
+            raise StartError(f"{key}: {text}: {error}") from None
 
     async def _stop(self) -> None:
         operators = {*OPERATORS} & {*self._sites}
@@ -162,7 +205,11 @@ class Listeners(Service):
             self._sites[key].is_stopping = True
         if self._stop_delay:
             await self._delay()
+        await self._close_endpoints(clients)
+        if any(self._sites[key].channels for key in clients):
+            await deferLater(self._reactor, IN_TRANSIT)
         await self._drain(clients, IN_FLIGHT)
+        await self._close_endpoints(operators)
         await self._drain(operators, OPERATORS_IN_FLIGHT)
 
     async def _delay(self) -> None:
@@ -171,8 +218,10 @@ class Listeners(Service):
         with _on_signals(_STOP_SIGNALS, self._reactor, delay.cancel), contextlib.suppress(CancelledError):
             await delay
 
-    async def _drain(self, keys: set[str], seconds: float) -> None:
+    async def _close_endpoints(self, keys: set[str]) -> None:
         await DeferredList([endpoint.close() for key, _, endpoint in self._endpoints if key in keys])
+
+    async def _drain(self, keys: set[str], seconds: float) -> None:
         await DeferredList([self._sites[key].drain(seconds) for key in keys])
 
 
@@ -217,7 +266,6 @@ class _Endpoint:
 
 
 def _prepare_endpoint(endpoint: str, factory: IProtocolFactory, reactor: IFacadedReactor) -> _Endpoint:
-    endpoint = with_backlog(endpoint)
     if not endpoint.startswith(PROXY_PREFIX):
         return _Endpoint(serverFromString(reactor, endpoint), factory)
     guarded: Any = GuardedReactor(reactor)

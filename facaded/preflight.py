@@ -64,6 +64,8 @@ async def unbindable_ports(config: Config, socket: Path | None, reactor: IFacade
             return ()
     warnings = []
     for key, address in addresses(config):
+        if address.passed_socket:
+            continue
         endpoints = [text for text in address.endpoints(families()) if text.partition(":")[0] in PORT_KINDS]
         reasons = [await _why_unbindable(endpoint, reactor) for endpoint in endpoints]
         warnings += [f"{key}: {address.text}: {reason}" for reason in reasons if reason]

@@ -1,6 +1,7 @@
 """The daemon: its parts as child services, started in order and stopped in reverse order."""
 
 import gc
+import os
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -29,6 +30,7 @@ from facaded.listeners import Listener, Listeners, StartError, endpoints
 from facaded.net import descriptors
 from facaded.net.accept_pauses import AcceptPauses
 from facaded.net.batched_reactor import batched
+from facaded.net.passed_sockets import PassedSockets
 from facaded.net.reactor import IFacadedReactor, use_monotonic_time
 from facaded.net.resolver import install, resolver_of
 from facaded.notifications import Notifications
@@ -36,7 +38,7 @@ from facaded.policy.asked_again import AskedAgain
 from facaded.policy.limits import Limit
 from facaded.reload import Hangup, Prepare, Reloader, Reread
 from facaded.state import Clocks, StateError, StateStore
-from facaded.systemd import Notifier, Supervision
+from facaded.systemd import Notifier, Supervision, Watchdog, watchdog_interval
 from facaded.tls.acme.store import StoreError
 from facaded.tls.challenges import Challenges
 from facaded.tls.plain import PlainPort
@@ -81,7 +83,8 @@ def makeService(
     """
     config, core, clocks = loaded.config, _core(loaded.config, reactor, environ), partial(_read_clocks, reactor)
     watch, tls = core.watch, core.tls
-    supervision = Supervision(Notifier(environ), watch, clocks, config.stop_delay)
+    notify = Notifier(environ)
+    supervision = Supervision(notify, watch, clocks, config.stop_delay)
     needs_restart = parts.changed_listeners(config, environ)
     reloader = Reloader(loaded, reread, supervision.reloading, supervision.reloaded, needs_restart)
     metrics = Metrics(watch, config.rules, reloader, tls, time.time)
@@ -100,9 +103,11 @@ def makeService(
     subscribers = (accesslog.subscriber(write), core.pulls.follow, metrics.requests.note)
     sites = _listeners(core, config, subscribers, admin, Control(commands.table), reactor)
     metrics.follow({key: listener.site for key, listener in sites.items()})
-    listeners = Listeners(batched(reactor), sites, tuple(endpoints(config, environ)), config.stop_delay)
+    opened, passed = tuple(endpoints(config, environ)), PassedSockets.of_process(reactor, environ)
+    listeners = Listeners(batched(reactor), sites, opened, config.stop_delay, passed)
     reloader.add(parts.prepare_stop(listeners, supervision))
     return Daemon(
+        Watchdog(reactor, notify, watchdog_interval(environ, os.getpid())),  # stopped last: a stop may hang too
         Announcer(reloader, watch),
         notifications,
         core.state,

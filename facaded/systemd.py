@@ -1,11 +1,13 @@
-"""Notifications to the service manager, by sd_notify(3): ready, status, reloading, stopping."""
+"""Notifications to the service manager, by sd_notify(3): ready, status, reloading, stopping, and the watchdog."""
 
+import re
 import socket
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from twisted.application.service import Service
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from facaded.backends.watch import Watch
@@ -15,6 +17,20 @@ from facaded.state import Clocks
 
 STOP_TIME = 15.0
 """Seconds that a stop may take after its delay: the unit's TimeoutStopSec, which is for a stop without one."""
+
+LEAST_INTERVAL = 0.05
+"""The least seconds between two messages for the watchdog, so that WatchdogSec= cannot make the daemon busy."""
+
+
+def watchdog_interval(environ: Mapping[str, str], pid: int) -> float | None:
+    """Return the seconds between messages for the watchdog: half of its time, as sd_watchdog_enabled(3) recommends.
+
+    None if the service manager watches no process, or another one than `pid`.
+    """
+    microseconds, watched = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", str(pid))
+    if watched != str(pid) or not re.fullmatch(r"0*[1-9][0-9]{0,17}", microseconds):
+        return None
+    return max(int(microseconds) / 2e6, LEAST_INTERVAL)
 
 
 class Notifier:
@@ -94,3 +110,31 @@ class Supervision(Service):
 
         healths, overrides = snapshot.watch_state.healths, snapshot.watch_state.overrides
         return summarise(tuple(healths), healths, snapshot.active, overrides, time_of_day)
+
+
+class Watchdog(Service):
+    """Reports with `notify` every `interval` seconds that the reactor turns; never if `interval` is None.
+
+    The service manager restarts a daemon that does not report. Its time begins when the daemon is ready.
+    """
+
+    def __init__(self, reactor: IReactorTime, notify: Callable[[str], None], interval: float | None) -> None:
+        self._reactor = reactor
+        self._notify = notify
+        self._interval = interval
+        self._next: IDelayedCall | None = None
+
+    def startService(self) -> None:
+        Service.startService(self)
+        self._report()
+
+    def stopService(self) -> None:
+        Service.stopService(self)
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+
+    def _report(self) -> None:
+        if self._interval is not None:
+            self._notify("WATCHDOG=1")
+            self._next = self._reactor.callLater(self._interval, self._report)

@@ -10,10 +10,12 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.web.resource import Resource
 
-from facaded.exit_status import ADDRESS_UNAVAILABLE
-from facaded.listeners import IN_FLIGHT, Listener, ListenError, Listeners, ListenFailure, StartError
+from facaded.exit_status import ADDRESS_UNAVAILABLE, USAGE
+from facaded.listeners import IN_FLIGHT, IN_TRANSIT, Listener, ListenError, Listeners, ListenFailure, StartError
+from facaded.net.passed_sockets import PassedSocket, PassedSockets
 from facaded.web.server import BoundedSite
 from tests.web.raw import Connection
 
@@ -54,6 +56,15 @@ def test_a_socket_of_another_program_may_go_away(tmp_path: Path) -> None:
         assert ListenFailure.of(refused(errno.EADDRINUSE, bytes(tmp_path / "control.sock"))).is_temporary
 
 
+class Page(Resource):
+    """A page that says `here`."""
+
+    isLeaf = True
+
+    def render_GET(self, _: object) -> bytes:
+        return b"here"
+
+
 class Daemon:
     """A listener for clients and one for the operator, in memory. `closed` has the ports that were closed.
 
@@ -64,7 +75,7 @@ class Daemon:
         reactor: Any = MemoryReactorClock()
         reactor.listenTCP = self.listen
         self.clock: MemoryReactorClock = reactor
-        self.sites = {key: BoundedSite(Resource(), reactor) for key in ("listen.http", "listen.admin")}
+        self.sites = {key: BoundedSite(Page(), reactor) for key in ("listen.http", "listen.admin")}
         self.closed: list[int] = []
         self.taken = taken
         endpoints = [("listen.http", "tcp:1"), ("listen.admin", "tcp:2")]
@@ -122,9 +133,51 @@ def test_the_operators_listener_is_closed_after_the_last_answer() -> None:
     busy.channel.requests.append(None)  # one is in progress
     stopped = daemon.listeners.stopService()
     assert daemon.closed == [1]
+    daemon.clock.advance(IN_TRANSIT)
     daemon.clock.advance(IN_FLIGHT)
     assert busy.transport.disconnected
     busy.channel.requests.clear()
     busy.lose()
     assert daemon.closed == [1, 2]
     assert stopped.called
+
+
+def test_a_request_that_is_on_its_way_at_the_stop_is_answered() -> None:
+    daemon = Daemon(0).start()
+    client, silent = Connection(daemon.sites["listen.http"]), Connection(daemon.sites["listen.http"])
+    stopped = daemon.listeners.stopService()
+    assert daemon.closed == [1]
+    daemon.clock.advance(IN_TRANSIT / 2)
+    assert client.send(b"GET / HTTP/1.1\r\nHost: h.test\r\n\r\n").endswith(b"\r\n\r\nhere")
+    assert not silent.transport.disconnecting
+    daemon.clock.advance(IN_TRANSIT / 2)
+    assert silent.transport.disconnecting
+    client.lose()
+    silent.lose()
+    assert stopped.called
+
+
+def with_sockets(text: str, *sockets: PassedSocket) -> Listeners:
+    reactor: Any = MemoryReactorClock()
+    site = BoundedSite(Resource(), reactor)
+    listeners = {"listen.http": Listener(site, site)}
+    return Listeners(reactor, listeners, [("listen.http", text)], passed=PassedSockets(sockets))
+
+
+@pytest.mark.parametrize("text", ["systemd:http", "haproxy:systemd:http"])
+def test_a_socket_that_systemd_did_not_pass_is_an_error_of_the_settings(text: str) -> None:
+    with pytest.raises(
+        StartError, match=rf"^listen\.http: {text}: systemd passed no such socket \(passed: https\)"
+    ) as failed:
+        with_sockets(text, PassedSocket(3, "https", "systemd:domain=INET:index=0"))
+    assert failed.value.exit_status == USAGE
+
+
+def test_a_socket_that_no_listener_uses_is_closed_with_a_warning() -> None:
+    one, other = socket.socketpair()
+    with other, capturedLogs() as events:
+        listeners = with_sockets("tcp:1", PassedSocket(one.detach(), "admin", ""))
+        listeners.privilegedStartService()
+        assert other.recv(1) == b""
+    (warning,) = (formatEvent(event) for event in events if event["log_level"] is LogLevel.warn)
+    assert warning.startswith('the socket "admin" of systemd is not answered, because no listener uses it: ')

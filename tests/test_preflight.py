@@ -1,19 +1,21 @@
-"""What `facaded check --probe` says about the names of the facade."""
+"""What `facaded check --probe` says about the names of the facade and its ports."""
 
 import socket
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import pytest_twisted
 from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
 from zope.interface import implementer
 
-from facaded.config.sections import AcmeTable, Config, TlsSettings
+from facaded.config.listen_addresses import parse
+from facaded.config.sections import AcmeTable, Config, ListenSettings, TlsSettings
 from facaded.net.reactor import INetworkReactor
 from facaded.net.resolver import Resolver
-from facaded.preflight import LOOKUP_TIMEOUT, unknown_names
+from facaded.preflight import LOOKUP_TIMEOUT, unbindable_ports, unknown_names
 
 HOSTS = ("known.test", "unknown.test", "192.0.2.1")
 
@@ -57,3 +59,11 @@ async def test_a_resolver_that_hangs_is_given_up_after_the_timeout() -> None:
     waiting = Deferred.fromCoroutine(unknown_names(Config(hosts=HOSTS[:1]), reactor))
     reactor.advance(LOOKUP_TIMEOUT)
     assert len(await waiting) == 1
+
+
+@pytest.mark.parametrize("address", ["systemd:http", "haproxy:systemd:http"])
+@pytest_twisted.ensureDeferred
+async def test_a_socket_of_systemd_is_not_opened(address: str) -> None:
+    settings = Config(listen=ListenSettings(http=(parse(address),), admin=()))
+    reactor: Any = Reactor()
+    assert await unbindable_ports(settings, None, reactor) == ()

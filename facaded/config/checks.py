@@ -88,7 +88,7 @@ def listeners(config: Config, control: str, reactor: IReactorCore) -> Iterator[P
             sentence = f'"{address.text}" is the same address as "{first.text}" in {".".join(first_path)}: {remedy}'
             yield Problem(path, sentence, (first_path,))
     for path, address in listed:
-        if address.endpoint.startswith("systemd:"):  # systemd passes these sockets only to the unit
+        if address.passed_socket:  # systemd passes these sockets only to the unit
             continue
         try:
             serverFromString(reactor, address.endpoint or "tcp:0")

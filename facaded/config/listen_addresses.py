@@ -12,6 +12,9 @@ KINDS = ("tcp", "tcp6", "unix", "systemd", "haproxy")
 PROXY_PREFIX = "haproxy:"
 """Begins the endpoints whose connections start with a header of the PROXY protocol."""
 
+PASSED_PREFIX = "systemd:"
+"""Begins the endpoints that are sockets from systemd; the socket's name or `index=N` follows."""
+
 LENGTH = 200
 """Characters of an address; the path of a Unix socket has at most 107."""
 
@@ -29,6 +32,10 @@ _IPV4 = re.compile(r"(\d{1,3}(?:\.\d{1,3}){3}):(\d{1,9})")
 _IPV6 = re.compile(r"\[([0-9A-Fa-f:.]+)\]:(\d{1,9})")
 _TCP = re.compile(r"(?:haproxy:)?(tcp6?):(?:port=)?(-?\d{0,9})(?=:|$)")
 _UNIX_PATH = re.compile(r"unix:(?:address=)?((?:[^:\\]|\\.)*)")
+_PASSED_NAME = r"[A-Za-z0-9_.@-]+"
+_PASSED = re.compile(
+    rf"(haproxy:)?systemd:(?:({_PASSED_NAME})|domain=INET6?:name=({_PASSED_NAME})|domain=INET6?:(index=\d{{1,4}}))"
+)
 _INTERFACE = re.compile(r"(?<!\\):interface=((?:\\.|[^:\\])*)")
 
 ANY_IPV4 = "0.0.0.0"  # noqa: S104  # nosec B104  # what Twisted's tcp: means
@@ -72,6 +79,11 @@ class Address:
         return re.sub(r"\\(.)", r"\1", match[1]) if match else ""
 
     @property
+    def passed_socket(self) -> str:
+        """What names the socket that systemd passes, its name or `index=N`; empty for other addresses."""
+        return passed_socket(self.endpoint)
+
+    @property
     def is_loopback(self) -> bool:
         """Whether only this machine can connect."""
         return bool(self.unix_path) or (self.host is not None and (self.host.startswith("127.") or self.host == "::1"))
@@ -79,14 +91,18 @@ class Address:
     def meets(self, other: "Address") -> bool:
         """Whether this address and the other cannot be listened on at the same time."""
         if not self.port or self.port != other.port:
-            return bool(self.unix_path) and self.unix_path == other.unix_path
+            own = self.unix_path or self.passed_socket
+            return bool(own) and own == (other.unix_path or other.passed_socket)
         hosts = {self.host, other.host}
         covers_ipv4 = ANY_IPV4 in hosts and not any(":" in (host or "") for host in hosts)
         return len(hosts) == 1 or bool(hosts & {"", "::"}) or covers_ipv4
 
 
 def parse(value: object) -> Address:
-    """Parse an address: a port, `HOST:PORT`, `unix:PATH`, or a Twisted endpoint string. Raises ValueError."""
+    """Parse an address: a port, `HOST:PORT`, `unix:PATH`, `systemd:NAME`, or a Twisted endpoint string.
+
+    Raises ValueError.
+    """
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise ValueError(EXPECTED)
     text = str(value)
@@ -99,6 +115,12 @@ def parse(value: object) -> Address:
     if match := _IPV6.fullmatch(text):
         return _tcp(text, match[1], match[2])
     return _endpoint(text)
+
+
+def passed_socket(endpoint: str) -> str:
+    """Return what names the socket of systemd that an endpoint is, its name or `index=N`; empty for other endpoints."""
+    unwrapped = endpoint.removeprefix(PROXY_PREFIX)
+    return unwrapped.removeprefix(PASSED_PREFIX) if unwrapped.startswith(PASSED_PREFIX) else ""
 
 
 def with_backlog(endpoint: str) -> str:
@@ -133,6 +155,8 @@ def _tcp(text: str, host: str, port: str) -> Address:
 def _endpoint(text: str) -> Address:
     if text.partition(":")[0] not in KINDS:
         raise ValueError(f"{text!r} is not an address: {EXPECTED}")
+    if text.removeprefix(PROXY_PREFIX).startswith(PASSED_PREFIX):
+        return _passed(text)
     if not (match := _TCP.match(text)):
         if re.match(r"(?:haproxy:)?tcp", text):
             raise ValueError(f"{text!r} has no port: {EXPECTED}")
@@ -145,6 +169,15 @@ def _endpoint(text: str) -> Address:
     interface = _INTERFACE.search(text)
     host = interface[1].replace("\\", "") if interface else (ANY_IPV4 if match[1] == "tcp" else "::")
     return Address(text, host, _port(match[2], least=0), text)
+
+
+def _passed(text: str) -> Address:
+    """Parse a socket of systemd, with its name alone or in Twisted's form, whose domain the socket itself knows."""
+    if not (match := _PASSED.fullmatch(text)):
+        remedy = 'write "systemd:NAME" with the FileDescriptorName= of its .socket unit'
+        raise ValueError(f"{text!r} names no socket of systemd: {remedy}")
+    wrapping, *references = match.groups("")
+    return Address(text, endpoint=f"{wrapping}{PASSED_PREFIX}{''.join(references)}")
 
 
 def _port(text: str, least: int = 1) -> int:

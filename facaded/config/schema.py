@@ -29,16 +29,16 @@ LISTEN = Table(
             values.ADDRESSES,
             '":8080"',
             'Where clients are answered over plain HTTP. With [tls] the default is ":80", which redirects to https.',
-            "Change it to listen on one address or on another port; [] switches it off.",
+            "Change it to listen on one address or on another port, or on a socket that systemd opens "
+            '("systemd:http"); [] switches it off.',
         ),
         Key(
             "https",
             values.ADDRESSES,
             '":443"',
             "Where clients are answered over TLS, with [tls].",
-            'Change it for another port, for a proxy that speaks its protocol ("haproxy:tcp:443"), or for a socket '
-            "that "
-            'systemd opens ("systemd:domain=INET6:name=https").',
+            'Change it for another port, for a proxy that speaks the PROXY protocol ("haproxy:tcp:443"), or for a '
+            'socket that systemd opens ("systemd:https").',
         ),
         Key(
             "admin",

@@ -10,7 +10,9 @@ to 30 % more CPU time.
 """
 
 import contextlib
+import os
 import select
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -83,9 +85,13 @@ class BatchedReactor(_PolledTransports):
         """Listen, and read from what connects; see IReactorTCP."""
         listening: Any = BatchedPort(port, factory, backlog, interface, self)
         listening.startListening()
-        if not self._ports:
-            self._reactor.addReader(self)
-        self._ports.add(listening)
+        return listening  # type: ignore[no-any-return]
+
+    def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: IProtocolFactory) -> IListeningPort:
+        """Listen on a TCP socket that another process opened, and read from what connects; see IReactorSocket."""
+        adopted = AdoptedSocket(addressFamily, socket.SOCK_STREAM, fileno=os.dup(fileDescriptor))
+        listening: Any = AdoptedPort(adopted, factory, self)
+        listening.startListening()
         return listening  # type: ignore[no-any-return]
 
     def forget(self, port: Port | None = None) -> None:
@@ -99,6 +105,9 @@ class BatchedReactor(_PolledTransports):
 
     def addReader(self, selectable: Any) -> None:
         if isinstance(selectable, Port):
+            if not self._ports:
+                self._reactor.addReader(self)
+            self._ports.add(selectable)
             self._reactor.addReader(selectable)
         elif selectable not in self._descriptors:
             self._descriptors[selectable] = selectable.fileno()
@@ -251,6 +260,36 @@ class BatchedPort(Port):
     def connectionLost(self, reason: Failure) -> None:
         Port.connectionLost(self, reason)
         self.reactor.forget(self)
+
+
+class AdoptedSocket(socket.socket):
+    """A listening socket that its owner keeps open, with its own backlog.
+
+    So it is neither bound nor made to listen again. It is not shut down either, because that would end it for its owner
+    too: connections that arrive during a restart wait in it.
+    """
+
+    def bind(self, address: object, /) -> None:
+        """Do nothing."""
+
+    def listen(self, backlog: int = 0, /) -> None:
+        """Do nothing."""
+
+    def shutdown(self, how: int, /) -> None:
+        """Do nothing."""
+
+
+class AdoptedPort(BatchedPort):
+    """A BatchedPort on a socket that another process opened."""
+
+    def __init__(self, adopted: AdoptedSocket, factory: IProtocolFactory, reactor: BatchedReactor) -> None:
+        host, port = adopted.getsockname()[:2]
+        BatchedPort.__init__(self, port, factory, interface=host, reactor=reactor)
+        self._adopted = adopted
+
+    def createInternetSocket(self) -> socket.socket:
+        """Return the adopted socket: Twisted would create one."""
+        return self._adopted
 
 
 def batched(reactor: IFacadedReactor) -> IFacadedReactor:

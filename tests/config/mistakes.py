@@ -219,6 +219,11 @@ WRONG = [
         "facaded.toml:2: listen.http: 'nonsense:1' is not an address: expected an address as in \":8080\",",
     ),
     ('[listen]\nhttp = "tcp:99999"', "facaded.toml:2: listen.http: '99999' is not a port: write a number from"),
+    ('[listen]\nhttp = "systemd:"', "facaded.toml:2: listen.http: 'systemd:' names no socket of systemd: write"),
+    (
+        '[listen]\nhttp = "systemd:web"\nadmin = "systemd:domain=INET6:name=web"',
+        'facaded.toml:3: listen.admin: "systemd:domain=INET6:name=web" is the same address as "systemd:web" in',
+    ),
     ('[listen]\nhttp = "tcp:-1"', "facaded.toml:2: listen.http: '-1' is not a port: write a number from"),
     (
         '[listen]\nhttp = "stdio:"',

@@ -19,7 +19,11 @@ V6 = r"tcp:8080:interface=\:\:"
         ("tcp:8080", "tcp:8080"),
         ("tcp:port=8080:interface=127.0.0.1", "tcp:port=8080:interface=127.0.0.1"),
         ("haproxy:tcp:443", "haproxy:tcp:443"),
-        ("systemd:domain=INET6:name=https", "systemd:domain=INET6:name=https"),
+        ("systemd:https", "systemd:https"),
+        ("systemd:domain=INET6:name=https", "systemd:https"),
+        ("systemd:domain=INET:index=1", "systemd:index=1"),
+        ("haproxy:systemd:my-web.socket", "haproxy:systemd:my-web.socket"),
+        ("haproxy:systemd:domain=INET6:name=https", "haproxy:systemd:https"),
     ],
 )
 def test_an_address_is_one_endpoint(value: str, endpoint: str) -> None:
@@ -50,8 +54,8 @@ def test_a_port_alone_is_both_families_or_ipv4_alone_without_ipv6(value: int | s
         ("tcp:8080:127.0.0.1:5", True),
         ("unix:/run/x.sock:600:5", True),
         ("unix:/run/x.sock:backlog=5:mode=600", True),
-        ("systemd:domain=INET6:name=https", True),
-        ("haproxy:systemd:domain=INET6:name=https", True),
+        ("systemd:domain=INET6:index=0", True),
+        ("haproxy:systemd:domain=INET6:index=0", True),
     ],
 )
 def test_a_socket_has_the_largest_backlog_unless_it_has_one_already(endpoint: str, has_backlog: bool) -> None:
@@ -67,6 +71,23 @@ def test_this_machine_has_ipv4_at_least() -> None:
 )
 def test_what_is_no_address_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match="expected an address"):
+        parse(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "systemd:",
+        "systemd:a=b",
+        "systemd:http:index=0",
+        "systemd:domain=UNIX:name=http",
+        "systemd:domain=INET:index=-1",
+        "haproxy:systemd:",
+        "systemd:a b",
+    ],
+)
+def test_a_socket_of_systemd_without_a_name_is_refused(value: str) -> None:
+    with pytest.raises(ValueError, match='write "systemd:NAME" with the FileDescriptorName= of its'):
         parse(value)
 
 
@@ -87,6 +108,9 @@ def test_what_is_no_address_is_refused(value: object) -> None:
         ("unix:/a", "unix:address=/a:mode=660", True),
         ("unix:/a", "unix:/b", False),
         ("systemd:domain=INET:index=0", "systemd:domain=INET:index=1", False),
+        ("systemd:domain=INET:name=http", "haproxy:systemd:http", True),
+        ("systemd:http", ":80", False),
+        ("systemd:http", "unix:/http", False),
     ],
 )
 def test_two_addresses_meet_if_one_takes_the_other_s_connections(one: str, other: str, meet: bool) -> None:

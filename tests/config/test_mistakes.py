@@ -153,5 +153,6 @@ def test_a_fifo_is_refused_and_not_waited_for(tmp_path: Path) -> None:
         load(fifo, None, {}, reactor)
 
 
-def test_a_socket_of_systemd_is_not_looked_for_outside_of_the_unit(tmp_path: Path) -> None:
-    read('hosts = ["h.test"]\n[listen]\nhttps = "systemd:domain=INET6:name=https"\n[tls]', tmp_path)
+@pytest.mark.parametrize("address", ["systemd:https", "haproxy:systemd:https", "systemd:domain=INET6:name=https"])
+def test_a_socket_of_systemd_is_not_looked_for_outside_of_the_unit(address: str, tmp_path: Path) -> None:
+    read(f'hosts = ["h.test"]\n[listen]\nhttps = "{address}"\n[tls]', tmp_path)

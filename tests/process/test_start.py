@@ -41,39 +41,6 @@ def test_an_invalid_state_file_is_set_aside_and_the_daemon_starts(daemon: Daemon
     assert f"set aside as {aside.name}" in daemon.log
 
 
-def test_systemd_is_notified_of_every_change(daemon: Daemon, main: Registry) -> None:
-    messages: list[str] = []
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-        notify.bind(str(daemon.directory / "notify"))
-        notify.settimeout(0.2)
-        done = threading.Event()
-
-        def listen() -> None:
-            while not done.is_set():
-                try:
-                    messages.append(notify.recv(4096).decode())
-                except TimeoutError:
-                    continue
-
-        listener = threading.Thread(target=listen)
-        listener.start()
-        daemon.environ["NOTIFY_SOCKET"] = str(daemon.directory / "notify")
-        daemon.start()
-        main.mode = "no-token"
-        daemon.wait_until(lambda: daemon.backend == "second", "failover")
-        daemon.run("reload")
-        assert daemon.stop() == 0
-        done.set()
-        listener.join()
-    assert "READY=1\nSTATUS=main is active" in messages
-    changes = [message for message in messages if message.startswith("STATUS=main has been down since ")]
-    assert changes[0].endswith(" (token server: answered 500; 5 of 5 confirming requests failed); second is active")
-    reloading = next(message for message in messages if message.startswith("RELOADING=1\nMONOTONIC_USEC="))
-    assert messages.index(reloading) < len(messages) - 1
-    assert messages[messages.index(reloading) + 1].startswith(("READY=1", "STATUS="))
-    assert messages[-1] == "STOPPING=1"
-
-
 def test_a_stop_finishes_requests_in_flight_and_writes_the_state(
     daemon: Daemon, main: Registry, second: Registry
 ) -> None:

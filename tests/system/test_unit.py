@@ -1,14 +1,18 @@
-"""The systemd unit passes systemd's own checks, and a real systemd runs it with all its restrictions.
+"""The systemd units pass systemd's own checks, and a real systemd runs them with all their restrictions.
 
 The tests start systemd as the init process of new namespaces, with the machine's file system and a tmpfs for the
-service's state. The only service that it finds is facaded. The program is the one in /opt/facaded, installed as README
+service's state. The only units that it finds are facaded's. The program is the one in /opt/facaded, installed as README
 describes.
 """
 
 import contextlib
 import re
+import socket
 import subprocess
-from collections.abc import Callable, Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,12 +22,20 @@ from tests.process.daemon import Registry, running, wait_until
 from tests.tls.authority import Authority, pem, put
 
 UNIT = Path(__file__).parents[2] / "systemd" / "facaded.service"
+SOCKETS = {name: UNIT.with_name(f"facaded-{name}.socket") for name in ("http", "https")}
+DROP_IN = UNIT.with_name("sockets.conf")
 SYSUSERS = UNIT.with_suffix(".sysusers")
 HOOK = Path(__file__).parents[2] / "conf" / "certbot-deploy-hook"
 PROGRAM = Path("/opt/facaded/bin/facaded")
 CONFIG = Path("/etc/facaded")
 HOST = "127.0.0.9"
 """The address of the service, which listens on port 80 there and needs CAP_NET_BIND_SERVICE for it."""
+
+SOCKET_HOST = "127.0.0.19"
+"""The address of the .socket units in these tests: the machine's ports 80 and 443 may be in use."""
+
+WATCHDOG = 2
+"""Seconds of the watchdog in these tests."""
 
 SETTINGS = """
 repositories = ["org/*"]
@@ -32,6 +44,21 @@ http = "tcp:80:interface={host}"
 admin = "tcp:9180:interface={host}"
 [health]
 interval = "1s"
+[[backend]]
+name = "main"
+url = "{url}"
+"""
+
+SOCKET_SETTINGS = """
+repositories = ["org/*"]
+[listen]
+http = "systemd:http"
+https = "systemd:https"
+admin = []
+[tls]
+redirect_http = false
+[limits]
+exempt = ["127.0.0.0/8"]
 [[backend]]
 name = "main"
 url = "{url}"
@@ -57,19 +84,24 @@ class Init:
         return self("systemctl", "show", "--value", f"--property={name}", "facaded.service").stdout.strip()
 
 
-def boot(directory: Path, unit: str, setup_command: str = "true") -> Init:
-    """Start systemd and wait until it is up; `setup_command` runs before it, with a private copy of /etc."""
+def boot(directory: Path, files: Mapping[str, str], setup_command: str = "true") -> Init:
+    """Start systemd with these units and drop-ins, and wait until it is up.
+
+    `setup_command` runs before it, with a private copy of /etc.
+    """
     units = directory / "units"
-    units.mkdir()
-    (units / "facaded.service").write_text(unit)
+    for name, text in files.items():
+        (units / name).parent.mkdir(parents=True, exist_ok=True)
+        (units / name).write_text(text)
     for target in TARGETS:
         (units / f"{target}.target").write_text("[Unit]\nDefaultDependencies=no\n")
-    wants = "Wants=facaded.service network-online.target\nAfter=facaded.service\n"
+    started = " ".join(name for name in files if "/" not in name)
+    wants = f"Wants={started} network-online.target\nAfter={started}\n"
     (units / "boot.target").write_text(f"[Unit]\nDefaultDependencies=no\n{wants}")
     script = f"""
         cp -a /etc {directory}/own-etc && mount --bind {directory}/own-etc /etc && {setup_command} &&
         mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /var/lib && mkdir /run/units &&
-        cp {units}/* /run/units/ && mount --bind {directory}/etc {CONFIG} &&
+        cp -r {units}/* /run/units/ && mount --bind {directory}/etc {CONFIG} &&
         exec env -i container=other PATH=/usr/sbin:/usr/bin:/sbin:/bin SYSTEMD_UNIT_PATH=/run/units \
             /lib/systemd/systemd --system --unit=boot.target --show-status=no --log-target=null
     """
@@ -91,21 +123,41 @@ def registry() -> Iterator[Registry]:
 
 @pytest.fixture
 def init(needs: Callable[..., None], tmp_path: Path, registry: Registry) -> Iterator[Init]:
-    with booted_systemd(needs, tmp_path, SETTINGS.format(host=HOST, url=registry.url), UNIT.read_text()) as init:
+    with booted_systemd(needs, tmp_path, SETTINGS.format(host=HOST, url=registry.url)) as init:
+        yield init
+
+
+@pytest.fixture
+def init_with_sockets(needs: Callable[..., None], tmp_path: Path, registry: Registry) -> Iterator[Init]:
+    """A systemd that opens the ports, and watches facaded closely."""
+    files = {
+        "facaded.service.d/sockets.conf": DROP_IN.read_text(),
+        "facaded.service.d/test.conf": f"[Service]\nWatchdogSec={WATCHDOG}\nStandardError=append:/run/facaded.log\n",
+    }
+    for name, port in (("http", 80), ("https", 443)):
+        files[SOCKETS[name].name] = SOCKETS[name].read_text()
+        address = f"[Socket]\nListenStream=\nListenStream={SOCKET_HOST}:{port}\n"
+        files[f"{SOCKETS[name].name}.d/test.conf"] = address
+    with booted_systemd(needs, tmp_path, SOCKET_SETTINGS.format(url=registry.url), files) as init:
         yield init
 
 
 @contextlib.contextmanager
 def booted_systemd(
-    needs: Callable[..., None], tmp_path: Path, settings: str, unit: str, setup_command: str = "true"
+    needs: Callable[..., None],
+    tmp_path: Path,
+    settings: str,
+    files: Mapping[str, str] | None = None,
+    setup_command: str = "true",
 ) -> Iterator[Init]:
+    """Run a systemd with the unit of facaded, and with more units and drop-ins in `files`."""
     needs("/lib/systemd/systemd", "systemctl", "unshare", "nsenter", str(PROGRAM), root=True)
     (tmp_path / "etc").mkdir()
     tmp_path.chmod(0o755)
     (tmp_path / "etc" / "facaded.toml").write_text(settings)
     created_config = not CONFIG.exists()
     CONFIG.mkdir(exist_ok=True)
-    init = boot(tmp_path, unit, setup_command)
+    init = boot(tmp_path, {UNIT.name: UNIT.read_text(), **(files or {})}, setup_command)
     try:
         yield init
     finally:
@@ -115,10 +167,10 @@ def booted_systemd(
             CONFIG.rmdir()
 
 
-def ping() -> dict[str, str]:
-    """Request /v2/ as Docker does; return the headers of the response."""
+def ping(url: str = f"http://{HOST}") -> dict[str, str]:
+    """Request /v2/ as containerd does; return the headers of the response."""
     response = subprocess.run(
-        ["curl", "-si", "-A", "containerd/2.1.9", f"http://{HOST}/v2/"], capture_output=True, text=True, check=True
+        ["curl", "-ksi", "-A", "containerd/2.1.9", f"{url}/v2/"], capture_output=True, text=True, check=True
     ).stdout
     return dict(re.findall(r"^([A-Za-z-]+): (.*?)\r?$", response, re.MULTILINE))
 
@@ -181,7 +233,7 @@ def test_its_group_can_read_the_key_that_the_deploy_hook_installs_and_renews(
     """
     settings = SETTINGS.format(host=HOST, url=registry.url).replace("[listen]", https)
     install = f"RENEWED_LINEAGE={tmp_path}/live/{name} RENEWED_DOMAINS={name} sh {HOOK}"
-    with booted_systemd(needs, tmp_path, settings, UNIT.read_text(), f"systemd-sysusers {SYSUSERS}") as init:
+    with booted_systemd(needs, tmp_path, settings, setup_command=f"systemd-sysusers {SYSUSERS}") as init:
         assert init.show("ActiveState") == "active"
         init("sh", "-c", install)
         key = init("stat", "-c", "%A %U %G", f"/etc/facaded/tls/{name}/privkey.pem").stdout.strip()
@@ -199,18 +251,118 @@ def test_its_group_can_read_the_key_that_the_deploy_hook_installs_and_renews(
         wait_until(lambda: served_certificates() not in ("", first_certificates), "the renewed certificate", 5)
 
 
-def test_systemd_analyze_finds_no_fault_in_the_unit(needs: Callable[..., None], tmp_path: Path) -> None:
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_with_socket_units_it_answers_without_any_privilege(
+    init_with_sockets: Init, registry: Registry, scheme: str
+) -> None:
+    init = init_with_sockets
+    assert ping(f"{scheme}://{SOCKET_HOST}")["Location"] == f"{registry.url}/v2/"
+    process_status = init("cat", f"/proc/{init.show('MainPID')}/status").stdout
+    assert re.search(r"^CapBnd:\s+0000000000000000$", process_status, re.MULTILINE), "no capability"
+    users = init("cat", f"/proc/{init.show('MainPID')}/uid_map").stdout.splitlines()
+    assert [line.split()[2] for line in users] == ["1", "1"], "it sees root and its own user"
+    assert "no listener uses it" not in init("cat", "/run/facaded.log").stdout
+    assert "notified" not in init("cat", "/run/facaded.log").stdout
+
+
+REQUEST = b"GET /v2/ HTTP/1.1\r\nHost: h.test\r\nUser-Agent: containerd/2.1.9\r\nConnection: close\r\n\r\n"
+
+
+def answer(delay: float = 0.0) -> str:
+    """Return the status line that a new connection gets, or the error; it sends its request after `delay` seconds."""
+    try:
+        with socket.create_connection((SOCKET_HOST, 80), timeout=20) as connection:
+            time.sleep(delay)
+            connection.sendall(REQUEST)
+            return connection.makefile("rb").readline().decode().strip()
+    except OSError as error:
+        return type(error).__name__
+
+
+def has_more_than(answers: Sequence[str], number: int) -> bool:
+    return len(answers) > number
+
+
+def test_with_socket_units_no_connection_is_refused_during_restarts(init_with_sockets: Init) -> None:
+    """Clients connect again and again, and are answered each time, those on a slow network too."""
+    init, answers, done = init_with_sockets, list[str](), threading.Event()
+
+    def connect(delay: float) -> None:
+        while not done.is_set():
+            answers.append(answer(delay))
+
+    clients = [threading.Thread(target=connect, args=(delay,)) for delay in (0, 0, 0.05, 0.05, 0.05)]
+    for client in clients:
+        client.start()
+    try:
+        pids = [init.show("MainPID")]
+        for _ in range(3):
+            assert init("systemctl", "restart", "facaded.service").returncode == 0
+            pids.append(init.show("MainPID"))
+            answered = len(answers)
+            wait_until(partial(has_more_than, answers, answered + 10), "they are answered after the restart")
+    finally:
+        done.set()
+        for client in clients:
+            client.join()
+    assert len({*pids}) == 4
+    assert {*answers} == {"HTTP/1.1 307 Temporary Redirect"}, f"{len(answers)} answers"
+
+
+def test_systemd_restarts_it_if_its_reactor_does_not_turn(init_with_sockets: Init) -> None:
+    init = init_with_sockets
+    pid = init.show("MainPID")
+    assert (init.show("ActiveState"), init.show("NRestarts")) == ("active", "0")
+    init("kill", "-STOP", pid)
+    wait_until(lambda: init.show("Result") == "watchdog", "the watchdog ends it", 3 * WATCHDOG)
+    assert answer() == "HTTP/1.1 307 Temporary Redirect", "the connection waits for the restart"
+    assert init.show("MainPID") not in ("0", pid)
+    wait_until(lambda: init.show("ActiveState") == "active", "restarted")
+    assert init.show("NRestarts") == "1"
+    log = init("cat", "/run/facaded.log").stdout
+    assert re.search(r'Fatal Python error: Aborted(.*\n)+  File "\S+/epollreactor.py", line', log), "where it was"
+
+
+def test_a_turning_reactor_is_not_restarted(init_with_sockets: Init) -> None:
+    init = init_with_sockets
+    pid = init.show("MainPID")
+    first = init.show("WatchdogTimestampMonotonic")
+    wait_until(lambda: int(init.show("WatchdogTimestampMonotonic")) > int(first) + WATCHDOG * 2_000_000, "two times")
+    assert (init.show("MainPID"), init.show("NRestarts")) == (pid, "0")
+
+
+UNITS = [UNIT, *SOCKETS.values()]
+
+
+def copied(directory: Path, *, with_drop_in: bool = False) -> list[Path]:
+    """Copy the units to a directory, with a program that exists on every machine."""
+    copies = [directory / unit.name for unit in UNITS]
+    for unit, copy in zip(UNITS, copies, strict=True):
+        copy.write_text(unit.read_text().replace(str(PROGRAM), "/bin/true"))
+    if with_drop_in:
+        (directory / "facaded.service.d").mkdir()
+        (directory / "facaded.service.d" / DROP_IN.name).write_text(DROP_IN.read_text())
+    return copies
+
+
+@pytest.mark.parametrize("with_drop_in", [False, True])
+def test_systemd_analyze_finds_no_fault_in_the_units(
+    needs: Callable[..., None], tmp_path: Path, with_drop_in: bool
+) -> None:
     needs("systemd-analyze")
-    unit = tmp_path / "facaded.service"
-    unit.write_text(UNIT.read_text().replace(str(PROGRAM), "/bin/true"))
-    verification = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
+    command = ["systemd-analyze", "verify", *map(str, copied(tmp_path, with_drop_in=with_drop_in))]
+    verification = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (verification.returncode, verification.stdout + verification.stderr) == (0, "")
 
 
-def test_systemd_analyze_rates_the_exposure_of_the_unit_as_low(needs: Callable[..., None]) -> None:
+@pytest.mark.parametrize(("with_drop_in", "most"), [(False, 1.6), (True, 1.3)])
+def test_systemd_analyze_rates_the_exposure_of_the_unit_as_low(
+    needs: Callable[..., None], tmp_path: Path, with_drop_in: bool, most: float
+) -> None:
     needs("systemd-analyze")
-    command = ["systemd-analyze", "security", "--offline=yes", "--no-pager", str(UNIT)]
+    unit, *_ = copied(tmp_path, with_drop_in=with_drop_in)
+    command = ["systemd-analyze", "security", "--offline=yes", "--no-pager", str(unit)]
     report = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     exposure = re.search(r"Overall exposure level for facaded.service: ([\d.]+)", report)
     assert exposure is not None
-    assert float(exposure[1]) <= 2.0
+    assert float(exposure[1]) <= most

@@ -1,0 +1,66 @@
+"""Which of systemd's sockets a listener uses. tests/process has a daemon that gets them."""
+
+import os
+import socket
+
+import pytest
+
+from facaded.net.passed_sockets import PassedSocket, PassedSocketError, PassedSockets
+from facaded.net.reactor import installed
+
+SOCKETS = (
+    PassedSocket(3, "http", "systemd:domain=INET6:index=0"),
+    PassedSocket(4, "https", "systemd:domain=INET6:index=1"),
+    PassedSocket(5, "http", "systemd:domain=INET:index=2"),
+    PassedSocket(6, "fifo", ""),
+)
+
+
+@pytest.mark.parametrize(
+    ("reference", "endpoints"),
+    [
+        ("http", ("systemd:domain=INET6:index=0", "systemd:domain=INET:index=2")),
+        ("https", ("systemd:domain=INET6:index=1",)),
+        ("index=2", ("systemd:domain=INET:index=2",)),
+    ],
+)
+def test_a_name_stands_for_all_sockets_that_have_it(reference: str, endpoints: tuple[str, ...]) -> None:
+    assert PassedSockets(SOCKETS).take(reference) == endpoints
+
+
+@pytest.mark.parametrize(
+    ("sockets", "reference", "reason"),
+    [
+        (SOCKETS, "admin", r"no such socket \(passed: http, https, fifo\): start the .socket unit"),
+        (SOCKETS, "index=4", r"no such socket"),
+        (SOCKETS, "fifo", "it is no TCP socket: write ListenStream= with a port"),
+        ((), "http", r"no such socket \(passed: none\)"),
+    ],
+)
+def test_a_socket_that_cannot_be_used_is_refused_with_a_remedy(
+    sockets: tuple[PassedSocket, ...], reference: str, reason: str
+) -> None:
+    with pytest.raises(PassedSocketError, match=reason):
+        PassedSockets(sockets).take(reference)
+
+
+def test_a_socket_is_taken_once() -> None:
+    passed = PassedSockets(SOCKETS)
+    passed.take("index=0")
+    with pytest.raises(PassedSocketError, match="another listener uses this socket"):
+        passed.take("http")
+
+
+def test_what_no_listener_took_is_closed() -> None:
+    one, other = socket.socketpair()
+    with other:
+        passed = PassedSockets((SOCKETS[0], PassedSocket(one.detach(), "admin", "")))
+        passed.take("http")
+        assert passed.close_unused() == ("admin",)
+        assert other.recv(1) == b""
+        assert passed.close_unused() == ()
+
+
+def test_sockets_for_another_process_are_none() -> None:
+    environ = {"LISTEN_FDNAMES": "http:https", "LISTEN_FDS": "2", "LISTEN_PID": str(os.getppid())}
+    assert PassedSockets.of_process(installed(), environ).close_unused() == ()
