@@ -49,7 +49,7 @@ def test_the_example_works_in_the_unit(
         secret.chmod(0o600)
         credential = DROP_IN.replace("[Service]\n", "").replace("/etc/facaded/notify.curl", str(secret))
         unit = UNIT.read_text().replace("[Service]\n", f"[Service]\n{credential}")
-        with booted_systemd(needs, tmp_path, settings, unit, SHARED) as init:
+        with booted_systemd(needs, tmp_path, settings, {UNIT.name: unit}, SHARED) as init:
             assert init.show("ActiveState") == "active"
             registry.mode = "500"
             wait_until(lambda: "all down" in receiver.kinds, "the command posts what has happened", 30)
