@@ -37,9 +37,9 @@ from facaded.tls.acme.store import StoreError
 from facaded.tls.challenges import Challenges
 from facaded.tls.plain import PlainPort
 from facaded.tls.termination import Termination
-from facaded.web import accesslog
-from facaded.web.accesslog import WriteLine, log_line
+from facaded.web.accesslog import TWISTED, AccessLog, AccessOutput
 from facaded.web.admission import Admission
+from facaded.web.answered_requests import Subscriber
 from facaded.web.facade import Facade
 from facaded.web.pulls import Pulls
 from facaded.web.returning_clients import ReturningClients
@@ -67,12 +67,12 @@ def prepare(reactor: IFacadedReactor) -> None:
 
 
 def makeService(
-    loaded: Loaded, reactor: IFacadedReactor, reread: Reread, environ: Mapping[str, str], write: WriteLine = log_line
+    loaded: Loaded, reactor: IFacadedReactor, reread: Reread, environ: Mapping[str, str], output: AccessOutput = TWISTED
 ) -> MultiService:
     """Assemble the daemon from its settings.
 
-    `reread` reads the settings again, for a reload. `write` writes the access log. `privilegedStartService` opens the
-    listeners. Both this function and that method raise StartError if the daemon cannot start.
+    `reread` reads the settings again, for a reload. `output` is where the access log goes. `privilegedStartService`
+    opens the listeners. Both this function and that method raise StartError if the daemon cannot start.
     """
     config, core = loaded.config, _core(loaded.config, reactor, environ)
     watch, tls = core.watch, core.tls
@@ -90,11 +90,12 @@ def makeService(
     reloader.add(parts.prepare_limits(core.admission, core.unsent, core.shares))
     reloader.add(parts.prepare_edges(core.plain, admin, reporter, commands))
     reloader.add(parts.prepare_tls(tls))
-    sites = _listeners(core, config, write, admin, Control(commands.table), reactor)
+    log_access = _begin_log(output, core.watch, reloader)
+    sites = _listeners(core, config, log_access, admin, Control(commands.table), reactor)
     listeners = Listeners(batched(reactor), sites, tuple(endpoints(config, environ)), config.stop_delay)
     reloader.add(parts.prepare_stop(listeners, supervision))
     return Daemon(
-        Announcer(reloader, watch),
+        Announcer(reloader, watch, listeners),
         core.state,
         *([tls] if tls else []),
         watch,
@@ -103,6 +104,15 @@ def makeService(
         listeners,
         supervision,
     )
+
+
+def _begin_log(output: AccessOutput, watch: Watch, reloader: Reloader) -> Subscriber:
+    """Apply the settings of the log, now and after each reload; return what logs answered requests."""
+    access_log = AccessLog(output.add_line)
+    prepare_log = parts.prepare_log(output, access_log, watch.reached_limits)
+    prepare_log(reloader.loaded)()
+    reloader.add(prepare_log)
+    return access_log.follow
 
 
 def _read_clocks(reactor: IFacadedReactor) -> Clocks:
@@ -146,10 +156,10 @@ def _core(config: Config, reactor: IFacadedReactor, environ: Mapping[str, str]) 
 
 
 def _listeners(
-    core: _Core, config: Config, write: WriteLine, admin: Admin, control: Control, reactor: IFacadedReactor
+    core: _Core, config: Config, log_access: Subscriber, admin: Admin, control: Control, reactor: IFacadedReactor
 ) -> dict[str, Listener]:
     """Return the listener of each key of [listen]."""
-    subscribers = (accesslog.subscriber(write), core.pulls.follow)
+    subscribers = (log_access, core.pulls.follow)
     sites = {
         "listen.http": BoundedSite(core.plain, reactor, subscribers, core.admission, core.unsent),
     }
