@@ -15,6 +15,7 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybe
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
+    IAddress,
     IFileDescriptor,
     IListeningPort,
     IProtocolFactory,
@@ -147,6 +148,11 @@ class Listeners(Service):
                 status = ADDRESS_UNAVAILABLE if failure.is_temporary else USAGE
                 raise StartError(f"{key}: {text}: {failure.sentence}", status) from None
 
+    def opened(self) -> Iterator[tuple[str, IAddress]]:
+        """Yield the address of every open listener after its key of [listen]."""
+        for key, _, endpoint in self._endpoints:
+            yield from ((key, address) for address in endpoint.addresses)
+
     def stopService(self) -> Deferred[None]:
         """Accept no more connections, then close the open ones; requests in flight have `IN_FLIGHT` seconds.
 
@@ -199,6 +205,11 @@ class _Endpoint:
         self._endpoint = endpoint
         self._factory = factory
         self._ports: list[IListeningPort] = []
+
+    @property
+    def addresses(self) -> tuple[IAddress, ...]:
+        """The addresses that are listened on."""
+        return tuple(port.getHost() for port in self._ports)
 
     def open(self) -> None:
         """Listen. Raises CannotListenError, OSError or OverflowError."""
