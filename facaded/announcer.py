@@ -54,4 +54,4 @@ class Announcer(Service):
     def _log_change(self, change: Change) -> None:
         if change.news:
             level, severity, events = LEVELS[change.severity], change.severity, change.events
-            self._log.emit(level, "{news}", news=change.news, severity=severity, events=events)
+            self._log.emit(level, "{news}", news=change.news, severity=severity, change_events=events)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
@@ -22,11 +23,12 @@ from facaded.backends.probe_target import build_target
 from facaded.backends.reached_limits import ReachedLimits
 from facaded.backends.registry import Registry
 from facaded.backends.request_gate import RequestGate, TokenClient
+from facaded.backends.seen_hosts import NoteHost, SeenHosts, ignore_host
 from facaded.backends.shares import Shares
 from facaded.backends.tokens import Tokens
 from facaded.backends.watch import Watch
 from facaded.config.loading import Loaded
-from facaded.config.paths import state_directory
+from facaded.config.paths import search_path, state_directory
 from facaded.config.sections import Backend, Config
 from facaded.config.settings_error import SettingsError
 from facaded.listeners import Listeners, endpoints
@@ -34,8 +36,10 @@ from facaded.net import descriptors
 from facaded.net.connections import IDLE_CONNECTIONS, pooled_client
 from facaded.net.descriptors import Division
 from facaded.net.reactor import IFacadedReactor
+from facaded.notifications import Notifications, NotificationTarget
 from facaded.policy.decision import Mode, RoutingState, Rules, ping_leads_to
-from facaded.policy.health import ProbeDepth, Quota, Result
+from facaded.policy.health import ProbeDepth, Quota, Result, Step
+from facaded.policy.network_hosts import HostPurpose, NetworkHost, expected_hosts
 from facaded.policy.plan import Identity, Plan, WatchedBackend
 from facaded.reload import Prepare, Swap
 from facaded.state import StateStore
@@ -78,43 +82,52 @@ def make_registries(
     note_quota: Callable[[str, str, Quota], None] = ignore_quota,
     note_account: Callable[[str, str, str | None], None] = ignore_account,
     note_local_error: Callable[[str, str], None] = ignore_local_error,
+    note_host: NoteHost = ignore_host,
 ) -> dict[str, Registry]:
     """Return the client of every backend by the backend's name.
 
     `note_quota` is called with that name and the arguments of `AuthorizedClient`, `note_account` with that name and
-    those of `NoteAccount`, `note_local_error` with that name and a description. Raises as `connections.trust_policy`
-    does.
+    those of `NoteAccount`, `note_local_error` with that name and a description; for `note_host` see `NoteHost`. Raises
+    as `connections.trust_policy` does.
     """
 
     def registry(backend: Backend) -> Registry:
         most, note_local = config.limits.backend_requests, partial(note_local_error, backend.name)
         client = pooled_client(reactor, backend.url, backend.ca_file, note_local, idle_connections=most)
         note, gate = partial(note_account, backend.name), RequestGate(most)
-        token_client = TokenClient(client, gate)
+        token_client = TokenClient(client, gate, partial(note_host, backend.url, HostPurpose.TOKENS))
         tokens = Tokens(token_client, reactor.seconds, backend.credentials, backend.publish_private, note)
         authorized = AuthorizedClient(client, tokens, reactor, partial(note_quota, backend.name), gate)
-        return Registry(backend.name, authorized, backend.rename or (), cache, backend.relay_blobs)
+        note_cdn = partial(note_host, backend.url, HostPurpose.CDN)
+        return Registry(backend.name, authorized, backend.rename or (), cache, backend.relay_blobs, note_cdn)
 
     return {backend.name: registry(backend) for backend in config.backends}
 
 
-def make_fetcher(reactor: IFacadedReactor, config: Config, watch: Watch, shares: Shares) -> Fetcher:
+def make_fetcher(
+    reactor: IFacadedReactor, config: Config, watch: Watch, shares: Shares, note_host: NoteHost = ignore_host
+) -> Fetcher:
     """Return what fetches from the backends to serve clients, with an empty cache."""
     settings = config.cache
     cache = ManifestCache(settings.manifests, settings.tag_ttl, reactor.seconds, settings.stale_tags)
-    note_local = watch.reached_limits.note_local_error
-    registries = make_registries(reactor, config, cache, watch.quotas.note, watch.refused_accounts.note, note_local)
+    notes = watch.quotas.note, watch.refused_accounts.note, watch.reached_limits.note_local_error, note_host
+    registries = make_registries(reactor, config, cache, *notes)
     urls = {backend.name: backend.url for backend in config.backends}
     blobs = BlobSettings(config.health.trust, settings.blob_addresses)
     return Fetcher(registries, reactor, lambda attempt: watch.report(attempt, urls[attempt.backend]), shares, blobs)
 
 
-def make_plan(reactor: IFacadedReactor, config: Config, rules: Rules) -> Plan:
-    """Return which backends to watch and how. Raises as `connections.trust_policy` does, or OSError."""
+def make_plan(reactor: IFacadedReactor, config: Config, rules: Rules, note_host: NoteHost = ignore_host) -> Plan:
+    """Return which backends to watch and how; for `note_host` see `NoteHost`.
+
+    Raises as `connections.trust_policy` does, or OSError.
+    """
     routes = tuple(route.backends for route in rules.routes)
     used = {name for route in routes for name in route}
     watched: dict[str, WatchedBackend] = {
-        backend.name: _watch_entry(reactor, config, backend) for backend in config.backends if backend.name in used
+        backend.name: _watch_entry(reactor, config, backend, note_host)
+        for backend in config.backends
+        if backend.name in used
     }
 
     def ping_target(redirecting: tuple[str, ...]) -> str:
@@ -125,12 +138,13 @@ def make_plan(reactor: IFacadedReactor, config: Config, rules: Rules) -> Plan:
     return Plan(watched, routes, config.health, handover, ping_target, trust)
 
 
-def _watch_entry(reactor: IFacadedReactor, config: Config, backend: Backend) -> WatchedBackend:
+def _watch_entry(reactor: IFacadedReactor, config: Config, backend: Backend, note_host: NoteHost) -> WatchedBackend:
     roots = backend.ca_file.read_bytes() if backend.ca_file else b""
     manner = (hashlib.sha256(roots).digest(), config.health.timeout, backend.credentials is not None)
     canary = str(config.own_canary(backend) or "")
     timeout, has_account = config.health.timeout, backend.credentials is not None
     target = build_target(reactor, backend.url, backend.ca_file, config.canary(backend), timeout, has_account)
+    target = evolve(target, note_url=partial(_note_step, note_host, backend.url))
 
     def start_probe(depth: ProbeDepth) -> Deferred[Result]:
         return Deferred.fromCoroutine(probe(target, depth, reactor))
@@ -139,6 +153,14 @@ def _watch_entry(reactor: IFacadedReactor, config: Config, backend: Backend) -> 
         return Deferred.fromCoroutine(check(target, depth, reactor, changed))
 
     return WatchedBackend(_identity(config, backend), start_probe, canary, manner, start_check, target.proofs)
+
+
+_PURPOSES = {Step.TOKEN: HostPurpose.TOKENS, Step.CDN: HostPurpose.CDN}
+
+
+def _note_step(note_host: NoteHost, backend_url: str, step: Step, url: str) -> None:
+    """Note the host that a step of a probe asks."""
+    note_host(backend_url, _PURPOSES.get(step, HostPurpose.REGISTRY), url)
 
 
 def make_identities(config: Config) -> dict[str, Identity]:
@@ -162,7 +184,18 @@ def make_plain_port_settings(config: Config) -> plain.PlainPortSettings:
 
 def make_in_force(loaded: Loaded) -> InForce:
     """Return what the status document says about these settings."""
-    return InForce(loaded.config.rules, loaded.source, loaded.warnings)
+    return InForce(loaded.config.rules, loaded.source, loaded.warnings, list_expected_hosts(loaded.config))
+
+
+def list_expected_hosts(config: Config) -> tuple[NetworkHost, ...]:
+    """Return the hosts that these settings lead to."""
+    return expected_hosts(config.rules, config.acme.directories if config.acme.domains else ())
+
+
+def make_notification_target(config: Config, environ: Mapping[str, str]) -> NotificationTarget:
+    """Return the command that gets notifications. Its environment has nothing of the daemon's that may be a secret."""
+    language = {name: environ[name] for name in ("LANG", "LC_ALL") if name in environ}
+    return NotificationTarget(config.notify.command, {"PATH": search_path(environ), **language}, config.hosts)
 
 
 def make_termination(
@@ -238,16 +271,19 @@ def prepare_backends(
     watch: Watch,
     shares: Shares,
     facade: Facade,
+    seen_hosts: SeenHosts,
 ) -> Prepare:
     """Watch the backends of the new settings and fetch from them; keep the state of those that stay."""
 
     def prepare(loaded: Loaded) -> Swap:
         config, rules = loaded.config, loaded.config.rules
-        new_plan, new_fetcher = make_plan(reactor, config, rules), make_fetcher(reactor, config, watch, shares)
+        new_plan = make_plan(reactor, config, rules, seen_hosts.note)
+        new_fetcher = make_fetcher(reactor, config, watch, shares, seen_hosts.note)
         directory, identities = state_directory(config, environ), make_identities(config)
 
         def swap() -> None:
             state.reconfigure(directory, identities)
+            seen_hosts.retain({backend.url for backend in config.backends})
             facade.reconfigure(rules, new_fetcher)
             watch.reconfigure(new_plan)  # pushes the active backend to the facade, and the state to the store
 
@@ -322,6 +358,15 @@ def prepare_limits(admission: Admission, unsent: UnsentBytes, shares: Shares) ->
             shares.reconfigure(loaded.config.limits)
 
         return swap
+
+    return prepare
+
+
+def prepare_notifications(notifications: Notifications, environ: Mapping[str, str]) -> Prepare:
+    """Run the command of the new settings."""
+
+    def prepare(loaded: Loaded) -> Swap:
+        return partial(notifications.reconfigure, make_notification_target(loaded.config, environ))
 
     return prepare
 

@@ -2,7 +2,7 @@
 
 import gc
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from random import SystemRandom
 
@@ -16,7 +16,9 @@ from facaded.admin.commands import Commands
 from facaded.admin.control import Control
 from facaded.admin.reporter import Reporter
 from facaded.admin.site import Admin
+from facaded.admin.status import InForce
 from facaded.announcer import Announcer
+from facaded.backends.seen_hosts import SeenHosts
 from facaded.backends.shares import Shares
 from facaded.backends.watch import Watch
 from facaded.config.loading import Loaded
@@ -28,9 +30,10 @@ from facaded.net.accept_pauses import AcceptPauses
 from facaded.net.batched_reactor import batched
 from facaded.net.reactor import IFacadedReactor, use_monotonic_time
 from facaded.net.resolver import install, resolver_of
+from facaded.notifications import Notifications
 from facaded.policy.asked_again import AskedAgain
 from facaded.policy.limits import Limit
-from facaded.reload import Hangup, Reloader, Reread
+from facaded.reload import Hangup, Prepare, Reloader, Reread
 from facaded.state import Clocks, StateError, StateStore
 from facaded.systemd import Notifier, Supervision
 from facaded.tls.acme.store import StoreError
@@ -81,21 +84,23 @@ def makeService(
     needs_restart = parts.changed_listeners(config, environ)
     reloader = Reloader(loaded, reread, supervision.reloading, supervision.reloaded, needs_restart)
     admin = Admin(config.listen.admin_hosts, supervision.why_not_ready)
-    certificates, renewer = (tls.certificates, tls.acme) if tls else (None, None)
-    in_force = parts.make_in_force(loaded)
-    reporter = Reporter(in_force, watch, resolver_of(reactor), certificates, clocks, core.asked_again)
-    commands = Commands(config.rules, watch, reporter, reloader, core.state, core.pulls.recent, renewer)
+    reporter = _make_reporter(core, parts.make_in_force(loaded), reactor, clocks)
+    commands = Commands(
+        config.rules, watch, reporter, reloader, core.state, core.pulls.recent, tls.acme if tls else None
+    )
     reloader.add(parts.prepare_listeners(config))
-    reloader.add(parts.prepare_backends(reactor, environ, core.state, watch, core.shares, core.facade))
+    reloader.add(_prepare_backends(core, reactor, environ))
     reloader.add(parts.prepare_limits(core.admission, core.unsent, core.shares))
     reloader.add(parts.prepare_edges(core.plain, admin, reporter, commands))
     reloader.add(parts.prepare_tls(tls))
-    log_access = _begin_log(output, core.watch, reloader)
-    sites = _listeners(core, config, log_access, admin, Control(commands.table), reactor)
+    notifications = _make_notifications(core, reactor, config, environ)
+    reloader.add(parts.prepare_notifications(notifications, environ))
+    sites = _listeners(core, config, _begin_log(output, watch, reloader), admin, Control(commands.table), reactor)
     listeners = Listeners(batched(reactor), sites, tuple(endpoints(config, environ)), config.stop_delay)
     reloader.add(parts.prepare_stop(listeners, supervision))
     return Daemon(
         Announcer(reloader, watch, listeners),
+        notifications,
         core.state,
         *([tls] if tls else []),
         watch,
@@ -115,6 +120,25 @@ def _begin_log(output: AccessOutput, watch: Watch, reloader: Reloader) -> Subscr
     return access_log.follow
 
 
+def _make_reporter(
+    core: "_Core", in_force: InForce, reactor: IFacadedReactor, clocks: Callable[[], Clocks]
+) -> Reporter:
+    certificates = core.tls.certificates if core.tls else None
+    names, asked_again = resolver_of(reactor), core.asked_again
+    return Reporter(in_force, core.watch, names, certificates, clocks, asked_again, core.seen_hosts)
+
+
+def _make_notifications(
+    core: "_Core", reactor: IFacadedReactor, config: Config, environ: Mapping[str, str]
+) -> Notifications:
+    target = parts.make_notification_target(config, environ)
+    return Notifications(reactor, time.time, core.watch, globalLogPublisher, target)
+
+
+def _prepare_backends(core: "_Core", reactor: IFacadedReactor, environ: Mapping[str, str]) -> Prepare:
+    return parts.prepare_backends(reactor, environ, core.state, core.watch, core.shares, core.facade, core.seen_hosts)
+
+
 def _read_clocks(reactor: IFacadedReactor) -> Clocks:
     return Clocks(time.time(), reactor.seconds())
 
@@ -131,6 +155,7 @@ class _Core:
     plain: PlainPort
     pulls: Pulls
     asked_again: AskedAgain
+    seen_hosts: SeenHosts
     admission: Admission
     unsent: UnsentBytes
 
@@ -144,15 +169,18 @@ def _core(config: Config, reactor: IFacadedReactor, environ: Mapping[str, str]) 
         tls = parts.make_termination(reactor, config, challenges, directory)
     except (StateError, StoreError) as error:
         raise StartError(str(error)) from None
-    watch = Watch(reactor, time.time, SystemRandom(), parts.make_plan(reactor, config, rules), watch_state)
+    seen_hosts = SeenHosts()
+    plan = parts.make_plan(reactor, config, rules, seen_hosts.note)
+    watch = Watch(reactor, time.time, SystemRandom(), plan, watch_state)
     state.follow(watch)
     shares = Shares(reactor, config.limits, watch.quotas, watch.reached_limits)
     returning = ReturningClients(reactor.seconds, watch.probe_soon)
-    facade = Facade(watch, rules, parts.make_fetcher(reactor, config, watch, shares), returning)
+    fetcher = parts.make_fetcher(reactor, config, watch, shares, seen_hosts.note)
+    facade = Facade(watch, rules, fetcher, returning)
     plain = PlainPort(challenges, parts.make_plain_port_settings(config), facade)
     admission = Admission(reactor, watch.reached_limits, parts.make_admission_settings(config))
     unsent = UnsentBytes(config.limits, watch.reached_limits)
-    return _Core(state, tls, watch, shares, facade, plain, Pulls(), returning.table, admission, unsent)
+    return _Core(state, tls, watch, shares, facade, plain, Pulls(), returning.table, seen_hosts, admission, unsent)
 
 
 def _listeners(

@@ -30,7 +30,7 @@ CHANGE = {
     "news": NEWS,
     "log_level": LEVELS[Severity.WARNING],
     "severity": Severity.WARNING,
-    "events": EVENTS,
+    "change_events": EVENTS,
     "log_time": 1_795_712_101.123,
 }
 

@@ -7,7 +7,7 @@ from typing import Protocol
 from attrs import frozen
 
 from facaded.admin.control import CommandRefusedError, CommandTable, Parameters
-from facaded.admin.protocol import Overridden, RecentImages, Reloaded, RenewalBegun
+from facaded.admin.protocol import HostList, Overridden, RecentImages, Reloaded, RenewalBegun
 from facaded.admin.status import Status
 from facaded.backends.watch import Watch
 from facaded.explain.explanation import Explanation, explain_pull
@@ -33,6 +33,9 @@ class Reports(Protocol):
 
     def explain_returns(self, repository: str, client: Client) -> tuple[str, ...]:
         """Return a sentence for each client of the same family that is served because it asked again."""
+
+    def list_hosts(self) -> HostList:
+        """Return the hosts that are expected, and those that were seen."""
 
 
 @frozen
@@ -103,6 +106,7 @@ class Commands:
             ("GET", "/status"): self.status,
             ("GET", "/recent-pulls"): self.list_recent_pulls,
             ("GET", "/explain"): self.explain,
+            ("GET", "/hosts"): self.list_hosts,
             ("POST", "/reload"): self.reload,
             ("POST", "/renew"): self.renew,
             ("POST", "/pin"): self.pin,
@@ -118,6 +122,10 @@ class Commands:
     def list_recent_pulls(self, _: Parameters) -> RecentImages:
         """Return the recently pulled images, the latest first."""
         return RecentImages(self._recent.images())
+
+    def list_hosts(self, _: Parameters) -> HostList:
+        """Return the hosts that facaded and its clients connect to."""
+        return self._reporter.list_hosts()
 
     def explain(self, parameters: Parameters) -> Explanation:
         """Return how a pull of the image would be answered now. Refused if the image or the client is unknown."""

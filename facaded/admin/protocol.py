@@ -6,6 +6,7 @@ Their JSON keys are an interface: the command and the daemon may be of different
 from attrs import frozen
 
 from facaded.net.json_documents import Document
+from facaded.policy.network_hosts import NetworkHost
 
 
 @frozen
@@ -36,6 +37,17 @@ class Reloaded(Document):
     """Answers `POST /reload`: the new settings are in force. `warnings` say which of them need a restart."""
 
     warnings: tuple[str, ...] = ()
+
+
+@frozen
+class HostList(Document):
+    """Answers `GET /hosts`: the hosts that facaded and its clients connect to.
+
+    `daemon` is False if no daemon is running, so that none was seen.
+    """
+
+    hosts: tuple[NetworkHost, ...]
+    daemon: bool = True
 
 
 @frozen

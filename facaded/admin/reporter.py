@@ -5,6 +5,7 @@ from typing import Protocol
 
 from attrs import evolve
 
+from facaded.admin.protocol import HostList
 from facaded.admin.status import (
     AskedAgainStatus,
     CertificateStatus,
@@ -14,10 +15,12 @@ from facaded.admin.status import (
     Status,
     document,
 )
+from facaded.backends.seen_hosts import SeenHosts
 from facaded.backends.watch import Watch
 from facaded.net.json_documents import from_object
 from facaded.oci.clients import Client
 from facaded.policy.asked_again import AskedAgain
+from facaded.policy.network_hosts import mark_seen
 from facaded.state import Clocks
 from facaded.tls.acme.order_status import OrderStatus
 from facaded.tls.certificates import Certificates
@@ -34,7 +37,7 @@ class Reporter:
     """Reports the status of the daemon.
 
     `certificates` is None without TLS; `clocks` returns the present time of the wall clock and the monotonic clock.
-    `asked_again` knows the clients that came back after a redirect.
+    `asked_again` knows the clients that came back after a redirect, `seen_hosts` the hosts that backends lead to.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class Reporter:
         certificates: Certificates | None,
         clocks: Callable[[], Clocks],
         asked_again: AskedAgain,
+        seen_hosts: SeenHosts,
     ) -> None:
         self._in_force = in_force
         self._watch = watch
@@ -52,6 +56,7 @@ class Reporter:
         self._certificates = certificates
         self._clocks = clocks
         self._asked_again = asked_again
+        self._seen_hosts = seen_hosts
 
     def reconfigure(self, in_force: InForce) -> None:
         """Report on these settings from now on."""
@@ -70,6 +75,12 @@ class Reporter:
             self._clocks().to_wall,
         )
         return evolve(status, limits=tuple(self._limit_statuses()), asked_again=self._asked_again_status())
+
+    def list_hosts(self) -> HostList:
+        """Return the hosts that are expected, and those that were seen."""
+        rules = self._in_force.rules
+        seen = self._seen_hosts.named({name: backend.url for name, backend in rules.backends.items()})
+        return HostList(mark_seen(self._in_force.hosts, seen, rules))
 
     def explain_returns(self, repository: str, client: Client) -> tuple[str, ...]:
         """Return a sentence for each client of the same family that is served because it asked again."""

@@ -12,6 +12,7 @@ from facaded.backends.refused_accounts import AccountRefusal
 from facaded.net.json_documents import LEFT_OUT, Document, key
 from facaded.policy.decision import Rules
 from facaded.policy.health import Health, Purpose, Quota, Result, State
+from facaded.policy.network_hosts import NetworkHost
 from facaded.policy.overrides import Override
 from facaded.policy.reasons import explain_health
 from facaded.policy.samples import LONG_WINDOW
@@ -199,11 +200,12 @@ class Status(Document):
 
 @frozen
 class InForce:
-    """The settings in force: their rules, where they were read from, and their warnings."""
+    """The settings in force: their rules, where they were read from, their warnings, and the hosts they lead to."""
 
     rules: Rules
     source: str
     warnings: tuple[str, ...] = ()
+    hosts: tuple[NetworkHost, ...] = ()
 
 
 def document(

@@ -61,7 +61,8 @@ class ProbeRequests:
     """The requests of one probe of the registry at `url`, or of one branch of a check.
 
     `timeout` is that of each request, in seconds. `note_pass` is called with each step that ended well, and with those
-    that it stands for. `step` is the step in progress, `passed` are those that ended well, `sent` counts the requests,
+    that it stands for, `note_url` with the step and the URL of each request. `step` is the step in progress, `passed`
+    are those that ended well, `sent` counts the requests,
     `status` is that of the last response, and `authorization` is the token for the registry once there is one.
     """
 
@@ -71,6 +72,7 @@ class ProbeRequests:
     clock: IReactorTime
     timeout: float
     note_pass: Callable[..., None]
+    note_url: Callable[[Step, str], None] = lambda step, url: None
     step: Step = field(default=Step.PING, init=False)
     passed: list[Step] = field(factory=list, init=False)
     sent: int = field(default=0, init=False)
@@ -93,6 +95,7 @@ class ProbeRequests:
         """Send a request and return its judgement. Raises as that and `BoundedClient.ask` do, and TimeoutError."""
         self._pending = question
         self.sent += 1
+        self.note_url(self.step, question.url)
         work = Deferred.fromCoroutine(_send(self.session.client, question))
         response = await work.addTimeout(self.timeout, self.clock, onTimeoutCancel=_raise_timeout)
         self.status = response.status

@@ -55,7 +55,8 @@ class ProbeTarget:
     """The registry at `url` to probe, its canary if there is one, and the timeout of each request in seconds.
 
     `open_session` returns a client with connections of its own. `has_account` is True if facaded serves with its own
-    account, so that the address's own quota does not matter. `proofs` are what the registry has proven.
+    account, so that the address's own quota does not matter. `proofs` are what the registry has proven. `note_url` is
+    called with the step and the URL of each request.
     """
 
     url: str
@@ -65,6 +66,7 @@ class ProbeTarget:
     has_account: bool = False
     memory: ProbeMemory = field(factory=ProbeMemory)
     proofs: Proofs = field(factory=Proofs)
+    note_url: Callable[[Step, str], None] = lambda step, url: None
 
     def begin(
         self, session: ClientSession, clock: IReactorTime, changed: Callable[[], None] = lambda: None
@@ -78,7 +80,7 @@ class ProbeTarget:
             self.proofs.note_pass(clock.seconds(), *steps)
             changed()
 
-        return ProbeRequests(self.url, self.open_session, session, clock, self.timeout, note_pass)
+        return ProbeRequests(self.url, self.open_session, session, clock, self.timeout, note_pass, self.note_url)
 
     @property
     def after_token(self) -> tuple[Step, ...]:

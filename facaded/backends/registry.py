@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from copy import copy
 from functools import partial
 
@@ -79,7 +80,8 @@ class Registry:
 
     `name` is its name in the settings, `gate` bounds the requests to it, `manifests` reads its manifests, and
     `referrers` its lists of referrers. `renames` map the facade's repository names to the backend's. With `relay_blobs`
-    set, a blob that the backend serves itself is relayed. `asker` is whose requests they are; see `asked_by`.
+    set, a blob that the backend serves itself is relayed. `note_cdn` is called with each URL that the backend redirects
+    a blob to. `asker` is whose requests they are; see `asked_by`.
     """
 
     def __init__(
@@ -89,12 +91,14 @@ class Registry:
         renames: tuple[Rename, ...],
         cache: ManifestCache,
         relay_blobs: bool = False,
+        note_cdn: Callable[[str], None] = lambda url: None,
     ) -> None:
         self.name = name
         self._client = client
         self._renames = renames
         self._cache = cache
         self._relay_blobs = relay_blobs
+        self._note_cdn = note_cdn
         self._lists: JoinedRequests[Listing] = JoinedRequests(client.gate)
         self._locations: JoinedRequests[str | StreamedResponse] = JoinedRequests(client.gate)
         self.gate = client.gate
@@ -177,6 +181,7 @@ class Registry:
             await self._client.read(response, REDIRECT_SIZE)
             url, own = await self._client.follow(url, response.value("Location"))
             if not own:
+                self._note_cdn(url)
                 return url
         raise FailingError("redirects a blob to its own host twice", backend_wide=False)
 
@@ -226,7 +231,8 @@ class Registry:
         """
         client = self._client.on_behalf_of(ClientAuthorization(authorization))
         cache = ManifestCache(0, 0.0, clock.seconds)
-        return Registry(self.name, client, self._renames, cache, self._relay_blobs).asked_by(self.asker)
+        registry = Registry(self.name, client, self._renames, cache, self._relay_blobs, self._note_cdn)
+        return registry.asked_by(self.asker)
 
 
 async def _fetch_size(client: AuthorizedClient, url: str) -> int:

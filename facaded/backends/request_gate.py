@@ -294,16 +294,22 @@ def _judge_token_response(outcome: StreamedResponse | BaseException) -> bool | N
 class TokenClient(BoundedClient):
     """Sends the requests for tokens through `client`, one at a time while their server fails.
 
-    It raises TokenError for a request that failed, so that the failure has its step and its Retry-After.
+    It raises TokenError for a request that failed, so that the failure has its step and its Retry-After. `note_url` is
+    called with the URL of each request to a token server.
     """
 
-    def __init__(self, client: BoundedClient, gate: RequestGate) -> None:
+    def __init__(
+        self, client: BoundedClient, gate: RequestGate, note_url: Callable[[str], None] = lambda url: None
+    ) -> None:
         self.url = client.url
         self._client = client
         self._gate = gate
+        self._note_url = note_url
 
     async def open(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> StreamedResponse:
         step = Step.PING if url == f"{self.url}/v2/" else Step.TOKEN
+        if step is Step.TOKEN:
+            self._note_url(url)
         return await self._gate.run_token_request(step, url, lambda: self._send(step, method, url, headers, body))
 
     async def check_target(self, url: str) -> None:

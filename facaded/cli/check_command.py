@@ -15,8 +15,10 @@ from facaded.cli.probe_text import probe_text
 from facaded.cli.settings_summary import SettingsSummary, summarize
 from facaded.cli.settings_text import settings_text, warning_text
 from facaded.cli.terminal import print_json, run, show
+from facaded.config.file_checks import program_problem
 from facaded.config.loading import Loaded
 from facaded.config.paths import control_socket
+from facaded.config.settings_error import SettingsError
 from facaded.exit_status import BAD_NEWS, GOOD
 from facaded.net.json_documents import Document
 from facaded.net.reactor import IFacadedReactor
@@ -41,6 +43,9 @@ class CheckReport(Document):
 def check(options: argparse.Namespace) -> int:
     """Check the settings, and print what they mean."""
     loaded = load(options)
+    if sentence := program_problem(loaded.config.notify.command, os.environ):  # a running daemon only warns of it
+        place = loaded.origins.get("notify.command", loaded.source)
+        raise SettingsError([f"{place}: notify.command: {sentence}"])
     results: dict[str, Result] = {}
     warnings = (*loaded.warnings, *preflight.unusable_certificates(loaded.config, time.time()))
     if options.probe:

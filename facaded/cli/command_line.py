@@ -126,6 +126,7 @@ def _parser() -> _Parser:
     add("drain", "stop using a backend", settings, json_option, backend, duration)
     add("undrain", "use a drained backend again", settings, json_option, backend)
     add("explain", "show how each request of a pull is answered, and why", settings, json_option, _pull_options())
+    add("hosts", "list the hosts to allow in firewalls, for facaded and for clients", settings, json_option)
     add("parity", "compare images between the backends", settings, json_option, _images_option())
     add("renew", "renew the daemon's certificates now", settings, json_option)
     add("reload", "make the daemon read its settings again", settings)

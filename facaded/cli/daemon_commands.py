@@ -8,14 +8,16 @@ from urllib.parse import urlencode
 from facaded.admin import control_client, status_text
 from facaded.admin.control import CommandRefusedError
 from facaded.admin.control_client import NoDaemonError
-from facaded.admin.protocol import Overridden, Reloaded, RenewalBegun
+from facaded.admin.protocol import HostList, Overridden, Reloaded, RenewalBegun
 from facaded.admin.status import Status
+from facaded.cli import hosts_text
 from facaded.cli.options import find_socket, load
 from facaded.cli.terminal import complain, print_json, print_warnings, run, show
 from facaded.exit_status import BAD_NEWS, GOOD
 from facaded.explain import explanation_text
 from facaded.explain.explanation import Explanation, explain_pull
 from facaded.net.json_documents import Document
+from facaded.parts import list_expected_hosts
 from facaded.policy.decision import RoutingState
 
 D = TypeVar("D", bound=Document)
@@ -43,6 +45,19 @@ def explain(options: argparse.Namespace) -> int:
     else:
         show(explanation_text.text(explanation))
     return BAD_NEWS if explanation.refused else GOOD
+
+
+def show_hosts(options: argparse.Namespace) -> int:
+    """List the hosts that facaded and its clients connect to; without a daemon, those that the settings lead to."""
+    try:
+        hosts = _ask(options, "GET", "/hosts", HostList)
+    except NoDaemonError:
+        hosts = HostList(list_expected_hosts(load(options).config), daemon=False)
+    if options.json:
+        print_json(hosts)
+    else:
+        show(hosts_text.text(hosts))
+    return GOOD
 
 
 def override(options: argparse.Namespace) -> int:
@@ -83,6 +98,7 @@ BY_NAME: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "drain": override,
     "undrain": override,
     "explain": explain,
+    "hosts": show_hosts,
     "renew": renew,
     "reload": reload,
 }

@@ -2,13 +2,13 @@
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import Enum
 
 from twisted.logger import LogEvent, LogLevel, eventAsText, formatTime
 
-from facaded.policy.events import Event, Severity
+from facaded.policy.events import Event, EventKind, Severity
 
 TEXT_LENGTH = 8000
 """Characters of a message, and of a traceback's end, in JSON: a reader of lines must not need more than 16 KiB."""
@@ -97,7 +97,7 @@ def format_json(event: LogEvent, place: Place) -> str:
         "level": WORDS[severity],
         "message": message[:TEXT_LENGTH],
         **{name: str(event[key])[:FIELD_LENGTH] for key, name in FIELDS.items() if key in event},
-        **_event_fields(event.get("events", ())),
+        **_kinds(event),
     }
     if failure is not None:
         values["traceback"] = failure.getTraceback()[-TEXT_LENGTH:]
@@ -109,16 +109,17 @@ def prefix(place: Place, severity: int) -> str:
     return f"<{severity}>" if place is Place.JOURNAL else ""
 
 
-def _event_fields(events: Iterable[Event]) -> dict[str, object]:
-    """Return the fields of a change: its worst event, and all of them."""
-    listed = tuple(events)
+def _kinds(event: LogEvent) -> dict[str, object]:
+    """Return what has happened: the kind of the event, or of the worst one of a change, and all of that."""
+    kind = event.get("event_kind")
+    listed: tuple[Event, ...] = event.get("change_events", ())
     if not listed:
-        return {}
-    worst = min(listed, key=lambda event: event.severity)
+        return {"event": kind.value} if isinstance(kind, EventKind) else {}
+    worst = min(listed, key=lambda one: one.severity)
     fields: dict[str, object] = {"event": worst.kind.value}
     if worst.backend:
         fields["backend"] = worst.backend
-    return fields | {"events": [{"event": event.kind.value, "backend": event.backend} for event in listed]}
+    return fields | {"events": [{"event": one.kind.value, "backend": one.backend} for one in listed]}
 
 
 def _time_of_day(moment: float | None) -> str:

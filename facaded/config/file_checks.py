@@ -1,13 +1,16 @@
 """Checks of the files in the settings: trust roots must be readable, and secrets must not be readable by others."""
 
+import os
+import shutil
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from attrs import frozen
 from OpenSSL import crypto
 
 from facaded.config.checks import PlacedSettings
+from facaded.config.paths import search_path
 from facaded.config.settings_error import KeyPath, Problem
 from facaded.net.connections import trust_policy
 from facaded.tls.certificate_files import OTHERS
@@ -21,7 +24,7 @@ SECRET_SIZE = 4096
 
 @frozen
 class Note:
-    """A file that could not be checked, which is no mistake."""
+    """A file that could not be checked, or a program that is missing: this does not keep the daemon from running."""
 
     path: KeyPath
     sentence: str
@@ -35,6 +38,18 @@ def check_files(settings: PlacedSettings, environ: Mapping[str, str]) -> Iterato
             yield Note(path, f"{file} exists only for the systemd unit, so it was not checked")
         elif sentence := problem(file):
             yield Problem(path, sentence)
+    if sentence := program_problem(settings.config.notify.command, environ):
+        yield Note(("notify", "command"), sentence)
+
+
+def program_problem(command: Sequence[str], environ: Mapping[str, str]) -> str:
+    """Return why a command cannot be run on this machine now; empty if it can, or if there is none."""
+    if not command or shutil.which(command[0], path=search_path(environ)):
+        return ""
+    program = command[0]
+    if "/" in program and os.path.exists(program):
+        return f"{program} is not an executable file: chmod +x {program}, or name another"
+    return f"there is no program {program} on this machine: install it, or correct the path"
 
 
 def _files(settings: PlacedSettings) -> Iterator[tuple[KeyPath, Path, Callable[[Path], str]]]:

@@ -13,6 +13,9 @@ SYSTEM_STATE = Path("/var/lib/facaded")
 SYSTEM_RUNTIME = Path("/run/facaded")
 CONTROL_SOCKET = "control.sock"
 
+SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where programs are looked for without PATH: systemd's default."""
+
 _MODE = re.compile(r"(?<!\\):mode=")
 
 
@@ -49,6 +52,11 @@ def control_socket(config: Config, environ: Mapping[str, str]) -> Path:
     """Return the path of the control socket."""
     endpoint = control_endpoint(config, environ)
     return Path(Address(endpoint, endpoint=endpoint).unix_path)
+
+
+def search_path(environ: Mapping[str, str]) -> str:
+    """Return the directories in which programs are looked for, separated by colons."""
+    return environ.get("PATH") or SEARCH_PATH
 
 
 def _quoted(path: str) -> str:

@@ -5,7 +5,15 @@ From here come what `reading` accepts, the manual's table, conf/facaded.toml and
 
 from facaded.config import values
 from facaded.config.limits_schema import LIMITS
-from facaded.config.sections import Backend, CacheSettings, Config, HealthSettings, ListenSettings, StateSettings
+from facaded.config.sections import (
+    Backend,
+    CacheSettings,
+    Config,
+    HealthSettings,
+    ListenSettings,
+    NotifySettings,
+    StateSettings,
+)
 from facaded.config.tables import Inner, Key, Table
 from facaded.config.tls_schema import TLS
 from facaded.policy.decision import Route
@@ -175,6 +183,21 @@ CACHE = Table(
             "How long the address of a blob at its registry's CDN is handed out again, unless it expires sooner; "
             '"0s" never.',
             "Shorten it if a registry's addresses work only for a moment.",
+        ),
+    ),
+)
+
+NOTIFY = Table(
+    NotifySettings,
+    (
+        Key(
+            "command",
+            values.COMMAND,
+            "[]",
+            "A program and its arguments, run without a shell after a failover or failback, when all backends are down "
+            "and when that ends, when a backend is limited, and on trouble with a certificate. It gets one JSON "
+            "document on its standard input, and has 30 s; see the manual's page about notifications.",
+            "Set it to be told of an outage where nothing reads the log or the metrics.",
         ),
     ),
 )
@@ -409,6 +432,7 @@ SETTINGS = Table(
         Inner("health", "health", HEALTH, "Health checks and failover."),
         Inner("cache", "cache", CACHE, "What is kept in memory while serving."),
         Inner("limits", "limits", LIMITS, "What keeps single clients from using up this machine or the registries."),
+        Inner("notify", "notify", NOTIFY, "What is run when something has happened."),
         Inner("state", "state", STATE, "What must outlive a restart."),
         Inner(
             "tls",

@@ -100,6 +100,13 @@ class StateSettings:
 
 
 @frozen
+class NotifySettings:
+    """[notify]: the program and its arguments that are run when something has happened; empty: none."""
+
+    command: tuple[str, ...] = ()
+
+
+@frozen
 class AcmeTable(AcmeSettings):
     """[tls.acme]. Each entry of `domains` is one certificate with these names; empty: one for each host."""
 
@@ -135,6 +142,7 @@ class Config:
     cache: CacheSettings = field(factory=CacheSettings)
     state: StateSettings = field(factory=StateSettings)
     limits: Limits = field(factory=Limits)
+    notify: NotifySettings = field(factory=NotifySettings)
     tls: TlsSettings | None = None
     log: LogStyle = LogStyle.AUTO
     access_log: LoggedAnswers = LoggedAnswers.ALL

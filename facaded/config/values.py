@@ -46,6 +46,9 @@ MOST = 1_000_000
 LARGEST = 16 << 30
 """Bytes in the largest size that can be set."""
 
+MOST_ARGUMENTS, LONGEST_ARGUMENT = 100, 4096
+"""Words of a command, and characters of each."""
+
 QUOTED = 100
 """Characters of a value that a message quotes."""
 
@@ -313,6 +316,26 @@ def _secret_path(value: object) -> Path:
     return path
 
 
+def _argument(value: object) -> str:
+    """Read a word of a command."""
+    word = text(value)
+    if len(word) > LONGEST_ARGUMENT:
+        raise ValueError(f"longer than {LONGEST_ARGUMENT} characters: put it into a script")
+    return word
+
+
+def _command(value: object) -> tuple[str, ...]:
+    """Read a program with its arguments; an empty list is none."""
+    if isinstance(value, str):
+        raise ValueError(f'{quoted(value)}: no shell runs it: write a list of words, as in ["/usr/bin/logger", "-t"]')
+    words = _list(ValueKind("word", _argument, _STRING)).read(value)
+    if len(words) > MOST_ARGUMENTS:
+        raise ValueError(f"more than {MOST_ARGUMENTS} words: put them into a script")
+    if words and (not words[0] or ("/" in words[0] and not words[0].startswith("/"))):
+        raise ValueError(f"{quoted(words[0])} is not a program: write its absolute path, or a name that is in PATH")
+    return words
+
+
 def _control(value: object) -> Address:
     written = f"unix:{value}" if isinstance(value, str) and value.startswith("/") else text(value)
     if not written.startswith("unix:"):
@@ -423,4 +446,7 @@ ADDRESSES = _list(
     single=True,
 )
 NETWORKS = _list(ValueKind("network", _network, _STRING))
+COMMAND = ValueKind(
+    "list of words", _command, {"type": "array", "items": {"type": "string"}, "maxItems": MOST_ARGUMENTS}
+)
 CONTROL = ValueKind("unix socket", _control, {"type": "string", "pattern": "^(unix:|/)"})

@@ -56,6 +56,7 @@ class Explanation(Document):
 
     `why` says which backend is active and why; None if the pull is `refused`. `backends` is a sentence on the health of
     each backend of the route, `asked_again` one on each client that was redirected, asked again and is served now.
+    `family` is what the client is called in the access log and the metrics.
     """
 
     image: str
@@ -65,6 +66,7 @@ class Explanation(Document):
     why: str | None
     backends: tuple[str, ...] = ()
     asked_again: tuple[str, ...] = ()
+    family: str = ""
 
 
 def split_image(text: str) -> tuple[str, Image]:
@@ -119,6 +121,7 @@ def explain_pull(
         why=explain_active(backends, purpose) if purpose else None,
         backends=tuple(map(explain_backend, backends)) if purpose and explain_backend else (),
         asked_again=explain_returns(parsed.name, identified) if purpose and explain_returns else (),
+        family=identified.family.value,
     )
 
 

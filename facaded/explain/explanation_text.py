@@ -15,7 +15,8 @@ def text(explanation: Explanation) -> str:
 
     Sentences are wrapped to `WIDTH` columns; lines with a URL are not broken.
     """
-    lines = [f"{explanation.image} by {explanation.client}"]
+    family = f" (family {explanation.family})" if explanation.family not in ("", explanation.client) else ""
+    lines = [f"{explanation.image} by {explanation.client}{family}"]
     for request in explanation.requests:
         lines += ["", request.request, *_wrap(request.answer, INDENT), *_wrap(request.why, INDENT)]
     for sentences in (explanation.asked_again, explanation.backends):

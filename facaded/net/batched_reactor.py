@@ -157,7 +157,7 @@ class BatchedReactor(_PolledTransports):
                     self._begin_polling(selectable)
 
     def postpone(self, send: Callable[[], None]) -> bool:
-        """Call `send`, which never raises, at the end of the batch that is passed on; return False if there is none."""
+        """Call `send` at the end of the batch that is being passed on; return False if there is none."""
         if self._postponed is None:
             return False
         self._postponed.append(send)
@@ -192,7 +192,10 @@ class BatchedReactor(_PolledTransports):
         finally:
             self._postponed = None
             for send in postponed:
-                send()
+                try:
+                    send()
+                except Exception:
+                    _log.failure("internal error in a connection")
             for selectable in list(writers):
                 if selectable in writers:
                     _write(self, selectable)

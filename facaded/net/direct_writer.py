@@ -10,6 +10,9 @@ from twisted.internet.interfaces import ITransport
 from twisted.internet.tcp import Connection
 from twisted.protocols.policies import ProtocolWrapper
 
+WAITING_SIZE = 16 << 10
+"""Most bytes that wait for the end of a batch: its connections are many, and what is larger pauses its producer."""
+
 
 class DirectWriter:
     """Writes to `transport`: directly on its socket, until that does not take all, and then as the transport does.
@@ -37,7 +40,10 @@ class DirectWriter:
 
     def write(self, data: bytes) -> None:
         """Send bytes, after those of earlier calls. An error ends the connection later, as with the transport."""
-        if self._waiting:
+        if len(self._waiting) + len(data) > WAITING_SIZE:
+            self.flush()
+            self._send_now(data)
+        elif self._waiting:
             self._waiting += data
         elif self._send is not None and self._postpone is not None and self._postpone(self.flush):
             self._waiting = data

@@ -12,7 +12,10 @@ from attrs import frozen
 
 
 class Family(Enum):
-    """A group of clients that share one HTTP library and therefore behave alike."""
+    """A group of clients that share one HTTP library and therefore behave alike, or one client with a name of its own.
+
+    The values are in the log and are the labels of the metrics: a fixed list, whatever clients send.
+    """
 
     DOCKER = "docker"
     CONTAINERD = "containerd"
@@ -21,6 +24,23 @@ class Family(Enum):
     CONTAINERS = "containers"
     GO_CONTAINERREGISTRY = "go-containerregistry"
     ORAS = "oras"
+    COSIGN = "cosign"
+    FLUX = "flux"
+    TRIVY = "trivy"
+    KO = "ko"
+    KANIKO = "kaniko"
+    HELM = "helm"
+    ARGO_CD = "argocd"
+    RENOVATE = "renovate"
+    OLLAMA = "ollama"
+    DEVCONTAINERS = "devcontainers"
+    HOMEBREW = "homebrew"
+    RULES_OCI = "rules_oci"
+    JIB = "jib"
+    DOTNET = "dotnet"
+    OCI_CLIENT = "oci-client"
+    WATCHTOWER = "watchtower"
+    DIUN = "diun"
     OTHER = "other"
 
 
@@ -29,29 +49,50 @@ PREFIXES = (
     ("containerd/", Family.CONTAINERD),
     ("buildkit/", Family.BUILDKIT),
     ("regclient/", Family.REGCLIENT),
-    ("containers/", Family.CONTAINERS),
-    ("Buildah/", Family.CONTAINERS),
-    ("skopeo/", Family.CONTAINERS),
-    ("cri-o/", Family.CONTAINERS),
-    ("go-containerregistry/", Family.GO_CONTAINERREGISTRY),
-    ("crane/", Family.GO_CONTAINERREGISTRY),
-    ("oras-go", Family.ORAS),
-    ("oras/", Family.ORAS),
-    ("Helm/", Family.ORAS),
 )
-"""How the User-Agent of each family begins."""
+"""How the User-Agent of each redirect-safe family begins. If one matches, no product that follows counts."""
 
 CONTAINERD_IN_DOCKER = "containerd-client/"
 """What Docker's User-Agent has in it if containerd stores its images: then it pulls as containerd does."""
 
-LIBRARIES = (
-    ("go-containerregistry/", Family.GO_CONTAINERREGISTRY),
-    ("oras-go", Family.ORAS),
-    ("/oras/", Family.ORAS),
-)
-"""Parts of a User-Agent that begins with the name of a program and then names a library.
+PRODUCTS = {
+    # Each with the character that follows it, as its source writes it.
+    "containers/": Family.CONTAINERS,
+    "Buildah/": Family.CONTAINERS,
+    "skopeo/": Family.CONTAINERS,
+    "cri-o/": Family.CONTAINERS,
+    "go-containerregistry/": Family.GO_CONTAINERREGISTRY,
+    "go-containerregistry": Family.GO_CONTAINERREGISTRY,  # Debian's build of crane
+    "crane/": Family.GO_CONTAINERREGISTRY,
+    "oras/": Family.ORAS,
+    "oras-go": Family.ORAS,
+    "oras-go/": Family.ORAS,
+    "oras-go ": Family.ORAS,
+    "cosign/": Family.COSIGN,  # sigstore/cosign cmd/cosign/cli/options/useragent.go
+    "flux/": Family.FLUX,  # fluxcd/pkg oci/constants.go; image-reflector-controller sends only the library's
+    "trivy/": Family.TRIVY,  # aquasecurity/trivy pkg/x/http/transport.go; older ones send only the library's
+    "ko/": Family.KO,  # ko-build/ko pkg/commands/resolver.go
+    "kaniko/": Family.KANIKO,  # kaniko pkg/executor/push.go: only pushes and their checks, pulls send the library's
+    "Helm/": Family.HELM,  # helm/helm internal/version/version.go
+    "argocd-repo-server/": Family.ARGO_CD,  # argo-cd #25473: tags of charts; its pulls send Helm's or the library's
+    "RenovateBot/": Family.RENOVATE,  # renovatebot/renovate lib/util/http; its setting userAgent replaces it
+    "ollama/": Family.OLLAMA,  # ollama/ollama server/images.go
+    "devcontainer": Family.DEVCONTAINERS,  # devcontainers/cli src/spec-configuration/containerCollectionsOCI.ts
+    "Homebrew/": Family.HOMEBREW,  # Homebrew/brew Library/Homebrew/brew.sh, on macOS
+    "Linuxbrew/": Family.HOMEBREW,  # the same, on Linux
+    "Bazel/": Family.RULES_OCI,  # rules_oci uses Bazel's downloader; its old fallback sends only curl's
+    "jib ": Family.JIB,  # GoogleContainerTools/jib jib-core .../registry/RegistryClient.java
+    ".NET Container ": Family.DOTNET,  # dotnet/sdk src/Containers .../Registry/DefaultRegistryAPI.cs
+    "oci-client/": Family.OCI_CLIENT,  # oras-project/rust-oci-client src/client.rs; programs may replace it
+    "Watchtower/": Family.WATCHTOWER,  # containrrr/watchtower internal/meta/meta.go; its pulls are Docker's
+    "Watchtower ": Family.WATCHTOWER,  # the same, pkg/registry/auth/auth.go: GET /v2/
+    "diun/": Family.DIUN,  # crazy-max/diun internal/app/diun.go
+}
+"""Programs and libraries that a User-Agent names anywhere, and their families. The first one in it counts: a program
+names itself before its libraries (RFC 9110 section 10.1.5).
 
-None of these is redirect-safe: a program may use a library in a way of its own.
+This decides only what a client is called. None of these families is redirect-safe: a client may put any name there, and
+a program may use a library in a way of its own.
 """
 
 USER_AGENTS = {
@@ -66,9 +107,24 @@ USER_AGENTS = {
     "skopeo": "skopeo/1.18.0",
     "cri-o": "cri-o/1.33.0",
     "crane": "crane/0.20.0",
-    "trivy": "go-containerregistry/v0.20.0",
     "oras": "oras/1.2.0",
+    "cosign": "cosign/v3.0.2 (linux; amd64) go-containerregistry/v0.20.6",
+    "flux": "flux/v2 go-containerregistry/v0.20.6",
+    "trivy": "trivy/0.65.0",
+    "ko": "ko/v0.18.0 go-containerregistry/v0.20.6",
+    "kaniko": "kaniko/v1.24.0",
     "helm": "Helm/3.18.0",
+    "argocd": "argocd-repo-server/v3.3.0 (linux/amd64)",
+    "renovate": "RenovateBot/41.0.0 (https://github.com/renovatebot/renovate)",
+    "ollama": "ollama/0.11.0 (amd64 linux) Go/go1.24.1",
+    "devcontainers": "devcontainer",
+    "homebrew": "Homebrew/4.6.0 (Macintosh; arm64 Mac OS X 15.5) curl/8.7.1",
+    "rules_oci": "Bazel/release 8.3.1",
+    "jib": "jib 3.4.6 jib-maven-plugin Google-HTTP-Java-Client/1.42.2 (gzip)",
+    "dotnet": ".NET Container Library v10.0.100",
+    "oci-client": "oci-client/0.15.0",
+    "watchtower": "Watchtower/v1.7.1",
+    "diun": "diun/4.30.0 go/1.24.5 Linux",
     "other": "",
 }
 """The User-Agent of a recent version of each client, by the client's usual name."""
@@ -78,7 +134,13 @@ REDIRECT_SAFE = frozenset({Family.DOCKER, Family.CONTAINERD, Family.BUILDKIT, Fa
 CLIENTS = 200
 """Clients that are remembered: each version of containerd is one, and anybody can make up versions."""
 
+NAMED_WITHIN = 128
+"""Characters of a User-Agent that are searched for products: all known clients name themselves at the beginning."""
+
 _CONTAINERD_VERSION = re.compile(r"containerd(?:-client)?/v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?(?![\d.])")
+
+_PRODUCT = re.compile(r"\.NET Container |[\w.+-]+[/ ]?", re.ASCII)
+"""A word with the character that follows it; browsers name .NET too. The search is linear: no word is read twice."""
 
 Version = tuple[int, int, int]
 
@@ -129,7 +191,8 @@ def identify(user_agent: str) -> Client:
     for prefix, family in PREFIXES:
         if user_agent.startswith(prefix):
             return _embedded_containerd(user_agent) or _client(family, user_agent)
-    return _remembered(next((family for token, family in LIBRARIES if token in user_agent), Family.OTHER))
+    products = (match[0] for match in _PRODUCT.finditer(user_agent, 0, NAMED_WITHIN))
+    return _remembered(next((PRODUCTS[product] for product in products if product in PRODUCTS), Family.OTHER))
 
 
 def find_client(name: str) -> Client:
@@ -137,13 +200,14 @@ def find_client(name: str) -> Client:
 
     Raises ValueError that lists the known names.
     """
-    if "/" in name:
-        return identify(name)
-    if name.lower() not in USER_AGENTS:
+    if name.lower() in USER_AGENTS:
+        return identify(USER_AGENTS[name.lower()])
+    client = identify(name)
+    if "/" not in name and client.family is Family.OTHER:
         raise ValueError(
             f"unknown client {name!r}: use {', '.join(USER_AGENTS)}, or a User-Agent as in containerd/1.4.3"
         )
-    return identify(USER_AGENTS[name.lower()])
+    return client
 
 
 def _embedded_containerd(user_agent: str) -> Client | None:

@@ -14,7 +14,10 @@ DOCUMENTS = 200
 
 
 class Code(Enum):
-    """The error codes of the distribution-spec that a registry facade uses."""
+    """The error codes of the distribution-spec that a registry facade uses, and one more.
+
+    UNAVAILABLE is the code of distribution's registry for 503 (registry/api/errcode/register.go); the spec has none.
+    """
 
     BLOB_UNKNOWN = "BLOB_UNKNOWN"
     BLOB_UPLOAD_UNKNOWN = "BLOB_UPLOAD_UNKNOWN"
@@ -24,6 +27,7 @@ class Code(Enum):
     NAME_INVALID = "NAME_INVALID"
     TOOMANYREQUESTS = "TOOMANYREQUESTS"
     UNAUTHORIZED = "UNAUTHORIZED"
+    UNAVAILABLE = "UNAVAILABLE"
     UNSUPPORTED = "UNSUPPORTED"
 
 

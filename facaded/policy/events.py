@@ -35,6 +35,7 @@ class EventKind(Enum):
     OVERRIDE = "override"
     DRIFT = "drift"
     DRIFT_ENDED = "drift ended"
+    CERTIFICATE_TROUBLE = "certificate trouble"
 
 
 class Reason(Enum):

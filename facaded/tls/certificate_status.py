@@ -48,6 +48,12 @@ class CertificateReport:
         return document
 
 
+def expires_soon(active: ActiveCertificate, now: float) -> bool:
+    """Return whether a certificate should have been renewed by now; `now` is in seconds since the epoch."""
+    validity = active.certificate.validity
+    return validity.end - now <= min(EXPIRY_WARNING, validity.length / 4)
+
+
 def report(active: ActiveCertificate, now: float) -> CertificateReport:
     """Return the status of a certificate in service; `now` is in seconds since the epoch."""
     certificate, validity = active.certificate, active.certificate.validity
@@ -57,5 +63,5 @@ def report(active: ActiveCertificate, now: float) -> CertificateReport:
         issuer=certificate.issuer,
         until=validity.end,
         expired=active.has_expired(now),
-        expires_soon=validity.end - now <= min(EXPIRY_WARNING, validity.length / 4),
+        expires_soon=expires_soon(active, now),
     )

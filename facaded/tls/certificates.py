@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from facaded.policy.events import EventKind
 from facaded.tls import certificate_status, selfsigned
 from facaded.tls.acme.order_status import OrderStatus
 from facaded.tls.certificate_files import CertificateFiles
@@ -23,6 +24,7 @@ from facaded.tls.challenges import Challenges
 from facaded.tls.handshakes import ActiveCertificate, Handshakes, SniMap
 from facaded.tls.server_certificate import ServerCertificate, UnusableError
 from facaded.tls.watched_files import PreparedFiles, Reading, WatchedFiles
+from facaded.tls.window import format_time
 
 POLL_INTERVAL = 1.0
 """Seconds between checks of the files: a change is in service within two. A check of 200 pairs is 400 stat(2) calls."""
@@ -69,6 +71,7 @@ class Certificates(Service):
         self._obtained: dict[tuple[str, ...], ActiveCertificate] = {}
         self._unusable: dict[tuple[str, ...], str] = {}
         self._expired: set[ActiveCertificate] = set()
+        self._expiring: set[ActiveCertificate] = set()
         self._polling = LoopingCall(self.check_files)
         self._polling.clock = clock
         self._hosts, self._self_signed = hosts, self._sign(hosts)
@@ -161,12 +164,28 @@ class Certificates(Service):
         return self._handshakes.activate(selfsigned.make(hosts, self._now()), SELF_SIGNED)
 
     def _rebuild_if_changed(self, changed: bool) -> None:
-        """Rebuild the map if files have changed or a certificate has expired; log each expiry once."""
+        """Rebuild the map if files have changed or a certificate has expired.
+
+        The log says once of each certificate that it has expired, and before that once that it will soon.
+        """
         now = self._now()
         certificates = (*self._files.active(), *self._obtained.values())
         expired = {certificate for certificate in certificates if certificate.has_expired(now)}
+        expiring = {one for one in certificates if certificate_status.expires_soon(one, now)} - expired
         for certificate in expired - self._expired:
-            self._log.warn("the certificate for {certificate} has expired: renew it", certificate=str(certificate))
+            self._log.error(
+                "the certificate for {certificate} has expired: renew it",
+                certificate=str(certificate),
+                event_kind=EventKind.CERTIFICATE_TROUBLE,
+            )
+        for certificate in expiring - self._expiring:
+            self._log.warn(
+                "the certificate for {certificate} expires {end} and should have been renewed by now: renew it",
+                certificate=str(certificate),
+                end=format_time(certificate.certificate.validity.end),
+                event_kind=EventKind.CERTIFICATE_TROUBLE,
+            )
+        self._expiring = expiring
         if changed or expired != self._expired:
             self._expired = expired
             self._rebuild_map()

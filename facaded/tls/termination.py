@@ -11,6 +11,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from facaded.net.reactor import IFacadedReactor
+from facaded.policy.events import EventKind
 from facaded.tls.acme.acme_client import AcmeClient
 from facaded.tls.acme.settings import AcmeSettings
 from facaded.tls.acme.wire import CaNetwork, connect
@@ -70,4 +71,4 @@ class Termination(MultiService):
     def _serve_obtained(self) -> None:
         """Start serving the certificates that ACME obtained."""
         for message in self.certificates.replace_obtained(self.acme.current()):
-            self._log.error("{message}", message=message)
+            self._log.error("{message}", message=message, event_kind=EventKind.CERTIFICATE_TROUBLE)

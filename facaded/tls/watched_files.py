@@ -6,6 +6,7 @@ from attrs import define, field, frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from facaded.policy.events import EventKind
 from facaded.tls.certificate_files import CertificateFiles, Stamp, read, stamp
 from facaded.tls.handshakes import ActiveCertificate, Handshakes
 from facaded.tls.server_certificate import UnusableError, check_time
@@ -129,4 +130,9 @@ class WatchedFiles:
             return
         pair.problem = problem
         in_service = "the previous certificate stays" if pair.active else "no certificate from these files is"
-        self._log.warn("{problem}; {in_service} in service", problem=problem, in_service=in_service)
+        self._log.warn(
+            "{problem}; {in_service} in service",
+            problem=problem,
+            in_service=in_service,
+            event_kind=EventKind.CERTIFICATE_TROUBLE,
+        )

@@ -36,8 +36,8 @@ REGISTRY = {"Docker-Distribution-Api-Version": "registry/2.0", **ALWAYS}
 JSON = {"Content-Type": "application/json"}
 
 RETRY = {**JSON, "Retry-After": RETRY_AFTER}
-"""Headers of an answer that invites a retry. Its document has TOOMANYREQUESTS, the only code of the spec that does:
-Docker takes UNSUPPORTED and DENIED as final."""
+"""Headers of a 503, whose document has the code UNAVAILABLE. All measured clients retry by the status alone, see "What
+clients do after a 503" in facaded/manual/answers.md; with TOOMANYREQUESTS some would call an outage a rate limit."""
 
 
 @frozen
@@ -169,7 +169,7 @@ def _render_over_limit(limit: OverLimit) -> Rendered:
 def render_unread() -> Rendered:
     """Return the answer in place of a large one, when too much is kept for clients that read slowly."""
     message = f"too many answers wait for clients that read slowly: try again in {RETRY_AFTER} s"
-    return Rendered(503, RETRY, errors.document(Code.TOOMANYREQUESTS, message))
+    return Rendered(503, RETRY, errors.document(Code.UNAVAILABLE, message))
 
 
 def _render_not_served(read: Read, not_served: NotServed) -> Rendered:
@@ -200,4 +200,4 @@ def _render_failures(not_served: NotServed) -> Rendered:
     sentences = [f"{name} failed ({reason})" for name, reason in not_served.failures.items()]
     sentences += [f"{name} does not have it" for name in not_served.not_found]
     message = f"{'; '.join(sentences)}: try again in {RETRY_AFTER} s"
-    return Rendered(503, RETRY, errors.document(Code.TOOMANYREQUESTS, message))
+    return Rendered(503, RETRY, errors.document(Code.UNAVAILABLE, message))

@@ -8,10 +8,12 @@ from attrs import define, evolve, field
 
 from facaded.admin.commands import Commands, ReloadResult
 from facaded.admin.control import CommandRefusedError, Parameters
+from facaded.admin.protocol import HostList
 from facaded.admin.status import InForce, Status, document
 from facaded.net.json_documents import Document, to_json
 from facaded.oci.clients import Client, Family
 from facaded.policy.decision import BackendRules, Rules
+from facaded.policy.network_hosts import expected_hosts
 from facaded.policy.recent_pulls import RecentPulls
 from facaded.policy.repositories import parse
 from facaded.tls.acme.order_status import OrderStatus
@@ -41,6 +43,9 @@ class Daemon:
 
     def explain_returns(self, repository: str, client: Client) -> tuple[str, ...]:
         return self.returns.get((repository, client.family), ())
+
+    def list_hosts(self) -> HostList:
+        return HostList(expected_hosts(RULES, ()))
 
     def reload(self) -> ReloadResult:
         self.asked.append("reload")
@@ -85,6 +90,22 @@ def test_the_status_is_the_reporter_s(daemon: Daemon, commands: Commands) -> Non
     daemon.orders = [OrderStatus(("a.test",))]
     ask(commands, "GET", "/status")
     assert daemon.reported == daemon.orders
+
+
+def test_the_hosts_are_the_reporter_s(commands: Commands) -> None:
+    document = ask(commands, "GET", "/hosts")
+    assert document["daemon"] is True
+    assert [host["host"] for host in document["hosts"]] == ["main.test", "second.test"]
+    assert document["hosts"][0] == {
+        "host": "main.test",
+        "port": 443,
+        "purpose": "registry",
+        "backend": "main",
+        "expected": True,
+        "seen": False,
+        "for_facaded": True,
+        "for_clients": True,
+    }
 
 
 def test_recent_pulls_are_listed_with_the_latest_first(daemon: Daemon, commands: Commands) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from facaded.admin.reporter import Reporter
 from facaded.admin.status import CertificateStatus, InForce, Status, document, probe_status
+from facaded.backends.seen_hosts import SeenHosts
 from facaded.net.json_documents import from_json, from_object, to_json
 from facaded.oci.clients import find_client
 from facaded.oci.requests import ManifestRead
@@ -12,6 +13,7 @@ from facaded.policy.asked_again import AskedAgain
 from facaded.policy.decision import BackendRules, Rules
 from facaded.policy.health import Canary, Quota, Result, Step, Verdict
 from facaded.policy.limits import Limit
+from facaded.policy.network_hosts import HostPurpose, expected_hosts
 from facaded.policy.repositories import parse
 from facaded.state import Clocks
 from tests.policy.asking import Front
@@ -198,7 +200,7 @@ class Names:
 def test_a_reached_limit_is_in_the_document() -> None:
     watched = watching()
     watched.watch.reached_limits.note(Limit.CONNECTIONS, "192.0.2.7")
-    reporter = Reporter(IN_FORCE, watched.watch, Names(), None, lambda: Clocks(1000.0, 0.0), AskedAgain())
+    reporter = Reporter(IN_FORCE, watched.watch, Names(), None, lambda: Clocks(1000.0, 0.0), AskedAgain(), SeenHosts())
     assert as_json(reporter.report())["limits"] == [
         {"name": "connections", "count": 1, "last": 1000.0 + watched.clock.seconds(), "subject": "192.0.2.7"}
     ]
@@ -206,7 +208,7 @@ def test_a_reached_limit_is_in_the_document() -> None:
 
 def test_the_reporter_uses_the_settings_in_force() -> None:
     watched = watching()
-    reporter = Reporter(IN_FORCE, watched.watch, Names(), None, lambda: Clocks(1000.0, 0.0), AskedAgain())
+    reporter = Reporter(IN_FORCE, watched.watch, Names(), None, lambda: Clocks(1000.0, 0.0), AskedAgain(), SeenHosts())
     assert reporter.report() == status(watched)
     reporter.reconfigure(InForce(IN_FORCE.rules, "other.toml"))
     assert (reporter.report().settings, reporter.report().warnings) == ("other.toml", ())
@@ -216,7 +218,7 @@ def test_clients_that_asked_again_are_in_the_document_and_explained() -> None:
     watched, front = watching(), Front()
     for second in (10, 15):
         front.ask(second, "HEAD", ManifestRead("org/app", "latest"))
-    reporter = Reporter(IN_FORCE, watched.watch, Names(), None, lambda: Clocks(1020.0, 20.0), front.table)
+    reporter = Reporter(IN_FORCE, watched.watch, Names(), None, lambda: Clocks(1020.0, 20.0), front.table, SeenHosts())
     sentence = "192.0.2.7 (docker) asked again for org/app:latest: served for 60 s"
     assert as_json(reporter.report())["asked_again"] == {
         "count": 1,
@@ -224,3 +226,17 @@ def test_clients_that_asked_again_are_in_the_document_and_explained() -> None:
     }
     assert reporter.explain_returns("org/app", find_client("docker")) == (sentence,)
     assert reporter.explain_returns("org/app", find_client("ctr")) == ()
+
+
+def test_the_hosts_are_those_of_the_settings_and_those_that_the_backends_led_to() -> None:
+    rules, seen = IN_FORCE.rules, SeenHosts()
+    in_force = InForce(rules, "facaded.toml", (), expected_hosts(rules, ()))
+    reporter = Reporter(in_force, watching().watch, Names(), None, lambda: Clocks(0.0, 0.0), AskedAgain(), seen)
+    seen.note("https://main.test", HostPurpose.TOKENS, "https://auth.test/token?service=x")
+    seen.note("https://gone.test", HostPurpose.TOKENS, "https://auth.gone.test/token")
+    assert [(one.host, one.expected, one.seen) for one in reporter.list_hosts().hosts] == [
+        ("main.test", True, False),
+        ("auth.test", False, True),
+        ("second.test", True, False),
+        ("spare.test", True, False),
+    ]

@@ -84,17 +84,21 @@ def test_json_has_the_backend_and_the_kinds_of_a_change() -> None:
         Event(EventKind.UP, Severity.NOTICE, "second is up", "second"),
         Event(EventKind.DOWN, Severity.WARNING, "main is down", "main"),
     )
-    document = json.loads(format_json(event("main is down", LogLevel.warn, events=events), Place.FILE))
+    document = json.loads(format_json(event("main is down", LogLevel.warn, change_events=events), Place.FILE))
     assert (document["event"], document["backend"]) == ("down", "main")
     assert document["events"] == [{"event": "up", "backend": "second"}, {"event": "down", "backend": "main"}]
     all_down = (Event(EventKind.ALL_DOWN, Severity.ERROR, "ALL BACKENDS DOWN"),)
-    document = json.loads(format_json(event("x", events=all_down), Place.FILE))
+    document = json.loads(format_json(event("x", change_events=all_down), Place.FILE))
     assert (document["event"], "backend" in document) == ("all down", False)
-    assert "event" not in json.loads(format_json(event("x", events=()), Place.FILE))
+    assert "event" not in json.loads(format_json(event("x", change_events=()), Place.FILE))
 
 
 def test_json_has_the_subject_of_other_events() -> None:
-    document = json.loads(format_json(event("x", backend="main", limit="connections", names="a.test"), Place.FILE))
+    trouble = event("x", event_kind=EventKind.CERTIFICATE_TROUBLE, events="2 events")
+    assert json.loads(format_json(trouble, Place.FILE))["event"] == "certificate trouble"
+    document = json.loads(
+        format_json(event("x", backend="main", event_kind=None, limit="connections", names="a.test"), Place.FILE)
+    )
     assert [document[key] for key in ("backend", "limit", "certificate")] == ["main", "connections", "a.test"]
 
 

@@ -4,6 +4,28 @@ from tests.config.reading import TWO
 
 WRONG = [
     (
+        '[notify]\ncommand = "curl -d @- https://hooks.example.com"',
+        "facaded.toml:2: notify.command: 'curl -d @- https://hooks.example.com': no shell runs it: write a list of",
+    ),
+    (
+        '[notify]\ncommand = ["bin/notify"]',
+        "facaded.toml:2: notify.command: 'bin/notify' is not a program: write its absolute path, or a name that is in",
+    ),
+    ('[notify]\ncommand = [""]', "facaded.toml:2: notify.command: '' is not a program: write its absolute path, or"),
+    ("[notify]\ncommand = 5", "facaded.toml:2: notify.command: expected a list, got an integer: put it in [ ]"),
+    (
+        '[notify]\ncommand = ["notify", 5]',
+        "facaded.toml:2: notify.command[1]: expected a string, got an integer: put it in double quotes",
+    ),
+    (
+        f"[notify]\ncommand = {['x'] * 101}",
+        "facaded.toml:2: notify.command: more than 100 words: put them into a script",
+    ),
+    (
+        f"[notify]\ncommand = ['x', '{'x' * 4097}']",
+        "facaded.toml:2: notify.command[1]: longer than 4096 characters: put it into a script",
+    ),
+    (
         '[limits]\nconnections = "many"',
         "facaded.toml:2: limits.connections: 'many': expected a number or \"auto\"",
     ),

@@ -49,6 +49,8 @@ def test_a_whole_file(tmp_path: Path) -> None:
         [limits]
         connections = 500
         exempt = ["192.0.2.7", "2001:db8:1::/48"]
+        [notify]
+        command = ["/bin/sh", "-c", "exit 0"]
         [state]
         directory = "/var/lib/x"
         """
@@ -75,7 +77,24 @@ def test_a_whole_file(tmp_path: Path) -> None:
     assert settings.limits == Limits(connections=500, exempt=(ip_network("192.0.2.7"), ip_network("2001:db8:1::/48")))
     assert (settings.trusted_proxies, settings.stop_delay) == ((ip_network("127.0.0.0/8"),), 5)
     assert repositories.renamed(settings.rules.backends["second"].renames, "org/app") == "other/app"
+    assert settings.notify.command == ("/bin/sh", "-c", "exit 0")
     assert loaded.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("program", "warning"),
+    [
+        ("/nonexistent", "there is no program /nonexistent on this machine: install it, or correct the path"),
+        ("nonexistent-too", "there is no program nonexistent-too on this machine: install it, or correct the path"),
+        ("/dev/null", "/dev/null is not an executable file: chmod +x /dev/null, or name another"),
+        ("/etc", "/etc is not an executable file: chmod +x /etc, or name another"),
+        ("sh", ""),
+        ("/bin/sh", ""),
+    ],
+)
+def test_a_command_that_cannot_be_run_is_a_warning(program: str, warning: str, tmp_path: Path) -> None:
+    warnings = read(f'[notify]\ncommand = ["{program}", "x"]', tmp_path, {"PATH": "/usr/bin:/bin"}).warnings
+    assert [one for one in warnings if one.startswith("notify")] == ([f"notify.command: {warning}"] if warning else [])
 
 
 @pytest.mark.parametrize("interface", ["127.0.0.1", "127.0.0.9:backlog=5", "\\\\:\\\\:1"])

@@ -113,6 +113,19 @@ def test_the_text_names_the_clients_that_are_served_because_they_asked_again() -
     assert "one asked again" not in explained("evil/app")
 
 
+@pytest.mark.parametrize(
+    ("client", "line"),
+    [
+        ("cosign", "org/app:latest by cosign"),
+        ("ctr", "org/app:latest by ctr (family containerd)"),
+        ("acme/2.0 (trivy/0.65.0)", "org/app:latest by acme/2.0 (trivy/0.65.0) (family trivy)"),
+        ("devcontainer", "org/app:latest by devcontainer (family devcontainers)"),
+    ],
+)
+def test_the_family_is_named_unless_that_is_the_client_s_name(client: str, line: str) -> None:
+    assert text(explain_pull("org/app", client, RULES, UP, lambda *_: "why")).splitlines()[0] == line
+
+
 @pytest.mark.parametrize("rule", Rule)
 def test_each_rule_fits_a_line_of_the_terminal(rule: Rule) -> None:
     assert len(f"    {rule.value}") <= WIDTH

@@ -9,6 +9,7 @@ import pytest_twisted
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory, Protocol
+from twisted.logger import LogEvent
 from twisted.python.failure import Failure
 
 from facaded.net.batched_reactor import BatchedReactor
@@ -145,3 +146,23 @@ async def test_a_connection_that_ends_before_the_end_of_its_batch_hinders_no_oth
             peer.sendall(b"x")
         await run(until=lambda: all(connection.has_ended for connection in pair.connections))
         assert sum(len(connection.pieces) for connection in pair.connections) == 1, "the other had ended by then"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_send_that_fails_hinders_no_other(no_errors_are_logged: list[LogEvent]) -> None:
+    async with connected() as pair:
+
+        def fail() -> None:
+            raise ValueError
+
+        def postpone(_: Answering) -> None:
+            pair.batched.postpone(fail)
+
+        pair.then = postpone
+        assert await pair.receive() == [b"one", b"two"]
+        assert [event["log_format"] for event in no_errors_are_logged] == ["internal error in a connection"] * 2
+        no_errors_are_logged.clear()
+        transport: Any = pair.connections[0].transport
+        pair.batched.addWriter(transport)
+        assert transport in reactor.getWriters(), "no batch is in progress any more"
+        pair.batched.removeWriter(transport)

@@ -15,7 +15,7 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 
-from facaded.net.direct_writer import DirectWriter
+from facaded.net.direct_writer import WAITING_SIZE, DirectWriter
 
 MUCH = 4 << 20
 """More bytes than a pair of sockets takes."""
@@ -167,6 +167,17 @@ def test_what_is_written_in_a_batch_is_sent_once_at_its_end(in_batch: Connected)
     assert in_batch.received() == b"onetwo"
 
 
+def test_no_more_than_a_little_waits_for_the_end_of_the_batch(in_batch: Connected) -> None:
+    in_batch.writer.write(b"x" * WAITING_SIZE)
+    assert in_batch.received() == b""
+    in_batch.writer.write(b"y")
+    assert in_batch.received() == b"x" * WAITING_SIZE + b"y", "in their order"
+    in_batch.writer.write(b"z" * (WAITING_SIZE + 1))
+    assert in_batch.received() == b"z" * (WAITING_SIZE + 1)
+    in_batch.connection.reactor.end()
+    assert in_batch.received() == b""
+
+
 def test_a_stop_or_a_flush_sends_what_waits_for_the_end_of_the_batch(in_batch: Connected) -> None:
     in_batch.writer.write(b"one")
     in_batch.writer.flush()
@@ -179,11 +190,13 @@ def test_a_stop_or_a_flush_sends_what_waits_for_the_end_of_the_batch(in_batch: C
 
 
 def test_what_the_socket_does_not_take_at_the_end_of_a_batch_is_left_to_the_transport(in_batch: Connected) -> None:
-    in_batch.writer.write(b"x" * MUCH)
-    in_batch.writer.write(b"last")
-    in_batch.connection.reactor.end()
+    size = 0
+    while not in_batch.connection.reactor.writers:  # until the socket is full
+        in_batch.writer.write(b"x" * WAITING_SIZE)
+        in_batch.connection.reactor.end()
+        size += WAITING_SIZE
     in_batch.writer.write(b"!")
-    assert in_batch.received_in_turns() == b"x" * MUCH + b"last!"
+    assert in_batch.received_in_turns() == b"x" * size + b"!"
 
 
 def test_what_waits_for_a_connection_that_has_ended_is_dropped(in_batch: Connected) -> None:

@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 
 from facaded.oci import requests
-from facaded.oci.clients import PREFIXES, USER_AGENTS, Family, find_client, identify
+from facaded.oci.clients import PREFIXES, PRODUCTS, USER_AGENTS, Family, find_client, identify
 from facaded.oci.errors import Code, Refusal
 from facaded.oci.requests import Ping, Request
 from facaded.policy import decision
@@ -45,8 +45,9 @@ def page() -> list[Case]:
 
 @pytest.mark.parametrize("row", CLIENT_ROWS, ids=str)
 def test_a_row_says_how_a_client_behaves(row: Row) -> None:
-    user_agent, names, redirect_safe, pings = row.cells.values()
+    user_agent, names, family, redirect_safe, pings = row.cells.values()
     client = identify(code(user_agent))
+    assert client.family.value == family
     assert [redirect_safe, pings] == [
         "yes" if value else "no" for value in (client.redirect_safe, client.takes_token_from_ping)
     ]
@@ -100,8 +101,8 @@ def test_every_table_is_executed_but_the_one_that_explains_the_answers() -> None
 def test_every_client_is_on_the_page() -> None:
     missing = ", ".join(family.name for family in set(Family) - {client.family for client in SHOWN_CLIENTS.values()})
     assert not missing, f"the table of clients in facaded/manual/answers.md has no row for {missing}"
-    for prefix, _ in PREFIXES:
-        assert any(user_agent.startswith(prefix) for user_agent in SHOWN_CLIENTS), f"no row for {prefix}"
+    for name in (*(prefix for prefix, _ in PREFIXES), *(product.rstrip() for product in PRODUCTS)):
+        assert any(name in user_agent for user_agent in SHOWN_CLIENTS), f"no row for {name}"
     names = [name for row in CLIENT_ROWS for name in row.cells["clients"].split(", ") if name]
     assert sorted(names) == sorted(USER_AGENTS)
 

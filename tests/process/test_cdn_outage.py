@@ -1,6 +1,7 @@
 """The CDN of the first registry fails, and clients that are served get their blobs from the second registry's."""
 
 import http.client
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,3 +116,13 @@ def test_if_this_machine_reaches_no_cdn_clients_are_sent_there_all_the_same(lab:
     assert (status, headers["X-Facaded-Backend"]) == (307, "main")
     assert lab.daemon.log.count("does not answer this machine (connection refused)") == 1
     assert "sig=1" not in lab.daemon.log
+
+
+def test_a_cdn_is_one_line_in_the_log_and_in_the_list_of_hosts(lab: Lab) -> None:
+    lab.daemon.start()
+    for digest in DIGESTS:
+        assert lab.get_blob(digest)
+    port = lab.main.cdn.port
+    sentence = f"127.0.0.2: new CDN 127.0.0.4:{port}: facaded and clients must be able to connect to it"
+    assert lab.daemon.log.count(sentence) == 1
+    assert re.search(rf"^main +CDN +facaded, clients +seen +127.0.0.4:{port}$", lab.daemon.run("hosts").stdout, re.M)

@@ -168,3 +168,21 @@ def test_a_pull_is_explained_with_and_without_a_daemon(daemon: Daemon, main: Reg
     assert daemon.run("explain", "evil/app").returncode == 1
     assert daemon.run("explain", "Org/App").returncode == 2
     assert daemon.run("explain", "org/app", "--client", "docket").returncode == 2
+
+
+def test_the_hosts_for_firewalls_are_those_of_the_settings_and_those_that_were_seen(
+    daemon: Daemon, main: Registry
+) -> None:
+    daemon.write_settings()
+    without_daemon = daemon.run("hosts")
+    assert without_daemon.returncode == 0
+    assert f"registry  facaded, clients  expected  127.0.0.2:{main.port}\n" in without_daemon.stdout
+    assert "No daemon is running" in without_daemon.stdout
+    assert json.loads(daemon.run("hosts", "--json").stdout)["daemon"] is False
+    daemon.start()
+    with_daemon = daemon.run("hosts")
+    assert "No daemon" not in with_daemon.stdout
+    assert re.search(
+        rf"^main +registry +facaded, clients +expected, seen +127.0.0.2:{main.port}$", with_daemon.stdout, re.M
+    )
+    assert re.search(rf"^main +token server +facaded, clients +seen +127.0.0.2:{main.port}$", with_daemon.stdout, re.M)

@@ -11,6 +11,7 @@ NOT_FOR_SERVING = {
     "facaded.admin.status_text": "facaded status",
     "facaded.cli.check_command": "facaded check",
     "facaded.cli.daemon_commands": "the commands that ask the daemon",
+    "facaded.cli.hosts_text": "facaded hosts",
     "facaded.cli.parity_command": "facaded parity",
     "facaded.explain.explanation_text": "facaded explain",
     "facaded.parity": "facaded parity",

@@ -8,6 +8,7 @@ from attrs import evolve
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from twisted.logger import LogEvent
 
 from facaded.tls import selfsigned
 from facaded.tls.acme.order_status import OrderStatus
@@ -101,7 +102,9 @@ def test_a_key_that_many_clients_cannot_use_is_refused(authority: Authority) -> 
         parse(authority.issue("docker.lab.test")[0], key_pem)
 
 
-def test_another_certificate_for_the_name_replaces_an_expired_one(authority: Authority) -> None:
+def test_another_certificate_for_the_name_replaces_an_expired_one(
+    authority: Authority, no_errors_are_logged: list[LogEvent]
+) -> None:
     harness = CertificatesHarness()
     short = authority.certificate("docker.lab.test", ends=NOW + timedelta(seconds=5))
     names = ("docker.lab.test", "b.lab.test")
@@ -109,6 +112,8 @@ def test_another_certificate_for_the_name_replaces_an_expired_one(authority: Aut
     assert harness.client().names == {"docker.lab.test"}
     harness.pass_time(8)
     assert harness.client().names == {"docker.lab.test", "b.lab.test"}
+    assert len(no_errors_are_logged) == 1, "it has expired"
+    no_errors_are_logged.clear()
 
 
 def test_the_document_has_more_fields_for_certificates_from_acme(authority: Authority, tmp_path: Path) -> None:

@@ -96,6 +96,11 @@ def log_lines(request: bytes, form: LineForm = LineForm.UNTIMED) -> list[str]:
             "backend=- family=other? answer=refused "
             'reason="UNSUPPORTED: this registry is read-only: push to the registry behind it" ms=0.00 id=id-1',
         ),
+        (
+            b"HEAD /v2/ HTTP/1.1\r\nHost: x\r\nUser-Agent: ko/v0.18.0 go-containerregistry/v0.20.6\r\n\r\n",
+            '192.0.2.7 - - "HEAD /v2/ HTTP/1.1" 200 0 "-" "ko/v0.18.0 go-containerregistry/v0.20.6" host=x '
+            "backend=- family=ko? answer=answered-here ms=0.00 id=id-1",
+        ),
     ],
 )
 def test_a_line_has_the_client_its_request_and_the_answer(request_: bytes, expected: str) -> None:

@@ -74,7 +74,9 @@ def test_a_list_that_may_be_incomplete_and_is_empty_is_503() -> None:
     client.network.fakes["main"].fault = "500"
     code, headers, body = client.ask("GET", LIST)
     assert (code, values(headers, "Retry-After")) == (503, ["5"])
-    assert "main failed (answered 500); second does not have it" in json.loads(body)["errors"][0]["message"]
+    (error,) = json.loads(body)["errors"]
+    assert error["code"] == "UNAVAILABLE"
+    assert "main failed (answered 500); second does not have it" in error["message"]
 
 
 def test_head_has_the_length_of_the_list_and_no_body() -> None:

@@ -133,7 +133,7 @@ def test_an_answer_that_does_not_fit_is_503_and_noted() -> None:
     answer = connections[2].transport.value()
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert b"Retry-After: 5\r\n" in answer
-    assert b'"code":"TOOMANYREQUESTS"' in answer.replace(b" ", b"")
+    assert b'"code":"UNAVAILABLE"' in answer.replace(b" ", b"")
     assert [(limit, noted.subject) for limit, noted in server.reached.all().items()] == [
         (Limit.UNSENT_BYTES, "192.0.2.7")
     ]

@@ -3,6 +3,7 @@
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
+from facaded.policy.events import EventKind
 from facaded.tls.acme import schedule
 from facaded.tls.acme.ca_orders import CaOrders
 from facaded.tls.acme.inventory import Inventory
@@ -45,7 +46,7 @@ class Attempts:
             with self._records.locked() as has_lock:
                 if not has_lock:
                     reason = "another daemon with the same state.directory is ordering certificates"
-                    self._records.block(entry, reason)
+                    self._records.block(entry, reason, None)
                     return
                 self._records.save(entry)
                 self._inventory.refresh(entry)
@@ -100,11 +101,13 @@ class Attempts:
         )
 
     def _record_failure(self, entry: ManagedCertificate, before: OrderProgress, failures: list[OrderFailure]) -> None:
+        """Record a failed attempt. Only the first in a row is an event: the next ones may be many, and say no more."""
         self._inventory.fail(entry, before, failures)
         self._log.warn(
             "{names}: no certificate obtained: {error}; next attempt {retry}",
             names=str(entry),
             error=entry.progress.error,
             retry=format_time(self._inventory.due_at(entry)),
+            event_kind=None if before.attempts else EventKind.CERTIFICATE_TROUBLE,
         )
         self._records.save(entry)

@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager
 
 from twisted.logger import Logger
 
+from facaded.policy.events import EventKind
 from facaded.tls.acme.managed_certificate import ManagedCertificate
 from facaded.tls.acme.schedule import OrderProgress
 from facaded.tls.acme.store import AcmeStore, StoreError
@@ -77,8 +78,13 @@ class CertificateRecords:
         self._store.save_progress(entry.names, progress)
         entry.progress = progress
 
-    def block(self, entry: ManagedCertificate, reason: str) -> None:
-        """Record why no order can start. Every check finds it again, so it is logged once."""
+    def block(
+        self, entry: ManagedCertificate, reason: str, kind: EventKind | None = EventKind.CERTIFICATE_TROUBLE
+    ) -> None:
+        """Record why no order can start. Every check finds it again, so it is logged once.
+
+        `kind` is None if the reason is no trouble.
+        """
         if reason != entry.blocked_by:
             entry.blocked_by = reason
-            self._log.warn("{names}: {reason}", names=str(entry), reason=reason)
+            self._log.warn("{names}: {reason}", names=str(entry), reason=reason, event_kind=kind)
