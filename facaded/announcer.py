@@ -5,6 +5,8 @@ from twisted.logger import Logger, LogLevel
 
 from facaded import __version__
 from facaded.backends.watch import Watch
+from facaded.listeners import Listeners
+from facaded.listening import describe_listeners
 from facaded.policy.changes import Change
 from facaded.policy.events import Severity
 from facaded.reload import Reloader
@@ -19,19 +21,25 @@ LEVELS = {
 
 
 class Announcer(Service):
-    """Logs the start with the settings in force, every change that is news, and the end."""
+    """Logs the start with the settings in force and the addresses, every change that is news, and the end.
+
+    The addresses are those of `listeners`, which are open when it starts.
+    """
 
     _log = Logger()
 
-    def __init__(self, reloader: Reloader, watch: Watch) -> None:
+    def __init__(self, reloader: Reloader, watch: Watch, listeners: Listeners) -> None:
         self._reloader = reloader
         self._watch = watch
+        self._listeners = listeners
         watch.subscribe(self._log_change)
 
     def startService(self) -> None:
         Service.startService(self)
-        source = self._reloader.loaded.source
-        self._log.info("facaded {version}, settings: {source}", version=__version__, source=source)
+        loaded = self._reloader.loaded
+        self._log.info("facaded {version}, settings: {source}", version=__version__, source=loaded.source)
+        addresses = describe_listeners(self._listeners.opened(), loaded.config.hosts)
+        self._log.info("{addresses}", addresses=addresses)
         self._reloader.warn()
         self._watch.when_settled().addCallback(self._log_active)
 
@@ -45,4 +53,5 @@ class Announcer(Service):
 
     def _log_change(self, change: Change) -> None:
         if change.news:
-            self._log.emit(LEVELS[change.severity], "{news}", news=change.news, severity=change.severity)
+            level, severity, events = LEVELS[change.severity], change.severity, change.events
+            self._log.emit(level, "{news}", news=change.news, severity=severity, change_events=events)

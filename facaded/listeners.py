@@ -15,6 +15,7 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybe
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
+    IAddress,
     IFileDescriptor,
     IListeningPort,
     IProtocolFactory,
@@ -179,6 +180,11 @@ class Listeners(Service):
                 name=name,
             )
 
+    def opened(self) -> Iterator[tuple[str, IAddress]]:
+        """Yield the address of every open listener after its key of [listen]."""
+        for key, _, endpoint in self._endpoints:
+            yield from ((key, address) for address in endpoint.addresses)
+
     def stopService(self) -> Deferred[None]:
         """Accept no more connections, then close the open ones; requests in flight have `IN_FLIGHT` seconds.
 
@@ -248,6 +254,11 @@ class _Endpoint:
         self._endpoint = endpoint
         self._factory = factory
         self._ports: list[IListeningPort] = []
+
+    @property
+    def addresses(self) -> tuple[IAddress, ...]:
+        """The addresses that are listened on."""
+        return tuple(port.getHost() for port in self._ports)
 
     def open(self) -> None:
         """Listen. Raises CannotListenError, OSError or OverflowError."""

@@ -52,6 +52,7 @@ from facaded.tls.acme.store import StoreError
 from facaded.tls.challenges import Challenges
 from facaded.tls.plain import PlainPort
 from facaded.tls.termination import Termination
+from facaded.web.accesslog import AccessLog, AccessLogSettings, AccessOutput
 from facaded.web.admission import FOR_OPERATORS, Admission, AdmissionSettings
 from facaded.web.facade import Facade
 from facaded.web.unsent_bytes import UnsentBytes
@@ -328,6 +329,23 @@ def prepare_edges(plain_port: PlainPort, admin: Admin, reporter: Reporter, comma
 def prepare_metrics(metrics: Metrics) -> Prepare:
     """Name the backends and routes of the new settings in the metrics, and when these were applied."""
     return lambda loaded: partial(metrics.reconfigure, loaded.config.rules)
+
+
+def prepare_log(output: AccessOutput, access_log: AccessLog, reached: ReachedLimits) -> Prepare:
+    """Log in the form of the new settings, which answers they name, and with the addresses that they show."""
+
+    def prepare(loaded: Loaded) -> Swap:
+        config = loaded.config
+        settings = AccessLogSettings(config.access_log, config.addresses, output.form_for(config.log))
+
+        def swap() -> None:
+            output.reconfigure(config.log)
+            access_log.reconfigure(settings)
+            reached.reconfigure(config.addresses)
+
+        return swap
+
+    return prepare
 
 
 def prepare_stop(listeners: Listeners, supervision: Supervision) -> Prepare:

@@ -43,8 +43,7 @@ from facaded.tls.acme.store import StoreError
 from facaded.tls.challenges import Challenges
 from facaded.tls.plain import PlainPort
 from facaded.tls.termination import Termination
-from facaded.web import accesslog
-from facaded.web.accesslog import WriteLine, log_line
+from facaded.web.accesslog import TWISTED, AccessLog, AccessOutput
 from facaded.web.admission import Admission
 from facaded.web.answered_requests import Subscriber
 from facaded.web.facade import Facade
@@ -74,20 +73,19 @@ def prepare(reactor: IFacadedReactor) -> None:
 
 
 def makeService(
-    loaded: Loaded, reactor: IFacadedReactor, reread: Reread, environ: Mapping[str, str], write: WriteLine = log_line
+    loaded: Loaded, reactor: IFacadedReactor, reread: Reread, environ: Mapping[str, str], output: AccessOutput = TWISTED
 ) -> MultiService:
     """Assemble the daemon from its settings.
 
-    `reread` reads the settings again, for a reload. `write` writes the access log. `privilegedStartService` opens the
-    listeners. Both this function and that method raise StartError if the daemon cannot start.
+    `reread` reads the settings again, for a reload. `output` is where the access log goes. `privilegedStartService`
+    opens the listeners. Both this function and that method raise StartError if the daemon cannot start.
     """
     config, core, clocks = loaded.config, _core(loaded.config, reactor, environ), partial(_read_clocks, reactor)
     watch, tls = core.watch, core.tls
-    notify = Notifier(environ)
-    supervision = Supervision(notify, watch, clocks, config.stop_delay)
+    supervision = Supervision(Notifier(environ), watch, clocks, config.stop_delay)
     needs_restart = parts.changed_listeners(config, environ)
     reloader = Reloader(loaded, reread, supervision.reloading, supervision.reloaded, needs_restart)
-    metrics = Metrics(watch, config.rules, reloader, tls, time.time)
+    metrics = _make_metrics(core, config, reloader)
     admin = Admin(config.listen.admin_hosts, supervision.why_not_ready, watch, metrics)
     reporter = _make_reporter(core, parts.make_in_force(loaded), reactor, clocks)
     renewer = tls.acme if tls else None
@@ -97,18 +95,17 @@ def makeService(
     reloader.add(parts.prepare_limits(core.admission, core.unsent, core.shares))
     reloader.add(parts.prepare_edges(core.plain, admin, reporter, commands))
     reloader.add(parts.prepare_tls(tls))
-    notifications = _make_notifications(core, reactor, config, environ)
-    reloader.add(parts.prepare_notifications(notifications, environ))
-    reloader.add(parts.prepare_metrics(metrics))
-    subscribers = (accesslog.subscriber(write), core.pulls.follow, metrics.requests.note)
+    notifications = _make_notifications(core, reactor, config, environ, reloader)
+    subscribers = (_begin_log(output, watch, reloader), core.pulls.follow, metrics.requests.note)
     sites = _listeners(core, config, subscribers, admin, Control(commands.table), reactor)
     metrics.follow({key: listener.site for key, listener in sites.items()})
-    opened, passed = tuple(endpoints(config, environ)), PassedSockets.of_process(reactor, environ)
-    listeners = Listeners(batched(reactor), sites, opened, config.stop_delay, passed)
+    listeners = _make_listeners(sites, config, reactor, environ)
     reloader.add(parts.prepare_stop(listeners, supervision))
     return Daemon(
-        Watchdog(reactor, notify, watchdog_interval(environ, os.getpid())),  # stopped last: a stop may hang too
-        Announcer(reloader, watch),
+        Watchdog(
+            reactor, Notifier(environ), watchdog_interval(environ, os.getpid())
+        ),  # stopped last: a stop may hang too
+        Announcer(reloader, watch, listeners),
         notifications,
         core.state,
         *([tls] if tls else []),
@@ -120,6 +117,28 @@ def makeService(
     )
 
 
+def _make_metrics(core: "_Core", config: Config, reloader: Reloader) -> Metrics:
+    metrics = Metrics(core.watch, config.rules, reloader, core.tls, time.time)
+    reloader.add(parts.prepare_metrics(metrics))
+    return metrics
+
+
+def _make_listeners(
+    sites: Mapping[str, Listener], config: Config, reactor: IFacadedReactor, environ: Mapping[str, str]
+) -> Listeners:
+    opened, passed = tuple(endpoints(config, environ)), PassedSockets.of_process(reactor, environ)
+    return Listeners(batched(reactor), sites, opened, config.stop_delay, passed)
+
+
+def _begin_log(output: AccessOutput, watch: Watch, reloader: Reloader) -> Subscriber:
+    """Apply the settings of the log, now and after each reload; return what logs answered requests."""
+    access_log = AccessLog(output.add_line)
+    prepare_log = parts.prepare_log(output, access_log, watch.reached_limits)
+    prepare_log(reloader.loaded)()
+    reloader.add(prepare_log)
+    return access_log.follow
+
+
 def _make_reporter(
     core: "_Core", in_force: InForce, reactor: IFacadedReactor, clocks: Callable[[], Clocks]
 ) -> Reporter:
@@ -129,10 +148,12 @@ def _make_reporter(
 
 
 def _make_notifications(
-    core: "_Core", reactor: IFacadedReactor, config: Config, environ: Mapping[str, str]
+    core: "_Core", reactor: IFacadedReactor, config: Config, environ: Mapping[str, str], reloader: Reloader
 ) -> Notifications:
     target = parts.make_notification_target(config, environ)
-    return Notifications(reactor, time.time, core.watch, globalLogPublisher, target)
+    notifications = Notifications(reactor, time.time, core.watch, globalLogPublisher, target)
+    reloader.add(parts.prepare_notifications(notifications, environ))
+    return notifications
 
 
 def _prepare_backends(core: "_Core", reactor: IFacadedReactor, environ: Mapping[str, str]) -> Prepare:

@@ -8,6 +8,7 @@ from twisted.logger import Logger
 
 from facaded.net.client import is_lack_of_descriptors
 from facaded.policy.limits import Limit
+from facaded.policy.sources import Addresses, show_address
 
 LOG_INTERVAL = 60.0
 """Least seconds between two log lines about the same limit."""
@@ -35,6 +36,11 @@ class ReachedLimits:
         self._reached: dict[Limit, ReachedLimit] = {}
         self._logged: dict[Limit, int] = {}
         self._timers: dict[Limit, IDelayedCall] = {}
+        self._addresses = Addresses.FULL
+
+    def reconfigure(self, addresses: Addresses) -> None:
+        """Show clients' addresses in the log in this way from now on."""
+        self._addresses = addresses
 
     def stop(self) -> None:
         """Stop the timers of the log lines."""
@@ -70,7 +76,7 @@ class ReachedLimits:
         self._log.warn(
             "limit reached: {limit}, by {subject}{times}",
             limit=limit.value,
-            subject=reached.subject,
+            subject=show_address(reached.subject, self._addresses),
             times="" if times == 1 else f"; {times} times in the last minute",
         )
         self._timers[limit] = self._clock.callLater(LOG_INTERVAL, self._write_line, limit)

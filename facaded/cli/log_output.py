@@ -1,72 +1,133 @@
-"""The log of `facaded serve`: events as they come, and the lines of the access log in one write for each turn."""
+"""The log of `facaded serve`: events at once, and the lines of the access log in batches."""
 
-import contextlib
-import os
 import time
 from collections.abc import Callable
-from functools import lru_cache
-from typing import TextIO
+from typing import Protocol
 
-from twisted.internet.interfaces import IReactorTime
-from twisted.logger import (
-    FileLogObserver,
-    FilteringLogObserver,
-    LogEvent,
-    LogLevel,
-    LogLevelFilterPredicate,
-    eventAsText,
-    formatTime,
-)
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import FilteringLogObserver, ILogObserver, LogEvent, Logger, LogLevel, LogLevelFilterPredicate
+from zope.interface import implementer
+
+from facaded.cli.log_forms import Place, format_json, format_text, prefix
+from facaded.policy.events import Severity
+from facaded.web.accesslog import LineForm, LogStyle
 
 BATCH = 500
-"""Most lines that wait to be written: some 40 kB."""
+"""Most lines that wait for a batch: some 100 kB."""
 
-_PRIORITIES = {LogLevel.critical: "<2>", LogLevel.error: "<3>", LogLevel.warn: "<4>", LogLevel.info: "<6>"}
-"""The prefix by which the journal recognises a line's priority: sd-daemon(3)."""
+BATCH_TIME = 0.2
+"""Seconds that they wait at most."""
+
+END_TIME = 2.0
+"""Seconds that the last lines have to be written when facaded stops."""
+
+REPORT_INTERVAL = 60.0
+"""Least seconds between two warnings about lost lines."""
 
 
+class Writer(Protocol):
+    """What writes the log; see `LineWriter`."""
+
+    @property
+    def lost_lines(self) -> int:
+        """How many lines were lost since the start."""
+
+    @property
+    def is_free(self) -> bool:
+        """Whether all lines have been written that were not lost."""
+
+    def put_lines(self, text: bytes) -> None:
+        """Write lines of the access log."""
+
+    def put_event(self, text: bytes) -> None:
+        """Write other lines."""
+
+    def end(self, seconds: float) -> None:
+        """Write what waits, for so many seconds at most."""
+
+
+@implementer(ILogObserver)
 class LogOutput:
-    """Writes the log to `stream`: facaded's own messages from `info` on, those of its libraries from `warn` on.
+    """Writes the log: facaded's own messages from `info` on, those of its libraries from `warn` on.
 
-    Lines for the journal have a priority instead of a time: the journal adds the time. `wall` returns seconds since the
-    epoch.
+    It is an `AccessOutput`. `place` is where the `writer` writes, and `wall` returns seconds since the epoch.
     """
 
-    def __init__(self, stream: TextIO, clock: IReactorTime, wall: Callable[[], float] = time.time) -> None:
+    _log = Logger()
+
+    def __init__(
+        self, writer: Writer, place: Place, clock: IReactorTime, wall: Callable[[], float] = time.time
+    ) -> None:
         levels = LogLevelFilterPredicate(defaultLogLevel=LogLevel.warn)
         levels.setLogLevelForNamespace("facaded", LogLevel.info)
-        self._stream = stream
+        self.observer = FilteringLogObserver(self, [levels])
+        self._writer = writer
+        self._place = place
         self._clock = clock
         self._wall = wall
-        self._to_journal = "JOURNAL_STREAM" in os.environ
+        self._format = format_text
+        self._access_prefix = prefix(place, Severity.INFO)
+        self._separator = f"\n{self._access_prefix}"
         self._lines: list[str] = []
-        self.observer = FilteringLogObserver(FileLogObserver(stream, self._format_event), [levels])
+        self._timer: IDelayedCall | None = None
+        self._reported, self._reported_at = 0, -REPORT_INTERVAL
+
+    @property
+    def lost_lines(self) -> int:
+        """How many lines could not be written since the start: a disk was full, or nobody read them."""
+        return self._writer.lost_lines
+
+    def form_for(self, style: LogStyle) -> LineForm:
+        """Return the form of access lines in this style."""
+        if style is LogStyle.JSON:
+            return LineForm.JSON
+        return LineForm.UNTIMED if self._place is Place.JOURNAL else LineForm.COMMON
+
+    def reconfigure(self, style: LogStyle) -> None:
+        """Write events in another style from now on."""
+        self._format = format_json if style is LogStyle.JSON else format_text
 
     def add_line(self, line: str) -> None:
-        """Write a line of the access log, at the end of the reactor's turn or before the next event."""
-        if not self._lines:
-            self._clock.callLater(0, self.flush)
-        self._lines.append(line)
-        if len(self._lines) >= BATCH:
+        """Write a line of the access log, with the next batch or before the next event."""
+        lines = self._lines
+        lines.append(line)
+        if self._timer is None:
+            self._timer = self._clock.callLater(BATCH_TIME, self._end_batch)
+        elif len(lines) >= BATCH:
             self.flush()
 
     def flush(self) -> None:
-        """Write the lines that wait. They are lost if that fails: a full disk must not keep clients from an answer."""
+        """Pass on the lines that wait for a batch."""
+        if self._lines:
+            self._report_losses()
         lines, self._lines = self._lines, []
         if lines:
-            prefix = "<6>" if self._to_journal else _stamp(int(self._wall()))
-            with contextlib.suppress(OSError):
-                self._stream.write("".join([f"{prefix}{line}\n" for line in lines]))
-                self._stream.flush()
+            text = f"{self._access_prefix}{self._separator.join(lines)}\n"
+            self._writer.put_lines(text.encode("ascii", "backslashreplace"))
 
-    def _format_event(self, event: LogEvent) -> str:
+    def close(self) -> None:
+        """Write everything that waits, for `END_TIME` at most."""
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
         self.flush()
-        text = eventAsText(event, includeTimestamp=not self._to_journal, includeSystem=False)
-        prefix = _PRIORITIES.get(event.get("log_level", LogLevel.info), "<6>") if self._to_journal else ""
-        return "".join(f"{prefix}{line}\n" for line in text.splitlines())
+        self._writer.end(END_TIME)
 
+    def _end_batch(self) -> None:
+        self._timer = None
+        self.flush()
 
-@lru_cache(maxsize=1)
-def _stamp(second: int) -> str:
-    """Return the time at the beginning of a line, as Twisted writes it."""
-    return f"{formatTime(second)} "
+    def __call__(self, event: LogEvent) -> None:
+        """Write an event, after the lines that wait; part of ILogObserver."""
+        self.flush()
+        if text := self._format(event, self._place):
+            self._writer.put_event(text.encode("utf-8", "backslashreplace"))
+
+    def _report_losses(self) -> None:
+        """Warn about lost lines as soon as others can be written again."""
+        lost = self._writer.lost_lines - self._reported
+        if not lost or not self._writer.is_free or self._clock.seconds() - self._reported_at < REPORT_INTERVAL:
+            return
+        self._reported, self._reported_at = self._reported + lost, self._clock.seconds()
+        self._log.warn(
+            "{lost} lines of the log are lost: the disk was full, or what reads the log was too slow", lost=lost
+        )

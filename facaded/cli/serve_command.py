@@ -7,6 +7,8 @@ import sys
 
 from twisted.logger import globalLogBeginner
 
+from facaded.cli.line_writer import LineWriter
+from facaded.cli.log_forms import find_place
 from facaded.cli.log_output import LogOutput
 from facaded.cli.options import load
 from facaded.exit_status import GOOD
@@ -18,13 +20,18 @@ def serve(options: argparse.Namespace) -> int:
     """Run the daemon until it is stopped. Raises SettingsError or StartError."""
     reactor = installed()
     prepare(reactor)
-    log = LogOutput(sys.stderr, reactor)
+    loaded = load(options)
+    descriptor = sys.stderr.fileno()
+    log = LogOutput(LineWriter(descriptor), find_place(descriptor, os.environ), reactor)
+    log.reconfigure(loaded.config.log)
     globalLogBeginner.beginLoggingTo([log.observer], redirectStandardIO=False)
-    daemon = makeService(load(options), reactor, lambda: load(options), os.environ, log.add_line)
-    daemon.privilegedStartService()
-    daemon.startService()
-    reactor.addSystemEventTrigger("before", "shutdown", daemon.stopService)
-    gc.freeze()  # a full collection would look at all modules again, for 0.1 s in which nobody is answered
-    reactor.run()
-    log.flush()
+    try:
+        daemon = makeService(loaded, reactor, lambda: load(options), os.environ, log)
+        daemon.privilegedStartService()
+        daemon.startService()
+        reactor.addSystemEventTrigger("before", "shutdown", daemon.stopService)
+        gc.freeze()  # a full collection would look at all modules again, for 0.1 s in which nobody is answered
+        reactor.run()
+    finally:
+        log.close()
     return GOOD

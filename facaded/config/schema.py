@@ -388,6 +388,28 @@ SETTINGS = Table(
             "Set it to false if another registry's owner must not add referrers to your images.",
         ),
         Key(
+            "log",
+            values.LOG_STYLE,
+            '"auto"',
+            'The form of the log on standard error: "auto" writes text for people, with priorities for the journal, or '
+            'with the time on a terminal and in a file; "json" writes one JSON object a line.',
+            'Set it to "json" if a program reads the log.',
+        ),
+        Key(
+            "access_log",
+            values.LOGGED_ANSWERS,
+            '"all"',
+            'Which answers have a line in the log: "all", "errors" (status 400 and above) or "off".',
+            'Set it to "errors" if the metrics tell enough about the others.',
+        ),
+        Key(
+            "addresses",
+            values.ADDRESS_DETAIL,
+            '"full"',
+            'How the log shows clients\' addresses: "full", "masked" (the IPv4 /24 or the IPv6 /48) or "none".',
+            "Change it if logs must not name people.",
+        ),
+        Key(
             "trusted_proxies",
             values.NETWORKS,
             "[]",

@@ -14,8 +14,10 @@ from facaded.policy import health, repositories
 from facaded.policy.decision import BackendRules, Mode, Route, Rules
 from facaded.policy.limits import Limits, Network
 from facaded.policy.repositories import Pattern, Rename
+from facaded.policy.sources import Addresses
 from facaded.tls.acme.settings import AcmeSettings
 from facaded.tls.certificate_files import CertificateFiles
+from facaded.web.accesslog import LoggedAnswers, LogStyle
 
 
 class Auth(Enum):
@@ -142,6 +144,9 @@ class Config:
     limits: Limits = field(factory=Limits)
     notify: NotifySettings = field(factory=NotifySettings)
     tls: TlsSettings | None = None
+    log: LogStyle = LogStyle.AUTO
+    access_log: LoggedAnswers = LoggedAnswers.ALL
+    addresses: Addresses = Addresses.FULL
     trusted_proxies: tuple[Network, ...] = ()
     stop_delay: float = 0.0
     backends: tuple[Backend, ...] = (DOCKER_HUB, GHCR)

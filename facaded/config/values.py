@@ -23,7 +23,9 @@ from facaded.policy import repositories
 from facaded.policy.decision import Mode, host_name, split_host
 from facaded.policy.limits import Network
 from facaded.policy.repositories import Pattern, Rename
+from facaded.policy.sources import Addresses
 from facaded.tls.acme.settings import LETS_ENCRYPT, MOST_NAMES, ChallengeKind, refusal
+from facaded.web.accesslog import LoggedAnswers, LogStyle
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -415,6 +417,9 @@ SECRET_PATH = ValueKind("absolute path", _secret_path, PATH.schema)
 IMAGE = ValueKind("image", _image, _STRING)
 MODE = _one_of(Mode)
 AUTH = _one_of(Auth)
+LOG_STYLE = _one_of(LogStyle)
+LOGGED_ANSWERS = _one_of(LoggedAnswers)
+ADDRESS_DETAIL = _one_of(Addresses)
 HOSTS = _list(ValueKind("host name", _host, _STRING))
 PATTERNS = _list(ValueKind("pattern", _pattern, {"type": "string", "pattern": r"^[a-z0-9._*/-]+$"}))
 BACKEND_NAME = ValueKind("name", _backend_name, {"type": "string", "pattern": f"^{_BACKEND_NAME.pattern}$"})

@@ -5,8 +5,12 @@ Source: OCI distribution-spec v1.1, "Error Codes".
 
 import json
 from enum import Enum
+from functools import lru_cache
 
 from attrs import frozen
+
+DOCUMENTS = 200
+"""Error documents whose reason is remembered: most clients that are refused are refused in the same way."""
 
 
 class Code(Enum):
@@ -44,3 +48,13 @@ class Refusal:
 def document(code: Code, message: str) -> bytes:
     """Return the JSON body of an error answer: one error, ASCII only, with a final newline."""
     return json.dumps({"errors": [{"code": code.value, "message": message}]}).encode("ascii") + b"\n"
+
+
+@lru_cache(DOCUMENTS)
+def reason_of(body: bytes) -> str:
+    """Return the code and the message in the body of an error answer, for the log; empty if it has none."""
+    try:
+        (error,) = json.loads(body)["errors"]
+        return f"{error['code']}: {error['message']}"
+    except (ValueError, LookupError, TypeError):
+        return ""

@@ -45,15 +45,15 @@ OWN = frozenset(
 
 @frozen
 class WholeAnswer:
-    """An answer in bytes, but for its date. `size` is that of its body, which a HEAD does not get."""
+    """An answer in bytes, but for its date and its id. `size` is that of its body, which a HEAD does not get."""
 
     start: bytes
     end: bytes
     size: int
 
-    def dated(self, wall: float) -> bytes:
-        """Return all bytes of an answer at a time in seconds since the epoch."""
-        return b"".join((self.start, _date(int(wall)), self.end))
+    def complete(self, wall: float, request_id: str) -> bytes:
+        """Return all bytes of the answer to the request with this id, at a time in seconds since the epoch."""
+        return b"".join((self.start, _date(int(wall)), request_id.encode(), self.end))
 
 
 def render_whole(rendered: Rendered, is_head: bool, closes: bool) -> WholeAnswer | None:
@@ -77,13 +77,16 @@ def render_whole(rendered: Rendered, is_head: bool, closes: bool) -> WholeAnswer
     return WholeAnswer(start, b"%b%b\r\n%b" % (constant, lines.encode("ascii"), body), len(body))
 
 
-_date = lru_cache(maxsize=1)(datetimeToString)
-"""Returns the value of the Date header for a whole second."""
+@lru_cache(maxsize=1)
+def _date(second: int) -> bytes:
+    """Return what comes from the value of the Date header up to the request's id, for a whole second."""
+    date: bytes = datetimeToString(second)
+    return date + b"\r\nX-Request-Id: "
 
 
 @lru_cache(BACKENDS)
 def _constant_parts(status: int, backend: str | None, closes: bool) -> tuple[bytes, bytes]:
-    """Return what comes before and after the date in all answers with this status that come from a backend, or None."""
+    """Return what comes before the date and after the id in all answers with this status of a backend, or of none."""
     start = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n" + ("Connection: close\r\n" if closes else "")
     fields = {**EVERY, **REGISTRY, **({} if backend is None else {"X-Facaded-Backend": backend})}
     lines = "".join(f"{_canonical(name)}: {value}\r\n" for name, value in fields.items())

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from enum import Enum
 from typing import TypeAlias
 
+from attrs import define, field
+
 from facaded.oci.clients import Client
 from facaded.oci.frozen_values import frozen
 
@@ -36,13 +38,17 @@ class Outcome(Enum):
 
     __hash__ = object.__hash__  # as that of Kind
 
+    def __init__(self, value: str) -> None:
+        self.word = value.replace(" ", "-")
+
 
 @frozen
 class Decision:
     """What was decided about a request, and which backend the answer comes from, or None.
 
     `reference` is a tag or a digest. `repository` and `reference` are empty if the request has none. `asked_again` is
-    whether it was served because its client had been redirected and asked again.
+    whether it was served because its client had been redirected and asked again. `reason` is what the client was told
+    about an error.
     """
 
     kind: Kind = Kind.OTHER
@@ -51,6 +57,7 @@ class Decision:
     repository: str = ""
     reference: str = ""
     asked_again: bool = False
+    reason: str = ""
 
 
 UNDECIDED = Decision()
@@ -58,17 +65,43 @@ UNDECIDED = Decision()
 TARGET_LENGTH = 400
 """Characters of a request-target that subscribers see: the longest valid path is shorter."""
 
-_NOT_PRINTABLE = re.compile(r"[^!-~]")
+AGENT_LENGTH = 200
+"""Characters of a User-Agent that the log shows."""
+
+HOST_LENGTH = 100
+"""Characters of a Host header that the log shows."""
+
+METHOD_LENGTH = 20
+"""Characters of a request's method that the log shows."""
+
+_NOT_QUOTABLE = re.compile(r"[^ !#-\[\]-~]")
+_NOT_IN_PATHS = re.compile(r"[^!#-\[\]-~]")
+_ESCAPES = {'"': "%22", "\\": "%5C"}
 _FIRST_BYTE = re.compile(r"bytes=(\d{1,18})-.*", re.IGNORECASE)
+
+
+@define
+class LoggedRequest:
+    """What only the log shows of a request: its Host and User-Agent, `quotable`, and its protocol.
+
+    There is one for all answers that differ in nothing but client, time and id. `line_parts` is what the log has
+    made of it for these, by the form of the line.
+    """
+
+    host: str = ""
+    user_agent: str = ""
+    protocol: str = "HTTP/1.1"
+    line_parts: tuple[object, str] | None = field(default=None, init=False, eq=False, repr=False)
 
 
 @frozen
 class AnsweredRequest:
     """A request whose answer has been written.
 
-    `address` is the client's, or "-" on a Unix socket; `path` is the request-target without its query, in printable
-    ASCII; `bytes` is the size of the answer's body; `seconds` is the time from the last byte of the request to the last
-    byte of the answer.
+    `address` is the client's, or "-" on a Unix socket; `path` is the request-target without its query; `bytes` is the
+    size of the answer's body; `seconds` is the time from the last byte of the request to the last byte of the answer.
+    `request_id` is the value of X-Request-Id in the answer. All text that a client sent is `quotable`, and its length
+    is bounded.
     """
 
     address: str
@@ -79,6 +112,8 @@ class AnsweredRequest:
     status: int
     bytes: int
     seconds: float
+    request_id: str = ""
+    logged: LoggedRequest = field(factory=LoggedRequest)
 
 
 Subscriber: TypeAlias = Callable[[AnsweredRequest], None]
@@ -92,8 +127,16 @@ def parse_first_byte(ranges: str) -> int | None:
 
 
 def printable_path(target: bytes) -> str:
-    """Return a request-target in printable ASCII, without its query, which may carry tokens."""
+    """Return a request-target as `quotable` text without spaces, and without its query, which may carry tokens."""
     path = target.partition(b"?")[0][:TARGET_LENGTH].decode("latin-1")
-    if path.isascii() and path.isprintable() and " " not in path:
+    if path.isascii() and path.isprintable() and " " not in path and '"' not in path and "\\" not in path:
         return path
-    return _NOT_PRINTABLE.sub("?", path)
+    return _NOT_IN_PATHS.sub(lambda match: _ESCAPES.get(match[0], "?"), path)
+
+
+def quotable(text: str, length: int) -> str:
+    """Return text that can stand between double quotes, in the log and in JSON: nobody can make up fields with it.
+
+    It is printable ASCII without double quotes and backslashes, for which there is a `?`, of this length at most.
+    """
+    return _NOT_QUOTABLE.sub("?", text[:length])

@@ -16,6 +16,7 @@ HOPS = 20
 """Proxies in a row that are looked at, from the last one back; nobody has as many."""
 
 _LOOPBACK = "127.0.0.1"
+_MAPPED = "::ffff:"
 _NODE = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9A-Za-z._-]+)?|([0-9.]+)(?::[0-9A-Za-z._-]+)?|([0-9A-Fa-f:.]+)")
 """A node of RFC 7239 §6 that is an address, with or without a port; also IPv6 without brackets, as some send."""
 
@@ -24,11 +25,14 @@ _PEER = re.compile(r"[0-9A-Fa-f:.]{2,45}(?:%[0-9A-Za-z._-]{1,15})?")
 
 
 def host_of(address: IAddress | None) -> str:
-    """Return the IP address of a transport's peer, or "-" if that is none.
+    """Return the IP address of a transport's peer, or "-" if that is none; an IPv4-mapped one as its IPv4 address.
 
     What the PROXY protocol says is not checked by Twisted: it could have control characters, and end up in the log.
     """
     host = getattr(address, "host", None) or NO_ADDRESS
+    ipv4 = host.removeprefix(_MAPPED)  # of a peer at a socket for both families
+    if ipv4 != host and "." in ipv4 and ":" not in ipv4:
+        host = ipv4
     return host if _PEER.fullmatch(host) else NO_ADDRESS
 
 

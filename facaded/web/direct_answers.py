@@ -5,14 +5,14 @@ needs a backend that has to be waited for, takes the ordinary path through the S
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
 from facaded.web.admission import Admission
 from facaded.web.answer_bytes import render_whole
-from facaded.web.answered_requests import AnsweredRequest
+from facaded.web.answered_requests import AnsweredRequest, LoggedRequest
 from facaded.web.begun_answers import AnswersHeads, BegunAnswer
 from facaded.web.client_address import client_address
 from facaded.web.refusals import too_many_requests
@@ -40,7 +40,7 @@ class DirectChannel(Protocol):
 class DirectAnswers:
     """Answers the simple requests of a site's connections from `resource`, and calls `tell` with each of them.
 
-    `wall` returns seconds since the epoch.
+    `request_ids` are those of the site's requests. `wall` returns seconds since the epoch.
     """
 
     def __init__(
@@ -49,12 +49,14 @@ class DirectAnswers:
         admission: Admission,
         clock: IReactorTime,
         tell: Callable[[AnsweredRequest], None],
+        request_ids: Iterator[str],
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._resource = resource
         self._admission = admission
         self._seconds = clock.seconds
         self._tell = tell
+        self._request_ids = request_ids
         self._wall = wall
         self._heads = SimpleHeads()
 
@@ -80,8 +82,13 @@ class DirectAnswers:
         if begun is None or begun.rendered is None or whole is None:
             channel.pass_on(data, begun)
             return True
-        channel.answer_directly(whole.dated(self._wall()), head.closes)
-        seconds, client, decision = self._seconds() - started, fields.client, begun.decision
-        status = begun.rendered.status
-        self._tell(AnsweredRequest(address, head.verb, head.path, client, decision, status, whole.size, seconds))
+        request_id = next(self._request_ids)
+        channel.answer_directly(whole.complete(self._wall(), request_id), head.closes)
+        seconds, decision, status = self._seconds() - started, begun.decision, begun.rendered.status
+        if (logged := begun.logged) is None:
+            logged = begun.logged = LoggedRequest(fields.shown_host, fields.shown_agent)
+        client, size = fields.client, whole.size
+        self._tell(
+            AnsweredRequest(address, head.verb, head.path, client, decision, status, size, seconds, request_id, logged)
+        )
         return True

@@ -16,7 +16,7 @@ from facaded.backends.registry import NO_RANGE, RangeHeaders
 from facaded.backends.served_content import NotServed, ReadOptions, Served
 from facaded.backends.watch import Watch
 from facaded.oci import requests
-from facaded.oci.errors import Code, Refusal
+from facaded.oci.errors import Code, Refusal, reason_of
 from facaded.policy.changes import Change
 from facaded.policy.decision import (
     Answer,
@@ -47,6 +47,9 @@ HereAnswered: TypeAlias = Redirect | Pong | OwnChallenge | OwnToken | Page | Ref
 
 LISTED = (requests.ManifestRead, requests.Blob)
 """What a list of referrers leads to."""
+
+FIRST_ERROR = 400
+"""The first status of an error: RFC 9110 §15.5."""
 
 ERROR = Refusal(500, Code.UNSUPPORTED, "internal error in facaded: see its log")
 
@@ -279,7 +282,8 @@ def _decision(parsed: ClientRequest, answer: Answer, rendered: Rendered) -> Deci
     outcome = Outcome.ERROR if answer is ERROR else OUTCOMES.get(type(answer), Outcome.ANSWERED_HERE)
     kind = KINDS.get(type(parsed.head.parsed), Kind.OTHER)
     again = parsed.visit.asked_again and isinstance(answer, Serve | OwnChallenge)
-    return Decision(kind, outcome, rendered.backend, *_subject(parsed.head.parsed), again)
+    reason = reason_of(rendered.body) if rendered.status >= FIRST_ERROR else ""
+    return Decision(kind, outcome, rendered.backend, *_subject(parsed.head.parsed), again, reason)
 
 
 def _subject(target: requests.Request | Refusal) -> tuple[str, str]:

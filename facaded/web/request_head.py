@@ -11,7 +11,7 @@ from facaded.oci.clients import Client, identify
 from facaded.oci.errors import Refusal
 from facaded.oci.requests import Request, parse
 from facaded.policy.asked_again import Asking
-from facaded.web.answered_requests import printable_path
+from facaded.web.answered_requests import AGENT_LENGTH, HOST_LENGTH, printable_path, quotable
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -43,6 +43,16 @@ class HeaderFields:
     def accepted(self) -> Accept:
         """The media types that are accepted."""
         return Accept.read(self.accept)
+
+    @cached_property
+    def shown_host(self) -> str:
+        """The Host header as the log shows it."""
+        return quotable(self.host.decode("latin-1"), HOST_LENGTH)
+
+    @cached_property
+    def shown_agent(self) -> str:
+        """The User-Agent as the log shows it."""
+        return quotable(self.user_agent, AGENT_LENGTH)
 
     @classmethod
     def read(cls, values_of: ReadValues) -> "HeaderFields":

@@ -1,6 +1,6 @@
 """The web site: it passes requests to a resource, tells its subscribers of answers, and closes without losing any."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -17,13 +17,25 @@ from facaded.backends.reached_limits import ReachedLimits
 from facaded.oci.clients import Client, identify
 from facaded.policy.sources import NO_ADDRESS
 from facaded.web.admission import Admission, AdmissionSettings
-from facaded.web.answered_requests import UNDECIDED, AnsweredRequest, Decision, Subscriber, printable_path
+from facaded.web.answered_requests import (
+    AGENT_LENGTH,
+    HOST_LENGTH,
+    METHOD_LENGTH,
+    UNDECIDED,
+    AnsweredRequest,
+    Decision,
+    LoggedRequest,
+    Subscriber,
+    printable_path,
+    quotable,
+)
 from facaded.web.begun_answers import AnswersHeads, BegunAnswer
 from facaded.web.channel import Channel, SecureChannel
 from facaded.web.client_address import client_address, host_of
 from facaded.web.direct_answers import DirectAnswers
 from facaded.web.refusals import too_many_requests
 from facaded.web.request_head import HeaderFields, Origin, RequestHead
+from facaded.web.request_ids import number_requests
 from facaded.web.strict_channel import PARAMETERS
 from facaded.web.unsent_bytes import UnsentBytes
 
@@ -55,6 +67,7 @@ class BoundedRequest(Request):
     identified_client: Client | None = None
     decision = UNDECIDED
     started_at = 0.0
+    request_id = ""
 
     @cached_property
     def address(self) -> str:
@@ -82,7 +95,9 @@ class BoundedRequest(Request):
         assert isinstance(site, BoundedSite)
         self.site = site
         self.started_at = self.site.reactor.seconds()
+        self.request_id = next(site.request_ids)
         self.responseHeaders.setRawHeaders(b"Date", [datetimeToString()])
+        self.responseHeaders.setRawHeaders(b"X-Request-Id", [self.request_id.encode("ascii")])
         try:
             Request.render(self, self.site.resource)
         except Exception:
@@ -90,15 +105,22 @@ class BoundedRequest(Request):
 
     def as_answered(self) -> AnsweredRequest:
         """Return this request as a value for subscribers, after its answer has been written."""
+        user_agent = _header_text(self, b"User-Agent")
         return AnsweredRequest(
             self.address,
-            self.method.decode("latin-1"),
+            _shown(self.method, METHOD_LENGTH),
             printable_path(self.uri),
-            self.identified_client or identify(_header_text(self, b"User-Agent")),
+            self.identified_client or identify(user_agent),
             self.decision,
             self.code,
             self.sentLength,
             self.site.reactor.seconds() - self.started_at,
+            self.request_id,
+            LoggedRequest(
+                quotable(_header_text(self, b"Host"), HOST_LENGTH),
+                quotable(user_agent, AGENT_LENGTH),
+                _shown(self.clientproto, METHOD_LENGTH),
+            ),
         )
 
 
@@ -107,8 +129,8 @@ class BoundedSite(Site):
 
     Each of `subscribers` is called with each request whose answer has been written. `admission` has the limits, which
     sites may share; the default ones without it. `unsent` limits what is kept for clients that read slowly; without it,
-    answers are written whole. While `is_stopping`, each answer is the last of its connection. `relayed_bytes` are those
-    of blobs that passed through.
+    answers are written whole. `request_ids` are those of its requests. While `is_stopping`, each answer is the last of
+    its connection. `relayed_bytes` are those of blobs that passed through.
     """
 
     noisy = False
@@ -125,14 +147,16 @@ class BoundedSite(Site):
         subscribers: Sequence[Subscriber] = (),
         admission: Admission | None = None,
         unsent: UnsentBytes | None = None,
+        request_ids: Iterator[str] | None = None,
     ) -> None:
         Site.__init__(self, resource, reactor=reactor, parsePOSTFormSubmission=False)
         self.admission = admission or Admission(reactor, ReachedLimits(reactor), AdmissionSettings())
         self.channels: set[Channel] = set()
         self.unsent = unsent
-        self.direct = (
-            DirectAnswers(resource, self.admission, reactor, self.tell) if isinstance(resource, AnswersHeads) else None
-        )
+        self.request_ids = request_ids or number_requests()
+        self.direct: DirectAnswers | None = None
+        if isinstance(resource, AnswersHeads):
+            self.direct = DirectAnswers(resource, self.admission, reactor, self.tell, self.request_ids)
         self._subscribers = tuple(subscribers)
         self._drained: Deferred[None] | None = None
 
@@ -225,6 +249,11 @@ def record_decision(request: Request, client: Client, decision: Decision) -> Non
 def address_of(request: Request) -> str:
     """Return the address of a request's client; see `BoundedRequest.address`."""
     return request.address if isinstance(request, BoundedRequest) else NO_ADDRESS
+
+
+def _shown(value: bytes, length: int) -> str:
+    """Return a word of the request line as the log shows it."""
+    return quotable(value.decode("latin-1"), length).replace(" ", "?")
 
 
 def _header_text(request: Request, name: bytes) -> str:

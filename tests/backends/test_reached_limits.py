@@ -14,6 +14,7 @@ from facaded.backends.reached_limits import ReachedLimit, ReachedLimits
 from facaded.net.client import describe_error
 from facaded.policy.health import State, Verdict
 from facaded.policy.limits import Limit
+from facaded.policy.sources import Addresses
 from tests.watching import BAD, up
 
 
@@ -44,6 +45,15 @@ def test_the_first_time_is_logged_at_once_and_further_ones_once_a_minute(lines: 
     assert clock.getDelayedCalls() == []
     reached.note(Limit.CONNECTIONS, "192.0.2.8")
     assert lines[2:] == ["limit reached: connections, by 192.0.2.8"]
+
+
+def test_a_masked_address_is_masked_in_the_log_and_not_in_the_status(lines: list[str]) -> None:
+    reached = ReachedLimits(Clock())
+    reached.reconfigure(Addresses.MASKED)
+    reached.note(Limit.CONNECTIONS, "192.0.2.7")
+    reached.note(Limit.LOCAL, "main (no route to host)")
+    assert [line.partition(", by ")[2] for line in lines] == ["192.0.2.0", "main (no route to host)"]
+    assert reached.all()[Limit.CONNECTIONS].subject == "192.0.2.7"
 
 
 def test_every_limit_is_counted_for_itself(lines: list[str]) -> None:

@@ -28,7 +28,7 @@ HEADERS = {
 TAG = "/v2/org/app/manifests/latest"
 """The request that a server must answer before it counts as started."""
 
-STATUS = re.compile(rb" (?:GET|HEAD) /v2/\S* (\d{3}) ")
+STATUS = re.compile(rb'"(?:GET|HEAD) /v2/\S* HTTP/1\.[01]" (\d{3}) ')
 """The status in a line of facaded's access log."""
 
 

@@ -1,101 +1,179 @@
-"""The log of `facaded serve`: its lines, their order, and one write for many of them."""
+"""The log of `facaded serve`: lines in batches, events at once, and everything in order."""
 
-from io import StringIO
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from twisted.internet.task import Clock
-from twisted.logger import LogEvent, LogLevel
+from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 
-from facaded.cli.log_output import BATCH, LogOutput
+from facaded.cli.line_writer import LineWriter
+from facaded.cli.log_forms import Place
+from facaded.cli.log_output import BATCH, BATCH_TIME, REPORT_INTERVAL, LogOutput
+from facaded.web.accesslog import LineForm, LogStyle
 
 NOON = 1_790_000_000.0
 
 
-class Stream(StringIO):
-    """A stream that counts its flushes, and can be full."""
+class Recorder:
+    """A writer that notes what it is given."""
 
-    flushes = 0
-    is_full = False
+    def __init__(self) -> None:
+        self.text = b""
+        self.writes = 0
+        self.lost_lines = 0
+        self.is_free = True
+        self.ended_within: float | None = None
 
-    def write(self, text: str) -> int:
-        if self.is_full:
-            raise OSError("no space left")
-        return super().write(text)
+    def put_lines(self, text: bytes) -> None:
+        self.text += text
+        self.writes += 1
 
-    def flush(self) -> None:
-        self.flushes += 1
+    put_event = put_lines
+
+    def end(self, seconds: float) -> None:
+        self.ended_within = seconds
+
+
+class Log:
+    """A log output, its clock and what it has written."""
+
+    def __init__(self, place: Place = Place.JOURNAL) -> None:
+        self.clock, self.writer = Clock(), Recorder()
+        self.output = LogOutput(self.writer, place, self.clock)
+
+    @property
+    def text(self) -> str:
+        return self.writer.text.decode()
 
 
 def event(text: str, level: LogLevel = LogLevel.info, namespace: str = "facaded.test") -> LogEvent:
     return {"log_format": text, "log_level": level, "log_namespace": namespace, "log_time": NOON}
 
 
-def test_the_lines_of_a_turn_are_written_at_once() -> None:
-    stream, clock = Stream(), Clock()
-    log = LogOutput(stream, clock, lambda: NOON)
+def test_lines_are_written_together_after_a_fifth_of_a_second_at_most() -> None:
+    log = Log()
     for number in range(3):
-        log.add_line(f"line {number}")
-    assert stream.getvalue() == ""
-    clock.advance(0)
-    assert [line.partition(" ")[2] for line in stream.getvalue().splitlines()] == ["line 0", "line 1", "line 2"]
-    assert stream.flushes == 1
-    assert clock.getDelayedCalls() == []
+        log.output.add_line(f"line {number}")
+        log.clock.advance(BATCH_TIME / 4)
+    assert log.text == ""
+    log.clock.advance(BATCH_TIME / 4)
+    assert log.text == "<6>line 0\n<6>line 1\n<6>line 2\n"
+    assert log.writer.writes == 1
+    assert log.clock.getDelayedCalls() == []
 
 
-def test_a_line_has_the_same_time_as_an_event() -> None:
-    stream = Stream()
-    log = LogOutput(stream, Clock(), lambda: NOON)
-    log.add_line("x")
-    log.observer(event("x"))
-    first, second = stream.getvalue().splitlines()
-    assert first == second
+def test_an_event_is_written_at_once_after_the_lines_before_it() -> None:
+    log = Log()
+    log.output.add_line("first")
+    log.output.observer(event("second", LogLevel.warn))
+    assert log.text == "<6>first\n<4>second\n"
+    log.output.add_line("third")
+    log.clock.advance(BATCH_TIME)
+    assert log.text == "<6>first\n<4>second\n<6>third\n"
 
 
-def test_lines_and_events_keep_their_order() -> None:
-    stream, clock = Stream(), Clock()
-    log = LogOutput(stream, clock, lambda: NOON)
-    log.add_line("first")
-    log.observer(event("second"))
-    log.add_line("third")
-    log.flush()
-    clock.advance(0)
-    assert [line.partition(" ")[2] for line in stream.getvalue().splitlines()] == ["first", "second", "third"]
-
-
-def test_many_lines_do_not_wait_for_the_end_of_the_turn() -> None:
-    stream = Stream()
-    log = LogOutput(stream, Clock(), lambda: NOON)
+def test_many_lines_do_not_wait() -> None:
+    log = Log()
     for _ in range(BATCH):
-        log.add_line("x")
-    assert len(stream.getvalue().splitlines()) == BATCH
+        log.output.add_line("x")
+    assert log.text.count("\n") == BATCH
 
 
-def test_lines_for_the_journal_have_a_priority_and_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("JOURNAL_STREAM", "8:1")
-    stream = Stream()
-    log = LogOutput(stream, Clock(), lambda: NOON)
-    log.add_line("x")
-    log.observer(event("two\nlines", LogLevel.error))
-    assert stream.getvalue() == "<6>x\n<3>two\n<3>lines\n"
+def test_a_stop_writes_everything() -> None:
+    log = Log()
+    log.output.add_line("x")
+    log.output.close()
+    assert log.text == "<6>x\n"
+    assert log.writer.ended_within is not None
+    assert log.clock.getDelayedCalls() == []
+    log.output.close()
 
 
-def test_a_full_disk_loses_lines_and_nothing_else() -> None:
-    stream, clock = Stream(), Clock()
-    log = LogOutput(stream, clock, lambda: NOON)
-    stream.is_full = True
-    log.add_line("lost")
-    clock.advance(0)
-    stream.is_full = False
-    log.add_line("written")
-    clock.advance(0)
-    assert "lost" not in stream.getvalue()
-    assert "written" in stream.getvalue()
+def test_outside_the_journal_lines_have_no_prefix() -> None:
+    log = Log(Place.FILE)
+    log.output.add_line("x")
+    log.output.flush()
+    assert log.text == "x\n"
+
+
+@pytest.mark.parametrize(
+    ("place", "form"),
+    [(Place.JOURNAL, LineForm.UNTIMED), (Place.TERMINAL, LineForm.COMMON), (Place.FILE, LineForm.COMMON)],
+)
+def test_access_lines_have_a_time_unless_the_journal_adds_it(place: Place, form: LineForm) -> None:
+    output = Log(place).output
+    assert output.form_for(LogStyle.AUTO) is form
+    assert output.form_for(LogStyle.JSON) is LineForm.JSON
+
+
+def test_another_style_applies_to_the_next_event() -> None:
+    log = Log(Place.FILE)
+    log.output.reconfigure(LogStyle.JSON)
+    log.output.observer(event("one"))
+    assert json.loads(log.text)["message"] == "one"
+    log.output.reconfigure(LogStyle.AUTO)
+    log.output.observer(event("two"))
+    assert log.text.endswith(" two\n")
 
 
 def test_libraries_are_heard_from_warnings_on() -> None:
-    stream = Stream()
-    log = LogOutput(stream, Clock(), lambda: NOON)
-    log.observer(event("quiet", namespace="twisted"))
-    log.observer(event("loud", LogLevel.warn, "twisted"))
-    assert "quiet" not in stream.getvalue()
-    assert "loud" in stream.getvalue()
+    log = Log()
+    log.output.observer(event("quiet", namespace="twisted"))
+    log.output.observer(event("loud", LogLevel.warn, "twisted"))
+    assert log.text == "<4>loud\n"
+
+
+def test_an_event_that_says_nothing_is_not_written() -> None:
+    log = Log()
+    log.output.observer(event(""))
+    assert log.writer.writes == 0
+
+
+@pytest.fixture
+def published() -> Iterator[Log]:
+    """A log that gets the events of this process."""
+    log = Log()
+    globalLogPublisher.addObserver(log.output.observer)
+    yield log
+    globalLogPublisher.removeObserver(log.output.observer)
+
+
+def test_lost_lines_are_reported_once_others_can_be_written_and_once_a_minute(published: Log) -> None:
+    def write_line() -> str:
+        before = len(published.text)
+        published.output.add_line("x")
+        published.output.flush()
+        return published.text[before:]
+
+    writer = published.writer
+    assert write_line() == "<6>x\n"
+    writer.lost_lines, writer.is_free = 5, False
+    assert write_line() == "<6>x\n", "the reader is still stalled"
+    writer.is_free = True
+    sentence = "lines of the log are lost: the disk was full, or what reads the log was too slow"
+    assert write_line() == f"<6>x\n<4>5 {sentence}\n"
+    writer.lost_lines = 7
+    assert write_line() == "<6>x\n"
+    published.clock.advance(REPORT_INTERVAL)
+    assert write_line() == f"<6>x\n<4>2 {sentence}\n"
+    assert published.output.lost_lines == 7
+
+
+def test_it_writes_to_a_real_file_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
+    output = LogOutput(LineWriter(descriptor), Place.FILE, Clock())
+    for number in range(3 * BATCH + 1):
+        output.add_line(f"{number}")
+    output.observer(event("event"))
+    output.add_line("last")
+    output.close()
+    *lines, before_last, last = path.read_text().splitlines()
+    assert lines == [f"{number}" for number in range(3 * BATCH + 1)]
+    assert before_last.endswith(" event")
+    assert last == "last"
+    assert output.lost_lines == 0
+    os.close(descriptor)

@@ -47,9 +47,12 @@ WRONG = [
     ),
     (
         "bogus = 1",
-        "facaded.toml:1: bogus: unknown key; known here: answer, backend, cache, health, hosts, limits, listen,",
+        "facaded.toml:1: bogus: unknown key; known here: access_log, addresses, answer, backend, cache, health, hosts,",
     ),
     ('answer = "proxy"', 'facaded.toml:1: answer: \'proxy\': expected "auto", "redirect" or "serve"'),
+    ('log = "text"', 'facaded.toml:1: log: \'text\': expected "auto" or "json"'),
+    ("access_log = true", 'facaded.toml:1: access_log: True: expected "off", "errors" or "all"'),
+    ('addresses = "hidden"', 'facaded.toml:1: addresses: \'hidden\': expected "full", "masked" or "none"'),
     ("answer = 1", 'facaded.toml:1: answer: 1: expected "auto", "redirect" or "serve"'),
     (
         '[cache]\nmanifests = "64 MB"',
@@ -244,7 +247,7 @@ WRONG = [
     ),
     (
         '"\\u001b[2Jx" = 1',
-        'facaded.toml:1: "?[2Jx": unknown key; known here: answer, backend, cache, health, hosts, limits, listen,',
+        'facaded.toml:1: "?[2Jx": unknown key; known here: access_log, addresses, answer, backend, cache,',
     ),
     (
         "[listen]\nhttp = []",

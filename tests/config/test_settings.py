@@ -10,6 +10,8 @@ from facaded.oci.requests import Image
 from facaded.policy import repositories
 from facaded.policy.decision import Mode, Route
 from facaded.policy.limits import Limits
+from facaded.policy.sources import Addresses
+from facaded.web.accesslog import LoggedAnswers, LogStyle
 from tests.config.reading import TWO, problems, read
 
 
@@ -19,6 +21,9 @@ def test_a_whole_file(tmp_path: Path) -> None:
         hosts = ["Docker.Example.com.", "[::1]", "192.0.2.1"]
         repositories = ["org/*", "team/**"]
         answer = "serve"
+        log = "json"
+        access_log = "errors"
+        addresses = "masked"
         trusted_proxies = ["127.0.0.0/8"]
         stop_delay = "5s"
         [cache]
@@ -66,6 +71,8 @@ def test_a_whole_file(tmp_path: Path) -> None:
         Route(("main", "second")),
     )
     assert settings.answer is Mode.SERVE
+    assert (settings.log, settings.access_log) == (LogStyle.JSON, LoggedAnswers.ERRORS)
+    assert settings.addresses is Addresses.MASKED
     assert settings.cache == CacheSettings(1 << 20, 5, 0)
     assert settings.limits == Limits(connections=500, exempt=(ip_network("192.0.2.7"), ip_network("2001:db8:1::/48")))
     assert (settings.trusted_proxies, settings.stop_delay) == ((ip_network("127.0.0.0/8"),), 5)

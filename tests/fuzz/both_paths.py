@@ -1,4 +1,4 @@
-"""The direct and the ordinary path of the site side by side: every byte and every event must be the same.
+"""The direct and the ordinary path of the site side by side: every byte and event, and every id, must be the same.
 
 `python -m tests.fuzz.both_paths 100000` sends as many requests down both.
 """
@@ -20,6 +20,7 @@ from facaded.policy.repositories import parse
 from facaded.web.admission import Admission, AdmissionSettings
 from facaded.web.answered_requests import AnsweredRequest
 from facaded.web.facade import Facade
+from facaded.web.request_ids import number_requests
 from facaded.web.returning_clients import ReturningClients
 from facaded.web.server import BoundedRequest, BoundedSite
 from tests.backends.memory import Fake, Network
@@ -145,7 +146,8 @@ class Side:
         limits = Limits(requests_per_source=self.rate)
         proxies = (ip_network(PROXY),) if self.is_proxied else ()
         admission = Admission(self.clock, self.reached, AdmissionSettings(limits, trusted_proxies=proxies))
-        self.site = BoundedSite(facade, self.clock, [self.answered.append], admission)
+        ids = number_requests("both")
+        self.site = BoundedSite(facade, self.clock, [self.answered.append], admission, request_ids=ids)
         if self.is_direct:
             self.site.requestFactory = CountedRequest
         else:

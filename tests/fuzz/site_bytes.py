@@ -10,6 +10,7 @@ from facaded.policy.decision import BackendRules, Rules
 from facaded.policy.repositories import parse
 from facaded.web.answered_requests import AnsweredRequest
 from facaded.web.facade import Facade
+from facaded.web.request_ids import number_requests
 from facaded.web.returning_clients import ReturningClients
 from facaded.web.server import BoundedSite
 from facaded.web.strict_channel import BAD_REQUEST
@@ -69,7 +70,7 @@ class Server:
             watching.backends.answer(name, GOOD)
         returning = ReturningClients(watching.clock.seconds, watching.watch.probe_soon)
         facade = Facade(watching.watch, RULES, self.network.fetcher(), returning)
-        self.site = BoundedSite(facade, self.clock, [self.answered.append])
+        self.site = BoundedSite(facade, self.clock, [self.answered.append], request_ids=number_requests("site"))
 
     def exchange(self, pieces: list[bytes]) -> Exchange:
         """Send these pieces on a connection, wait for the answers, and close it."""

@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from facaded.policy.sources import is_in, source_of
+from facaded.policy.sources import Addresses, is_in, show_address, source_of
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,20 @@ def test_an_address_is_in_a_network_of_its_own_family(address: str, contained: b
     networks = (ip_network("192.0.2.0/24"), ip_network("2001:db8:1::/48"))
     assert is_in(address, networks) is contained
     assert not is_in(address, ())
+
+
+@pytest.mark.parametrize(
+    ("text", "masked", "hidden"),
+    [
+        ("192.0.2.7", "192.0.2.0", "-"),
+        ("::ffff:192.0.2.7", "192.0.2.0", "-"),
+        ("2001:db8:1:2:3::4", "2001:db8:1::", "-"),
+        ("2001:db8:1:2::/64", "2001:db8:1::", "-"),
+        ("fe80::1%eth0", "fe80::", "-"),
+        ("::1", "::", "-"),
+        ("-", "-", "-"),
+        ("main (no route to host)", "main (no route to host)", "main (no route to host)"),
+    ],
+)
+def test_the_log_shows_as_much_of_an_address_as_the_settings_say(text: str, masked: str, hidden: str) -> None:
+    assert [show_address(text, addresses) for addresses in Addresses] == [text, masked, hidden]

@@ -39,7 +39,8 @@ def test_a_reload_changes_the_limits(daemon: Daemon) -> None:
     daemon.write_settings(f"{good}\n[limits]\nbackend_requests_per_source = 1\n")
     assert daemon.run("reload").returncode == 0
     daemon.wait_until(lambda: ask() == 429, "limited")
-    assert "limit reached: backend_requests_per_source, by 127.0.0.1" in daemon.log
+    sentence = "limit reached: backend_requests_per_source, by 127.0.0.1"
+    daemon.wait_until(lambda: sentence in daemon.log, "it is logged")
     daemon.write_settings(good)
     assert daemon.run("reload").returncode == 0
     assert ask() == 200

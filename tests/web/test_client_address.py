@@ -94,6 +94,9 @@ def test_any_header_leads_to_an_address(lines: list[str], is_forwarded: bool) ->
     [
         ("192.0.2.7", "192.0.2.7"),
         ("2001:db8::7", "2001:db8::7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("::ffff:0:192.0.2.7", "::ffff:0:192.0.2.7"),
+        ("::ffff:c000:207", "::ffff:c000:207"),
         ("fe80::1%eth0", "fe80::1%eth0"),
         ("fe80::1%\x1b[31m", "-"),
         ("evil\x1b[31m", "-"),

@@ -454,7 +454,8 @@ def test_subscribers_see_every_answered_request(
     client, _ = served()
     assert client.send(method, path, {"User-Agent": user_agent, "Accept": INDEX}) == status
     (answered,) = client.answered
-    assert answered.decision == decision
+    assert evolve(answered.decision, reason="") == decision
+    assert bool(answered.decision.reason) == (status >= 400)
     assert (answered.method, answered.path, answered.status) == (method, path.partition("?")[0], status)
     assert answered.address == "192.0.2.7"
     assert answered.client == identify(user_agent)
