@@ -88,8 +88,7 @@ def makeService(
     metrics = _make_metrics(core, config, reloader)
     admin = Admin(config.listen.admin_hosts, supervision.why_not_ready, watch, metrics)
     reporter = _make_reporter(core, parts.make_in_force(loaded), reactor, clocks)
-    renewer = tls.acme if tls else None
-    commands = Commands(config.rules, watch, reporter, reloader, core.state, core.pulls.recent, renewer)
+    commands = _make_commands(core, config, reporter, reloader)
     reloader.add(parts.prepare_listeners(config))
     reloader.add(_prepare_backends(core, reactor, environ))
     reloader.add(parts.prepare_limits(core.admission, core.unsent, core.shares))
@@ -102,9 +101,7 @@ def makeService(
     listeners = _make_listeners(sites, config, reactor, environ)
     reloader.add(parts.prepare_stop(listeners, supervision))
     return Daemon(
-        Watchdog(
-            reactor, Notifier(environ), watchdog_interval(environ, os.getpid())
-        ),  # stopped last: a stop may hang too
+        _make_watchdog(reactor, environ),  # stopped last: a stop may hang too
         Announcer(reloader, watch, listeners),
         notifications,
         core.state,
@@ -115,6 +112,15 @@ def makeService(
         listeners,
         supervision,
     )
+
+
+def _make_commands(core: "_Core", config: Config, reporter: Reporter, reloader: Reloader) -> Commands:
+    renewer = core.tls.acme if core.tls else None
+    return Commands(config.rules, core.watch, reporter, reloader, core.state, core.pulls.recent, renewer)
+
+
+def _make_watchdog(reactor: IFacadedReactor, environ: Mapping[str, str]) -> Watchdog:
+    return Watchdog(reactor, Notifier(environ), watchdog_interval(environ, os.getpid()))
 
 
 def _make_metrics(core: "_Core", config: Config, reloader: Reloader) -> Metrics:
