@@ -97,7 +97,7 @@ def makeService(
     notifications = _make_notifications(core, reactor, config, environ, reloader)
     subscribers = (_begin_log(output, watch, reloader), core.pulls.follow, metrics.requests.note)
     sites = _listeners(core, config, subscribers, admin, Control(commands.table), reactor)
-    metrics.follow({key: listener.site for key, listener in sites.items()})
+    metrics.follow({key: listener.site for key, listener in sites.items()}, output)
     listeners = _make_listeners(sites, config, reactor, environ)
     reloader.add(parts.prepare_stop(listeners, supervision))
     return Daemon(

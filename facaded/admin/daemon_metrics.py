@@ -15,6 +15,7 @@ from facaded.policy.limits import Limit
 from facaded.tls.certificate_status import CertificateReport
 from facaded.tls.certificates import SELF_SIGNED
 from facaded.tls.termination import Termination
+from facaded.web.accesslog import TWISTED, AccessOutput
 from facaded.web.server import BoundedSite
 
 NO_CERTIFICATE = 0.0
@@ -41,6 +42,7 @@ class DaemonMetrics:
     """The metrics of the daemon. `tls` is None without TLS; `loaded_at` is when its settings were read (wall time)."""
 
     _sites: Mapping[str, BoundedSite] = MappingProxyType({})
+    _output: AccessOutput = TWISTED
 
     def __init__(
         self, reached_limits: ReachedLimits, reloads: ReloadOutcome, tls: Termination | None, loaded_at: float
@@ -50,9 +52,9 @@ class DaemonMetrics:
         self._reloads = reloads
         self._tls = tls
 
-    def follow(self, sites: Mapping[str, BoundedSite]) -> None:
-        """Count the connections of these sites, which are by their keys of [listen]."""
-        self._sites = sites
+    def follow(self, sites: Mapping[str, BoundedSite], output: AccessOutput) -> None:
+        """Count the connections of these sites, which are by their keys of [listen], and the lines that are lost."""
+        self._sites, self._output = sites, output
 
     def families(self) -> Iterator[MetricFamily]:
         """Return the metrics."""
@@ -91,6 +93,11 @@ class DaemonMetrics:
             "How often a limit was reached: a key of [limits], or a limit of this machine.",
             ("limit",),
             {(label_of(limit),): float(reached[limit].count if limit in reached else 0) for limit in Limit},
+        )
+        yield CounterFamily(
+            "facaded_log_lines_lost_total",
+            "Lines of the log that could not be written.",
+            rows=single(float(self._output.lost_lines)),
         )
         yield CounterFamily(
             "facaded_relayed_bytes_total",

@@ -12,6 +12,7 @@ from facaded.admin.request_metrics import RequestCounts
 from facaded.backends.watch import Watch
 from facaded.policy.decision import Rules
 from facaded.tls.termination import Termination
+from facaded.web.accesslog import AccessOutput
 from facaded.web.server import BoundedSite
 
 
@@ -36,9 +37,9 @@ class Metrics:
         self._backends = BackendMetrics(watch, rules)
         self._daemon = DaemonMetrics(watch.reached_limits, reloads, tls, wall())
 
-    def follow(self, sites: Mapping[str, BoundedSite]) -> None:
-        """Count the connections of these sites, which are by their keys of [listen]."""
-        self._daemon.follow(sites)
+    def follow(self, sites: Mapping[str, BoundedSite], output: AccessOutput) -> None:
+        """Count the connections of these sites, which are by their keys of [listen], and the lines that are lost."""
+        self._daemon.follow(sites, output)
 
     def reconfigure(self, rules: Rules) -> None:
         """Use new settings, which are in force from now on."""

@@ -14,6 +14,7 @@ from facaded.policy.health import Quota, Result, Step, Verdict
 from facaded.policy.limits import Limit
 from facaded.tls.acme.order_status import OrderStatus
 from facaded.tls.certificate_status import CertificateReport
+from facaded.web.accesslog import TwistedOutput
 from facaded.web.answered_requests import AnsweredRequest, Decision, Kind, Outcome
 from facaded.web.server import BoundedSite
 from tests.admin.measuring import ROUTED, RULES, WALL, Measured
@@ -176,14 +177,17 @@ def test_a_reload_sets_the_time_of_the_settings_and_a_failed_one_only_says_so() 
     assert measured.row("config_last_reload_timestamp_seconds") == WALL + 50
 
 
-def test_connections_and_relayed_bytes_are_those_of_the_sites() -> None:
+def test_connections_and_relayed_bytes_are_those_of_the_sites_and_lost_lines_those_of_the_log() -> None:
     measured, clock = Measured(), Clock()
     sites = {key: BoundedSite(Resource(), clock) for key in ("listen.http", "listen.admin")}
-    measured.metrics.follow(sites)
+    output = TwistedOutput()
+    measured.metrics.follow(sites, output)
+    output.lost_lines = 3
     sites["listen.http"].relayed_bytes += 100
     sites["listen.admin"].relayed_bytes += 1
     assert measured.rows("connections") == {("http",): 0, ("admin",): 0}
     assert measured.row("relayed_bytes_total") == 101
+    assert measured.row("log_lines_lost_total") == 3
 
 
 def test_there_are_no_metrics_of_certificates_without_tls() -> None:

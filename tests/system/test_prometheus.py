@@ -77,11 +77,12 @@ def daemon(tmp_path: Path, main: Registry, second: Registry, files: CertificateF
 
 @pytest.fixture
 def idle(tmp_path: Path, second: Registry) -> Iterator[Daemon]:
-    """A daemon that hardly ever probes, and allows few requests."""
+    """A daemon that hardly ever probes, allows few requests, and whose disk is full."""
     (tmp_path / "idle").mkdir()
     settings = FAST.format(main=second, second=second).replace('interval = "2s"', 'interval = "1h"', 1)
     settings = settings.partition('[[backend]]\nname = "second"')[0]
     daemon = Daemon(tmp_path / "idle", f"{settings}\n[limits]\nrequests_per_source = 1\n")
+    daemon.arguments = ["sh", "-c", 'exec "$0" "$@" 2>/dev/full', *daemon.arguments]
     with running(daemon):
         yield daemon
 
@@ -145,7 +146,8 @@ def break_settings_and_files(prometheus: Prometheus, daemon: Daemon, idle: Daemo
         wait_until(lambda: not certificate_error(daemon), "the files are usable")
     for _ in range(20):
         idle.get("/v2/org/app/manifests/v1", headers=SERVED)
-    wait_for_alerts(prometheus, "FacadedReloadFailed", "FacadedCertificateRenewalFails", "FacadedLimitReached")
+    counted = "FacadedLimitReached", "FacadedLogLinesLost"
+    wait_for_alerts(prometheus, "FacadedReloadFailed", "FacadedCertificateRenewalFails", *counted)
     return prometheus.firing()
 
 
