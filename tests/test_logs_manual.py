@@ -74,7 +74,7 @@ def test_every_field_is_on_the_page() -> None:
     for name in (*FIELDS.values(), "event", "events", "traceback", *JSON_KEYS, "asked_again", "reason"):
         assert f"`{name}`" in PAGE, name
     for outcome in Outcome:
-        assert outcome.value in PAGE
+        assert outcome.word in PAGE
 
 
 def test_the_figures_are_those_of_the_code() -> None:

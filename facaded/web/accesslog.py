@@ -183,7 +183,7 @@ def describe_in_json(answered: AnsweredRequest) -> str:
         f'"message": "{answered.method} {answered.path} {answered.status}", "method": "{answered.method}", '
         f'"path": "{answered.path}", "protocol": "{logged.protocol}", "status": {answered.status}, '
         f'"bytes": {answered.bytes}, "host": "{logged.host}", "user_agent": "{logged.user_agent}", '
-        f'"backend": {backend}, "family": "{answered.client.family.value}", "answer": "{decision.outcome.value}"'
+        f'"backend": {backend}, "family": "{answered.client.family.value}", "answer": "{decision.outcome.word}"'
     )
     if decision.asked_again:
         line += ', "asked_again": true'

@@ -39,7 +39,7 @@ class Outcome(Enum):
     __hash__ = object.__hash__  # as that of Kind
 
     def __init__(self, value: str) -> None:
-        self.word = value.replace(" ", "-")
+        self.word = value.replace(" ", "_")  # as the label of the metrics
 
 
 @frozen

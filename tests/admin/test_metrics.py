@@ -163,6 +163,16 @@ def test_every_limit_has_a_series_from_the_start() -> None:
     measured.watching.watch.stopService()
 
 
+def test_lost_lines_of_the_log_are_counted() -> None:
+    class LosingOutput(TwistedOutput):
+        lost_lines = 7
+
+    measured = Measured()
+    assert measured.row("log_lines_lost_total") == 0
+    measured.metrics.follow({}, LosingOutput())
+    assert measured.row("log_lines_lost_total") == 7
+
+
 def test_a_reload_sets_the_time_of_the_settings_and_a_failed_one_only_says_so() -> None:
     measured = Measured()
     assert (measured.row("config_last_reload_successful"), measured.row("config_last_reload_timestamp_seconds")) == (
@@ -177,17 +187,14 @@ def test_a_reload_sets_the_time_of_the_settings_and_a_failed_one_only_says_so() 
     assert measured.row("config_last_reload_timestamp_seconds") == WALL + 50
 
 
-def test_connections_and_relayed_bytes_are_those_of_the_sites_and_lost_lines_those_of_the_log() -> None:
+def test_connections_and_relayed_bytes_are_those_of_the_sites() -> None:
     measured, clock = Measured(), Clock()
     sites = {key: BoundedSite(Resource(), clock) for key in ("listen.http", "listen.admin")}
-    output = TwistedOutput()
-    measured.metrics.follow(sites, output)
-    output.lost_lines = 3
+    measured.metrics.follow(sites, TwistedOutput())
     sites["listen.http"].relayed_bytes += 100
     sites["listen.admin"].relayed_bytes += 1
     assert measured.rows("connections") == {("http",): 0, ("admin",): 0}
     assert measured.row("relayed_bytes_total") == 101
-    assert measured.row("log_lines_lost_total") == 3
 
 
 def test_there_are_no_metrics_of_certificates_without_tls() -> None:

@@ -88,7 +88,7 @@ def log_lines(request: bytes, form: LineForm = LineForm.UNTIMED) -> list[str]:
         (
             b"HEAD /v2/ HTTP/1.1\r\nHost: x\r\nUser-Agent: containers/5.24\r\nAuthorization: Bearer secret\r\n\r\n",
             '192.0.2.7 - - "HEAD /v2/ HTTP/1.1" 200 0 "-" "containers/5.24" host=x '
-            "backend=- family=containers? answer=answered-here ms=0.00 id=id-1",
+            "backend=- family=containers? answer=answered_here ms=0.00 id=id-1",
         ),
         (
             b"PUT /v2/org/app/manifests/latest HTTP/1.0\r\nHost: x\r\n\r\n",
@@ -99,7 +99,7 @@ def log_lines(request: bytes, form: LineForm = LineForm.UNTIMED) -> list[str]:
         (
             b"HEAD /v2/ HTTP/1.1\r\nHost: x\r\nUser-Agent: ko/v0.18.0 go-containerregistry/v0.20.6\r\n\r\n",
             '192.0.2.7 - - "HEAD /v2/ HTTP/1.1" 200 0 "-" "ko/v0.18.0 go-containerregistry/v0.20.6" host=x '
-            "backend=- family=ko? answer=answered-here ms=0.00 id=id-1",
+            "backend=- family=ko? answer=answered_here ms=0.00 id=id-1",
         ),
     ],
 )
@@ -137,7 +137,7 @@ def test_a_line_in_the_common_form_has_its_time() -> None:
 def test_a_client_that_asked_again_is_marked() -> None:
     (answered,) = answered_requests(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n")
     again = [evolve(answered, decision=evolve(answered.decision, asked_again=True), logged=LoggedRequest("x"))]
-    assert log(again, AccessLogSettings())[0].endswith(" answer=answered-here asked_again=yes ms=0.00 id=id-1")
+    assert log(again, AccessLogSettings())[0].endswith(" answer=answered_here asked_again=yes ms=0.00 id=id-1")
     assert json.loads(log(again, AccessLogSettings(form=LineForm.JSON))[0])["asked_again"] is True
 
 
