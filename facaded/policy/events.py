@@ -176,13 +176,17 @@ def _drift_events(before: Snapshot, after: Snapshot) -> Iterator[Event]:
 
 
 def _takeover_events(before: Snapshot, after: Snapshot) -> Iterator[Event]:
+    """Yield the takeovers for redirects. One that ends an outage of all is good news, though its kind is a failover."""
     for (route, purpose), active in after.watch_state.active.items():
         previous = before.watch_state.active.get((route, purpose))
         if purpose is Purpose.SERVE or previous is None or previous.backend == active.backend:
             continue
         is_earlier = _is_earlier(route, active.backend, previous.backend)
         kind = EventKind.FAILBACK if is_earlier else EventKind.FAILOVER
-        yield _event(kind, after.explain((route, purpose)), active.backend)
+        failed_before = before.watch_state.healths.get(previous.backend)
+        is_relief = failed_before is not None and failed_before.state is State.DOWN
+        severity = Severity.NOTICE if is_relief else SEVERITIES.get(kind, Severity.NOTICE)
+        yield Event(kind, severity, after.explain((route, purpose)), active.backend)
 
 
 def _is_earlier(route: tuple[str, ...], active: str, previous: str) -> bool:

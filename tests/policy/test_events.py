@@ -17,6 +17,8 @@ from tests.policy.test_changes import ALL_UP, DOWN, FAILED_OVER, PLAN, UP, next_
 LIMITED = Health(State.LIMITED, 0.0, failed=Result(Verdict.LIMITED, Step.MANIFEST, "rate-limited (429)", 0.1))
 REFUSED = Result(Verdict.BAD, Step.MANIFEST, "answered 500", 0.1)
 BOTH_DOWN = next_state(FAILED_OVER, 20.0, ghcr=evolve(DOWN, failed=REFUSED))
+HUB_STAYS = next_state(ALL_UP, 10.0, hub=DOWN, ghcr=DOWN)
+GHCR_RETURNS = next_state(HUB_STAYS, 20.0, ghcr=evolve(UP, since=20.0, answering_since=20.0))
 DRAINED = Overrides(drains={"ghcr": Override(0.0)})
 DEGRADED = evolve(UP, degraded=Degradation(10.0, Step.BLOB, Count(8, 6, 60.0)))
 
@@ -36,6 +38,7 @@ def at(watch_state: WatchState, now: float = 20.0) -> Snapshot:
         (ALL_UP, next_state(ALL_UP, 20.0, ghcr=DEGRADED), [EventKind.DEGRADED], Severity.WARNING),
         (next_state(ALL_UP, 20.0, ghcr=DEGRADED), ALL_UP, [EventKind.UP], Severity.NOTICE),
         (ALL_UP, next_state(ALL_UP, 20.0, DRAINED), [EventKind.OVERRIDE], Severity.NOTICE),
+        (HUB_STAYS, GHCR_RETURNS, [EventKind.UP, EventKind.ALL_DOWN_ENDED, EventKind.FAILOVER], Severity.NOTICE),
         (
             next_state(FAILED_OVER, 20.0, hub=evolve(UP, since=20.0, answering_since=20.0)),
             next_state(next_state(FAILED_OVER, 20.0, hub=evolve(UP, since=20.0, answering_since=20.0)), 80.0),
