@@ -126,15 +126,19 @@ def expiry_rows(reports: list[CertificateReport]) -> dict[LabelValues, float]:
     """Return when the certificate for each name expires, in seconds since the epoch.
 
     If several have a name, it is the one that is served: a valid one, the first in the settings, or else an expired
-    one. A self-signed one that stands in for a missing one is none.
+    one, unless a wildcard has the name. A self-signed one that stands in for a missing one is none.
     """
     managed = [report for report in reports if report.source != SELF_SIGNED]
     missing = [report for report in reports if report.source == SELF_SIGNED]
     rows: dict[LabelValues, float] = {}
-    for report in sorted(managed, key=lambda report: report.expired or report.until is None):
+    for report in managed:
+        if not report.expired and report.until is not None:
+            for name in report.names:
+                rows.setdefault((name,), report.until)
+    substitutes = [report for report in managed if report.expired or report.until is None]
+    for report in [*substitutes, *missing]:
         for name in report.names:
-            rows.setdefault((name,), report.until or NO_CERTIFICATE)
-    for report in missing:
-        for name in report.names:
-            rows.setdefault((name,), NO_CERTIFICATE)
+            if (f"*.{name.partition('.')[2]}",) not in rows:
+                until = None if report.source == SELF_SIGNED else report.until
+                rows.setdefault((name,), until or NO_CERTIFICATE)
     return rows

@@ -4,6 +4,7 @@ prometheus_client, which writes it, is imported at the first scrape, which takes
 nobody scrapes does not need it. Its own registry, that of the whole process, is not used.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 
 from facaded.admin.metric_families import CounterFamily, GaugeFamily, MetricFamily
@@ -33,7 +34,6 @@ def _make_writer(families: Callable[[], Iterable[MetricFamily]]) -> Callable[[],
         HistogramMetricFamily,
         Metric,
     )
-    from prometheus_client.process_collector import ProcessCollector
     from prometheus_client.registry import CollectorRegistry
 
     class FamilyCollector:
@@ -56,5 +56,17 @@ def _make_writer(families: Callable[[], Iterable[MetricFamily]]) -> Callable[[],
 
     registry = CollectorRegistry()
     registry.register(FamilyCollector())
-    ProcessCollector(registry=registry)
+    _make_process_collector()(registry=registry)
     return lambda: generate_latest(registry)
+
+
+def _make_process_collector() -> Callable[..., object]:
+    from prometheus_client.process_collector import ProcessCollector
+
+    class OwnProcessCollector(ProcessCollector):
+        """Works without /proc/stat too, which ProcSubset=pid of the systemd unit hides."""
+
+        def _boot_time(self) -> float:
+            return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    return OwnProcessCollector

@@ -22,6 +22,7 @@ class RequestCounts:
 
     def __init__(self, backends: Collection[str]) -> None:
         self._histograms: dict[RequestKey, Histogram] = {}
+        self._removed: dict[tuple[Kind, Outcome], Histogram] = {}
         self.reconfigure(backends)
 
     def note(self, answered: AnsweredRequest) -> None:
@@ -37,12 +38,15 @@ class RequestCounts:
     def reconfigure(self, backends: Collection[str]) -> None:
         """Forget the requests that other backends than these answered; those in progress do not count either."""
         self._backends = frozenset((None, *backends))
-        self._histograms = {key: counted for key, counted in self._histograms.items() if key[4] in self._backends}
+        for key in [key for key in self._histograms if key[4] not in self._backends]:
+            self._removed.setdefault(key[:2], Histogram()).add(self._histograms.pop(key))
 
     def families(self) -> Iterator[MetricFamily]:
         """Return the metrics of all requests."""
         totals: dict[LabelValues, float] = {}
         durations: dict[LabelValues, Histogram] = {}
+        for (kind, answer), histogram in self._removed.items():  # they have no backend, and must not go back
+            durations.setdefault((label_of(kind), label_of(answer)), Histogram()).add(histogram)
         for (kind, answer, status, family, backend), histogram in self._histograms.items():
             if backend not in self._backends:
                 continue

@@ -35,16 +35,15 @@ class SeenHosts:
         host, port = origin(url)
         if not host or len(host) > HOST_LENGTH:
             return
-        if purpose is HostPurpose.CDN and (host, port) == origin(backend_url):
-            purpose = HostPurpose.REGISTRY  # it sends blobs itself
         place, known = HostPort(purpose, host, port), self._hosts.setdefault(backend_url, set())
         if place in known:
             return
-        if len(known) >= MOST_HOSTS:
+        if sum(one.purpose is purpose for one in known) >= MOST_HOSTS:
             self._note_full(backend_url)
             return
         known.add(place)
-        if purpose is HostPurpose.CDN and place not in expected_of(backend_url):
+        is_itself = (host, port) == origin(backend_url)  # a registry may send blobs itself
+        if purpose is HostPurpose.CDN and not is_itself and place not in expected_of(backend_url):
             self._log.info(
                 "{backend}: new CDN {host}:{port}: facaded and clients must be able to connect to it",
                 backend=origin(backend_url)[0],

@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Mapping, Sequence
+from itertools import count
 
 from attrs import frozen
 from twisted.internet.endpoints import serverFromString
@@ -28,6 +29,10 @@ class PassedSocket:
     endpoint: str
 
 
+UNNAMED = "unknown"
+"""The name of a socket without one, as sd_listen_fds_with_names(3) has it."""
+
+
 class PassedSockets:
     """The sockets from systemd, in systemd's order, and which of them a listener uses."""
 
@@ -43,12 +48,13 @@ class PassedSockets:
         names too, but only with the last socket of each name.
         """
         sockets: list[PassedSocket] = []
-        names = environ.get("LISTEN_FDNAMES", "")
-        for index, name in enumerate(names.split(":") if names else ()):
+        names = environ.get("LISTEN_FDNAMES", "").split(":")
+        for index in count():
             try:
                 descriptor = serverFromString(reactor, f"systemd:domain=INET:index={index}").fileno
-            except IndexError:  # they are for another process
+            except IndexError:  # there are no more, or they are for another process
                 break
+            name = (names[index] if index < len(names) else "") or UNNAMED
             domain = _listening_domain(descriptor)
             endpoint = f"systemd:domain={domain}:index={index}" if domain else ""
             sockets.append(PassedSocket(descriptor, name, endpoint))

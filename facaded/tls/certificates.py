@@ -199,8 +199,9 @@ class Certificates(Service):
         """Replace the map: valid certificates first, then in the order of the settings, the self-signed one last."""
         now = self._now()
         certificates = [*self._files.active(), *self._obtained.values()]
-        certificates.sort(key=lambda certificate: certificate.has_expired(now))
-        self._handshakes.certificates = SniMap([*certificates, self._self_signed])
+        valid = [certificate for certificate in certificates if not certificate.has_expired(now)]
+        expired = [certificate for certificate in certificates if certificate.has_expired(now)]
+        self._handshakes.certificates = SniMap(valid, [*expired, self._self_signed])
 
 
 def _report(active: ActiveCertificate | None, source: str, now: float) -> CertificateReport:

@@ -34,15 +34,26 @@ class ActiveCertificate:
 
 
 class SniMap:
-    """Maps the name that a client asks for (SNI, RFC 6066 §3) to a certificate; the first one is the default."""
+    """Maps the name that a client asks for (SNI, RFC 6066 §3) to a certificate; the first one is the default.
 
-    def __init__(self, certificates: Iterable[ActiveCertificate]) -> None:
-        ordered = list(certificates)
-        self.default = ordered[0]
+    The `substitutes`, which are expired or self-signed, are only for names that no other certificate has, not even with
+    a wildcard.
+    """
+
+    def __init__(
+        self, certificates: Iterable[ActiveCertificate], substitutes: Iterable[ActiveCertificate] = ()
+    ) -> None:
+        valid, others = list(certificates), list(substitutes)
+        self.default = [*valid, *others][0]
         self._by_name: dict[bytes, ActiveCertificate] = {}
-        for active in ordered:
+        for active in valid:
             for name in active.certificate.names:
                 self._by_name.setdefault(name.encode("ascii", "replace"), active)
+        for active in others:
+            for name in active.certificate.names:
+                encoded = name.encode("ascii", "replace")
+                if self._match(encoded) is None:
+                    self._by_name[encoded] = active
 
     def __contains__(self, certificate: ActiveCertificate) -> bool:
         return certificate is self.default or certificate in self._by_name.values()
@@ -51,9 +62,10 @@ class SniMap:
         """Return the certificate for a name: an exact match, else a wildcard, else the default."""
         if not name:
             return self.default
-        name = name.lower()
-        match = self._by_name.get(name) or self._by_name.get(b"*." + name.partition(b".")[2])
-        return match or self.default
+        return self._match(name.lower()) or self.default
+
+    def _match(self, name: bytes) -> ActiveCertificate | None:
+        return self._by_name.get(name) or self._by_name.get(b"*." + name.partition(b".")[2])
 
 
 class Handshakes:

@@ -1,6 +1,10 @@
 """The text of the metrics, read back by prometheus_client's own parser."""
 
+import time
+
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.process_collector import ProcessCollector
 
 from facaded.admin.exposition import Exposition
 from facaded.admin.metric_families import CounterFamily, GaugeFamily, HistogramFamily, MetricFamily, single
@@ -32,6 +36,16 @@ def test_numbers_and_histograms_are_written_with_their_labels() -> None:
     assert read["facaded_wait_seconds_bucket", (("le", "0.25"), ("step", "ping"))] == 1
     assert read["facaded_wait_seconds_sum", (("step", "ping"),)] == 0.2
     assert read["process_open_fds", ()] > 0
+
+
+def test_the_metrics_of_the_process_need_no_proc_stat(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hidden(_: ProcessCollector) -> float:
+        raise OSError
+
+    monkeypatch.setattr(ProcessCollector, "_boot_time", hidden)  # as under ProcSubset=pid of the unit
+    measured = samples(Exposition(lambda: ()).write())
+    assert measured["process_resident_memory_bytes", ()] > 1 << 20
+    assert abs(measured["process_start_time_seconds", ()] - time.time()) < 86400
 
 
 def test_each_scrape_has_the_numbers_of_its_time() -> None:

@@ -151,6 +151,7 @@ def test_the_series_of_a_backend_go_when_a_reload_removes_it() -> None:
         labels = [value for row in family.rows for value in row]
         assert "main" not in labels, name
     assert {labels[4] for labels in measured.rows("requests_total")} == {"second", ""}
+    assert measured.rows("request_duration_seconds") == {("manifest", "redirected"): 3}, "it has no backend"
 
 
 def test_every_limit_has_a_series_from_the_start() -> None:
@@ -195,6 +196,13 @@ def test_connections_and_relayed_bytes_are_those_of_the_sites() -> None:
     sites["listen.admin"].relayed_bytes += 1
     assert measured.rows("connections") == {("http",): 0, ("admin",): 0}
     assert measured.row("relayed_bytes_total") == 101
+
+
+def test_a_wildcard_has_the_names_that_it_stands_for(tmp_path: Path) -> None:
+    files = Authority().write(tmp_path, "*.lab.test")
+    harness = CertificatesHarness(files, hosts=("docker.lab.test", "other.test"))
+    end = harness.certificates.choose("docker.lab.test").certificate.validity.end
+    assert expiry_rows(list(harness.certificates.status())) == {("*.lab.test",): end, ("other.test",): 0}
 
 
 def test_there_are_no_metrics_of_certificates_without_tls() -> None:

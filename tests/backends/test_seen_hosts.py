@@ -47,10 +47,19 @@ def test_what_is_expected_of_a_registry_is_no_news(logged: list[str]) -> None:
     assert [place.purpose for place in hosts(seen, "https://ghcr.io")] == [HostPurpose.TOKENS, CDN]
 
 
-def test_a_registry_that_sends_blobs_itself_has_no_cdn(logged: list[str]) -> None:
+def test_a_registry_that_sends_blobs_itself_is_a_host_for_clients_but_no_news(logged: list[str]) -> None:
     seen = SeenHosts()
     seen.note(URL, CDN, f"{URL}/v2/org/app/blobs/x")
-    assert (hosts(seen), logged) == ([HostPort(HostPurpose.REGISTRY, "registry.lab.test", 443)], [])
+    assert (hosts(seen), logged) == ([HostPort(CDN, "registry.lab.test", 443)], [])
+
+
+def test_many_token_servers_do_not_hide_a_new_cdn(logged: list[str]) -> None:
+    seen = SeenHosts()
+    for number in range(2 * MOST_HOSTS):
+        seen.note(URL, HostPurpose.TOKENS, f"https://token{number}.lab.test/")
+    seen.note(URL, CDN, "https://cdn.lab.test/")
+    assert any("new CDN cdn.lab.test" in line for line in logged)
+    assert HostPort(CDN, "cdn.lab.test", 443) in hosts(seen)
 
 
 @pytest.mark.parametrize("url", ["", "nonsense", "http://[", f"https://{'x' * (HOST_LENGTH + 1)}/"])

@@ -2,9 +2,11 @@
 
 import os
 import socket
+from types import SimpleNamespace
 
 import pytest
 
+from facaded.net import passed_sockets
 from facaded.net.passed_sockets import PassedSocket, PassedSocketError, PassedSockets
 from facaded.net.reactor import installed
 
@@ -59,6 +61,19 @@ def test_what_no_listener_took_is_closed() -> None:
         assert passed.close_unused() == ("admin",)
         assert other.recv(1) == b""
         assert passed.close_unused() == ()
+
+
+def test_a_socket_without_a_name_is_known_by_its_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        descriptors = [one.fileno(), other.fileno()]
+
+        def endpoint(_: object, description: str) -> SimpleNamespace:
+            return SimpleNamespace(fileno=descriptors[int(description.rpartition("=")[2])])
+
+        monkeypatch.setattr(passed_sockets, "serverFromString", endpoint)
+        passed = PassedSockets.of_process(installed(), {"LISTEN_FDNAMES": "http"})
+        assert passed.take("http") == ("systemd:domain=INET:index=0",)
+        assert passed.take("index=1") == ("systemd:domain=INET:index=1",)
 
 
 def test_sockets_for_another_process_are_none() -> None:

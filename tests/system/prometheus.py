@@ -32,6 +32,7 @@ scrape_configs:
 SHORTER = {
     r"(    for: )\w+": r"\g<1>0s",
     r"facaded_probe_duration_seconds_count\[15m\]": "facaded_probe_duration_seconds_count[4s]",
+    r"facaded_probe_duration_seconds_count offset 15m": "facaded_probe_duration_seconds_count offset 4s",
 }
 """How the times of the rules are shortened for a test: regular expressions and what replaces their matches."""
 

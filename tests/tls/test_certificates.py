@@ -37,6 +37,19 @@ def test_a_host_without_a_certificate_gets_the_self_signed_one(authority: Author
     assert harness.client("c.lab.test").names == {"a.lab.test"}
 
 
+def test_a_valid_wildcard_answers_before_a_self_signed_or_expired_certificate_for_the_name(
+    authority: Authority, tmp_path: Path
+) -> None:
+    harness = CertificatesHarness(authority.write(tmp_path, "*.lab.test"), hosts=("docker.lab.test", "other.test"))
+    assert harness.client("docker.lab.test").names == {"*.lab.test"}
+    assert harness.client("other.test").names == {"docker.lab.test", "other.test"}
+    expired = authority.certificate("docker.lab.test", ends=NOW - timedelta(days=1))
+    harness.certificates.replace_obtained({ORDER: expired})
+    assert harness.client("docker.lab.test").names == {"*.lab.test"}
+    harness.certificates.replace_obtained({ORDER: authority.certificate("docker.lab.test")})
+    assert harness.client("docker.lab.test").names == {"docker.lab.test"}, "a valid one for the very name comes first"
+
+
 def test_the_self_signed_certificate_also_answers_without_hosts() -> None:
     assert (
         CertificatesHarness(hosts=()).client().certificate.issuer
