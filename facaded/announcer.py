@@ -9,6 +9,7 @@ from facaded.listeners import Listeners
 from facaded.listening import describe_listeners
 from facaded.policy.changes import Change
 from facaded.policy.events import Severity
+from facaded.policy.outages import explain_outages, find_outages
 from facaded.reload import Reloader
 
 LEVELS = {
@@ -38,7 +39,9 @@ class Announcer(Service):
         Service.startService(self)
         loaded = self._reloader.loaded
         self._log.info("facaded {version}, settings: {source}", version=__version__, source=loaded.source)
-        addresses = describe_listeners(self._listeners.opened(), loaded.config.hosts)
+        config, listeners = loaded.config, self._listeners
+        public_port = config.tls.public_port if config.tls else 443
+        addresses = describe_listeners(listeners.opened(), config.hosts, listeners.proxied(), public_port)
         self._log.info("{addresses}", addresses=addresses)
         self._reloader.warn()
         self._watch.when_settled().addCallback(self._log_active)
@@ -48,8 +51,12 @@ class Announcer(Service):
         self._log.info("stopped")
 
     def _log_active(self, _: None) -> None:
-        if self.running:
-            self._log.info("{why}", why=self._watch.snapshot().explain())
+        if not self.running:
+            return
+        snapshot = self._watch.snapshot()
+        if outage := explain_outages(find_outages(snapshot)):  # a restart keeps the state, so nothing has changed
+            self._log.error("{outage}", outage=outage)
+        self._log.info("{why}", why=snapshot.explain())
 
     def _log_change(self, change: Change) -> None:
         if change.news:

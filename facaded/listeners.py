@@ -185,6 +185,15 @@ class Listeners(Service):
         for key, _, endpoint in self._endpoints:
             yield from ((key, address) for address in endpoint.addresses)
 
+    def proxied(self) -> list[IAddress]:
+        """Return the addresses of the open listeners that want the PROXY header of a proxy."""
+        return [
+            address
+            for _, text, endpoint in self._endpoints
+            if text.startswith("haproxy:")
+            for address in endpoint.addresses
+        ]
+
     def stopService(self) -> Deferred[None]:
         """Accept no more connections, then close the open ones; requests in flight have `IN_FLIGHT` seconds.
 

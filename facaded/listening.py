@@ -1,6 +1,6 @@
 """The addresses that facaded listens on, in words, with a URL to try."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
@@ -20,17 +20,24 @@ OPERATORS = {"listen.admin": "admin", "listen.control": "control"}
 """What the operator's listeners are called."""
 
 
-def describe_listeners(opened: Iterable[tuple[str, IAddress]], hosts: Sequence[str]) -> str:
+def describe_listeners(
+    opened: Iterable[tuple[str, IAddress]],
+    hosts: Sequence[str],
+    proxied: Collection[IAddress] = (),
+    public_port: int = 443,
+) -> str:
     """Return a sentence without a full stop, as in `listening on http://[::]:8080; try http://localhost:8080/v2/`.
 
     `opened` are the addresses of the listeners after their keys of [listen]; `hosts` are the names that facaded answers
-    for, or none for all names.
+    for, or none for all names. At `proxied` addresses only a proxy can connect that sends the PROXY header.
+    `public_port` is where clients reach the https listener by these names.
     """
     listed = list(opened)
     public = [f"{_url(key, address)}" for key, address in listed if key not in OPERATORS]
     sentences = [f"listening on {', '.join(public)}"] if public else []
     sentences += [f"{OPERATORS[key]} on {_url(key, address)}" for key, address in listed if key in OPERATORS]
-    examples = [url for key, address in _best_first(listed) if (url := _example(key, address, hosts))]
+    direct = [(key, address) for key, address in _best_first(listed) if address not in proxied]
+    examples = [url for key, address in direct if (url := _example(key, address, hosts, public_port))]
     return "; ".join([*sentences, *(f"try {url}" for url in examples[:1])])
 
 
@@ -49,7 +56,7 @@ def _url(key: str, address: IAddress) -> str:
             return "a socket"
 
 
-def _example(key: str, address: IAddress, hosts: Sequence[str]) -> str:
+def _example(key: str, address: IAddress, hosts: Sequence[str], public_port: int) -> str:
     """Return a URL that answers `GET /v2/`; empty for a Unix socket.
 
     Over plain HTTP there may be a proxy in front, so the names may lead there; an IP address is answered in any case.
@@ -58,8 +65,10 @@ def _example(key: str, address: IAddress, hosts: Sequence[str]) -> str:
         return ""
     scheme = SCHEMES.get(key, "http")
     local = LOOPBACK if hosts else "localhost"
-    host = hosts[0] if hosts and scheme == "https" else local if address.host in WILDCARDS else address.host
-    port = "" if address.port == DEFAULT_PORTS[scheme] else f":{address.port}"
+    is_public = bool(hosts) and scheme == "https"
+    host = hosts[0] if is_public else local if address.host in WILDCARDS else address.host
+    number = public_port if is_public else address.port
+    port = "" if number == DEFAULT_PORTS[scheme] else f":{number}"
     return f"{scheme}://{_bracketed(host)}{port}/v2/"
 
 

@@ -146,7 +146,8 @@ def make_plan(reactor: IFacadedReactor, config: Config, rules: Rules, note_host:
 
     handover = config.health.handover if rules.mode is Mode.AUTO else 0.0  # other modes always answer in the same way
     trust = config.health.trust if rules.mode is Mode.AUTO else 0.0  # other modes never rely on a proof
-    return Plan(watched, routes, config.health, handover, ping_target, trust)
+    serves = rules.mode is not Mode.REDIRECT
+    return Plan(watched, routes, config.health, handover, ping_target, trust, serves)
 
 
 def _watch_entry(reactor: IFacadedReactor, config: Config, backend: Backend, note_host: NoteHost) -> WatchedBackend:

@@ -41,3 +41,15 @@ def test_the_start_names_what_is_listened_on(
     opened: list[tuple[str, IAddress]], hosts: tuple[str, ...], sentence: str
 ) -> None:
     assert describe_listeners(opened, hosts) == sentence
+
+
+def test_no_url_is_named_that_only_a_proxy_can_use() -> None:
+    assert describe_listeners([HTTP], (), [HTTP[1]]) == "listening on http://[::]:8080"
+
+
+def test_the_url_of_a_name_has_the_port_that_clients_use() -> None:
+    https = ("listen.https", IPv6Address("TCP", "::", 8443))
+    assert (
+        describe_listeners([https], ("docker.test",)) == "listening on https://[::]:8443; try https://docker.test/v2/"
+    )
+    assert describe_listeners([https], ("docker.test",), public_port=444).endswith("try https://docker.test:444/v2/")

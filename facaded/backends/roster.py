@@ -58,7 +58,7 @@ class Roster:
 
     def snapshot(self) -> Snapshot:
         """Return the current state."""
-        return Snapshot(self.plan, self.watch_state, self._clock.seconds())
+        return Snapshot(self.plan, self.watch_state, self._clock.seconds(), self.settled)
 
     def start(self) -> None:
         """Start the timer for changes that are due at a time."""

@@ -8,7 +8,7 @@ disk and a network file system can block at any time. A thread may block on all 
 import os
 import select
 import stat
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Thread
 
 from attrs import frozen
@@ -26,12 +26,19 @@ PIECE = 64 << 10
 """Bytes that are written to anything else at once."""
 
 
+RETRY_TIME = 1.0
+"""Seconds after which what could not be written is tried again, if nothing else comes."""
+
+
 @frozen
 class Batch:
     """Whole lines that are written together. Events are not access lines."""
 
     text: bytes
     is_event: bool
+
+
+NOTHING = Batch(b"", is_event=True)
 
 
 class LineWriter:
@@ -72,6 +79,9 @@ class LineWriter:
         """Write what waits, for so many seconds at most. Nothing is written after that."""
         self._batches.put(None)
         self._thread.join(seconds)
+        if not self._thread.is_alive():
+            self._failed += self._left.count(b"\n")
+            self._left = b""
 
     def _put(self, batch: Batch, most: int) -> None:
         if self._accepted - self._written + len(batch.text) > most:
@@ -81,9 +91,17 @@ class LineWriter:
             self._batches.put(batch)
 
     def _write_all(self) -> None:
-        while (batch := self._batches.get()) is not None:
+        while (batch := self._next()) is not None:
             self._write(batch)
             self._written += len(batch.text)
+        self._write(NOTHING)
+
+    def _next(self) -> Batch | None:
+        """Wait for the next batch; an empty one comes after a while if something is left that could not be written."""
+        try:
+            return self._batches.get(timeout=RETRY_TIME if self._left else None)
+        except Empty:
+            return NOTHING
 
     def _write(self, batch: Batch) -> None:
         earlier, self._left = self._left, b""

@@ -119,13 +119,14 @@ class LogOutput:
     def __call__(self, event: LogEvent) -> None:
         """Write an event, after the lines that wait; part of ILogObserver."""
         self.flush()
+        self._report_losses()
         if text := self._format(event, self._place):
             self._writer.put_event(text.encode("utf-8", "backslashreplace"))
 
     def _report_losses(self) -> None:
-        """Warn about lost lines as soon as others can be written again."""
-        lost = self._writer.lost_lines - self._reported
-        if not lost or not self._writer.is_free or self._clock.seconds() - self._reported_at < REPORT_INTERVAL:
+        """Warn about lost lines as soon as others can be written again, or after a while: events have room left."""
+        lost, since = self._writer.lost_lines - self._reported, self._clock.seconds() - self._reported_at
+        if not lost or since < REPORT_INTERVAL or not (self._writer.is_free or since >= 2 * REPORT_INTERVAL):
             return
         self._reported, self._reported_at = self._reported + lost, self._clock.seconds()
         self._log.warn(

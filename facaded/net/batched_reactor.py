@@ -162,8 +162,9 @@ class BatchedReactor(_PolledTransports):
                 accepted, self._accepted = self._accepted, None
             self._read([selectable for selectable in accepted if selectable in self._descriptors])
             for selectable in accepted:
-                if selectable in self._descriptors:
-                    self._begin_polling(selectable)
+                descriptor = self._descriptors.get(selectable)
+                if descriptor is not None and self._polled.get(descriptor) is not selectable:
+                    self._begin_polling(selectable)  # unless it was paused and resumed meanwhile
 
     def postpone(self, send: Callable[[], None]) -> bool:
         """Call `send` at the end of the batch that is being passed on; return False if there is none."""

@@ -103,8 +103,9 @@ def news_of(events: Iterable[Event], now: Snapshot) -> str:
     ]
     if not others and not outage:
         return "; ".join(dict.fromkeys(takeovers))
-    verb = "stays" if outage else "is"
-    return "; ".join([*outage, *others, f"{now.active.backend} {verb} active"])
+    is_whole = all(one.is_whole for one in find_outages(now))
+    active = [f"{now.active.backend} {'stays' if outage else 'is'} active"] if is_whole or not outage else []
+    return "; ".join([*outage, *others, *active])
 
 
 def worst(events: Iterable[Event]) -> Severity:
@@ -177,14 +178,14 @@ def _drift_events(before: Snapshot, after: Snapshot) -> Iterator[Event]:
 
 def _takeover_events(before: Snapshot, after: Snapshot) -> Iterator[Event]:
     """Yield the takeovers for redirects. One that ends an outage of all is good news, though its kind is a failover."""
+    outages = find_outages(before)
     for (route, purpose), active in after.watch_state.active.items():
         previous = before.watch_state.active.get((route, purpose))
         if purpose is Purpose.SERVE or previous is None or previous.backend == active.backend:
             continue
         is_earlier = _is_earlier(route, active.backend, previous.backend)
         kind = EventKind.FAILBACK if is_earlier else EventKind.FAILOVER
-        failed_before = before.watch_state.healths.get(previous.backend)
-        is_relief = failed_before is not None and failed_before.state is State.DOWN
+        is_relief = any(outage.route == route for outage in outages)
         severity = Severity.NOTICE if is_relief else SEVERITIES.get(kind, Severity.NOTICE)
         yield Event(kind, severity, after.explain((route, purpose)), active.backend)
 

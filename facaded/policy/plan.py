@@ -45,6 +45,7 @@ class Plan:
     `backends` are those that a route has. `routes` are the names of each route's backends, preferred first. `handover`
     and `trust` are in seconds; a `trust` of 0 disables checks on demand. `ping_target` is called with the active
     backend for redirects of each route, and returns where `GET /v2/` leads a client whose only source of a token it is.
+    `serves` is whether any client is served, which a limited backend cannot do.
     """
 
     backends: Mapping[str, WatchedBackend]
@@ -53,6 +54,7 @@ class Plan:
     handover: float = 0.0
     ping_target: Callable[[tuple[str, ...]], str] = field(default=" ".join, eq=False)
     trust: float = 0.0
+    serves: bool = True
 
     @property
     def canaries(self) -> dict[str, str]:

@@ -12,11 +12,15 @@ from facaded.policy.watch_state import WatchState, active_backends
 
 @frozen
 class Snapshot:
-    """The state and the plan of the watch at the time `at`, in monotonic seconds."""
+    """The state and the plan of the watch at the time `at`, in monotonic seconds.
+
+    `settled` is whether the first round of probes has ended.
+    """
 
     plan: Plan
     watch_state: WatchState
     at: float
+    settled: bool = True
 
     @property
     def active(self) -> ActiveBackend:

@@ -77,6 +77,7 @@ METHOD_LENGTH = 20
 _NOT_QUOTABLE = re.compile(r"[^ !#-\[\]-~]")
 _NOT_IN_PATHS = re.compile(r"[^!#-\[\]-~]")
 _ESCAPES = {'"': "%22", "\\": "%5C"}
+_USER = re.compile(r"^(\w*:?//)[^/]*@")
 _FIRST_BYTE = re.compile(r"bytes=(\d{1,18})-.*", re.IGNORECASE)
 
 
@@ -129,6 +130,8 @@ def parse_first_byte(ranges: str) -> int | None:
 def printable_path(target: bytes) -> str:
     """Return a request-target as `quotable` text without spaces, and without its query, which may carry tokens."""
     path = target.partition(b"?")[0][:TARGET_LENGTH].decode("latin-1")
+    if "#" in path or not path.startswith("/v2/"):  # what no client of a registry sends may have a secret in it
+        path = _USER.sub(r"\1", path.partition("#")[0])
     if path.isascii() and path.isprintable() and " " not in path and '"' not in path and "\\" not in path:
         return path
     return _NOT_IN_PATHS.sub(lambda match: _ESCAPES.get(match[0], "?"), path)

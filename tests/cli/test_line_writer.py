@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -132,11 +133,27 @@ def test_a_closed_reader_or_a_full_device_loses_lines_and_nothing_else(close: bo
     writer = LineWriter(writing if close else full)
     writer.put_lines(LINES)
     writer.put_event(b"event\n")
-    writer.end(SECONDS)
-    assert writer.lost_lines == 1000
+    while writer.lost_lines < 1000:
+        time.sleep(0.01)
     assert not writer.is_free, "the event waits for a device that has room"
+    writer.end(SECONDS)
+    assert writer.lost_lines == 1001, "it has waited in vain"
     os.close(writing)
     os.close(full)
+
+
+def test_an_event_is_written_soon_after_there_is_room_again(tmp_path: Path) -> None:
+    writer = FailingWriter(tmp_path / "log")
+    writer.room = 0
+    writer.put_event(b"event\n")
+    while not writer._left:
+        time.sleep(0.01)
+    writer.room = -1
+    end = time.monotonic() + SECONDS
+    while not writer.is_free and time.monotonic() < end:
+        time.sleep(0.01)
+    assert (tmp_path / "log").read_bytes() == b"event\n", "although nothing else was logged"
+    writer.end(SECONDS)
 
 
 @pytest.fixture

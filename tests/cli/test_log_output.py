@@ -162,6 +162,21 @@ def test_lost_lines_are_reported_once_others_can_be_written_and_once_a_minute(pu
     assert published.output.lost_lines == 7
 
 
+def test_losses_are_reported_with_the_next_event_if_no_answers_are_logged(published: Log) -> None:
+    published.writer.lost_lines = 5
+    published.output(event("something else"))
+    assert "5 lines of the log are lost" in published.text
+
+
+def test_a_reader_that_is_always_too_slow_is_reported_after_a_while(published: Log) -> None:
+    published.writer.lost_lines, published.writer.is_free = 5, False
+    published.output(event("at first it may catch up"))
+    assert "lost" not in published.text
+    published.clock.advance(REPORT_INTERVAL)
+    published.output(event("later"))
+    assert "5 lines of the log are lost" in published.text
+
+
 def test_it_writes_to_a_real_file_in_order(tmp_path: Path) -> None:
     path = tmp_path / "log"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)

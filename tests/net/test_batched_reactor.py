@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import pytest_twisted
 from twisted.internet.defer import maybeDeferred
-from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import deferLater
@@ -290,3 +290,22 @@ async def test_a_closed_port_leaves_its_connections() -> None:
 async def test_everything_else_is_the_reactors() -> None:
     async with opened() as listening:
         await deferLater(listening.batched, 0.0)  # type: ignore[arg-type]
+
+
+class Pausing(Noting):
+    """A connection that pauses and resumes reading whenever it has received something."""
+
+    def dataReceived(self, data: bytes) -> None:
+        super().dataReceived(data)
+        IPushProducer(self.transport).pauseProducing()
+        IPushProducer(self.transport).resumeProducing()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_connection_that_is_paused_and_resumed_in_its_first_read_goes_on() -> None:
+    async with opened(Pausing) as listening:
+        peer = listening.connect(b"first")
+        await run(until=lambda: listening.connections and listening.connections[0].received == b"first")
+        peer.sendall(b"second")
+        await run(until=lambda: listening.connections[0].received == b"firstsecond")
+        assert listening.connections[0].reason is None

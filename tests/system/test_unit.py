@@ -184,6 +184,10 @@ def test_the_unit_runs_under_all_its_restrictions(init: Init, registry: Registry
     assert re.search(r"^CapEff:\s+0000000000000400$", process_status, re.MULTILINE), "only CAP_NET_BIND_SERVICE"
     assert re.search(r"^NoNewPrivs:\s+1$", process_status, re.MULTILINE)
     assert re.search(r"^Seccomp:\s+2$", process_status, re.MULTILINE)
+    metrics = subprocess.run(
+        ["curl", "-s", f"http://{HOST}:9180/metrics"], capture_output=True, text=True, check=True
+    ).stdout
+    assert "process_resident_memory_bytes" in metrics, "although ProcSubset=pid hides /proc/stat"
 
 
 def test_systemd_reloads_and_stops_it_and_shows_its_status(init: Init, registry: Registry, tmp_path: Path) -> None:

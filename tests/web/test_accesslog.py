@@ -14,7 +14,7 @@ from zope.interface import implementer
 
 from facaded.policy.sources import Addresses
 from facaded.web.accesslog import AccessLog, AccessLogSettings, LineForm, LoggedAnswers, LogStyle, TwistedOutput
-from facaded.web.answered_requests import AnsweredRequest, Decision, LoggedRequest
+from facaded.web.answered_requests import AnsweredRequest, Decision, LoggedRequest, printable_path
 from facaded.web.facade import Facade
 from facaded.web.request_ids import number_requests
 from facaded.web.server import BoundedSite
@@ -226,3 +226,17 @@ def test_twisted_s_logger_gets_the_line_as_it_is(request: pytest.FixtureRequest)
     output.add_line("{a} line")
     assert observed == ["{a} line"]
     assert (output.form_for(LogStyle.JSON), output.lost_lines) == (LineForm.UNTIMED, 0)
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        (b"/v2/?token=secret", "/v2/"),
+        (b"/v2/#token=secret", "/v2/"),
+        (b"http://user:secret@host/v2/", "http://host/v2/"),
+        (b"//user:secret@host/v2/", "//host/v2/"),
+        (b"/v2/a@b/manifests/x", "/v2/a@b/manifests/x"),
+    ],
+)
+def test_no_secret_of_a_target_is_logged(target: bytes, path: str) -> None:
+    assert printable_path(target) == path
