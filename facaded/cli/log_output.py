@@ -71,6 +71,7 @@ class LogOutput:
         self._lines: list[str] = []
         self._timer: IDelayedCall | None = None
         self._reported, self._reported_at = 0, -REPORT_INTERVAL
+        self._losing_since: float | None = None
 
     @property
     def lost_lines(self) -> int:
@@ -125,10 +126,15 @@ class LogOutput:
 
     def _report_losses(self) -> None:
         """Warn about lost lines as soon as others can be written again, or after a while: events have room left."""
-        lost, since = self._writer.lost_lines - self._reported, self._clock.seconds() - self._reported_at
-        if not lost or since < REPORT_INTERVAL or not (self._writer.is_free or since >= 2 * REPORT_INTERVAL):
+        lost, now = self._writer.lost_lines - self._reported, self._clock.seconds()
+        if not lost:
             return
-        self._reported, self._reported_at = self._reported + lost, self._clock.seconds()
+        if self._losing_since is None:
+            self._losing_since = now
+        is_over = self._writer.is_free or now - self._losing_since >= REPORT_INTERVAL
+        if not is_over or now - self._reported_at < REPORT_INTERVAL:
+            return
+        self._reported, self._reported_at, self._losing_since = self._reported + lost, now, None
         self._log.warn(
             "{lost} lines of the log are lost: the disk was full, or what reads the log was too slow", lost=lost
         )

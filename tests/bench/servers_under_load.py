@@ -13,6 +13,8 @@ from secrets import token_hex
 
 from attrs import define, field, frozen
 
+from facaded.cli.log_output import BATCH_TIME
+
 START_TIME = 20.0
 """Seconds within which a server must answer."""
 
@@ -131,6 +133,8 @@ class Server:
 
     def count_statuses(self) -> dict[int, int]:
         """Return the number of answers of each status in facaded's access log, and empty the log of any server."""
+        if self.name == "facaded":
+            time.sleep(2 * BATCH_TIME)  # its lines are late
         with self.access_log.open("rb") as log:
             counts = Counter(int(match[1]) for line in log if (match := STATUS.search(line)))
         os.truncate(self.access_log, 0)
