@@ -197,7 +197,7 @@ NOTIFY = Table(
             "A program and its arguments, run without a shell after a failover or failback, when all backends are down "
             "and when that ends, when a backend is limited, and on trouble with a certificate. It gets one JSON "
             "document on its standard input, and has 30 s; see the manual's page about notifications.",
-            "Set it to be told of an outage where nothing reads the log or the metrics.",
+            "Set it to learn of an outage where nothing reads the log or the metrics.",
         ),
     ),
 )
