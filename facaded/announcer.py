@@ -33,6 +33,7 @@ class Announcer(Service):
         self._reloader = reloader
         self._watch = watch
         self._listeners = listeners
+        self._has_told = False
         watch.subscribe(self._log_change)
 
     def startService(self) -> None:
@@ -54,11 +55,13 @@ class Announcer(Service):
         if not self.running:
             return
         snapshot = self._watch.snapshot()
-        if outage := explain_outages(find_outages(snapshot)):  # a restart keeps the state, so nothing has changed
+        outage = explain_outages(find_outages(snapshot))
+        if outage and not self._has_told:  # a restart keeps the state, so nothing has changed
             self._log.error("{outage}", outage=outage)
         self._log.info("{why}", why=snapshot.explain())
 
     def _log_change(self, change: Change) -> None:
+        self._has_told = self._has_told or change.severity is Severity.ERROR
         if change.news:
             level, severity, events = LEVELS[change.severity], change.severity, change.events
             self._log.emit(level, "{news}", news=change.news, severity=severity, change_events=events)

@@ -22,6 +22,14 @@ def receiver() -> Iterator[Receiver]:
         yield receiver
 
 
+def test_a_start_in_an_outage_tells_it_once(daemon: Daemon, main: Registry, second: Registry) -> None:
+    main.stop()
+    second.stop()
+    daemon.start()
+    daemon.wait_until(lambda: "main is active: " in daemon.log, "the start is over")
+    assert daemon.log.count("ALL BACKENDS DOWN (") == 1
+
+
 class Told:
     """What each of them tells now."""
 
@@ -69,7 +77,8 @@ def test_all_of_them_tell_the_same_at_the_same_time(
     daemon.stop()
     length = len(daemon.log)
     daemon.start()
-    assert f"error: {OUTAGE}" in daemon.log[length:], "a restart in the outage, which keeps the state, tells it too"
+    restarted = daemon.log[length:]
+    assert restarted.count(f"error: {OUTAGE}") == 1, "a restart in the outage, which keeps the state, tells it too"
 
     second.start()
     daemon.wait_until(lambda: "clients are answered again" in daemon.log, "the log tells of the end")
