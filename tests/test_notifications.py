@@ -8,12 +8,12 @@ import pytest
 from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, formatEvent, globalLogPublisher
-from zope.interface import implementer
+from twisted.logger import LogEvent, Logger, globalLogPublisher
 
 from facaded.command_run import RunResult
 from facaded.notifications import PAUSE, STOP_GRACE, Notifications, NotificationTarget
 from facaded.policy.events import EventKind
+from tests.log_lines import is_warning, log_lines
 from tests.watching import BAD, GOOD, Watching, up
 
 TARGET = NotificationTarget(("notify", "--now"), {"PATH": "/bin"}, ("docker.lab.test",))
@@ -74,16 +74,8 @@ class Lab:
 
 @pytest.fixture
 def warnings() -> Iterator[list[str]]:
-    lines: list[str] = []
-
-    @implementer(ILogObserver)
-    def observe(event: LogEvent) -> None:
-        if event.get("log_level") is LogLevel.warn:
-            lines.append(formatEvent(event))
-
-    globalLogPublisher.addObserver(observe)
-    yield lines
-    globalLogPublisher.removeObserver(observe)
+    with log_lines(is_warning) as lines:
+        yield lines
 
 
 @pytest.fixture

@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
-from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
-from zope.interface import implementer
 
 from facaded.backends.seen_hosts import HOST_LENGTH, MOST_HOSTS, SeenHosts
 from facaded.policy.network_hosts import HostPort, HostPurpose
+from tests.log_lines import log_lines
 
 URL = "https://registry.lab.test"
 CDN = HostPurpose.CDN
@@ -16,15 +15,8 @@ CDN = HostPurpose.CDN
 @pytest.fixture
 def logged() -> Iterator[list[str]]:
     """The lines of the log."""
-    lines: list[str] = []
-
-    @implementer(ILogObserver)
-    def observe(event: LogEvent) -> None:
-        lines.append(formatEvent(event))
-
-    globalLogPublisher.addObserver(observe)
-    yield lines
-    globalLogPublisher.removeObserver(observe)
+    with log_lines() as lines:
+        yield lines
 
 
 def hosts(seen: SeenHosts, url: str = URL) -> list[HostPort]:

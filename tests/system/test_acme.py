@@ -15,8 +15,6 @@ from cryptography.x509.verification import PolicyBuilder, Store
 from OpenSSL import SSL
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
-from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
-from zope.interface import implementer
 
 from facaded.net.reactor import installed
 from facaded.tls.acme import keys, wire
@@ -27,6 +25,7 @@ from facaded.tls.acme.store import AcmeStore
 from facaded.tls.acme.wire import CaNetwork
 from facaded.tls.challenges import rsa_key
 from facaded.tls.server_certificate import PrivateKey, ServerCertificate
+from tests.log_lines import log_lines
 from tests.system.pebble import ACCOUNT_SECRETS, Pebble, Responder
 
 HOST = "127.3.0.1"
@@ -72,15 +71,8 @@ def start_pebble(needs: Callable[..., None], tmp_path: Path, responder: Responde
 
 @pytest.fixture
 def log() -> Iterator[list[str]]:
-    lines: list[str] = []
-
-    @implementer(ILogObserver)
-    def observe(event: LogEvent) -> None:
-        lines.append(formatEvent(event))
-
-    globalLogPublisher.addObserver(observe)
-    yield lines
-    globalLogPublisher.removeObserver(observe)
+    with log_lines() as lines:
+        yield lines
 
 
 @define

@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
-from zope.interface import implementer
 
+from tests.log_lines import is_warning, log_lines
 from tests.tls.authority import Authority
 
 
@@ -17,13 +16,5 @@ def authority() -> Authority:
 @pytest.fixture
 def logged() -> Iterator[list[str]]:
     """The warnings that facaded logs."""
-    lines: list[str] = []
-
-    @implementer(ILogObserver)
-    def observe(event: LogEvent) -> None:
-        if event.get("log_level") is LogLevel.warn:
-            lines.append(formatEvent(event))
-
-    globalLogPublisher.addObserver(observe)
-    yield lines
-    globalLogPublisher.removeObserver(observe)
+    with log_lines(is_warning) as lines:
+        yield lines

@@ -3,28 +3,19 @@
 from collections.abc import Iterator
 
 import pytest
-from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
-from zope.interface import implementer
 
 from facaded.policy.events import EventKind
 from facaded.tls.acme.schedule import DAY, HOUR, MINUTE
 from facaded.tls.acme.store import AcmeStore
+from tests.log_lines import log_lines
 from tests.tls.acme.memory import CLOSED, NAME, CreateHarness
 
 
 @pytest.fixture
 def troubles() -> Iterator[list[str]]:
     """The lines of the log that are notified."""
-    lines: list[str] = []
-
-    @implementer(ILogObserver)
-    def observe(event: LogEvent) -> None:
-        if event.get("event_kind") is EventKind.CERTIFICATE_TROUBLE:
-            lines.append(formatEvent(event))
-
-    globalLogPublisher.addObserver(observe)
-    yield lines
-    globalLogPublisher.removeObserver(observe)
+    with log_lines(lambda event: event.get("event_kind") is EventKind.CERTIFICATE_TROUBLE) as lines:
+        yield lines
 
 
 def test_only_the_first_failed_order_in_a_row_is_trouble(create: CreateHarness, troubles: list[str]) -> None:
