@@ -12,7 +12,6 @@ from typing import Any, TypeAlias
 from attrs import frozen
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred, succeed
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
     IAddress,
@@ -26,7 +25,6 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from facaded.config.listen_addresses import (
-    PASSED_PREFIX,
     PROXY_PREFIX,
     Address,
     families,
@@ -39,6 +37,8 @@ from facaded.exit_status import ADDRESS_UNAVAILABLE, USAGE
 from facaded.net.passed_sockets import PassedSocketError, PassedSockets
 from facaded.net.proxy_protocol import GuardedReactor
 from facaded.net.reactor import IFacadedReactor
+from facaded.net.server_endpoints import server_endpoint
+from facaded.net.shared_listening import SharedListening
 from facaded.web.client_address import WithoutAddress
 from facaded.web.server import BoundedSite
 from facaded.web.slow_readers import limit_kernel_buffers
@@ -73,6 +73,9 @@ _TEMPORARY = (errno.EADDRINUSE, errno.EADDRNOTAVAIL)
 
 _LOCKED = "Cannot acquire lock"
 """How Twisted says that another process has the lock of a Unix socket."""
+
+PROBE_TIME = 1.0
+"""Seconds that a connection to a Unix socket may take, at the start alone: it waits if the other's queue is full."""
 
 ListenError: TypeAlias = CannotListenError | OSError | OverflowError
 """The errors of an endpoint that cannot be opened."""
@@ -132,7 +135,8 @@ class Listeners(Service):
     """Opens `endpoints`, which are pairs of a key of [listen] and an endpoint of `Address.endpoints`.
 
     They stay open for `stop_delay` seconds after a stop, so that load balancers notice it in time. `passed` are the
-    sockets that systemd has opened. Raises StartError if one that an endpoint names is missing or cannot be used.
+    sockets that systemd has opened, `shared` listens for clients if several processes do. Raises StartError if a socket
+    of systemd that an endpoint names is missing or cannot be used.
     """
 
     _log = Logger()
@@ -144,15 +148,19 @@ class Listeners(Service):
         endpoints: Sequence[tuple[str, str]],
         stop_delay: float = 0.0,
         passed: PassedSockets | None = None,
+        shared: SharedListening | None = None,
     ) -> None:
-        self._reactor = reactor
+        self._operators_reactor = reactor
+        self._reactor: Any = shared or reactor
+        self._shared = shared
         self._stop_delay = stop_delay
+        self._delaying: Deferred[None] | None = None
         self._passed = passed or PassedSockets()
         self._sites = {key: listener.site for key, listener in listeners.items()}
         self._endpoints: list[tuple[str, str, _Endpoint]] = [
-            (key, text, _prepare_endpoint(endpoint, listeners[key].factory, reactor))
+            (key, text, endpoint)
             for key, text in endpoints
-            for endpoint in self._twisted_endpoints(key, text)
+            for endpoint in self._prepare(key, text, listeners[key].factory)
         ]
 
     def reconfigure(self, stop_delay: float) -> None:
@@ -180,6 +188,17 @@ class Listeners(Service):
                 name=name,
             )
 
+    def stand_in(self, number: int) -> None:
+        """Accept what waits in the sockets of another process too: nobody else does."""
+        if self._shared is not None and self.running:
+            for listening in self._shared.stand_in(number):
+                _limit(listening)
+
+    def stand_down(self, number: int) -> None:
+        """Leave the sockets of another process to it."""
+        if self._shared is not None:
+            self._shared.stand_down(number)
+
     def opened(self) -> Iterator[tuple[str, IAddress]]:
         """Yield the address of every open listener after its key of [listen]."""
         for key, _, endpoint in self._endpoints:
@@ -194,6 +213,11 @@ class Listeners(Service):
             for address in endpoint.addresses
         ]
 
+    def end_delay(self) -> None:
+        """End the delay of a stop, if that has begun."""
+        if self._delaying is not None:
+            self._delaying.cancel()
+
     def stopService(self) -> Deferred[None]:
         """Accept no more connections, then close the open ones; requests in flight have `IN_FLIGHT` seconds.
 
@@ -203,15 +227,24 @@ class Listeners(Service):
         Service.stopService(self)
         return Deferred.fromCoroutine(self._stop())
 
-    def _twisted_endpoints(self, key: str, text: str) -> tuple[str, ...]:
-        """Return the Twisted endpoint strings of an endpoint: several if systemd passed several sockets of its name."""
+    def _prepare(self, key: str, text: str, factory: IProtocolFactory) -> Iterator["_Endpoint"]:
+        """Yield what an endpoint opens: several sockets if systemd passed several of its name. Raises StartError."""
+        reactor: Any = self._operators_reactor if key in OPERATORS else self._reactor
+        if has_header := text.startswith(PROXY_PREFIX):
+            reactor, factory = GuardedReactor(reactor), WithoutAddress(factory)
         if not (reference := passed_socket(text)):
-            return (with_backlog(text),)
-        wrapping = text.removesuffix(f"{PASSED_PREFIX}{reference}")
+            yield _Endpoint(server_endpoint(reactor, with_backlog(text)), factory)
+            return
         try:
-            return tuple(f"{wrapping}{endpoint}" for endpoint in self._passed.take(reference))
+            sockets = self._passed.take(reference)
         except PassedSocketError as error:
             raise StartError(f"{key}: {text}: {error}") from None
+        from twisted.internet.endpoints import AdoptedStreamServerEndpoint  # see `server_endpoints`
+        from twisted.protocols.haproxy import proxyEndpoint
+
+        for passed in sockets:
+            adopted = AdoptedStreamServerEndpoint(reactor, passed.descriptor, passed.family)
+            yield _Endpoint(proxyEndpoint(adopted) if has_header else adopted, factory)
 
     async def _stop(self) -> None:
         operators = {*OPERATORS} & {*self._sites}
@@ -221,6 +254,8 @@ class Listeners(Service):
         if self._stop_delay:
             await self._delay()
         await self._close_endpoints(clients)
+        if self._shared is not None:
+            self._shared.close()
         if any(self._sites[key].channels for key in clients):
             await deferLater(self._reactor, IN_TRANSIT)
         await self._drain(clients, IN_FLIGHT)
@@ -229,9 +264,9 @@ class Listeners(Service):
 
     async def _delay(self) -> None:
         """Wait for `stop_delay`, or until the process gets a second signal to stop."""
-        delay: Deferred[None] = deferLater(self._reactor, self._stop_delay)
-        with _on_signals(_STOP_SIGNALS, self._reactor, delay.cancel), contextlib.suppress(CancelledError):
-            await delay
+        self._delaying = deferLater(self._reactor, self._stop_delay)
+        with _on_signals(_STOP_SIGNALS, self._reactor, self.end_delay), contextlib.suppress(CancelledError):
+            await self._delaying
 
     async def _close_endpoints(self, keys: set[str]) -> None:
         await DeferredList([endpoint.close() for key, _, endpoint in self._endpoints if key in keys])
@@ -271,25 +306,54 @@ class _Endpoint:
 
     def open(self) -> None:
         """Listen. Raises CannotListenError, OSError or OverflowError."""
+        try:
+            self._listen()
+        except CannotListenError as error:
+            if str(error.socketError) != _LOCKED or not _remove_left_socket(Path(os.fsdecode(error.port))):
+                raise
+            self._listen()
+
+    def _listen(self) -> None:
         errors: list[Any] = []
         self._endpoint.listen(self._factory).addCallbacks(self._ports.append, errors.append)
         if errors:
             errors[0].raiseException()
         for port in self._ports:
-            if IFileDescriptor.providedBy(port):
-                with socket.socket(fileno=os.dup(port.fileno())) as listening:
-                    limit_kernel_buffers(listening)
+            _limit(port)
 
     def close(self) -> Deferred[object]:
         """Stop listening; do nothing if it does not listen."""
         return maybeDeferred(self._ports.pop().stopListening) if self._ports else succeed(None)
 
 
-def _prepare_endpoint(endpoint: str, factory: IProtocolFactory, reactor: IFacadedReactor) -> _Endpoint:
-    if not endpoint.startswith(PROXY_PREFIX):
-        return _Endpoint(serverFromString(reactor, endpoint), factory)
-    guarded: Any = GuardedReactor(reactor)
-    return _Endpoint(serverFromString(guarded, endpoint), WithoutAddress(factory))
+def _remove_left_socket(path: Path) -> bool:
+    """Remove a Unix socket and its lock if nobody listens there; return whether that is so.
+
+    The lock names the process that opened the socket. If that was killed, another one may have its number by now: in a
+    container the next facaded, because the number is 1 each time.
+    """
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(PROBE_TIME)
+        try:
+            probe.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            pass
+        except OSError:
+            return False
+        else:
+            return False
+    try:
+        path.unlink(missing_ok=True)
+        path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
+
+
+def _limit(port: IListeningPort) -> None:
+    if IFileDescriptor.providedBy(port):
+        with socket.socket(fileno=os.dup(port.fileno())) as listening:
+            limit_kernel_buffers(listening)
 
 
 def endpoints(config: Config, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:

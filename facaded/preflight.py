@@ -13,6 +13,7 @@ from facaded.admin.status import Status
 from facaded.config.listen_addresses import families
 from facaded.config.sections import Config
 from facaded.listeners import ListenFailure, addresses
+from facaded.mounts import why_lost
 from facaded.net.private_addresses import lookup
 from facaded.net.reactor import IFacadedReactor, INetworkReactor
 from facaded.tls.certificate_files import read
@@ -37,6 +38,21 @@ def unusable_certificates(config: Config, now: float) -> tuple[str, ...]:
         except UnusableError as error:
             warnings.append(f"tls.certificate[{index}]: {error}")
     return tuple(warnings)
+
+
+def lost_certificates(config: Config, state: Path, mounts: Path) -> tuple[str, ...]:
+    """Warn if the certificates that ACME obtains would be lost at each restart; `mounts` is the mountinfo file."""
+    if not config.certificate_names:
+        return ()
+    try:
+        reason = why_lost(state, mounts.read_text(errors="replace"))
+    except OSError:
+        return ()
+    if reason is None:
+        return ()
+    remedy = "mount a volume there, or set state.directory to a directory that stays"
+    limits = "and every start orders new ones, until the authority's limits are reached"
+    return (f"state.directory: {state} {reason}: its certificates are lost at each restart, {limits}: {remedy}",)
 
 
 async def unknown_names(config: Config, reactor: INetworkReactor) -> tuple[str, ...]:

@@ -17,15 +17,10 @@ from twisted.logger import Logger
 from facaded.admin.commands import ReloadResult
 from facaded.config.loading import Loaded
 from facaded.config.settings_error import SettingsError
-
-Swap: TypeAlias = Callable[[], None]
-"""Applies the settings that a part was prepared for. It cannot fail."""
+from facaded.swaps import Prepare
 
 Reread: TypeAlias = Callable[[], Loaded]
 """Reads the settings again. Raises SettingsError."""
-
-Prepare: TypeAlias = Callable[[Loaded], Swap]
-"""Prepares a part for new settings, and changes nothing. Raises SettingsError."""
 
 
 class Reloader:
@@ -77,8 +72,8 @@ class Reloader:
         return ReloadResult(warnings=warnings)
 
     def warn(self) -> None:
-        """Log the warnings about the settings in force."""
-        self._log_warnings(*self.loaded.warnings)
+        """Log the warnings about the settings in force, and what of them is not, after a takeover."""
+        self._log_warnings(*self._needs_restart(self.loaded), *self.loaded.warnings)
 
     def _log_warnings(self, *warnings: str) -> None:
         for warning in warnings:

@@ -31,7 +31,7 @@ from facaded.policy.health import (
     Verdict,
     restore,
 )
-from facaded.policy.overrides import LONGEST, Override, Overrides
+from facaded.policy.overrides import LONGEST, REASON_LENGTH, Override, Overrides
 from facaded.policy.plan import Identity, successors
 from facaded.policy.renaming import rename_state
 from facaded.policy.samples import Count
@@ -211,7 +211,11 @@ def _document(watch_state: WatchState, backends: Mapping[str, Identity], clocks:
 
 def _overrides_document(overrides: Mapping[str, Override], clocks: Clocks) -> dict[str, Any]:
     return {
-        name: {"since": clocks.to_wall(override.since), "until": _wall_or_none(override.until, clocks)}
+        name: {
+            "since": clocks.to_wall(override.since),
+            "until": _wall_or_none(override.until, clocks),
+            **({"reason": override.reason} if override.reason else {}),
+        }
         for name, override in overrides.items()
     }
 
@@ -287,7 +291,11 @@ def _watch_state(document: Any, backends: Mapping[str, Identity], clocks: Clocks
 
 def _overrides(entries: Any, clocks: Clocks) -> dict[str, Override]:
     return {
-        name: Override(_read_time(entry["since"], clocks), _end(entry["until"], entry["since"], clocks))
+        name: Override(
+            _read_time(entry["since"], clocks),
+            _end(entry["until"], entry["since"], clocks),
+            printable(str(entry.get("reason", "")), REASON_LENGTH),
+        )
         for name, entry in entries.items()
     }
 

@@ -14,6 +14,7 @@ from facaded.config.settings_error import SettingsError
 from facaded.exit_status import USAGE
 from facaded.listeners import StartError
 from facaded.net.reactor import installed
+from facaded.preparation import prepare
 
 
 class Options(usage.Options):
@@ -39,7 +40,7 @@ def makeService(options: usage.Options) -> MultiService:
         path = Path(values["config"]) if values["config"] else None
         return load(path, values["org"], os.environ, reactor)
 
-    service.prepare(reactor)
+    prepare(reactor)
     try:
         daemon = service.makeService(reread(), reactor, reread, os.environ)
     except SettingsError as error:
@@ -59,6 +60,12 @@ class _UnderTwistd(MultiService):
     def privilegedStartService(self) -> None:
         try:
             MultiService.privilegedStartService(self)
+        except StartError as error:
+            _end(error.exit_status, str(error))
+
+    def startService(self) -> None:
+        try:
+            MultiService.startService(self)
         except StartError as error:
             _end(error.exit_status, str(error))
 

@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
+from tests.one_process import ONE_PROCESS
+from tests.several_processes import workers_of_tests
+
 REQUIRE_ALL = "FACADED_REQUIRE_ALL"
 
 TESTS = Path(__file__).parent
@@ -24,12 +28,22 @@ settings.register_profile("facaded", deadline=None)  # a slow machine must not f
 settings.load_profile("facaded")
 
 
+def pytest_configure() -> None:
+    """Let SIGINT end the processes that tests start: a shell's background job ignores it, and so would they."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
     for item in items:
         for folder in MARKED_FOLDERS:
             if TESTS / folder in item.path.parents:
                 item.add_marker(folder)
+        path = item.path.relative_to(TESTS.parent).as_posix()
+        reason = ONE_PROCESS.get(f"{path}::{getattr(item, 'originalname', item.name)}")
+        if reason and workers_of_tests() > 1:
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(autouse=True)

@@ -14,25 +14,24 @@ from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from facaded.admin.commands import ReloadResult
+from facaded.answering_parts import make_admission_settings, make_operator_admission, prepare_limits
 from facaded.backends.quotas import Quotas
 from facaded.backends.reached_limits import ReachedLimits
 from facaded.backends.shares import Shares
 from facaded.backends.watch import Watch
+from facaded.config.cores import usable_cores
 from facaded.config.loading import Loaded, load
-from facaded.config.sections import Config, StateSettings
+from facaded.config.sections import Config, StateSettings, TlsSettings
 from facaded.config.settings_error import SettingsError
-from facaded.listeners import Listeners, StartError
+from facaded.listeners import Listeners, StartError, endpoints
+from facaded.net.descriptors import CLIENT_CONNECTIONS, available
 from facaded.net.resolver import Resolver
-from facaded.parts import (
-    changed_listeners,
-    make_admission_settings,
-    make_operator_admission,
-    prepare_limits,
-)
+from facaded.parts import changed_listeners
 from facaded.policy.limits import BURST, Limits
-from facaded.reload import Reloader, Swap
+from facaded.reload import Reloader
 from facaded.service import Daemon, makeService
 from facaded.state import StateStore
+from facaded.swaps import Swap
 from facaded.tls.termination import Termination
 from facaded.web.admission import Admission
 from facaded.web.unsent_bytes import UnsentBytes
@@ -199,13 +198,22 @@ def test_more_connections_than_the_descriptors_allow_are_lowered_with_a_warning(
     tmp_path: Path, warnings: list[str]
 ) -> None:
     config = loaded(tmp_path).config
-    allowed = make_admission_settings(config).connections
+    automatic = make_admission_settings(config).connections
     assert warnings == []
-    for wanted, connections in ((1, 1), (1 << 30, allowed)):
-        settings = make_admission_settings(evolve(config, limits=Limits(connections=wanted)))
-        assert settings.connections == connections
+    assert make_admission_settings(evolve(config, limits=Limits(connections=1))).connections == 1
+    allowed = make_admission_settings(evolve(config, limits=Limits(connections=1 << 30))).connections
+    assert automatic <= allowed < available()
     (warning,) = warnings
     assert warning.startswith(f"limits.connections: {1 << 30} is lowered to {allowed}, because this process may open ")
+
+
+@pytest.mark.skipif(available() < 2 * CLIENT_CONNECTIONS, reason="this process may open too few files")
+def test_more_connections_than_the_default_can_be_set(tmp_path: Path, warnings: list[str]) -> None:
+    config = loaded(tmp_path).config
+    assert make_admission_settings(config).connections == CLIENT_CONNECTIONS
+    more = evolve(config, limits=Limits(connections=CLIENT_CONNECTIONS + 1))
+    assert make_admission_settings(more).connections == CLIENT_CONNECTIONS + 1
+    assert warnings == []
 
 
 @define
@@ -272,14 +280,37 @@ def test_a_listener_that_the_new_settings_change_needs_a_restart(
     opened = loaded(tmp_path)
     path = tmp_path / "facaded.toml"
     path.write_text(path.read_text().replace(setting, new))
-    changed = changed_listeners(opened.config, {})
+    changed = changed_listeners(opened.config, tuple(endpoints(opened.config, {})), {})
     assert changed(load(path, None, {}, MemoryReactorClock())) == tuple(
         f"{key} changed: listeners change only at a restart; restart facaded" for key in keys
     )
 
 
+def test_another_directory_for_certificates_needs_a_restart(tmp_path: Path) -> None:
+    opened = evolve(Config(), tls=TlsSettings(), state=StateSettings(tmp_path, tmp_path / "one"))
+    settings = Loaded(evolve(opened, state=StateSettings(tmp_path, tmp_path / "two")), "after")
+    assert changed_listeners(opened, tuple(endpoints(opened, {})), {})(settings) == (
+        "the directory of [tls.acme] changed: it changes only at a restart; restart facaded",
+    )
+
+
+def test_another_number_of_processes_needs_a_restart() -> None:
+    opened = Config(workers=usable_cores() + 1)
+    changed = changed_listeners(opened, tuple(endpoints(opened, {})), {})
+    assert changed(Loaded(opened, "same")) == ()
+    assert changed(Loaded(Config(workers=None), "after")) == (
+        f"workers changed from {usable_cores() + 1} to {usable_cores()}: their number changes only at a restart; "
+        "restart facaded",
+    )
+
+
+def test_a_number_of_processes_that_is_that_of_the_cores_needs_none() -> None:
+    changed = changed_listeners(Config(workers=None), tuple(endpoints(Config(), {})), {})
+    assert changed(Loaded(Config(workers=usable_cores()), "after")) == ()
+
+
 def test_a_control_socket_in_another_state_directory_needs_a_restart_too(tmp_path: Path) -> None:
     opened = evolve(Config(), state=StateSettings(tmp_path / "one"))
     settings = Loaded(evolve(opened, state=StateSettings(tmp_path / "two")), "after")
-    (warning,) = changed_listeners(opened, {})(settings)
+    (warning,) = changed_listeners(opened, tuple(endpoints(opened, {})), {})(settings)
     assert warning.startswith("listen.control changed")

@@ -16,6 +16,7 @@ from twisted.web.resource import Resource
 from facaded.exit_status import ADDRESS_UNAVAILABLE, USAGE
 from facaded.listeners import IN_FLIGHT, IN_TRANSIT, Listener, ListenError, Listeners, ListenFailure, StartError
 from facaded.net.passed_sockets import PassedSocket, PassedSockets
+from facaded.net.reactor import installed
 from facaded.web.server import BoundedSite
 from tests.web.raw import Connection
 
@@ -169,15 +170,37 @@ def test_a_socket_that_systemd_did_not_pass_is_an_error_of_the_settings(text: st
     with pytest.raises(
         StartError, match=rf"^listen\.http: {text}: systemd passed no such socket \(passed: https\)"
     ) as failed:
-        with_sockets(text, PassedSocket(3, "https", "systemd:domain=INET:index=0"))
+        with_sockets(text, PassedSocket(3, "https", socket.AF_INET))
     assert failed.value.exit_status == USAGE
 
 
 def test_a_socket_that_no_listener_uses_is_closed_with_a_warning() -> None:
     one, other = socket.socketpair()
     with other, capturedLogs() as events:
-        listeners = with_sockets("tcp:1", PassedSocket(one.detach(), "admin", ""))
+        listeners = with_sockets("tcp:1", PassedSocket(one.detach(), "admin", 0))
         listeners.privilegedStartService()
         assert other.recv(1) == b""
     (warning,) = (formatEvent(event) for event in events if event["log_level"] is LogLevel.warn)
     assert warning.startswith('the socket "admin" of systemd is not answered, because no listener uses it: ')
+
+
+@pytest.mark.parametrize("is_alive", [False, True])
+def test_a_socket_whose_lock_names_a_living_process_is_replaced_only_if_nobody_listens(
+    tmp_path: Path, is_alive: bool
+) -> None:
+    """In a container, the lock that a killed facaded has left names the process 1, which the next one is too."""
+    path = tmp_path / "http.sock"
+    (tmp_path / "http.sock.lock").symlink_to(str(os.getpid()))
+    site = BoundedSite(Page(), installed())
+    listeners = Listeners(installed(), {"listen.http": Listener(site, site)}, [("listen.http", f"unix:{path}")])
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        if is_alive:
+            other.listen()
+            with pytest.raises(StartError, match="another facaded uses this socket"):
+                listeners.privilegedStartService()
+            return
+        listeners.privilegedStartService()
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+        listeners.stopService()

@@ -10,9 +10,10 @@ from twisted.logger import LogLevel
 from facaded.announcer import LEVELS
 from facaded.cli.line_writer import EVENT_BYTES, PIPE_PIECE, WAITING_BYTES
 from facaded.cli.log_forms import FIELDS, WORDS, Place, format_json, format_text
-from facaded.cli.log_output import BATCH_TIME, END_TIME
+from facaded.cli.log_output import END_TIME
 from facaded.config.schema import SETTINGS
 from facaded.policy.events import Event, EventKind, Severity
+from facaded.web.answer_batches import BATCH_TIME
 from facaded.web.answered_requests import AGENT_LENGTH, HOST_LENGTH, Outcome
 from tests.web.test_accesslog import JSON_KEYS, LINE
 

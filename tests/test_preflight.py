@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from facaded.config.listen_addresses import parse
 from facaded.config.sections import AcmeTable, Config, ListenSettings, TlsSettings
 from facaded.net.reactor import INetworkReactor
 from facaded.net.resolver import Resolver
-from facaded.preflight import LOOKUP_TIMEOUT, unbindable_ports, unknown_names
+from facaded.preflight import LOOKUP_TIMEOUT, lost_certificates, unbindable_ports, unknown_names
 
 HOSTS = ("known.test", "unknown.test", "192.0.2.1")
 
@@ -67,3 +68,17 @@ async def test_a_socket_of_systemd_is_not_opened(address: str) -> None:
     settings = Config(listen=ListenSettings(http=(parse(address),), admin=()))
     reactor: Any = Reactor()
     assert await unbindable_ports(settings, None, reactor) == ()
+
+
+def test_certificates_that_a_restart_loses_are_warned_of(tmp_path: Path) -> None:
+    settings = Config(hosts=("docker.example.com",), tls=TlsSettings(acme=AcmeTable()))
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text("1 0 0:1 / / rw - overlay overlay rw\n2 1 8:1 / /data rw - ext4 /dev/sda1 rw\n")
+    (warning,) = lost_certificates(settings, Path("/var/lib/facaded"), mounts)
+    assert warning.startswith(
+        "state.directory: /var/lib/facaded is in the container's own layer, which is removed with"
+    )
+    assert warning.endswith("mount a volume there, or set state.directory to a directory that stays")
+    assert lost_certificates(settings, Path("/data/facaded"), mounts) == ()
+    assert lost_certificates(evolve(settings, tls=TlsSettings()), Path("/var/lib/facaded"), mounts) == ()
+    assert lost_certificates(settings, Path("/var/lib/facaded"), tmp_path / "missing") == ()

@@ -225,6 +225,21 @@ def test_a_wrong_clock_does_not_lengthen_an_override(tmp_path: Path) -> None:
     assert saved.watch_state.overrides.pins["hub"].until == LATER.monotonic + LONGEST
 
 
+def test_the_reason_of_an_override_is_read_back_without_what_is_not_printable(tmp_path: Path) -> None:
+    pinned = evolve(WATCH_STATE, overrides=Overrides({"ghcr": Override(450.0, reason="ticket 4711")}))
+    write(tmp_path, pinned, URLS, THEN)
+    document = read_document(tmp_path)
+    assert document["pins"]["ghcr"]["reason"] == "ticket 4711"
+    for stored, expected in ((document["pins"]["ghcr"]["reason"], "ticket 4711"), ("\x1b[2J" + "a" * 300, "?[2J")):
+        document["pins"]["ghcr"]["reason"] = stored
+        (tmp_path / FILE).write_text(json.dumps(document))
+        saved = read(tmp_path, URLS, THEN)
+        assert saved.watch_state is not None
+        reason = saved.watch_state.overrides.pins["ghcr"].reason
+        assert reason.startswith(expected)
+        assert len(reason) <= 200
+
+
 def test_a_state_written_with_a_wrong_clock_can_be_read(tmp_path: Path) -> None:
     write(tmp_path, WATCH_STATE, URLS, evolve(THEN, wall=0.0))
     assert read(tmp_path, URLS, LATER).warning is None

@@ -13,6 +13,7 @@ from facaded.admin.metric_families import (
     label_of,
     single,
 )
+from facaded.admin.processes import Processes
 from facaded.backends.measurements import TokenResult
 from facaded.backends.watch import Watch
 from facaded.policy.changes import Change
@@ -33,11 +34,12 @@ Failover: TypeAlias = tuple[str, str, str]
 
 
 class BackendMetrics:
-    """The metrics of the backends that `rules` name, from what `watch` knows."""
+    """The metrics of the backends that `rules` name, from what `watch` knows, and of the caches of `processes`."""
 
-    def __init__(self, watch: Watch, rules: Rules) -> None:
+    def __init__(self, watch: Watch, rules: Rules, processes: Processes) -> None:
         self._watch = watch
         self._rules = rules
+        self._processes = processes
         self._failovers: Counter[Failover] = Counter()
         watch.subscribe(self._count_failovers)
 
@@ -163,7 +165,7 @@ class BackendMetrics:
         yield GaugeFamily(
             "facaded_cache_bytes",
             "Memory of the cached manifests and lists of referrers.",
-            rows=single(0 if measured.cache is None else measured.cache.used),
+            rows=single(self._processes.cache_bytes + (0 if measured.cache is None else measured.cache.used)),
         )
 
 

@@ -11,13 +11,14 @@ from facaded.admin.protocol import HostList, Overridden, RecentImages, Reloaded,
 from facaded.admin.status import Status
 from facaded.backends.watch import Watch
 from facaded.explain.explanation import Explanation, explain_pull
+from facaded.net.text import printable
 from facaded.oci.clients import Client
 from facaded.policy.decision import Rules
 from facaded.policy.health import Purpose
 from facaded.policy.overrides import ContradictionError
 from facaded.policy.reasons import explain_health
 from facaded.policy.recent_pulls import RecentPulls
-from facaded.tls.acme.order_status import OrderStatus
+from facaded.tls.acme.order_status import OrderStatus, Renewal
 
 NOT_SAVED = "the state cannot be written, so a restart undoes this: see the log"
 """Warns that a pin or a drain is in force, but not in the state file."""
@@ -59,8 +60,8 @@ class Renews(Protocol):
     def status(self) -> Sequence[OrderStatus]:
         """Return the status of each certificate's order."""
 
-    def renew(self) -> Sequence[str]:
-        """Start to renew all of them; return a sentence for each that cannot be renewed now."""
+    def renew(self, names: Sequence[str] = (), force: bool = False) -> Renewal:
+        """Start to renew those with these names, or all; `force` overrides facaded's own waits and limits."""
 
 
 class KeepsState(Protocol):
@@ -151,20 +152,26 @@ class Commands:
             raise CommandRefusedError(*(f"not reloaded: {problem}" for problem in result.problems))
         return Reloaded(result.warnings)
 
-    def renew(self, _: Parameters) -> RenewalBegun:
-        """Start to renew every certificate. Refused only if none can be renewed."""
-        names = [", ".join(order.names) for order in self._renewer.status()] if self._renewer else []
-        if self._renewer is None or not names:
+    def renew(self, parameters: Parameters) -> RenewalBegun:
+        """Start to renew certificates. Refused if a name is unknown, or if none can be renewed."""
+        managed = [order.names for order in self._renewer.status()] if self._renewer else []
+        if self._renewer is None or not managed:
             raise CommandRefusedError(NO_RENEWAL)
-        refusals = self._renewer.renew()
-        if len(refusals) == len(names):
-            raise CommandRefusedError(*refusals)
-        return RenewalBegun(tuple(names), tuple(refusals))
+        known = {name for names in managed for name in names}
+        if unknown := [name for name in parameters.names if name not in known]:
+            raise CommandRefusedError(
+                f"{', '.join(map(printable, unknown))}: no certificate with this name is managed: "
+                f"expected one of {', '.join(sorted(known))}"
+            )
+        renewal = self._renewer.renew(parameters.names, parameters.force)
+        if len(renewal.refusals) == len(renewal.certificates):
+            raise CommandRefusedError(*renewal.refusals)
+        return RenewalBegun(tuple(map(", ".join, renewal.certificates)), renewal.refusals)
 
     def pin(self, parameters: Parameters) -> Overridden:
         """Make a backend the active one, whatever its health."""
         with _refusing_contradictions():
-            self._watch.pin(parameters.backend, parameters.seconds)
+            self._watch.pin(parameters.backend, parameters.seconds, parameters.reason)
         return self._overridden()
 
     def unpin(self, _: Parameters) -> Overridden:
@@ -176,7 +183,7 @@ class Commands:
     def drain(self, parameters: Parameters) -> Overridden:
         """Send no requests to a backend."""
         with _refusing_contradictions():
-            self._watch.drain(parameters.backend, parameters.seconds)
+            self._watch.drain(parameters.backend, parameters.seconds, parameters.reason)
         return self._overridden()
 
     def undrain(self, parameters: Parameters) -> Overridden:

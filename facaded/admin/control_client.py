@@ -24,6 +24,9 @@ ANSWER_SIZE = 4 << 20
 ANSWER_TIME = 10.0
 """Seconds that a command waits for its answer: a reload reads every certificate file before it answers."""
 
+RESOURCE_LENGTH = 8000
+"""The most characters of a command with its parameters: half of what the daemon reads as one line."""
+
 URL = "http://localhost"
 """The URL of every request: HTTP needs a host, and the socket has none."""
 
@@ -42,11 +45,17 @@ class NewerDaemonError(ControlError):
     """The daemon speaks a newer version of the control protocol."""
 
 
+class OlderDaemonError(ControlError):
+    """The daemon does not know the command."""
+
+
 async def ask(reactor: IFacadedReactor, path: Path, method: str, resource: str, kind: type[D]) -> D:
     """Send a command to the daemon behind the socket at `path`, and return the document that it answers.
 
     Raises CommandRefusedError if the daemon refuses, and ControlError if it does not answer with such a document.
     """
+    if len(resource) > RESOURCE_LENGTH:
+        raise CommandRefusedError(f"the arguments are too long: use at most {RESOURCE_LENGTH} characters")
     client = BoundedClient(URL, Agent.usingEndpointFactory(reactor, _Socket(reactor, path)))
     request = Deferred.fromCoroutine(client.ask(method, f"{URL}{resource}", headers={}, limit=ANSWER_SIZE))
     try:
@@ -74,7 +83,10 @@ def read_answer(answer: Response, path: Path, kind: type[D]) -> D:
     try:
         if answer.status == 200:
             return from_json(answer.body, kind)
-        raise CommandRefusedError(*from_json(answer.body, Problems).problems)
+        problems = from_json(answer.body, Problems).problems
+        if answer.status == 404:
+            raise OlderDaemonError(f"the daemon behind {path} is older and does not know this command: restart it")
+        raise CommandRefusedError(*problems)
     except NewerSchemaError:
         raise NewerDaemonError(
             f"the daemon behind {path} speaks a newer control protocol: use the daemon's own facaded program"

@@ -6,10 +6,12 @@ from types import MappingProxyType
 from typing import Protocol
 
 import twisted
+from attrs import evolve
 from OpenSSL import SSL
 
 from facaded import __version__
 from facaded.admin.metric_families import CounterFamily, GaugeFamily, LabelValues, MetricFamily, label_of, single
+from facaded.admin.processes import Processes
 from facaded.backends.reached_limits import ReachedLimits
 from facaded.policy.limits import Limit
 from facaded.tls.certificate_status import CertificateReport
@@ -20,6 +22,9 @@ from facaded.web.server import BoundedSite
 
 NO_CERTIFICATE = 0.0
 """The expiry of a certificate that is missing: long ago, so that an alert on the expiry is raised for it too."""
+
+CLIENT_LISTENERS = ("listen.http", "listen.https")
+"""The keys of the listeners that clients connect to."""
 
 VERSIONS: LabelValues = (
     __version__,
@@ -39,18 +44,27 @@ class ReloadOutcome(Protocol):
 
 
 class DaemonMetrics:
-    """The metrics of the daemon. `tls` is None without TLS; `loaded_at` is when its settings were read (wall time)."""
+    """The metrics of the daemon. `tls` is None without TLS; `loaded_at` is when its settings were read (wall time).
+
+    `processes` has what workers add.
+    """
 
     _sites: Mapping[str, BoundedSite] = MappingProxyType({})
     _output: AccessOutput = TWISTED
 
     def __init__(
-        self, reached_limits: ReachedLimits, reloads: ReloadOutcome, tls: Termination | None, loaded_at: float
+        self,
+        reached_limits: ReachedLimits,
+        reloads: ReloadOutcome,
+        tls: Termination | None,
+        loaded_at: float,
+        processes: Processes,
     ) -> None:
         self.loaded_at = loaded_at
         self._reached_limits = reached_limits
         self._reloads = reloads
         self._tls = tls
+        self._processes = processes
 
     def follow(self, sites: Mapping[str, BoundedSite], output: AccessOutput) -> None:
         """Count the connections of these sites, which are by their keys of [listen], and the lines that are lost."""
@@ -59,6 +73,7 @@ class DaemonMetrics:
     def families(self) -> Iterator[MetricFamily]:
         """Return the metrics."""
         yield from self._settings()
+        yield from self._running()
         yield from self._traffic()
         yield from self._certificates()
 
@@ -80,12 +95,34 @@ class DaemonMetrics:
             rows=single(self.loaded_at),
         )
 
+    @property
+    def client_connections(self) -> int:
+        """The open connections of clients to this process."""
+        return sum(len(site.channels) for key, site in self._sites.items() if key in CLIENT_LISTENERS)
+
+    def _running(self) -> Iterator[MetricFamily]:
+        yield GaugeFamily(
+            "facaded_workers",
+            "Processes that answer clients.",
+            rows=single(self._processes.up),
+        )
+        yield GaugeFamily(
+            "facaded_workers_configured",
+            "Processes that answer clients if none is missing: the setting workers.",
+            rows=single(self._processes.count),
+        )
+        yield CounterFamily(
+            "facaded_worker_restarts_total",
+            "Workers that had ended and were replaced.",
+            rows=single(self._processes.restarts),
+        )
+
     def _traffic(self) -> Iterator[MetricFamily]:
         yield GaugeFamily(
             "facaded_connections",
             "Open connections.",
             ("listener",),
-            {(key.removeprefix("listen."),): float(len(site.channels)) for key, site in self._sites.items()},
+            self._connection_rows(),
         )
         reached = self._reached_limits.all()
         yield CounterFamily(
@@ -97,13 +134,18 @@ class DaemonMetrics:
         yield CounterFamily(
             "facaded_log_lines_lost_total",
             "Lines of the log that could not be written.",
-            rows=single(float(self._output.lost_lines)),
+            rows=single(float(self._output.lost_lines + self._processes.lost_lines)),
         )
         yield CounterFamily(
             "facaded_relayed_bytes_total",
             "Bytes of blobs that passed through, because their backend has relay_blobs = true.",
-            rows=single(sum(site.relayed_bytes for site in self._sites.values())),
+            rows=single(self._processes.relayed_bytes + sum(site.relayed_bytes for site in self._sites.values())),
         )
+
+    def _connection_rows(self) -> dict[LabelValues, float]:
+        elsewhere = self._processes.connections
+        own = {key.removeprefix("listen."): len(site.channels) for key, site in self._sites.items()}
+        return {(listener,): float(number + elsewhere[listener]) for listener, number in own.items()}
 
     def _certificates(self) -> Iterator[MetricFamily]:
         if self._tls is None:
@@ -115,6 +157,13 @@ class DaemonMetrics:
             ("name",),
             expiry_rows(reports),
         )
+        yield GaugeFamily(
+            "facaded_certificate_trouble",
+            "Whether the renewal of the certificate that is served for a name is overdue: 0 no, 1 yes, 2 if it also "
+            "expires within two days or a quarter of its life, or is missing.",
+            ("name",),
+            trouble_rows(reports),
+        )
         yield CounterFamily(
             "facaded_certificate_renewal_failures_total",
             "Attempts to renew a certificate that failed: orders by ACME, and changed files that cannot be used.",
@@ -123,22 +172,37 @@ class DaemonMetrics:
 
 
 def expiry_rows(reports: list[CertificateReport]) -> dict[LabelValues, float]:
-    """Return when the certificate for each name expires, in seconds since the epoch.
+    """Return when the certificate for each name expires, in seconds since the epoch."""
+    return {name: report.until or NO_CERTIFICATE for name, report in _by_name(reports).items()}
+
+
+def trouble_rows(reports: list[CertificateReport]) -> dict[LabelValues, float]:
+    """Return how bad the state of the certificate for each name is: 0, 1 or 2."""
+    return {name: _trouble(report) for name, report in _by_name(reports).items()}
+
+
+def _trouble(report: CertificateReport) -> float:
+    if report.expired or report.until is None or report.is_urgent:
+        return 2.0
+    return 1.0 if report.expires_soon else 0.0
+
+
+def _by_name(reports: list[CertificateReport]) -> dict[LabelValues, CertificateReport]:
+    """Return the certificate for each name.
 
     If several have a name, it is the one that is served: a valid one, the first in the settings, or else an expired
     one, unless a wildcard has the name. A self-signed one that stands in for a missing one is none.
     """
     managed = [report for report in reports if report.source != SELF_SIGNED]
     missing = [report for report in reports if report.source == SELF_SIGNED]
-    rows: dict[LabelValues, float] = {}
+    rows: dict[LabelValues, CertificateReport] = {}
     for report in managed:
         if not report.expired and report.until is not None:
             for name in report.names:
-                rows.setdefault((name,), report.until)
+                rows.setdefault((name,), report)
     substitutes = [report for report in managed if report.expired or report.until is None]
-    for report in [*substitutes, *missing]:
+    for report in [*substitutes, *(evolve(report, until=None) for report in missing)]:
         for name in report.names:
             if (f"*.{name.partition('.')[2]}",) not in rows:
-                until = None if report.source == SELF_SIGNED else report.until
-                rows.setdefault((name,), until or NO_CERTIFICATE)
+                rows.setdefault((name,), report)
     return rows

@@ -25,6 +25,15 @@ class Overridden(Document):
 
 
 @frozen
+class FailedBack(Document):
+    """Answers `POST /failback`: a sentence for each route that moved, which backend is active and why, and warnings."""
+
+    moves: tuple[str, ...]
+    why: str
+    warnings: tuple[str, ...] = ()
+
+
+@frozen
 class RenewalBegun(Document):
     """Answers `POST /renew`: the names of each managed certificate, and why some of them cannot be renewed now."""
 
@@ -48,6 +57,11 @@ class HostList(Document):
 
     hosts: tuple[NetworkHost, ...]
     daemon: bool = True
+
+
+@frozen
+class ChallengesAnswered(Document):
+    """Answers `POST /answer-challenge` and `/withdraw-challenges`: it is done."""
 
 
 @frozen

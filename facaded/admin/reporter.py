@@ -5,6 +5,7 @@ from typing import Protocol
 
 from attrs import evolve
 
+from facaded.admin.headline import find_headline
 from facaded.admin.protocol import HostList
 from facaded.admin.status import (
     AskedAgainStatus,
@@ -13,6 +14,7 @@ from facaded.admin.status import (
     LimitStatus,
     ReturnStatus,
     Status,
+    WorkerStatus,
     document,
 )
 from facaded.backends.seen_hosts import SeenHosts
@@ -57,6 +59,11 @@ class Reporter:
         self._clocks = clocks
         self._asked_again = asked_again
         self._seen_hosts = seen_hosts
+        self._workers: Callable[[], tuple[WorkerStatus, ...]] = lambda: ()
+
+    def follow(self, workers: Callable[[], tuple[WorkerStatus, ...]]) -> None:
+        """Report the processes that answer clients, as `workers` returns them."""
+        self._workers = workers
 
     def reconfigure(self, in_force: InForce) -> None:
         """Report on these settings from now on."""
@@ -64,17 +71,19 @@ class Reporter:
 
     def report(self, orders: Sequence[OrderStatus] = ()) -> Status:
         """Return the status document; `orders`, from `Acme.status`, adds the renewals of managed certificates."""
-        backends = self._in_force.rules.backends
+        backends, snapshot, to_wall = self._in_force.rules.backends, self._watch.snapshot(), self._clocks().to_wall
         status = document(
             self._in_force,
-            self._watch.snapshot(),
+            snapshot,
             {name: self._watch.quotas.of(name) for name in backends},
             {name: self._watch.refused_accounts.of(name) for name in backends},
             self._names.stale(),
             self._certificate_statuses(orders),
-            self._clocks().to_wall,
+            to_wall,
         )
-        return evolve(status, limits=tuple(self._limit_statuses()), asked_again=self._asked_again_status())
+        limits, asked_again = tuple(self._limit_statuses()), self._asked_again_status()
+        status = evolve(status, limits=limits, asked_again=asked_again, workers=self._workers())
+        return evolve(status, headline=find_headline(status, snapshot, to_wall))
 
     def list_hosts(self) -> HostList:
         """Return the hosts that are expected, and those that were seen."""

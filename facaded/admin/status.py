@@ -31,10 +31,11 @@ Refusals = Mapping[str, AccountRefusal | None]
 
 @frozen
 class OverrideStatus:
-    """A pin or a drain. `until` is null if it does not end by itself."""
+    """A pin or a drain. `until` is null if it does not end by itself; `reason` is the operator's, or empty."""
 
     since: float
     until: float | None
+    reason: str = field(default="", metadata=LEFT_OUT)
 
 
 @frozen
@@ -122,7 +123,11 @@ class BackendStatus:
 
 @frozen
 class CertificateStatus:
-    """A certificate in service, or a missing one: then `until` is null. The last five fields describe its order."""
+    """A certificate in service, or a missing one: then `until` is null.
+
+    With `expires_soon`, it should have been renewed by now. The fields from `not_after` on describe its order: see
+    `OrderStatus`.
+    """
 
     names: tuple[str, ...]
     issuer: str | None
@@ -132,7 +137,12 @@ class CertificateStatus:
     source: str = field(metadata=key("from"))
     next_renewal: float | None = None
     error: str | None = None
+    remaining: float | None = None
     not_after: float | None = None
+    due: float | None = None
+    overdue: bool = False
+    suggested_from: float | None = None
+    suggested_until: float | None = None
     suggested_because: str | None = None
     error_at: float | None = None
     attempts: int | None = None
@@ -167,8 +177,37 @@ class AskedAgainStatus:
 
 
 @frozen
+class WorkerStatus:
+    """A process that answers clients; the number of the first one is 0. `state` is "up" while it does.
+
+    `connections` are those of clients that are open now, `requests` those it answered since its start.
+    """
+
+    number: int
+    pid: int
+    since: float
+    state: str
+    connections: int
+    requests: int
+
+
+@frozen
+class Headline:
+    """What an operator must know first. `level` is "green", "amber" (something needs a look) or "red" (pulls fail).
+
+    `text` is one line, `since` when it began, null if that is unknown, and `remarks` have a sentence for each thing
+    that needs a look.
+    """
+
+    level: str
+    text: str
+    since: float | None = None
+    remarks: tuple[str, ...] = ()
+
+
+@frozen
 class Status(Document):
-    """The status document. `version` is facaded's, not the document's."""
+    """The status document. `version` is facaded's, not the document's. `hosts` are the registry's names."""
 
     version: str
     settings: str
@@ -184,17 +223,23 @@ class Status(Document):
     certificates: tuple[CertificateStatus, ...]
     limits: tuple[LimitStatus, ...] = ()
     asked_again: AskedAgainStatus = AskedAgainStatus()
+    workers: tuple[WorkerStatus, ...] = ()
+    hosts: tuple[str, ...] = ()
+    headline: Headline | None = field(default=None, metadata=LEFT_OUT)
 
     @property
     def is_bad_news(self) -> bool:
-        """Whether a backend in use is down or degraded, all are drained, or a certificate is missing or has expired."""
+        """Whether a backend in use is down or degraded, all are drained, or a certificate is missing or overdue."""
         in_use = [backend for backend in self.backends if backend.state is not None]
         down = any(backend.state == State.DOWN.value or backend.degraded_since for backend in in_use)
         all_drained = bool(in_use) and all(backend.drained for backend in in_use)
         return (
             down
             or all_drained
-            or any(certificate.expired or certificate.until is None for certificate in self.certificates)
+            or any(
+                certificate.expired or certificate.expires_soon or certificate.until is None
+                for certificate in self.certificates
+            )
         )
 
 
@@ -239,6 +284,7 @@ def document(
             for name, backend in in_force.rules.backends.items()
         ),
         certificates=tuple(certificates),
+        hosts=in_force.rules.hosts,
     )
 
 
@@ -324,7 +370,8 @@ def _limited_until(health: Health, now: float, wall: Wall) -> float | None:
 
 
 def _override(override: Override, wall: Wall) -> OverrideStatus:
-    return OverrideStatus(wall(override.since), None if override.until is None else wall(override.until))
+    until = None if override.until is None else wall(override.until)
+    return OverrideStatus(wall(override.since), until, override.reason)
 
 
 def _quota(quota: Quota, at: float, wall: Wall) -> QuotaStatus:

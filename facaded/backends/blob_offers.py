@@ -115,5 +115,5 @@ class BlobOffers:
                     return offer
             if wait <= SHORTEST_WAIT:
                 return None
-            await cdns.when_changed(wait)
+            await cdns.results.when_changed(wait)
             self._left -= self._clock.seconds() - begun

@@ -3,7 +3,7 @@
 from functools import partial
 
 from facaded.backends.probe_requests import DriftError, ProbeRequests, Question, StepFailedError, failed_step
-from facaded.net.client import REDIRECTS, BoundedClient, LocationError, Response, ResponseHead
+from facaded.net.client import ONE_BYTE, REDIRECTS, BoundedClient, LocationError, Response, ResponseHead
 from facaded.oci.requests import Blob
 from facaded.policy import health
 from facaded.policy.health import Step, Verdict
@@ -11,7 +11,6 @@ from facaded.policy.health import Step, Verdict
 HOPS = 5
 """Redirects that are followed for a blob; clients follow ten."""
 
-ONE_BYTE = {"Range": "bytes=0-0"}
 """The header of a request to a CDN, whose URLs are signed for GET alone."""
 
 

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from facaded.backends.cdn_results import CdnKey, CdnResults
 from facaded.backends.failures import RATE_LIMITED, FailingError, UnaskedError
 from facaded.backends.registry import Registry
 from facaded.net.expiring import ExpiringMap
@@ -32,11 +33,11 @@ CONDEMNED_TIME = 60.0
 DOUBT_TIME = 60.0
 """Seconds for which a client that asked for a blob again needs a check of its CDN that is newer than the doubt."""
 
-MEMORY_TIME = 3600.0
-"""Seconds for which the last check of a CDN is remembered."""
+LOGGED_TIME = 3600.0
+"""Seconds for which a CDN that was logged is not logged again, unless it has worked meanwhile."""
 
-MOST_CDNS = 1000
-"""CDNs, and backends with a line in the log, that are remembered; the least recently used are evicted first."""
+MOST_LOGGED = 1000
+"""CDNs and backends with a line in the log that are remembered; the least recently used are evicted first."""
 
 MOST_ADDRESSES = 10_000
 """Condemned addresses that are remembered, and doubted blobs."""
@@ -51,9 +52,6 @@ LOG_PAUSE = 60.0
 """Least seconds between two lines in the log on the CDNs of one backend."""
 
 LOG = Logger()
-
-CdnKey = tuple[str, str, str, int]
-"""Backend, scheme, host and port. Each backend has its own checks, so that none can spoil the CDN of another one."""
 
 
 @frozen
@@ -95,6 +93,7 @@ class CdnChecks:
 
     A result counts for `trust` seconds; 0 switches checks off. `report` is called with each result: a missing blob says
     nothing of the others, so it is no sample. `note_failure` is called with the name of a backend whose CDN has failed.
+    `results` are those of this process, and of others.
     """
 
     def __init__(
@@ -108,13 +107,12 @@ class CdnChecks:
         self._trust = trust
         self._report = report
         self._note_failure = note_failure
-        self._cdns: ExpiringMap[CdnKey, Cdn] = ExpiringMap(MOST_CDNS)
+        self.results = CdnResults(clock, self._follow_result)
         self._condemned: ExpiringMap[bytes, bool] = ExpiringMap(MOST_ADDRESSES)
         self._doubted: ExpiringMap[tuple[str, str, str], float] = ExpiringMap(MOST_ADDRESSES)
-        self._logged: ExpiringMap[CdnKey | str, bool] = ExpiringMap(MOST_CDNS)
+        self._logged: ExpiringMap[CdnKey | str, bool] = ExpiringMap(MOST_LOGGED)
         self._answered: dict[str, float] = {}
         self._running: Counter[str] = Counter()
-        self._waiters: set[Deferred[None]] = set()
 
     def judge(self, offer: Offer) -> Standing:
         """Return whether an address may be handed out, and begin a check of its CDN if one is due."""
@@ -122,26 +120,20 @@ class CdnChecks:
             return Standing.ALIVE
         if self.is_condemned(offer.location):
             return Standing.DEAD
-        cdn, now, doubted = self._look_up(offer.cdn), self._clock.seconds(), self._doubt_of(offer)
+        cdn, now, doubted = self.results.look_up(offer.cdn), self._clock.seconds(), self._doubt_of(offer)
         if cdn.is_due(now, self._trust, doubted) and self._running[offer.registry.name] < MOST_CHECKS:
-            self._begin(offer, cdn)
+            self._begin(offer)
             if self.is_condemned(offer.location):
                 return Standing.DEAD
-        return self._look_up(offer.cdn).standing(self._clock.seconds(), self._trust, doubted)
+        return self.results.look_up(offer.cdn).standing(self._clock.seconds(), self._trust, doubted)
 
     def has_worked(self, offer: Offer) -> bool:
         """Return whether the last check of an address's CDN that has ended was good, however long ago that is."""
-        return self._look_up(offer.cdn).alive
+        return self.results.look_up(offer.cdn).alive
 
     def patience(self, offer: Offer) -> float:
         """Return the seconds that a request may wait for the check of an address that is undecided."""
-        return self._look_up(offer.cdn).patience(self._clock.seconds())
-
-    def when_changed(self, seconds: float) -> Deferred[None]:
-        """Return a Deferred that fires when a check has ended, or after `seconds`. It may be cancelled."""
-        waiter: Deferred[None] = Deferred(lambda cancelled: self._waiters.discard(cancelled))
-        self._waiters.add(waiter)
-        return waiter.addTimeout(seconds, self._clock, lambda outcome, _: None)
+        return self.results.look_up(offer.cdn).patience(self._clock.seconds())
 
     def is_condemned(self, location: str) -> bool:
         """Return whether the CDN works but does not give the blob at this address."""
@@ -159,7 +151,7 @@ class CdnChecks:
         """Return why an address is not handed out, as the reason of a failure."""
         if self.is_condemned(offer.location):
             return "its CDN does not have the blob"
-        return f"its CDN: {self._look_up(offer.cdn).reason or 'no response yet'}"
+        return f"its CDN: {self.results.look_up(offer.cdn).reason or 'no response yet'}"
 
     def note_unproven(self, offer: Offer) -> None:
         """Log, once for each CDN until it works again, that an address is handed out although its CDN has failed."""
@@ -169,11 +161,11 @@ class CdnChecks:
         if (
             is_known
             or self.is_condemned(offer.location)
-            or self._look_up(key).ended is None
-            or self._look_up(key).alive
+            or self.results.look_up(key).ended is None
+            or self.results.look_up(key).alive
         ):
             return
-        self._logged.put(key, True, now + MEMORY_TIME)
+        self._logged.put(key, True, now + LOGGED_TIME)
         self._logged.put(backend, True, now + LOG_PAUSE)
         LOG.warn(
             "{backend}: its CDN {scheme}://{host}:{port} does not answer this machine ({reason}), and no other backend "
@@ -183,11 +175,8 @@ class CdnChecks:
             scheme=scheme,
             host=host,
             port=port,
-            reason=self._look_up(key).reason,
+            reason=self.results.look_up(key).reason,
         )
-
-    def _look_up(self, key: CdnKey) -> Cdn:
-        return self._cdns.get(key, self._clock.seconds()) or Cdn()
 
     def _doubt_of(self, offer: Offer) -> float | None:
         if not len(self._doubted):
@@ -195,51 +184,45 @@ class CdnChecks:
         key = offer.read.name, offer.read.digest, source_of(offer.source)
         return self._doubted.get(key, self._clock.seconds())
 
-    def _begin(self, offer: Offer, cdn: Cdn) -> None:
+    def _begin(self, offer: Offer) -> None:
         """Begin a check. It goes on if the client that needs it disconnects, because others need it too."""
-        now = self._clock.seconds()
-        begun = cdn.begin(now)
-        self._cdns.put(offer.cdn, begun, now + MEMORY_TIME)
+        self.results.begin(offer.cdn)
         self._running[offer.registry.name] += 1
-        work = Deferred.fromCoroutine(self._check(offer, begun))
+        work = Deferred.fromCoroutine(self._check(offer))
         work.addErrback(lambda failure: LOG.failure("internal error in a check of a CDN", failure))
 
-    async def _check(self, offer: Offer, begun: Cdn) -> None:
+    async def _check(self, offer: Offer) -> None:
         result = CheckResult(None)
         try:
             result = await _ask(offer)
         finally:
             self._running[offer.registry.name] -= 1
-            now = self._clock.seconds()
-            self._cdns.put(offer.cdn, begun.end(now, result.alive, result.reason), now + MEMORY_TIME)
+            self.results.end(offer.cdn, result.alive, result.reason)
             self._note(offer, result)
-            self._wake()
-
-    def _wake(self) -> None:
-        """Let the requests that wait go on; new ones may wait for another check meanwhile."""
-        waiters, self._waiters = self._waiters, set()
-        for waiter in waiters:
-            if not waiter.called:  # the client of one may disconnect meanwhile
-                waiter.callback(None)
+            self.results.wake()
 
     def _note(self, offer: Offer, result: CheckResult) -> None:
-        """Report a result, and remember what follows from it for addresses and the log."""
+        """Report a result of this process, and remember what follows from it for addresses."""
         if result.alive is None:
             return
         name, read, now = offer.registry.name, offer.read, self._clock.seconds()
         if result.condemns:
             self._condemned.put(_digest(offer.location), True, now + CONDEMNED_TIME)
-        elif not result.alive:
-            self._note_failure(name)
         good = result.alive and not result.condemns
-        if result.alive:
-            self._answered[name] = now
         sample = good or (not (result.condemns or result.limited) and _reaches_others(name, self._answered, now))
         reason = "" if good else result.reason
         self._report(Attempt(name, Step.CDN, good, read.name, offer.source, reason, sample=sample))
-        if result.alive and self._logged.get(offer.cdn, now):
-            self._logged.discard(offer.cdn)
-            LOG.info("{backend}: its CDN {host} answers this machine again", backend=name, host=offer.cdn[2])
+
+    def _follow_result(self, key: CdnKey, cdn: Cdn) -> None:
+        """Note what a result of any process says of a backend and its CDN."""
+        name, host = key[0], key[2]
+        if not cdn.alive:
+            self._note_failure(name)
+            return
+        self._answered[name] = max(cdn.ended or 0.0, self._answered.get(name, 0.0))
+        if self._logged.get(key, self._clock.seconds()):
+            self._logged.discard(key)
+            LOG.info("{backend}: its CDN {host} answers this machine again", backend=name, host=host)
 
 
 async def _ask(offer: Offer) -> CheckResult:

@@ -7,19 +7,32 @@ next check without waiting for it.
 from collections.abc import Callable, Collection, Mapping
 from enum import Enum
 from functools import partial
+from typing import Protocol
 
 from attrs import define, evolve, field
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from facaded.backends.roster import Roster
 from facaded.policy.health import ProbeDepth, Result, State, Verdict
-from facaded.policy.plan import WatchedBackend
+from facaded.policy.plan import Plan, WatchedBackend
 from facaded.policy.probe_schedule import probe_depth
 from facaded.policy.proofs import CHECK_PAUSE, LONGEST_WAIT, Need, Validity
+from facaded.policy.watch_state import WatchState
 
 _log = Logger()
+
+
+class CheckedRoster(Protocol):
+    """The backends that are checked, and their state."""
+
+    @property
+    def plan(self) -> Plan:
+        """The backends and the settings."""
+
+    @property
+    def watch_state(self) -> WatchState:
+        """The health of each backend."""
 
 
 class Proven(Enum):
@@ -32,19 +45,22 @@ class Proven(Enum):
 
 @define
 class CheckedBackend:
-    """The checks of one backend: when the last one started, the one in progress, and the requests that wait for it."""
+    """The checks of one backend: when the last one started, the one in progress, and the requests that wait for it.
+
+    A waiter without a need waits for the end of the check.
+    """
 
     watched: WatchedBackend
     started_at: float | None = None
     in_progress: Deferred[None] | None = None
-    waiters: dict[Deferred[None], Need] = field(factory=dict)
+    waiters: dict[Deferred[None], Need | None] = field(factory=dict)
     timeout: IDelayedCall | None = None
 
 
 class Checks:
     """Checks the backends of `roster` on demand. `take_result` is called with each result and a backend's name."""
 
-    def __init__(self, clock: IReactorTime, roster: Roster, take_result: Callable[[str, Result], None]) -> None:
+    def __init__(self, clock: IReactorTime, roster: CheckedRoster, take_result: Callable[[str, Result], None]) -> None:
         self._clock = clock
         self._roster = roster
         self._take_result = take_result
@@ -83,6 +99,17 @@ class Checks:
         if health.state is not State.DOWN and not health.is_resting(now):
             self._begin(name, backend, now)
         return True
+
+    def demand(self, name: str) -> Deferred[None]:
+        """Start a check of a backend if it may be asked, and return a Deferred that fires when none is in progress."""
+        if (backend := self._backends.get(name)) is None or backend.watched.check is None:
+            return succeed(None)
+        self._begin(name, backend, self._clock.seconds())
+        if backend.in_progress is None:
+            return succeed(None)
+        waiter: Deferred[None] = Deferred(partial(_remove, backend))
+        backend.waiters[waiter] = None
+        return waiter
 
     def when_decided(self, name: str, need: Need) -> Deferred[None]:
         """Return a Deferred that fires when `judge` would no longer return UNDECIDED. It may be cancelled."""
@@ -169,5 +196,6 @@ def _remove(backend: CheckedBackend, cancelled: Deferred[None]) -> None:
 def _let_go(backend: CheckedBackend, waiters: list[Deferred[None]]) -> None:
     """Let go requests that wait, but those that an earlier one of them has cancelled."""
     for waiter in waiters:
-        if backend.waiters.pop(waiter, None) is not None:
+        if waiter in backend.waiters:
+            del backend.waiters[waiter]
             waiter.callback(None)

@@ -2,9 +2,8 @@
 
 from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectingCancelledError
-from twisted.web.client import RequestTransmissionFailed, ResponseFailed
 
-from facaded.net.client import ResponseHead
+from facaded.net.client import ResponseHead, causes
 from facaded.policy.health import LONGEST_RETRY_AFTER, Step
 from facaded.policy.reasons import spell
 
@@ -158,7 +157,6 @@ def describe_status(head: ResponseHead) -> str:
 
 def is_cancelled(error: BaseException) -> bool:
     """Return whether a request was cancelled, as when a client disconnects. Timeouts must be told apart before."""
-    reasons = error.reasons if isinstance(error, ResponseFailed | RequestTransmissionFailed) else ()
     return isinstance(error, CancelledError | ConnectingCancelledError) or any(
-        reason.check(CancelledError) for reason in reasons
+        reason.check(CancelledError) for reason in causes(error)
     )

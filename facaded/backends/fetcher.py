@@ -69,7 +69,8 @@ class Fetcher:
 
     `report` is called with each request to a backend for a client that says something of the backend's health.
     `shares` limits what one client may ask of them. `wall` returns seconds since the epoch. `cache` is that of the
-    registries, if they have one.
+    registries, if they have one, `recent` what backends answered recently, `cdn_results` what checks of CDNs have
+    shown, and `elsewhere` what some of them lack.
     """
 
     def __init__(
@@ -89,16 +90,17 @@ class Fetcher:
         self._shares = shares
         addresses = BlobAddresses(blobs.addresses, clock.seconds, wall)
         cdns = CdnChecks(clock, blobs.trust, report, addresses.doubt)
-        self._learned = Learned(RecentAnswers(clock.seconds), addresses, cdns)
-        self._elsewhere = Elsewhere()
+        self.recent, self.cdn_results = RecentAnswers(clock.seconds), cdns.results
+        self._learned = Learned(self.recent, addresses, cdns)
+        self.elsewhere = Elsewhere()
 
     def must_serve(self, read: Read) -> bool:
         """Return whether not every backend may have what a client reads, because only some of them list it."""
-        return self._elsewhere.has(read, self._clock.seconds())
+        return self.elsewhere.has(read, self._clock.seconds())
 
     def find_cached(self, serve: Serve, options: ReadOptions) -> Served | None:
         """Return a manifest by its digest from the cache, if `serve` would return that too without asking a backend."""
-        read, name, recent = serve.read, serve.backends[0], self._learned.recent
+        read, name, recent = serve.read, serve.backends[0], self.recent
         if not isinstance(read, ManifestRead) or not is_digest(read.reference) or self.must_serve(read):
             return None
         if recent.is_suspect(name, read) or recent.lacks(name, read, options.accept):
@@ -132,13 +134,13 @@ class Fetcher:
         """
         assert isinstance(read, ManifestRead)
         own = () if is_digest(read.reference) else (manifest.digest,)
-        self._elsewhere.note(read.name, (*own, *find_digests(manifest.body or b"")), self._clock.seconds())
+        self.elsewhere.note(read.name, (*own, *find_digests(manifest.body or b"")), self._clock.seconds())
 
     async def _unite(self, serve: Serve, options: ReadOptions) -> Served | NotServed:
         """Return the referrers that all backends list. Raises OverRateError."""
         parts = self._registries, self._clock, self._report, self._learned.recent, self._shares
         united = await ReferrersSearch(*parts, serve, options.source).run()
-        self._elsewhere.note(serve.read.name, united.elsewhere, self._clock.seconds())
+        self.elsewhere.note(serve.read.name, united.elsewhere, self._clock.seconds())
         if united.failures and not united.referrers:
             return NotServed(united.failures, united.answered)
         filters = "artifactType" if united.filtered else ""

@@ -39,7 +39,8 @@ def unmeasured(_: Step) -> AbstractContextManager[None]:
 class Measurements:
     """What was measured since the start.
 
-    `requests` and `probes` are the durations of requests for clients and of probes and checks, by backend and step.
+    `requests` and `probes` are the durations of requests for clients and of probes and checks, by backend and step, and
+    `latest` is the last duration of the latter in seconds.
     `tokens` counts the requests for tokens by backend and result. `cache` is the one in use, None before there is one,
     and `cache_uses` are those of all caches.
     """
@@ -48,6 +49,7 @@ class Measurements:
         self._clock = clock
         self.requests: dict[StepKey, Histogram] = {}
         self.probes: dict[StepKey, Histogram] = {}
+        self.latest: dict[StepKey, float] = {}
         self.tokens: Counter[tuple[str, TokenResult]] = Counter()
         self.cache_uses = CacheUses()
         self.cache: ManifestCache | None = None
@@ -57,6 +59,8 @@ class Measurements:
         for histograms in (self.requests, self.probes):
             for key in [key for key in histograms if key[0] not in backends]:
                 del histograms[key]
+        for key in [key for key in self.latest if key[0] not in backends]:
+            del self.latest[key]
         for counted in [counted for counted in self.tokens if counted[0] not in backends]:
             del self.tokens[counted]
 
@@ -72,6 +76,11 @@ class Measurements:
         """Count how long each step of a probe or a check took, in seconds."""
         for step, seconds in durations.items():
             self.probes.setdefault((backend, step), Histogram()).observe(seconds)
+            self.latest[backend, step] = seconds
+
+    def add_requests(self, backend: str, step: Step, durations: Histogram) -> None:
+        """Count requests to a backend that another process timed."""
+        self.requests.setdefault((backend, step), Histogram()).add(durations)
 
     @contextmanager
     def _measure(self, backend: str, step: Step) -> Iterator[None]:

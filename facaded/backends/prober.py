@@ -50,6 +50,11 @@ class Prober:
         self._early_probes: list[float] = []
         self._loop: Deferred[None] | None = None
 
+    @property
+    def next_at(self) -> float | None:
+        """When the next probe starts; None while one is in progress, and after the last one."""
+        return None if self._pause is None else self._pause.getTime()
+
     def start(self) -> None:
         """Make the first probe after the delay."""
         self._loop = Deferred.fromCoroutine(self._run())

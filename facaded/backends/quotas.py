@@ -1,7 +1,7 @@
 """The pulls that are left at each registry, from its last rate-limit headers, and how many each source had."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from attrs import define, evolve, field
@@ -34,15 +34,28 @@ class _Pulls:
 
 
 class Quotas:
-    """The pulls that are left at each backend, separately for facaded's address and its account."""
+    """The pulls that are left at each backend, separately for facaded's address and its account.
+
+    `follower` is called with the arguments of `learn` for each quota that is noted; None if there is one process only.
+    """
 
     def __init__(self, clock: IReactorTime) -> None:
+        self.follower: Callable[[str, str, Quota, float], None] | None = None
         self._clock = clock
         self._backends: dict[str, _Pulls] = {}
 
     def note(self, backend: str, owner: str, quota: Quota) -> None:
         """Store how many pulls are left to `owner`, which is "address" or "account"."""
-        self._pulls(backend).noted[owner] = quota, self._clock.seconds()
+        now = self._clock.seconds()
+        self._pulls(backend).noted[owner] = quota, now
+        if self.follower is not None:
+            self.follower(backend, owner, quota, now)
+
+    def learn(self, backend: str, owner: str, quota: Quota, at: float) -> None:
+        """Store a quota that another process noted at `at`, in monotonic seconds, unless a newer one is known here."""
+        noted = self._pulls(backend).noted
+        if owner not in noted or noted[owner][1] < at:
+            noted[owner] = quota, at
 
     def of(self, backend: str) -> Mapping[str, tuple[Quota, float]]:
         """Return the last quotas of a backend by owner, each with its time in monotonic seconds."""

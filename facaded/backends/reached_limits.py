@@ -49,11 +49,15 @@ class ReachedLimits:
 
     def note(self, limit: Limit, subject: str) -> None:
         """Count that `subject` reached a limit; it is a source or a backend, in printable characters."""
+        self.add(limit, 1, subject)
+
+    def add(self, limit: Limit, times: int, subject: str) -> None:
+        """Count that a limit was reached so many times, the last time by `subject`."""
         before = self._reached.get(limit)
-        count = before.count + 1 if before else 1
-        self._reached[limit] = ReachedLimit(count, self._clock.seconds(), subject[:SUBJECT_LENGTH])
+        earlier = before.count if before else 0
+        self._reached[limit] = ReachedLimit(earlier + times, self._clock.seconds(), subject[:SUBJECT_LENGTH])
         if limit not in self._logged:
-            self._logged[limit] = count - 1
+            self._logged[limit] = earlier
             self._write_line(limit)
 
     def note_local_error(self, backend: str, reason: str) -> None:

@@ -37,10 +37,10 @@ class RefusedAccounts:
         if problem is None:
             if refusal is not None and refusal.repository in (EVERY_REPOSITORY, repository):
                 del self._refusals[backend]
-                self._log.info("{backend}: facaded's account works again", backend=backend)
+                self._tell(backend, None)
         elif refusal is None:
             self._refusals[backend] = AccountRefusal(repository, problem, now, now)
-            self._log.warn("{backend}: {problem}", backend=backend, problem=problem)
+            self._tell(backend, problem)
         else:
             self._refusals[backend] = evolve(refusal, last=now)
 
@@ -55,3 +55,10 @@ class RefusedAccounts:
     def retain(self, backends: Collection[str]) -> None:
         """Remove all backends except these."""
         self._refusals = {name: refusal for name, refusal in self._refusals.items() if name in backends}
+
+    def _tell(self, backend: str, problem: str | None) -> None:
+        """Log what is wrong with the account at `backend`; None if it works again."""
+        if problem is None:
+            self._log.info("{backend}: facaded's account works again", backend=backend)
+        else:
+            self._log.warn("{backend}: {problem}", backend=backend, problem=problem)

@@ -10,7 +10,6 @@ from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
 from facaded.backends.authorized_client import AuthorizedClient, ClientAuthorization
-from facaded.backends.blob_steps import ONE_BYTE
 from facaded.backends.failures import FailingError, NoListError, NoRedirectError, NotFoundError
 from facaded.backends.joined_requests import JoinedRequests
 from facaded.backends.list_pages import LIST_SIZE, MOST_VALUES_OF_LIST, NO_REFERRERS, next_query
@@ -19,7 +18,7 @@ from facaded.backends.manifests import Accept, Manifest, ManifestCache
 from facaded.backends.media_types import list_type
 from facaded.backends.referrers_reader import ReferrersReader
 from facaded.backends.shares import FACADED, Asker
-from facaded.net.client import REDIRECTS, StreamedResponse
+from facaded.net.client import ONE_BYTE, REDIRECTS, StreamedResponse
 from facaded.net.json_objects import is_too_complex, read_object
 from facaded.net.text import printable, whole_number
 from facaded.oci.requests import Blob, ManifestRead, Read, Referrers, Tags

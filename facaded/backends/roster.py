@@ -10,6 +10,7 @@ from facaded.backends.sample_limit import SampleLimit
 from facaded.policy import changes, renaming, transitions, watch_state
 from facaded.policy.changes import Change
 from facaded.policy.evidence import Attempt
+from facaded.policy.failover import ActiveBackend, Place
 from facaded.policy.health import Health, Result
 from facaded.policy.overrides import Overrides
 from facaded.policy.plan import Plan, successors
@@ -63,7 +64,7 @@ class Roster:
     def start(self) -> None:
         """Start the timer for changes that are due at a time."""
         self._running = True
-        self._update()
+        self.update()
 
     def stop(self) -> None:
         """Stop the timer."""
@@ -74,13 +75,13 @@ class Roster:
         """End the first round of probes: from now on, its results decide which backend is active."""
         if not self.settled:
             self.settled = True
-            self._update()
+            self.update()
 
     def observe(self, name: str, result: Result) -> None:
         """Apply a probe's result."""
         healths = self.watch_state.healths
         updated = transitions.observe(healths[name], result, self._clock.seconds(), self.plan.settings)
-        self._update({**healths, name: updated})
+        self.update({**healths, name: updated})
 
     def observe_attempt(self, attempt: Attempt) -> None:
         """Apply what a served request found. Only a failure or a Retry-After can change more than the samples."""
@@ -95,11 +96,25 @@ class Roster:
         if attempt.good and not attempt.retry_after:
             self.watch_state = evolve(before, healths=healths)
         else:
-            self._update(healths)
+            self.update(healths)
 
-    def override(self, overrides: Overrides) -> None:
-        """Apply the operator's pins and drains."""
-        self._update(overrides=overrides)
+    def update(
+        self,
+        healths: Mapping[str, Health] | None = None,
+        overrides: Overrides | None = None,
+        active: Mapping[Place, ActiveBackend] | None = None,
+    ) -> Change:
+        """Apply new healths, the operator's overrides or failbacks, or only the time that has passed.
+
+        Pushes the change if there is one, and returns it.
+        """
+        before = self.snapshot()
+        state = before.watch_state
+        overrides = state.overrides if overrides is None else overrides
+        change = self._replace(before, healths or state.healths, overrides, active)
+        if change.news or change.watch_state.canary_seen != state.canary_seen or change.routing != self._pushed_routing:
+            self._push(change)
+        return change
 
     def reconfigure(self, plan: Plan) -> None:
         """Replace the plan. This always pushes a change, because subscribers store the new state.
@@ -118,24 +133,26 @@ class Roster:
         before = self.snapshot()
         overrides = before.watch_state.overrides.advanced(seconds, before.at)
         self.watch_state = evolve(before.watch_state, overrides=overrides)
-        self._update()
+        self.update()
 
     def announce(self, news: str) -> None:
         """Push a log line without a change of state."""
         self._push(changes.announce(news, self.snapshot()))
 
-    def _update(self, healths: Mapping[str, Health] | None = None, overrides: Overrides | None = None) -> None:
-        """Apply new healths or overrides, or only the time that has passed, and push the change if there is one."""
-        before = self.snapshot()
-        state = before.watch_state
-        change = self._replace(before, healths or state.healths, state.overrides if overrides is None else overrides)
-        if change.news or change.watch_state.canary_seen != state.canary_seen or change.routing != self._pushed_routing:
-            self._push(change)
+    def _replace(
+        self,
+        before: Snapshot,
+        healths: Mapping[str, Health],
+        overrides: Overrides,
+        active: Mapping[Place, ActiveBackend] | None = None,
+    ) -> Change:
+        """Replace the state, set the timer for the next change that is due, and return what has changed.
 
-    def _replace(self, before: Snapshot, healths: Mapping[str, Health], overrides: Overrides) -> Change:
-        """Replace the state, set the timer for the next change that is due, and return what has changed."""
+        `active` replaces the active backends first, of which a backend that works stays active.
+        """
         now, settled = before.at, self.settled
-        self.watch_state = watch_state.follow(before.watch_state, self.plan, healths, overrides, now, settled=settled)
+        state = before.watch_state if active is None else evolve(before.watch_state, active=active)
+        self.watch_state = watch_state.follow(state, self.plan, healths, overrides, now, settled=settled)
         after = evolve(before, plan=self.plan, watch_state=self.watch_state)
         self._set_timer(after.next_due)
         return changes.compare(before, after)
@@ -148,4 +165,4 @@ class Roster:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         if due is not None and self._running:
-            self._timer = self._clock.callLater(max(due - self._clock.seconds(), 0), self._update)
+            self._timer = self._clock.callLater(max(due - self._clock.seconds(), 0), self.update)

@@ -35,21 +35,18 @@ class SeenHosts:
         host, port = origin(url)
         if not host or len(host) > HOST_LENGTH:
             return
-        place, known = HostPort(purpose, host, port), self._hosts.setdefault(backend_url, set())
+        self.add(backend_url, HostPort(purpose, host, port))
+
+    def add(self, backend_url: str, place: HostPort) -> None:
+        """Remember that the backend at `backend_url` leads to a host, named with `HOST_LENGTH` characters at most."""
+        known = self._hosts.setdefault(backend_url, set())
         if place in known:
             return
-        if sum(one.purpose is purpose for one in known) >= MOST_HOSTS:
+        if sum(one.purpose is place.purpose for one in known) >= MOST_HOSTS:
             self._note_full(backend_url)
             return
         known.add(place)
-        is_itself = (host, port) == origin(backend_url)  # a registry may send blobs itself
-        if purpose is HostPurpose.CDN and not is_itself and place not in expected_of(backend_url):
-            self._log.info(
-                "{backend}: new CDN {host}:{port}: facaded and clients must be able to connect to it",
-                backend=origin(backend_url)[0],
-                host=host,
-                port=port,
-            )
+        self._tell_new(backend_url, place)
 
     def named(self, urls: Mapping[str, str]) -> Iterator[tuple[str, HostPort]]:
         """Yield the hosts of the backends in `urls`, each after its backend's name, which is the key there."""
@@ -64,11 +61,27 @@ class SeenHosts:
     def _note_full(self, backend_url: str) -> None:
         if backend_url not in self._full:
             self._full.add(backend_url)
-            self._log.warn(
-                "{backend}: it leads to more than {most} hosts: `facaded hosts` does not list the others",
-                backend=origin(backend_url)[0],
-                most=MOST_HOSTS,
+            self._tell_full(backend_url)
+
+    def _tell_new(self, backend_url: str, place: HostPort) -> None:
+        """Log a new CDN, unless it is the backend itself: a registry may send blobs itself."""
+        backend = origin(backend_url)
+        is_itself = (place.host, place.port) == backend
+        if place.purpose is HostPurpose.CDN and not is_itself and place not in expected_of(backend_url):
+            self._log.info(
+                "{backend}: new CDN {host}:{port}: facaded and clients must be able to connect to it",
+                backend=backend[0],
+                host=place.host,
+                port=place.port,
             )
+
+    def _tell_full(self, backend_url: str) -> None:
+        """Log that a backend leads to more hosts than are remembered."""
+        self._log.warn(
+            "{backend}: it leads to more than {most} hosts: `facaded hosts` does not list the others",
+            backend=origin(backend_url)[0],
+            most=MOST_HOSTS,
+        )
 
 
 def _order(place: HostPort) -> tuple[str, int]:

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from facaded.backends.demand_checks import Checks
+from facaded.backends.failbacks import Failbacks
 from facaded.backends.measurements import Measurements
 from facaded.backends.prober import Prober
 from facaded.backends.quotas import Quotas
@@ -45,6 +46,7 @@ class Watch(Service):
     the state of an earlier run; see `health.remembered`. `quotas` are the pulls that are left,
     `refused_accounts` what is wrong with facaded's own accounts, `reached_limits` how often limits were reached, and
     `measurements` what was measured of requests and probes. `checks` say whether a redirect to a backend would work.
+    `failbacks` are those that wait, and `probers` know when each backend is probed next.
     """
 
     def __init__(
@@ -60,11 +62,12 @@ class Watch(Service):
         self.reached_limits = ReachedLimits(clock)
         self.measurements = Measurements(clock)
         self._roster = Roster(clock, plan, previous_state)
+        self.failbacks = Failbacks(self._roster)
         self._first_round = FirstRound(clock, self._roster)
         notes = ResultNotes(self.quotas, self.reached_limits, self.measurements)
-        self._probers = Probers(clock, random, self._roster, self._first_round, notes)
-        self.checks = Checks(clock, self._roster, self._probers.take_result)
-        self._clock_check = ClockCheck(clock, wall, self._probers.handle_jump)
+        self.probers = Probers(clock, random, self._roster, self._first_round, notes)
+        self.checks = Checks(clock, self._roster, self.probers.take_result)
+        self._clock_check = ClockCheck(clock, wall, self.probers.handle_jump)
 
     def startService(self) -> None:
         Service.startService(self)
@@ -72,14 +75,14 @@ class Watch(Service):
         self._first_round.start()
         self._clock_check.start()
         for name, watched in self._roster.plan.backends.items():
-            self._probers.start(name, watched)
+            self.probers.start(name, watched)
         self.checks.replace(self._roster.plan.backends)
 
     def stopService(self) -> None:
         Service.stopService(self)
         self._clock_check.stop()
         self.checks.replace({})
-        self._probers.stop_except(())
+        self.probers.stop_except(())
         self._roster.stop()
         self._first_round.end()
         self.reached_limits.stop()
@@ -94,7 +97,7 @@ class Watch(Service):
         alike = plan.unchanged_since(previous)
         plan = evolve(plan, backends={**plan.backends, **{name: previous.backends[name] for name in alike}})  # proofs
         unchanged = alike if previous.settings == plan.settings else set()  # new intervals apply to all at once
-        self._probers.stop_except(unchanged)
+        self.probers.stop_except(unchanged)
         self._first_round.reconfigure(plan, alike)
         names = successors(previous.identities, plan.identities)
         self.quotas.rename({old: new for old, new in names.items() if previous.backends[old] == plan.backends[new]})
@@ -103,7 +106,7 @@ class Watch(Service):
         self._roster.reconfigure(plan)
         for name, watched in plan.backends.items():
             if self.running and name not in unchanged:
-                self._probers.start(name, watched)
+                self.probers.start(name, watched)
         self.checks.replace(plan.backends if self.running else {}, alike)  # last: requests that wait are answered
 
     def subscribe(self, subscriber: Subscriber) -> None:
@@ -138,7 +141,7 @@ class Watch(Service):
         Both are rate-limited.
         """
         if not self.checks.renew(name):
-            self._probers.probe_soon(name)
+            self.probers.probe_soon(name)
 
     def report(self, attempt: Attempt, url: str | None = None) -> None:
         """Take what a served request found at a backend as evidence, and probe the backend early if it failed.
@@ -150,34 +153,34 @@ class Watch(Service):
             return
         self._roster.observe_attempt(attempt)
         if attempt.retry_after:
-            self._probers.postpone(attempt.backend)
+            self.probers.postpone(attempt.backend)
         elif not attempt.good:
-            self._probers.probe_soon(attempt.backend, with_body=attempt.step is Step.BODY)
+            self.probers.probe_soon(attempt.backend, with_body=attempt.step is Step.BODY)
 
     # The operator's commands. They change nothing if they raise ContradictionError.
 
-    def pin(self, name: str, seconds: float | None) -> None:
+    def pin(self, name: str, seconds: float | None, reason: str = "") -> None:
         """Make a backend the active one, for `seconds` or until it is unpinned."""
         self._clock_check.compare()  # a suspend that has just ended is no part of these seconds
         current = self.snapshot()
-        override = Override.lasting(seconds, current.at)
-        self._roster.override(current.watch_state.overrides.pin(name, override, current.plan.backends))
+        override = Override.lasting(seconds, current.at, reason)
+        self._roster.update(overrides=current.watch_state.overrides.pin(name, override, current.plan.backends))
 
     def unpin(self) -> None:
         """Remove the pin, so that health decides again which backend is active."""
-        self._roster.override(self.watch_state.overrides.unpin())
+        self._roster.update(overrides=self.watch_state.overrides.unpin())
 
-    def drain(self, name: str, seconds: float | None) -> None:
+    def drain(self, name: str, seconds: float | None, reason: str = "") -> None:
         """Drain a backend, for `seconds` or until it is undrained."""
         self._clock_check.compare()
         current = self.snapshot()
-        override = Override.lasting(seconds, current.at)
-        self._roster.override(current.watch_state.overrides.drain(name, override, current.plan.backends))
+        override = Override.lasting(seconds, current.at, reason)
+        self._roster.update(overrides=current.watch_state.overrides.drain(name, override, current.plan.backends))
 
     def undrain(self, name: str) -> None:
         """Remove a backend's drain."""
         current = self.snapshot()
-        self._roster.override(current.watch_state.overrides.undrain(name, current.plan.backends))
+        self._roster.update(overrides=current.watch_state.overrides.undrain(name, current.plan.backends))
 
 
 class FirstRound:
@@ -285,6 +288,10 @@ class Probers:
         prober.start()
         if rest:
             self._first_round.complete(name)
+
+    def next_at(self, name: str) -> float | None:
+        """Return when the next probe of a backend starts; None while one is in progress, or if there is none."""
+        return self._probers[name].next_at if name in self._probers else None
 
     def stop_except(self, names: Collection[str]) -> None:
         """Stop all probers except these."""

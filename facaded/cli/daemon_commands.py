@@ -1,6 +1,9 @@
 """The commands that talk to the running daemon over its control socket."""
 
 import argparse
+import os
+import sys
+import time
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 from urllib.parse import urlencode
@@ -8,11 +11,14 @@ from urllib.parse import urlencode
 from facaded.admin import control_client, status_text
 from facaded.admin.control import CommandRefusedError
 from facaded.admin.control_client import NoDaemonError
-from facaded.admin.protocol import HostList, Overridden, Reloaded, RenewalBegun
+from facaded.admin.history_commands import PastChanges, PullStatistics
+from facaded.admin.protocol import FailedBack, HostList, Overridden, Reloaded, RenewalBegun
 from facaded.admin.status import Status
-from facaded.cli import hosts_text
+from facaded.admin.status_text import Appearance
+from facaded.cli import history_text, hosts_text, statistics_text
 from facaded.cli.options import find_socket, load
-from facaded.cli.terminal import complain, print_json, print_warnings, run, show
+from facaded.cli.status_watch import watch_status
+from facaded.cli.terminal import complain, has_colours, print_json, print_warnings, run, show, show_foreign
 from facaded.exit_status import BAD_NEWS, GOOD
 from facaded.explain import explanation_text
 from facaded.explain.explanation import Explanation, explain_pull
@@ -24,12 +30,15 @@ D = TypeVar("D", bound=Document)
 
 
 def show_status(options: argparse.Namespace) -> int:
-    """Show the daemon's backends, and which one is active."""
+    """Show the daemon's backends, and which one is active; with --watch, again and again."""
+    if options.watch:
+        return watch_status(find_socket(options), is_json=options.json)
     status = _ask(options, "GET", "/status", Status)
     if options.json:
         print_json(status)
     else:
-        show(status_text.text(status))
+        appearance = Appearance(time.time(), has_colours=has_colours(sys.stdout, os.environ))
+        show(status_text.text(status, appearance))
     return BAD_NEWS if status.is_bad_news else GOOD
 
 
@@ -43,7 +52,7 @@ def explain(options: argparse.Namespace) -> int:
     if options.json:
         print_json(explanation)
     else:
-        show(explanation_text.text(explanation))
+        show_foreign(explanation_text.text(explanation))
     return BAD_NEWS if explanation.refused else GOOD
 
 
@@ -60,26 +69,59 @@ def show_hosts(options: argparse.Namespace) -> int:
     return GOOD
 
 
+def show_history(options: argparse.Namespace) -> int:
+    """Show what has happened to the backends."""
+    changes = _ask(options, "GET", f"/history?{_query(days=options.days)}", PastChanges)
+    if options.json:
+        print_json(changes)
+    else:
+        show(history_text.text(changes))
+    return GOOD
+
+
+def show_statistics(options: argparse.Namespace) -> int:
+    """Show how often images were pulled, by which clients, and when."""
+    query = _query(days=options.days, image=options.image)
+    statistics = _ask(options, "GET", f"/stats?{query}", PullStatistics)
+    if options.json:
+        print_json(statistics)
+    else:
+        show(statistics_text.text(statistics))
+    return GOOD
+
+
 def override(options: argparse.Namespace) -> int:
     """Pin, unpin, drain or undrain, whichever command was given."""
-    query = _query(backend=getattr(options, "backend", None), seconds=getattr(options, "seconds", None))
-    overridden = _ask(options, "POST", f"/{options.name}?{query}", Overridden)
+    parameters = {name: getattr(options, name, None) for name in ("backend", "seconds", "reason")}
+    overridden = _ask(options, "POST", f"/{options.name}?{_query(**parameters)}", Overridden)
     if options.json:
         print_json(overridden)
         return GOOD
-    show(overridden.why)
+    show_foreign(overridden.why)
     print_warnings(*overridden.warnings)
     return GOOD
 
 
+def fail_back(options: argparse.Namespace) -> int:
+    """End the wait for failbacks."""
+    result = _ask(options, "POST", "/failback", FailedBack)
+    if options.json:
+        print_json(result)
+        return GOOD
+    show_foreign("\n".join(result.moves or (result.why,)))
+    print_warnings(*result.warnings)
+    return GOOD
+
+
 def renew(options: argparse.Namespace) -> int:
-    """Start to renew the daemon's certificates."""
-    renewal = _ask(options, "POST", "/renew", RenewalBegun)
+    """Start to renew the daemon's certificates, or those with the names of the command."""
+    query = _query(names=options.names or None, force="true" if options.force else None)
+    renewal = _ask(options, "POST", f"/renew?{query}", RenewalBegun)
     if options.json:
         print_json(renewal)
         return GOOD
     print_warnings(*renewal.warnings)
-    show(f"renewal started: {'; '.join(renewal.certificates)}; see `facaded status` for the result")
+    show_foreign(f"renewal started: {'; '.join(renewal.certificates)}; see `facaded status` for the result")
     return GOOD
 
 
@@ -97,8 +139,11 @@ BY_NAME: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "unpin": override,
     "drain": override,
     "undrain": override,
+    "failback": fail_back,
     "explain": explain,
     "hosts": show_hosts,
+    "history": show_history,
+    "stats": show_statistics,
     "renew": renew,
     "reload": reload,
 }
@@ -125,5 +170,9 @@ def _ask(options: argparse.Namespace, method: str, resource: str, kind: type[D])
 
 
 def _query(**parameters: object) -> str:
-    """Encode the parameters that are not None; bytes of the command line that are not UTF-8 are sent unchanged."""
-    return urlencode({key: value for key, value in parameters.items() if value is not None}, errors="surrogateescape")
+    """Encode the parameters that are not None, a list as several.
+
+    Bytes of the command line that are not UTF-8 are sent unchanged.
+    """
+    present = {key: value for key, value in parameters.items() if value is not None}
+    return urlencode(present, doseq=True, errors="surrogateescape")

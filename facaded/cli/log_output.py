@@ -1,22 +1,16 @@
-"""The log of `facaded serve`: events at once, and the lines of the access log in batches."""
+"""The log of `facaded serve`: events at once, and the lines of the access log before them."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import FilteringLogObserver, ILogObserver, LogEvent, Logger, LogLevel, LogLevelFilterPredicate
 from zope.interface import implementer
 
 from facaded.cli.log_forms import Place, format_json, format_text, prefix
 from facaded.policy.events import Severity
 from facaded.web.accesslog import LineForm, LogStyle
-
-BATCH = 500
-"""Most lines that wait for a batch: some 100 kB."""
-
-BATCH_TIME = 0.2
-"""Seconds that they wait at most."""
 
 END_TIME = 2.0
 """Seconds that the last lines have to be written when facaded stops."""
@@ -68,8 +62,7 @@ class LogOutput:
         self._format = format_text
         self._access_prefix = prefix(place, Severity.INFO)
         self._separator = f"\n{self._access_prefix}"
-        self._lines: list[str] = []
-        self._timer: IDelayedCall | None = None
+        self._flush = _flush_nothing
         self._reported, self._reported_at = 0, -REPORT_INTERVAL
         self._losing_since: float | None = None
 
@@ -88,38 +81,24 @@ class LogOutput:
         """Write events in another style from now on."""
         self._format = format_json if style is LogStyle.JSON else format_text
 
-    def add_line(self, line: str) -> None:
-        """Write a line of the access log, with the next batch or before the next event."""
-        lines = self._lines
-        lines.append(line)
-        if self._timer is None:
-            self._timer = self._clock.callLater(BATCH_TIME, self._end_batch)
-        elif len(lines) >= BATCH:
-            self.flush()
+    def add_lines(self, lines: Sequence[str]) -> None:
+        """Write lines of the access log."""
+        self._report_losses()  # which asks whether all earlier lines have been written
+        text = f"{self._access_prefix}{self._separator.join(lines)}\n"
+        self._writer.put_lines(text.encode("ascii", "backslashreplace"))
 
-    def flush(self) -> None:
-        """Pass on the lines that wait for a batch."""
-        if self._lines:
-            self._report_losses()
-        lines, self._lines = self._lines, []
-        if lines:
-            text = f"{self._access_prefix}{self._separator.join(lines)}\n"
-            self._writer.put_lines(text.encode("ascii", "backslashreplace"))
+    def let_precede(self, flush: Callable[[], None]) -> None:
+        """Call `flush`, which adds lines that wait, before each event, and at the end."""
+        self._flush = flush
 
     def close(self) -> None:
         """Write everything that waits, for `END_TIME` at most."""
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self.flush()
+        self._flush()
         self._writer.end(END_TIME)
-
-    def _end_batch(self) -> None:
-        self._timer = None
-        self.flush()
 
     def __call__(self, event: LogEvent) -> None:
         """Write an event, after the lines that wait; part of ILogObserver."""
-        self.flush()
+        self._flush()
         self._report_losses()
         if text := self._format(event, self._place):
             self._writer.put_event(text.encode("utf-8", "backslashreplace"))
@@ -138,3 +117,7 @@ class LogOutput:
         self._log.warn(
             "{lost} lines of the log are lost: the disk was full, or what reads the log was too slow", lost=lost
         )
+
+
+def _flush_nothing() -> None:
+    """Do nothing: no lines wait anywhere."""

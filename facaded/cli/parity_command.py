@@ -9,6 +9,7 @@ from attrs import evolve
 from facaded.admin import control_client
 from facaded.admin.control_client import ControlError
 from facaded.admin.protocol import RecentImages
+from facaded.answering_parts import make_registries
 from facaded.backends.manifests import ManifestCache
 from facaded.cli.options import find_socket, load
 from facaded.cli.terminal import complain, print_json, run, show
@@ -20,7 +21,6 @@ from facaded.parity.comparison import Comparison
 from facaded.parity.findings import Report
 from facaded.parity.progress_line import ProgressLine
 from facaded.parity.subjects import Subject
-from facaded.parts import make_registries
 
 NO_IMAGES = (
     "no image to compare: name one, as in facaded parity org/app:latest, or set health.canary; without a name, the "

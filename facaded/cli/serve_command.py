@@ -13,7 +13,8 @@ from facaded.cli.log_output import LogOutput
 from facaded.cli.options import load
 from facaded.exit_status import GOOD
 from facaded.net.reactor import installed
-from facaded.service import makeService, prepare
+from facaded.preparation import prepare
+from facaded.service import makeService
 
 
 def serve(options: argparse.Namespace) -> int:

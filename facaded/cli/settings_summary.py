@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from attrs import field, frozen
 
+from facaded.config.cores import count_workers
 from facaded.config.paths import SYSTEM_RUNTIME, SYSTEM_STATE, control_socket, state_directory
 from facaded.config.sections import Config
 from facaded.oci.clients import USER_AGENTS, find_client
@@ -81,7 +82,8 @@ class CertificateSummary:
 class SettingsSummary:
     """What settings mean. Empty `hosts` and `repositories` stand for any; `tls` says whether https is spoken.
 
-    `paths` are those in the environment of the command, `service_paths` those of the systemd service.
+    `workers` is the number of processes that answer clients, on `cores` cores that this command may use. `paths` are
+    those in the environment of the command, `service_paths` those of the systemd service.
     """
 
     hosts: tuple[str, ...]
@@ -90,14 +92,16 @@ class SettingsSummary:
     routes: tuple[RouteSummary, ...]
     clients: ClientsSummary
     listeners: ListenersSummary
+    workers: int
+    cores: int
     paths: PathsSummary
     service_paths: PathsSummary
     tls: bool
     certificates: tuple[CertificateSummary, ...]
 
 
-def summarize(config: Config, environ: Mapping[str, str]) -> SettingsSummary:
-    """Return what these settings mean with these environment variables."""
+def summarize(config: Config, environ: Mapping[str, str], cores: int) -> SettingsSummary:
+    """Return what these settings mean with these environment variables, and with as many cores to use."""
     listen, tls = config.listen, config.tls
     return SettingsSummary(
         hosts=config.hosts,
@@ -114,6 +118,8 @@ def summarize(config: Config, environ: Mapping[str, str]) -> SettingsSummary:
             admin=tuple(address.text for address in listen.admin),
             http_redirects=config.redirects_http,
         ),
+        workers=count_workers(config, cores),
+        cores=cores,
         paths=PathsSummary.of(config, environ),
         service_paths=PathsSummary.of(config, _SERVICE_ENVIRONMENT),
         tls=tls is not None,

@@ -30,6 +30,7 @@ def settings_text(summary: SettingsSummary, origins: Mapping[str, str]) -> str:
         "Order": [_route(route, is_only=len(summary.routes) == 1) for route in summary.routes],
         "Clients": _clients(summary.clients, renames=any(backend.renames for backend in summary.backends)),
         "Listeners": _listeners(summary.listeners),
+        "Workers": [_workers(summary.workers, summary.cores)],
         "Control": _paths(summary.paths.control, summary.service_paths.control),
         "State": _paths(summary.paths.state, summary.service_paths.state),
         "Certificates": _certificates(summary),
@@ -41,6 +42,11 @@ def settings_text(summary: SettingsSummary, origins: Mapping[str, str]) -> str:
 def warning_text(warning: str) -> str:
     """Write a warning, in as many lines as it needs."""
     return _wrap(f"warning: {warning}", "", "  ")
+
+
+def wrapped(line: str) -> str:
+    """Write a line in as many lines as it needs."""
+    return _wrap(line, "", "  ")
 
 
 def _repositories(summary: SettingsSummary) -> str:
@@ -91,6 +97,11 @@ def _listeners(listeners: ListenersSummary) -> Iterator[str]:
     if listeners.https:
         yield f"https: {', '.join(listeners.https)}"
     yield f"admin: {', '.join(listeners.admin) or 'off'}"
+
+
+def _workers(workers: int, cores: int) -> str:
+    processes = "1 process" if workers == 1 else f"{workers} processes"
+    return f"{processes} on {'1 core' if cores == 1 else f'{cores} cores'}"
 
 
 def _paths(path: str, service_path: str) -> Iterator[str]:

@@ -8,7 +8,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
@@ -18,7 +18,8 @@ from twisted.python.failure import Failure
 from facaded.admin.control_client import ControlError
 from facaded.net.json_documents import to_json
 from facaded.net.reactor import IFacadedReactor, installed
-from facaded.service import prepare
+from facaded.net.text import legible
+from facaded.preparation import prepare
 
 T = TypeVar("T")
 
@@ -27,27 +28,29 @@ class OutputError(Exception):
     """Standard output cannot be written. The text is a sentence for the person who ran the command."""
 
 
+class InterruptedRunError(ControlError):
+    """A signal has ended the run of the reactor, such as that of Ctrl-C."""
+
+
 class ClosedPipeError(OutputError):
     """The reader of standard output has closed it, as `head` does. This is reported only by the exit status."""
 
 
-def open_missing_streams() -> None:
-    """Open /dev/null for standard output and standard error if the process was started without them."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  # open as long as the process
-
-
-def show(text: str) -> None:
+def show(text: str, end: str = "\n") -> None:
     """Print an answer for a person. Raises OutputError."""
     try:
-        print(text, flush=True)
+        print(text, end=end, flush=True)
     except BrokenPipeError:
         _discard(sys.stdout)
         raise ClosedPipeError("standard output is closed") from None
     except OSError as error:
         _discard(sys.stdout)
         raise OutputError(f"standard output cannot be written ({error.strerror}): send it elsewhere") from None
+
+
+def show_foreign(text: str) -> None:
+    """Print an answer with text that the daemon sent: it may contain anything. Raises OutputError."""
+    show(legible(text))
 
 
 def flush_problems() -> None:
@@ -61,7 +64,7 @@ def flush_problems() -> None:
 def complain(sentence: str) -> None:
     """Print a problem on standard error."""
     with contextlib.suppress(OSError):
-        print(f"facaded: {sentence}", file=sys.stderr)
+        print(f"facaded: {legible(sentence)}", file=sys.stderr)
 
 
 def print_json(document: object) -> None:
@@ -72,7 +75,12 @@ def print_json(document: object) -> None:
 def print_warnings(*warnings: str) -> None:
     """Print warnings of a command that worked. Raises OutputError."""
     for warning in warnings:
-        show(f"warning: {warning}")
+        show_foreign(f"warning: {warning}")
+
+
+def has_colours(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Whether colours may be printed: on a terminal that has them, unless NO_COLOR is set (no-color.org)."""
+    return not environ.get("NO_COLOR") and environ.get("TERM", "dumb") != "dumb" and stream.isatty()
 
 
 def run(work: Callable[[IFacadedReactor], Coroutine[Deferred[Any], Any, T]]) -> T:
@@ -87,7 +95,7 @@ def run(work: Callable[[IFacadedReactor], Coroutine[Deferred[Any], Any, T]]) -> 
     reactor.callWhenRunning(begin)
     reactor.run()
     if not results:
-        raise ControlError("interrupted")
+        raise InterruptedRunError("interrupted")
     result = results[0]
     if isinstance(result, Failure):
         result.raiseException()

@@ -6,9 +6,16 @@ from urllib.parse import urlsplit
 from facaded.config.sections import Config, TlsSettings
 
 
-def advice(config: Config) -> tuple[str, ...]:
-    """Return warnings, each beginning with its key path."""
-    return (*_about_tls(config), *_about_backends(config))
+def advice(config: Config, cores: int) -> tuple[str, ...]:
+    """Return warnings, each beginning with its key path. `cores` is the number that facaded may use."""
+    return (*_about_workers(config, cores), *_about_tls(config), *_about_backends(config))
+
+
+def _about_workers(config: Config, cores: int) -> Iterator[str]:
+    if config.workers is not None and config.workers > cores:
+        here = "one core" if cores == 1 else f"{cores} cores"
+        remedy = 'set it to "auto", which is one process for each core'
+        yield f"workers: {config.workers} processes share {here}, which only costs memory: {remedy}"
 
 
 def _about_tls(config: Config) -> Iterator[str]:
@@ -24,6 +31,11 @@ def _about_tls(config: Config) -> Iterator[str]:
     for name in dict.fromkeys(name for names in config.certificate_names for name in names):
         if config.hosts and name not in config.hosts:
             yield f"tls.acme.domains: {name} is not in `hosts`, so requests for it are answered 421: add it there"
+        reasons = [ca.why_unissuable(name) for ca in config.acme.cas]
+        if reasons and None not in reasons:
+            remedy = "use a public name, or a private authority in [[tls.acme.ca]]"
+            key = "tls.acme.domains" if config.tls and config.tls.acme and config.tls.acme.domains else "hosts"
+            yield f"{key}: no public authority issues a certificate for {name}, because {reasons[0]}: {remedy}"
 
 
 def _about_backends(config: Config) -> tuple[str, ...]:

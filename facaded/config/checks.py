@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
 from attrs import frozen
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IReactorCore
 
 from facaded.config.listen_addresses import ANY_IPV4, EXPECTED, Address
 from facaded.config.sections import AcmeTable, Auth, Backend, Config, TlsSettings
 from facaded.config.settings_error import KeyPath, Problem
 from facaded.config.values import REGISTRY_HOSTS
+from facaded.net.server_endpoints import server_endpoint
 from facaded.oci.requests import Image
 from facaded.policy import repositories
 from facaded.policy.decision import Mode
@@ -91,7 +91,7 @@ def listeners(config: Config, control: str, reactor: IReactorCore) -> Iterator[P
         if address.passed_socket:  # systemd passes these sockets only to the unit
             continue
         try:
-            serverFromString(reactor, address.endpoint or "tcp:0")
+            server_endpoint(reactor, address.endpoint or "tcp:0")
         except Exception as error:  # each kind of endpoint has its own errors
             reason = _INTERNALS.sub("", str(error))
             yield Problem(path, f"{address.text!r} is not a Twisted endpoint ({reason}): {EXPECTED}")
@@ -237,7 +237,8 @@ def _acme(config: Config, acme: AcmeTable) -> Iterator[Problem]:
             "(Let's Encrypt's: https://letsencrypt.org/repository/): read them, and set it to true",
         )
     if not config.certificate_names:
-        sentence = "there is no name to obtain a certificate for: list your names in `hosts`, or here"
+        private = " but private addresses" if config.hosts else ""
+        sentence = f"there is no name to obtain a certificate for{private}: list your names in `hosts`, or here"
         yield Problem((*path, "domains"), sentence, (("hosts",),))
     seen: set[str] = set()
     for index, names in enumerate(acme.domains):

@@ -7,7 +7,6 @@ that is not a letter or digit. A secret itself is never read from the environmen
 there.
 """
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -146,5 +145,7 @@ def _unknown(environ: Mapping[str, str], backends: object) -> Iterator[str]:
     for variable in environ:
         if not variable.startswith(PREFIX) or variable in known or _KUBERNETES.match(variable):
             continue
+        import difflib  # 0.2 MiB, for mistakes only
+
         if near := difflib.get_close_matches(variable, known, n=1, cutoff=0.8):
             yield f"{variable}: unknown variable, which has no effect; did you mean {near[0]}?"

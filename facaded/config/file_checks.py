@@ -12,8 +12,7 @@ from OpenSSL import crypto
 from facaded.config.checks import PlacedSettings
 from facaded.config.paths import search_path
 from facaded.config.settings_error import KeyPath, Problem
-from facaded.net.connections import trust_policy
-from facaded.tls.certificate_files import OTHERS
+from facaded.tls.certificate_files import OTHERS, describe_open_key
 
 CREDENTIALS = Path("/run/credentials")
 """Where systemd puts credentials (LoadCredential=), only for the unit: systemd.exec(5)."""
@@ -61,6 +60,8 @@ def _files(settings: PlacedSettings) -> Iterator[tuple[KeyPath, Path, Callable[[
             yield (*path, "password_file"), backend.password_file, _secret_problem
     if settings.config.state.directory:
         yield ("state", "directory"), settings.config.state.directory, _directory_problem
+    if settings.config.state.acme_directory:
+        yield ("state", "acme_directory"), settings.config.state.acme_directory, _directory_problem
     tls = settings.config.tls
     for index, files in enumerate(tls.certificates if tls else ()):
         yield ("tls", "certificate", index, "key"), files.key, _key_problem
@@ -74,6 +75,8 @@ def _files(settings: PlacedSettings) -> Iterator[tuple[KeyPath, Path, Callable[[
 def _roots_problem(path: Path) -> str:
     if _is_special(path):
         return f"{path} is not a regular file: name a file"
+    from facaded.net.connections import trust_policy  # not before it is needed: see `late_client`
+
     try:
         trust_policy(path)
     except OSError as error:
@@ -130,5 +133,5 @@ def _key_problem(path: Path) -> str:
     except OSError:
         return ""
     if mode & OTHERS:
-        return f"{path} can be read by others: chmod o= {path}, or defaultMode: 0640 in Kubernetes"
+        return describe_open_key(path)
     return ""

@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IReactorCore
 from facaded.config import checks, environment, file_checks, paths
 from facaded.config.advice import advice
 from facaded.config.checks import PlacedSettings
+from facaded.config.cores import usable_cores
 from facaded.config.environment import Environment, Raw
 from facaded.config.file_checks import Note
 from facaded.config.reading import Reader
@@ -40,17 +41,27 @@ _SYNTAX_REMEDIES = {
 
 
 @frozen
+class SettingsText:
+    """What settings are made of besides the environment: a file at `path` and its content, or the value of --org."""
+
+    path: str | None = None
+    content: str | None = None
+    org: str | None = None
+
+
+@frozen
 class Loaded:
     """Settings, where they are from, and warnings.
 
     `source` is the file, or what there is instead. `origins` says for the keys that are set, as messages write them,
-    where: a file with its line, a variable, or an option.
+    where: a file with its line, a variable, or an option. `text` is what another process can load again.
     """
 
     config: Config
     source: str
     warnings: tuple[str, ...] = ()
     origins: Mapping[str, str] = field(factory=dict)
+    text: SettingsText = field(default=SettingsText(), repr=False)
 
 
 @frozen
@@ -89,6 +100,18 @@ def load(path: Path | None, org: str | None, environ: Mapping[str, str], reactor
     """
     if path is None and os.path.exists(paths.DEFAULT_FILE):  # Path.exists() raises where this user may not look
         path = paths.DEFAULT_FILE
+    if path is None or org is not None:
+        return _build(SettingsText(None if path is None else str(path), None, org), environ, reactor)
+    return _build(SettingsText(str(path), _read(path)), environ, reactor)
+
+
+def load_again(text: SettingsText, environ: Mapping[str, str], reactor: IReactorCore) -> Loaded:
+    """Load settings that another process has loaded, with the same environment. Raises SettingsError."""
+    return _build(text, environ, reactor)
+
+
+def _build(text: SettingsText, environ: Mapping[str, str], reactor: IReactorCore) -> Loaded:
+    path, org = None if text.path is None else Path(text.path), text.org
     lines: Mapping[KeyPath, int] = {}
     if path is None:
         base = environment.without_file(org, environ)
@@ -96,10 +119,11 @@ def load(path: Path | None, org: str | None, environ: Mapping[str, str], reactor
     elif org is not None:
         raise SettingsError([f"--org: it only works without a file: set `repositories` in {path} instead"])
     else:
-        raw, lines = _read(path)
+        raw, lines = _parse(text.content or "", path)
         base, source = Environment(raw), str(path)
     settings = environment.overlay(base, environ, has_file=path is not None)
-    return _checked(settings, _Origins(source, lines, settings.origins), environ, reactor)
+    checked = _checked(settings, _Origins(source, lines, settings.origins), environ, reactor)
+    return evolve(checked, text=text)
 
 
 def _checked(settings: Environment, origins: _Origins, environ: Mapping[str, str], reactor: IReactorCore) -> Loaded:
@@ -122,7 +146,8 @@ def _checked(settings: Environment, origins: _Origins, environ: Mapping[str, str
     notes = [f"{written(result.path)}: {result.sentence}" for result in files if isinstance(result, Note)]
     if config.tls is None and isinstance(listen, dict) and "https" in listen:
         notes.append("listen.https: it has no effect without [tls]: configure certificates there, or leave it out")
-    return Loaded(config, origins.source, (*settings.warnings, *notes, *advice(config)), origins.of_keys)
+    warnings = (*settings.warnings, *notes, *advice(config, usable_cores()))
+    return Loaded(config, origins.source, warnings, origins.of_keys)
 
 
 def _follows(problem: Problem, mistakes: list[Problem]) -> bool:
@@ -131,8 +156,8 @@ def _follows(problem: Problem, mistakes: list[Problem]) -> bool:
     return any(overlap(path, mistake.path) for mistake in mistakes for path in paths)
 
 
-def _read(path: Path) -> tuple[Raw, dict[KeyPath, int]]:
-    """Read a file, and find the line of each key. Raises SettingsError."""
+def _read(path: Path) -> str:
+    """Read the text of a file. Raises SettingsError."""
     if path.is_fifo():
         raise SettingsError([f"{path}: it is a FIFO: name a regular file"])
     try:
@@ -143,19 +168,20 @@ def _read(path: Path) -> tuple[Raw, dict[KeyPath, int]]:
         raise SettingsError([sentence]) from None
     if len(data) > FILE_SIZE:
         raise SettingsError([f"{path}: it is larger than {FILE_SIZE} bytes: check that it is the right file"])
-    return _parse(data, path)
-
-
-def _parse(data: bytes, path: Path) -> tuple[Raw, dict[KeyPath, int]]:
     if data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
         raise SettingsError([f"{path}:1: it begins with a byte order mark: save it as UTF-8 without BOM"])
     try:
-        text = data.decode().replace("\r\n", "\n")
-        check_bounds(text)
-        return tomllib.loads(text), key_lines(text)
+        return data.decode().replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise SettingsError([f"{path}:{line}: it is not UTF-8: save it as UTF-8"]) from None
+
+
+def _parse(text: str, path: Path) -> tuple[Raw, dict[KeyPath, int]]:
+    """Parse the text of a file, and find the line of each key. Raises SettingsError."""
+    try:
+        check_bounds(text)
+        return tomllib.loads(text), key_lines(text)
     except TooDeepError as error:
         raise SettingsError([f"{path}:{error.line}: {error}: check that it is the right file"]) from None
     except ValueError as error:  # TOMLDecodeError, and an integer with too many digits

@@ -35,6 +35,11 @@ def state_directory(config: Config, environ: Mapping[str, str]) -> Path:
     return Path(home) / "facaded"
 
 
+def acme_directory(config: Config, environ: Mapping[str, str]) -> Path:
+    """Return the directory of the accounts and certificates of ACME: the setting, else one in that of the state."""
+    return config.state.acme_directory or state_directory(config, environ) / "acme"
+
+
 def control_endpoint(config: Config, environ: Mapping[str, str]) -> str:
     """Return the Twisted endpoint string of the control socket.
 

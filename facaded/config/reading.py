@@ -3,7 +3,6 @@
 Every mistake is noted with its key path. What is wrong is left out, so that the rest can still be checked as a whole.
 """
 
-import difflib
 from collections.abc import Iterator, Mapping
 
 from facaded.config.schema import SETTINGS
@@ -121,6 +120,8 @@ def _missing(names: list[str], raw: Mapping[str, object], table: Table, path: Ke
 
 
 def _nearest(name: str, table: Table) -> list[str]:
+    import difflib  # 0.2 MiB, for mistakes only
+
     return difflib.get_close_matches(name, table.names, n=1)
 
 

@@ -4,6 +4,7 @@ From here come what `reading` accepts, the manual's table, conf/facaded.toml and
 """
 
 from facaded.config import values
+from facaded.config.history_schema import HISTORY
 from facaded.config.limits_schema import LIMITS
 from facaded.config.sections import (
     Backend,
@@ -44,7 +45,7 @@ LISTEN = Table(
             "admin",
             values.ADDRESSES,
             '"127.0.0.1:9180"',
-            "Where /livez, /readyz, /statusz and /metrics are answered, for load balancers and monitoring.",
+            "Where the status page is, and /livez, /readyz, /statusz and /metrics for load balancers and monitoring.",
             "Change it to reach them from another machine; [] switches it off.",
         ),
         Key(
@@ -215,6 +216,16 @@ STATE = Table(
             "Set it if none of these suits.",
             is_example=True,
         ),
+        Key(
+            "acme_directory",
+            values.PATH,
+            '"/mnt/shared/facaded-acme"',
+            "Where the accounts and certificates of [tls.acme] are stored, on a volume that several daemons share: one "
+            "of them orders, all of them answer challenges and serve the certificates. By default acme in the state "
+            "directory. A change needs a restart.",
+            "Set it, to the same volume everywhere, if several daemons have the same names.",
+            is_example=True,
+        ),
     ),
 )
 
@@ -354,9 +365,8 @@ SETTINGS = Table(
             "hosts",
             values.HOSTS,
             "[]",
-            "The host names that this registry answers for, without port; others are answered 421. Empty: any. "
-            "Requests to "
-            "an IP address still get 200 for GET /v2/, for health checks.",
+            "The host names that this registry answers for, or IP addresses, without port; others are answered 421. "
+            "Empty: any. Requests to any IP address get 200 for GET /v2/, for health checks.",
             "Set it as soon as the registry has its name, so that no other name can lead here.",
         ),
         Key(
@@ -386,6 +396,15 @@ SETTINGS = Table(
             "Answer with the referrers (signatures, SBOMs) of an image that all of its registries have, whichever way "
             "each of them keeps them; false relays those of one registry.",
             "Set it to false if another registry's owner must not add referrers to your images.",
+        ),
+        Key(
+            "workers",
+            values.WORKERS,
+            "1",
+            "Processes that answer clients, up to 64; each uses one core. One is enough for nearly everybody: see the "
+            'manual\'s page about workers. "auto" is one for each core that facaded may use. It changes only at a '
+            "restart.",
+            'Set it to "auto" if one core is busy with facaded for long; in a container with a CPU limit, to a number.',
         ),
         Key(
             "log",
@@ -434,6 +453,7 @@ SETTINGS = Table(
         Inner("limits", "limits", LIMITS, "What keeps single clients from using up this machine or the registries."),
         Inner("notify", "notify", NOTIFY, "What is run when something has happened."),
         Inner("state", "state", STATE, "What must outlive a restart."),
+        Inner("history", "history", HISTORY, "What has happened, and what was pulled how often."),
         Inner(
             "tls",
             "tls",

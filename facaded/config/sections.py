@@ -94,9 +94,21 @@ class CacheSettings:
 
 @frozen
 class StateSettings:
-    """[state]: the directory of the state. For the default see `paths.state_directory`."""
+    """[state]: the directory of the state, and that of the certificates if several daemons share it.
+
+    For the defaults see `paths.state_directory` and `paths.acme_directory`.
+    """
 
     directory: Path | None = None
+    acme_directory: Path | None = None
+
+
+@frozen
+class HistorySettings:
+    """[history]: for how many days it is kept, 0 for none, and the most bytes of its files."""
+
+    days: int = 90
+    size: int = 50 << 20
 
 
 @frozen
@@ -131,16 +143,18 @@ GHCR = Backend("ghcr", "https://ghcr.io")
 
 @frozen
 class Config:
-    """All settings."""
+    """All settings. `workers` is None for one process for each core: see `cores.count_workers`."""
 
     hosts: tuple[str, ...] = ()
     repositories: tuple[Pattern, ...] = ()
     answer: Mode = Mode.AUTO
     merge_referrers: bool = True
+    workers: int | None = 1
     listen: ListenSettings = field(factory=ListenSettings)
     health: HealthSettings = field(factory=HealthSettings)
     cache: CacheSettings = field(factory=CacheSettings)
     state: StateSettings = field(factory=StateSettings)
+    history: HistorySettings = field(factory=HistorySettings)
     limits: Limits = field(factory=Limits)
     notify: NotifySettings = field(factory=NotifySettings)
     tls: TlsSettings | None = None
@@ -169,10 +183,18 @@ class Config:
 
     @property
     def certificate_names(self) -> tuple[tuple[str, ...], ...]:
-        """The names of each certificate that ACME obtains: those of the settings, or one for each host."""
+        """The names of each certificate that ACME obtains: those of the settings, or one for each host.
+
+        Addresses that none of the CAs issues for are left out: they are often in `hosts` for health checks.
+        """
         if self.tls is None or self.tls.acme is None:
             return ()
-        return self.tls.acme.domains or tuple((host,) for host in self.hosts if not is_address(host))
+        cas = self.tls.acme.cas
+
+        def is_possible(host: str) -> bool:
+            return not is_address(host) or any(ca.why_unissuable(host) is None for ca in cas)
+
+        return self.tls.acme.domains or tuple((host,) for host in self.hosts if is_possible(host))
 
     @property
     def acme(self) -> AcmeSettings:

@@ -44,10 +44,21 @@ AUTHORITY = Table(
             "Change it for another authority, or for Let's Encrypt's staging one while you try.",
         ),
         Key(
+            "staging",
+            values.DIRECTORY_URL,
+            '"https://acme-staging-v02.api.letsencrypt.org/directory"',
+            "The URL of the authority's directory for tests, where `facaded check --dry-run` orders, each time with a "
+            "new account. Let's Encrypt's is known. A private authority may have its `directory` here: a test issues "
+            "no certificate.",
+            "Set it for another authority that has one.",
+            is_example=True,
+        ),
+        Key(
             "profile",
             values.KEY_ID,
             '"tlsserver"',
-            "A kind of certificate that the authority offers, such as Let's Encrypt's \"shortlived\".",
+            "A kind of certificate that the authority offers, such as Let's Encrypt's \"shortlived\". Certificates for "
+            "IP addresses always have that one there, because it issues them with no other.",
             "Set it if you want another than the authority's default.",
             is_example=True,
         ),
@@ -104,8 +115,8 @@ ACME = Table(
             "domains",
             values.DOMAINS,
             "[]",
-            "The certificates to obtain: each entry is one, for a name or for a list of names. Empty: one for each "
-            "of `hosts`.",
+            "The certificates to obtain: each entry is one, for a name or an IP address, or for a list of them. Empty: "
+            "one for each of `hosts`, except for private addresses at public authorities, which issue none for them.",
             "Set it to put several names into one certificate. Wildcards are not possible, because they need dns-01.",
             needs=("agree_to_terms",),
         ),

@@ -15,16 +15,18 @@ from urllib.parse import urlsplit
 from attrs import frozen
 
 from facaded.config import listen_addresses
+from facaded.config.cores import MOST_WORKERS
 from facaded.config.listen_addresses import Address
 from facaded.config.sections import Auth
-from facaded.net.addresses import is_address
+from facaded.net.addresses import canonical, is_address
 from facaded.oci.requests import Image, is_name, parse_image
 from facaded.policy import repositories
 from facaded.policy.decision import Mode, host_name, split_host
 from facaded.policy.limits import Network
 from facaded.policy.repositories import Pattern, Rename
 from facaded.policy.sources import Addresses
-from facaded.tls.acme.settings import LETS_ENCRYPT, MOST_NAMES, ChallengeKind, refusal
+from facaded.tls.acme.public_authorities import LETS_ENCRYPT
+from facaded.tls.acme.settings import MOST_NAMES, ChallengeKind, refusal
 from facaded.web.accesslog import LoggedAnswers, LogStyle
 
 T = TypeVar("T")
@@ -45,6 +47,9 @@ MOST = 1_000_000
 
 LARGEST = 16 << 30
 """Bytes in the largest size that can be set."""
+
+SMALLEST_HISTORY = 16 << 20
+"""Bytes in the smallest history: its log takes 6 MiB, and a day with the most different names 4 MiB."""
 
 MOST_ARGUMENTS, LONGEST_ARGUMENT = 100, 4096
 """Words of a command, and characters of each."""
@@ -156,6 +161,13 @@ def _size(value: object) -> int:
     return size
 
 
+def _history_size(value: object) -> int:
+    size = _size(value)
+    if size < SMALLEST_HISTORY:
+        raise ValueError(f'{quoted(value)} is too small: write at least "{SMALLEST_HISTORY >> 20}MiB"')
+    return size
+
+
 def _boolean(value: object) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"expected true or false, got {type_name(value)}: write it in lower case, without quotes")
@@ -223,6 +235,7 @@ def _key_id(value: object) -> str:
 
 def _domain(value: object) -> str:
     name = host_name(text(value))
+    name = canonical(name.removeprefix("[").removesuffix("]"))
     if reason := refusal(name):
         raise ValueError(reason)
     return name
@@ -273,7 +286,9 @@ def _host(value: object) -> str:
     if "*" in written:
         raise ValueError(f"{quoted(value)}: wildcards are not supported here: list each host name")
     bare = written.removeprefix("[").removesuffix("]")
-    if not _HOST_NAME.fullmatch(bare) or split_host(written)[0] != bare or split_host(written)[1]:
+    if is_address(bare) and _HOST_NAME.fullmatch(bare):
+        return canonical(bare)
+    if not _HOST_NAME.fullmatch(bare) or split_host(written) != (bare, ""):
         raise ValueError(
             f'{quoted(value)} is not a host name: write it without scheme, port and path, as in "docker.example.com"'
         )
@@ -343,11 +358,17 @@ def _control(value: object) -> Address:
     return listen_addresses.parse(written)
 
 
-def _connections(value: object) -> int | None:
-    """Read the number of connections; None if it follows from the number of file descriptors."""
-    if isinstance(value, str) and value != "auto":
-        raise ValueError(f'{quoted(value)}: expected a number or "auto"')
-    return None if value == "auto" else _integer("number", 1, MOST)(value)
+def _number_or_auto(most: int) -> ValueKind[int | None]:
+    """A number up to `most`, or "auto", which is read as None, for one that follows from what the machine has."""
+    read_number = _integer("number", 1, most)
+
+    def read(value: object) -> int | None:
+        if isinstance(value, str) and value != "auto":
+            raise ValueError(f'{quoted(value)}: expected a number or "auto"')
+        return None if value == "auto" else read_number(value)
+
+    number: Schema = {"type": "integer", "minimum": 1, "maximum": most}
+    return ValueKind("number", read, {"anyOf": [number, {"enum": ["auto"]}]})
 
 
 def _network(value: object) -> Network:
@@ -406,10 +427,15 @@ _STRING: Schema = {"type": "string"}
 DURATION = ValueKind("time", duration, {"type": "string", "pattern": f"^{_DURATION.pattern}$"})
 DURATION_OR_OFF = ValueKind("time", _duration_or_off, DURATION.schema)
 SIZE = ValueKind("size", _size, {"anyOf": [{"type": "string", "pattern": f"^{_SIZE.pattern}$"}, {"type": "integer"}]})
+HISTORY_SIZE = ValueKind("size", _history_size, SIZE.schema)
+DAYS = ValueKind(
+    "number of days", _integer("number of days", 0, 3650), {"type": "integer", "minimum": 0, "maximum": 3650}
+)
 BOOLEAN = ValueKind("true or false", _boolean, {"type": "boolean"})
 COUNT = ValueKind("number of results", _integer("count", 1, 100), {"type": "integer", "minimum": 1, "maximum": 100})
 NUMBER = ValueKind("number", _integer("number", 1, MOST), {"type": "integer", "minimum": 1, "maximum": MOST})
-CONNECTIONS = ValueKind("number", _connections, {"anyOf": [NUMBER.schema, {"enum": ["auto"]}]})
+CONNECTIONS = _number_or_auto(MOST)
+WORKERS = _number_or_auto(MOST_WORKERS)
 PERCENTAGE = ValueKind("percentage", _integer("percentage", 0, 90), {"type": "integer", "minimum": 0, "maximum": 90})
 PORT = ValueKind("port", _integer("port", 1, 65535), {"type": "integer", "minimum": 1, "maximum": 65535})
 PATH = ValueKind("absolute path", _path, {"type": "string", "pattern": "^/"})

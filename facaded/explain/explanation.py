@@ -7,7 +7,7 @@ from attrs import frozen
 from facaded.net.json_documents import Document
 from facaded.oci.clients import Client, find_client
 from facaded.oci.errors import Refusal
-from facaded.oci.requests import Blob, Image, ManifestRead, Ping, Read, parse_image
+from facaded.oci.requests import Blob, Image, ManifestRead, PageFile, Ping, Read, parse_image
 from facaded.policy.decision import (
     Answer,
     Forward,
@@ -126,7 +126,7 @@ def explain_pull(
 
 
 def _describe(answer: Answer) -> str:
-    assert not isinstance(answer, Page | OwnToken), "what is explained requests neither"
+    assert not isinstance(answer, Page | PageFile | OwnToken), "what is explained requests none of these"
     match answer:
         case Redirect():
             return f"307 to {answer.location}"

@@ -31,6 +31,18 @@ def is_address(name: str) -> bool:
     return True
 
 
+def canonical(name: str) -> str:
+    """Return an IP address in the usual form (RFC 5952), such as 2001:db8::1, and any other text as it is.
+
+    An address with a zone (`fe80::1%eth0`) is other text: it has a meaning on one machine only.
+    """
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return name
+    return name if "%" in name else str(address)
+
+
 def is_public(address: str) -> bool:
     """Return whether `address` is a public internet address; False for text that is not an address.
 

@@ -1,7 +1,7 @@
 """A bounded HTTP client: it limits the size of every response, follows no redirects and sends no cookies.
 
 The caller limits the time of a request by cancelling it, which closes the connection at any stage, also while the body
-is read.
+is read. treq and Twisted's client are imported by the first request: see `late_client`.
 """
 
 import email.utils
@@ -9,12 +9,11 @@ import errno
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from attrs import frozen
 from OpenSSL import SSL
-from treq.client import HTTPClient
 from twisted.internet import defer
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import (
@@ -30,7 +29,6 @@ from twisted.internet.error import (
 from twisted.internet.interfaces import IConsumer, IPushProducer, ITransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import RequestTransmissionFailed, ResponseDone, ResponseFailed
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
@@ -58,6 +56,9 @@ MOST_SMALL_PIECES = 1000
 _DECIMAL = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 REDIRECTS = (301, 302, 303, 307, 308)
+
+ONE_BYTE = {"Range": "bytes=0-0"}
+"""The header of a request for the first byte of a blob."""
 
 LOCAL_ERRORS = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL, errno.ENETUNREACH}
@@ -205,6 +206,8 @@ class BoundedClient:
 
         Raises what Twisted raises when there is no connection or no response; see `describe_error`.
         """
+        from treq.client import HTTPClient
+
         client = HTTPClient(self._agent)
         sent = Headers({name: [value] for name, value in {"User-Agent": USER_AGENT, **headers}.items()})
         data = _RequestBody(body) if body else None
@@ -240,6 +243,8 @@ def _seconds_since_epoch(date: str) -> float | None:
 
 def describe_error(error: BaseException) -> str:
     """Describe a failed request in a few words, without secrets, line breaks or control characters."""
+    from twisted.web.client import ResponseFailed
+
     if isinstance(error, ResponseFailed) and error.reasons:
         cause = error.reasons[0].value
         is_known = isinstance(cause, (*(kind for kind, _ in _REASONS), SSL.Error, OSError, ResponseFailed))
@@ -259,8 +264,23 @@ def is_local_error(error: BaseException) -> bool:
 
     See `LOCAL_ERRORS` for the causes.
     """
-    reasons = error.reasons if isinstance(error, ResponseFailed | RequestTransmissionFailed) else ()
-    return _error_number(error) in LOCAL_ERRORS or any(is_local_error(reason.value) for reason in reasons)
+    return _error_number(error) in LOCAL_ERRORS or any(
+        reason.value is not None and is_local_error(reason.value) for reason in causes(error)
+    )
+
+
+def causes(error: BaseException) -> Sequence[Failure]:
+    """Return the failures that a failed request was caused by, as far as Twisted's client knows them."""
+    from twisted.web.client import RequestTransmissionFailed, ResponseFailed
+
+    return error.reasons if isinstance(error, ResponseFailed | RequestTransmissionFailed) else ()
+
+
+def is_complete(reason: Failure) -> bool:
+    """Return whether a response's body has ended, as far as its server lets one know."""
+    from twisted.web.client import ResponseDone
+
+    return reason.check(ResponseDone, PotentialDataLoss) is not None
 
 
 def is_lack_of_descriptors(reason: str) -> bool:
@@ -352,7 +372,7 @@ class _BodyReader(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self.complete.called:
             return
-        if reason.check(ResponseDone, PotentialDataLoss):
+        if is_complete(reason):
             self.complete.callback(bytes(self._body))
         else:
             self.complete.errback(reason)

@@ -27,11 +27,12 @@ from twisted.web.client import (
     HostnameCachingHTTPSPolicy,
     HTTPConnectionPool,
 )
-from twisted.web.iweb import IAgentEndpointFactory, IPolicyForHTTPS, IResponse
+from twisted.web.iweb import IAgent, IAgentEndpointFactory, IPolicyForHTTPS, IResponse
 from zope.interface import implementer
 
 from facaded.net.client import BoundedClient
 from facaded.net.connection_attempts import NameEndpoint
+from facaded.net.late_client import IDLE_CONNECTIONS
 from facaded.net.private_addresses import Boundary, CheckedEndpoint, lookup
 from facaded.net.reactor import INetworkReactor
 
@@ -43,9 +44,6 @@ HEAD_SIZE = 128 << 10
 
 One read of 64 KiB may include the beginning of the body; this leaves the head as much again.
 """
-
-IDLE_CONNECTIONS = 8
-"""Idle connections that a session keeps open to one host: more than a probe has requests."""
 
 IDLE_TIME = 30
 """Seconds that an idle connection is kept open: less than registries keep theirs."""
@@ -62,20 +60,14 @@ Twisted also waits this long after the last address has refused, so it adds to t
 _PEM_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
-def pooled_client(
-    reactor: INetworkReactor,
-    url: str,
-    ca_file: Path | None,
-    note_local_error: Callable[[str], None] | None = None,
-    idle_connections: int = IDLE_CONNECTIONS,
-) -> BoundedClient:
-    """Return a client of the server at `url` that reuses connections, for requests that clients wait for.
+def pooled_agents(
+    reactor: INetworkReactor, ca_file: Path | None, boundary: Boundary, idle_connections: int
+) -> tuple[IAgent, IAgent]:
+    """Return the agent of a `late_client` that reuses connections, and one that opens a connection for each request.
 
-    `idle_connections` to one host stay open. If that is the most that are in progress, a burst after another needs no
-    new ones; 64 with TLS take a few MiB, for IDLE_TIME, at each of at most 16 backends. If a reused connection is
-    closed, Twisted sends the request again on a new one. Raises as `trust_policy` does.
+    If a reused connection is closed, Twisted sends the request again on a new one. Raises as `trust_policy` does.
     """
-    return _client(reactor, url, ca_file, CONNECT_TIME, persistent_pool(reactor, idle_connections), note_local_error)
+    return _agents(reactor, ca_file, CONNECT_TIME, persistent_pool(reactor, idle_connections), boundary)
 
 
 def fresh_client(reactor: INetworkReactor, url: str, ca_file: Path | None, connect_timeout: float) -> BoundedClient:
@@ -84,7 +76,9 @@ def fresh_client(reactor: INetworkReactor, url: str, ca_file: Path | None, conne
     `connect_timeout` is in seconds for each address. Connections are not reused, because a server may close one just
     as the next request is sent, which would look like an outage. Raises as `trust_policy` does.
     """
-    return _client(reactor, url, ca_file, connect_timeout, single_use_pool(reactor))
+    boundary = Boundary(urlsplit(url).hostname or "", lookup(reactor))
+    agent, fresh_agent = _agents(reactor, ca_file, connect_timeout, single_use_pool(reactor), boundary)
+    return BoundedClient(url, agent, boundary, fresh_agent=fresh_agent)
 
 
 @frozen
@@ -155,20 +149,18 @@ def trust_policy(ca_file: Path | None) -> HostnameCachingHTTPSPolicy:
     return HostnameCachingHTTPSPolicy(BrowserLikePolicyForHTTPS(roots))
 
 
-def _client(
+def _agents(
     reactor: INetworkReactor,
-    url: str,
     ca_file: Path | None,
     connect_timeout: float,
     pool: HTTPConnectionPool,
-    note_local_error: Callable[[str], None] | None = None,
-) -> BoundedClient:
-    boundary = Boundary(urlsplit(url).hostname or "", lookup(reactor))
+    boundary: Boundary,
+) -> tuple[IAgent, IAgent]:
     endpoints = _Endpoints(reactor, trust_policy(ca_file), connect_timeout, boundary)
     agent, fresh_agent = (
         Agent.usingEndpointFactory(reactor, endpoints, connections) for connections in (pool, single_use_pool(reactor))
     )
-    return BoundedClient(url, agent, boundary, note_local_error, fresh_agent)
+    return agent, fresh_agent
 
 
 @implementer(IAgentEndpointFactory)

@@ -9,7 +9,7 @@ MOST = 1 << 20
 """Descriptors that are asked for at most: the kernel's own bound (fs.nr_open), and far more than are ever used."""
 
 CLIENT_CONNECTIONS = 10_000
-"""Connections of clients at most: over TLS, idle, they take some 300 MiB."""
+"""Connections of clients at most, unless the settings say how many: over TLS, idle, they take some 300 MiB."""
 
 OPERATOR_CONNECTIONS = 200
 """Connections of the admin listener at most, and as many of the control socket: load balancers and scripts."""
@@ -44,7 +44,7 @@ def divide(descriptors: int, backends: int, per_backend: int, per_client: int = 
     operators = min(OPERATOR_CONNECTIONS, descriptors // 32)
     reserve = backends * (HOSTS * per_backend + PER_PROBE) + 2 * operators + OWN + CLOSING
     clients = max(descriptors - reserve, descriptors // 4) // per_client
-    return Division(max(min(clients, CLIENT_CONNECTIONS), 1), operators or 1)
+    return Division(max(clients, 1), operators or 1)
 
 
 def raise_limit() -> None:

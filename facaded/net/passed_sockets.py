@@ -2,15 +2,14 @@
 
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 
-from attrs import frozen
-from twisted.internet.endpoints import serverFromString
+from attrs import evolve, frozen
 
 from facaded.net.reactor import IFacadedReactor
 
-_DOMAINS = {socket.AF_INET: "INET", socket.AF_INET6: "INET6"}
+_FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 
 class PassedSocketError(Exception):
@@ -21,12 +20,12 @@ class PassedSocketError(Exception):
 class PassedSocket:
     """A descriptor from systemd. `name` is the FileDescriptorName= of its .socket unit, which several may have.
 
-    `endpoint` is the Twisted endpoint string that listens on it; empty if it is no listening TCP socket.
+    `family` is its address family; 0 if it is no listening TCP socket.
     """
 
     descriptor: int
     name: str
-    endpoint: str
+    family: int
 
 
 UNNAMED = "unknown"
@@ -47,6 +46,8 @@ class PassedSockets:
         Twisted reads LISTEN_PID and LISTEN_FDS when its endpoints are imported, and removes both. It has a table of the
         names too, but only with the last socket of each name.
         """
+        from twisted.internet.endpoints import serverFromString  # workers do not need it: see `server_endpoints`
+
         sockets: list[PassedSocket] = []
         names = environ.get("LISTEN_FDNAMES", "").split(":")
         for index in count():
@@ -55,13 +56,11 @@ class PassedSockets:
             except IndexError:  # there are no more, or they are for another process
                 break
             name = (names[index] if index < len(names) else "") or UNNAMED
-            domain = _listening_domain(descriptor)
-            endpoint = f"systemd:domain={domain}:index={index}" if domain else ""
-            sockets.append(PassedSocket(descriptor, name, endpoint))
+            sockets.append(PassedSocket(descriptor, name, _listening_family(descriptor)))
         return cls(sockets)
 
-    def take(self, reference: str) -> tuple[str, ...]:
-        """Return the Twisted endpoint strings of the sockets with this name, or of the one at `index=N`.
+    def take(self, reference: str) -> tuple[PassedSocket, ...]:
+        """Return the sockets with this name, or the one at `index=N`.
 
         Raises PassedSocketError if there is none, or if one cannot be listened on or was taken before.
         """
@@ -71,31 +70,46 @@ class PassedSockets:
             remedy = "start the .socket unit with this FileDescriptorName= before facaded"
             raise PassedSocketError(f"systemd passed no such socket (passed: {names}): {remedy}")
         for passed in taken:
-            if not passed.endpoint:
+            if not passed.family:
                 raise PassedSocketError(
                     "it is no TCP socket: write ListenStream= with a port, or an address and a port"
                 )
             if passed not in self._unused:
                 raise PassedSocketError("another listener uses this socket: name each socket once")
             self._unused.remove(passed)
-        return tuple(passed.endpoint for passed in taken)
+        return tuple(taken)
+
+    def duplicate_taken(self) -> tuple[PassedSocket, ...]:
+        """Return the same sockets with descriptors of their own, for other processes; -1 for those nobody has taken."""
+        return duplicate(
+            evolve(passed, descriptor=-1) if passed in self._unused else passed for passed in self._sockets
+        )
 
     def close_unused(self) -> tuple[str, ...]:
         """Close the sockets that were not taken, and return their names."""
         unused, self._unused = self._unused, []
         for passed in unused:
-            os.close(passed.descriptor)
+            if passed.descriptor >= 0:
+                os.close(passed.descriptor)
         return tuple(passed.name for passed in unused)
 
 
-def _listening_domain(descriptor: int) -> str:
-    """Return the domain of a listening TCP socket as Twisted names it; an empty string for anything else."""
+def duplicate(sockets: Iterable[PassedSocket]) -> tuple[PassedSocket, ...]:
+    """Return the same sockets with descriptors of their own; -1 stays."""
+    return tuple(
+        evolve(passed, descriptor=os.dup(passed.descriptor)) if passed.descriptor >= 0 else passed for passed in sockets
+    )
+
+
+def _listening_family(descriptor: int) -> int:
+    """Return the address family of a listening TCP socket; 0 for anything else."""
     try:
         passed = socket.socket(fileno=descriptor)
     except OSError:
-        return ""
+        return 0
     try:
         is_listening = passed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-        return _DOMAINS.get(passed.family, "") if is_listening and passed.type == socket.SOCK_STREAM else ""
+        is_stream = passed.type == socket.SOCK_STREAM
+        return int(passed.family) if is_listening and is_stream and passed.family in _FAMILIES else 0
     finally:
         passed.detach()

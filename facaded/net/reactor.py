@@ -21,7 +21,11 @@ class IEventLoop(IReactorTime, IReactorFDSet):
     """What is needed to stop and start reading from descriptors."""
 
 
-class IFacadedReactor(INetworkReactor, IEventLoop, IReactorCore, IReactorUNIX, IReactorThreads):
+class IThreadedReactor(IReactorTime, IReactorThreads):
+    """What is needed to use a thread, and to wait for it."""
+
+
+class IFacadedReactor(INetworkReactor, IEventLoop, IThreadedReactor, IReactorCore, IReactorUNIX):
     """What the daemon and its commands need."""
 
 

@@ -4,9 +4,14 @@ TEXT_LENGTH = 200
 """Longest text in characters that logs and status quote from a backend or a library."""
 
 
-def printable(text: str) -> str:
-    """Return `text` on one line, `TEXT_LENGTH` characters at most, with `?` for each control character."""
-    return "".join(character if character.isprintable() else "?" for character in text[:TEXT_LENGTH])
+def printable(text: str, length: int = TEXT_LENGTH) -> str:
+    """Return `text` on one line, of `length` characters at most, with `?` for each control character."""
+    return "".join(character if character.isprintable() else "?" for character in text[:length])
+
+
+def legible(text: str) -> str:
+    """Return lines of text with `?` for each control character but the ends of lines."""
+    return "".join(character if character.isprintable() or character == "\n" else "?" for character in text)
 
 
 def whole_number(text: str) -> int | None:

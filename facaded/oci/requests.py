@@ -30,6 +30,9 @@ READS = ("GET", "HEAD")
 METHODS = (b"GET", b"HEAD")
 """The same as they are sent."""
 
+PAGE_FILES = ("/_facaded/page.css", "/_facaded/page.js")
+"""The files of the page. They stand in no image's way, because its name begins with a letter or digit."""
+
 TOKEN_PATH = "/token"  # noqa: S105  # nosec B105  # a path
 
 QUERY_PARAMETERS = 50
@@ -46,7 +49,21 @@ _ABSOLUTE = re.compile(r"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 
 @frozen
 class Home:
-    """`GET /`: the page for a person with a browser."""
+    """`GET /`, or the path of an image in a browser: the page for a person.
+
+    `image` is the image reference that a browser has asked for, as it was written; empty for `/`. `is_browser` is
+    whether the request accepts HTML.
+    """
+
+    image: str = ""
+    is_browser: bool = False
+
+
+@frozen
+class PageFile:
+    """A request for one of the files that the page consists of besides its HTML: one of `PAGE_FILES`."""
+
+    path: str
 
 
 @frozen
@@ -130,7 +147,7 @@ class Referrers:
 Read: TypeAlias = ManifestRead | Blob | Tags | Referrers
 """A request to read from one repository."""
 
-Request: TypeAlias = Home | Ping | TokenRequest | Read
+Request: TypeAlias = Home | PageFile | Ping | TokenRequest | Read
 
 
 @frozen
@@ -144,11 +161,12 @@ class Image:
         return f"{self.name}{'@' if ':' in self.reference else ':'}{self.reference}"
 
 
-def parse(method: bytes, target: bytes, host: bytes = b"") -> Request | Refusal:
+def parse(method: bytes, target: bytes, host: bytes = b"", *, is_browser: bool = False) -> Request | Refusal:
     """Parse a request line. Never raises.
 
     `method` and `target` are the bytes of the request line, undecoded. `host` is the value of the Host header: a
-    target in absolute form (RFC 9112 §3.2.2) is accepted only if it names the same authority.
+    target in absolute form (RFC 9112 §3.2.2) is accepted only if it names the same authority. `is_browser` is whether
+    the request accepts HTML; it makes no difference below /v2/.
     """
     if method not in METHODS:
         return Refusal(405, Code.UNSUPPORTED, "this registry is read-only: push to the registry behind it", allow=READS)
@@ -161,12 +179,12 @@ def parse(method: bytes, target: bytes, host: bytes = b"") -> Request | Refusal:
             return Refusal(421, Code.DENIED, "the request-target and the Host header name different hosts")
     path, has_query, query = text.partition("?")
     if not has_query:
-        return _resource(path, "")
+        return _resource(path, "", is_browser)
     if not is_query(query):
         return Refusal(
             400, Code.UNSUPPORTED, "invalid query: send at most 50 parameters, percent-encoded as in RFC 3986"
         )
-    return _resource(path, _without_namespace(query))
+    return _resource(path, _without_namespace(query), is_browser)
 
 
 def parse_image(text: str) -> Image:
@@ -215,18 +233,35 @@ def is_digest(text: str) -> bool:
     return match is not None and ENCODED_LENGTHS.get(match[1]) == len(match[2])
 
 
-def _resource(path: str, query: str) -> Request | Refusal:
+def _resource(path: str, query: str, is_browser: bool) -> Request | Refusal:
     if path in ("/v2/", "/v2"):
         return Ping(query)
     if not path.startswith("/v2/"):
-        if path == "/":
-            return Home()
-        if path == TOKEN_PATH:
-            return TokenRequest()
-        return Refusal(404, Code.UNSUPPORTED, "not found: the paths of a registry begin with /v2/")
+        return _outside_of_registry(path, is_browser)
     if path == "/v2/_catalog":
         return Refusal(404, Code.UNSUPPORTED, "this registry does not list its repositories")
     return _in_repository(path.removeprefix("/v2/"), query)
+
+
+def _outside_of_registry(path: str, is_browser: bool) -> Request | Refusal:
+    """Parse a path that is none of a registry's: the page, its files, and the token server."""
+    if path == "/":
+        return Home(is_browser=is_browser)
+    if path == TOKEN_PATH:
+        return TokenRequest()
+    if path in PAGE_FILES:
+        return PageFile(path)
+    if is_browser and _is_image(path[1:]):
+        return Home(path[1:], is_browser=True)
+    return Refusal(404, Code.UNSUPPORTED, "not found: the paths of a registry begin with /v2/")
+
+
+def _is_image(text: str) -> bool:
+    try:
+        parse_image(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _in_repository(rest: str, query: str) -> Request | Refusal:

@@ -10,6 +10,8 @@ behind one address. So what several machines send is no repetition:
 
 import math
 from collections import deque
+from collections.abc import Iterable
+from typing import Protocol
 
 from attrs import field
 
@@ -136,11 +138,27 @@ class Returns:
     latest: tuple[Return, ...] = ()
 
 
+class AskedAgainFollower(Protocol):
+    """Tells other processes what this one has noted."""
+
+    def follow_answer(self, asking: Asking, backend: str, redirected: bool, now: float) -> None:
+        """Follow what `AskedAgain.note` was called with. It is called for nearly every request."""
+
+    def follow_return(self, key: TraceKey, returned: Return) -> None:
+        """Follow that a client asked again, and is served."""
+
+
 class AskedAgain:
-    """Recognises clients that ask again. Call `judge` for each request, and `note` after its answer."""
+    """Recognises clients that ask again. Call `judge` for each request, and `note` after its answer.
+
+    With a `follower`, other processes can `learn` the same: a client's next request may come to any of them. What they
+    asked for is in `traces`.
+    """
+
+    follower: AskedAgainFollower | None = None
 
     def __init__(self) -> None:
-        self._traces = PullTraces()
+        self.traces = PullTraces()
         self._count = 0
         self._latest: deque[Return] = deque(maxlen=SHOWN)
 
@@ -148,9 +166,10 @@ class AskedAgain:
         """Return what a request shows of earlier ones. Without `serves`, no client is served because it asked again."""
         if asking.client.takes_token_from_ping and not isinstance(asking.target, Ping):
             self._note_use_of_ping(asking, now)
-        trace = self._traces.find(asking.key, now)
+        trace = self.traces.find(asking.key, now)
         if trace is None:
             return NOTHING
+        _note_arrival(asking, trace, now)
         if isinstance(asking.target, Blob):
             return self._judge_blob(asking, trace, serves, now)
         failed = _find_failure(asking, trace, now)
@@ -161,16 +180,47 @@ class AskedAgain:
 
     def note(self, asking: Asking, backend: str, redirected: bool, now: float) -> None:
         """Note that a request was redirected to a backend, or answered with what that backend has."""
+        self._record(asking, backend, redirected, now)
+        if self.follower is not None:
+            trace = self.traces.find(asking.key, now)
+            if trace is not None and not isinstance(asking.target, Ping):
+                _note_arrival(asking, trace, now)  # others may tell later what came before, also if there was no trace
+            self.follower.follow_answer(asking, backend, redirected, now)
+
+    def learn(self, asking: Asking, backend: str, redirected: bool, at: float) -> None:
+        """Note what another process has answered, and what the request shows of the ones before it."""
+        if asking.client.takes_token_from_ping and not isinstance(asking.target, Ping):
+            self._note_use_of_ping(asking, at)
+        if (trace := self.traces.find(asking.key, at)) is not None:
+            redirected = redirected and at >= trace.progressed  # it may be told later than what followed it
+            _note_arrival(asking, trace, at)
+            if isinstance(asking.target, Blob):
+                self._note_repetition(asking, trace, at)
+        self._record(asking, backend, redirected, at)
+
+    def learn_return(self, key: TraceKey, returned: Return) -> None:
+        """Serve a client that asked another process again, unless it is served for longer. It is counted by `add`."""
+        trace = self.traces.use(key, returned.since)
+        if trace.returned is None or returned.until > trace.returned.until:
+            _serve(trace, returned, returned.since)
+
+    def _record(self, asking: Asking, backend: str, redirected: bool, now: float) -> None:
+        """Note an answer in the trace of its client."""
         match asking.target:
             case Ping() if redirected and asking.client.takes_token_from_ping:
-                trace = self._traces.use(asking.key, now)
+                trace = self.traces.use(asking.key, now)
                 if trace.ping is None or now - trace.ping.first > REPEAT_TIME:
                     trace.ping = Pinged(now, backend)
             case ManifestRead() if redirected or asking.method == "GET":
-                manifest = self._traces.manifest(asking.key, asking.hashed, not asking.target.is_by_digest, now)
+                manifest = self.traces.manifest(asking.key, asking.hashed, not asking.target.is_by_digest, now)
                 _note_manifest(asking, manifest, backend, redirected, now)
             case Blob() if asking.first_byte is not None:
-                _note_blob(self._traces.blob(asking.key, asking.hashed, now), backend, redirected, now)
+                _note_blob(self.traces.blob(asking.key, asking.hashed, now), backend, redirected, now)
+
+    def add(self, count: int, latest: Iterable[Return]) -> None:
+        """Count clients that asked another process again. `latest` are the latest of them, in their order."""
+        self._count += count
+        self._latest.extend(latest)
 
     def returns(self) -> Returns:
         """Return who asked again, for the status."""
@@ -178,17 +228,17 @@ class AskedAgain:
 
     def served(self, repository: str, client: Client, now: float) -> tuple[Return, ...]:
         """Return the clients of the same family that are served in a repository, or at their ping, because of it."""
-        served = (trace.returned for trace in self._traces.of_repository(repository, now) if trace.is_served(now))
+        served = (trace.returned for trace in self.traces.of_repository(repository, now) if trace.is_served(now))
         return tuple(one for one in served if one is not None and one.client.family is client.family)[:SHOWN]
 
     @property
     def size(self) -> int:
         """The bytes of memory that the requests of clients take."""
-        return self._traces.size
+        return self.traces.size
 
     def _note_use_of_ping(self, asking: Asking, now: float) -> None:
         """Note that a client came from its ping to a request for a repository, so it got a token."""
-        trace = self._traces.find((*asking.key[:2], ""), now)
+        trace = self.traces.find((*asking.key[:2], ""), now)
         if trace is not None:
             trace.ping = None
 
@@ -199,38 +249,46 @@ class AskedAgain:
         of pulls is used.
         """
         assert isinstance(asking.target, Blob)
-        _note_progress(trace, math.inf)
-        blob = trace.blobs.get(asking.hashed) if asking.first_byte is not None else None
-        repeated = blob is not None and PAUSE <= now - blob.last <= REPEAT_TIME
-        if blob is not None and repeated and blob.was_redirected:
-            trace.blobs_served_until = now + SERVED
-        if blob is not None and repeated and blob.requests >= _pulls(trace):
-            blob.doubts += 1
-            if blob.was_redirected:
-                self._return(asking, trace, serves, now)
-            if blob.doubts >= DOUBTS:
-                self._traces.avoid(asking.key, asking.target.digest, Avoided(blob.backend, now + SERVED), now)
+        blob, is_in_vain = self._note_repetition(asking, trace, now)
+        if blob is not None and is_in_vain and blob.was_redirected:
+            self._return(asking, trace, serves, now)
         avoided = trace.avoided.get(asking.target.digest)
         return Judgement(
             serves and (trace.is_served(now) or now < trace.blobs_served_until),
-            blob.backend if blob is not None and repeated else "",
-            repeated,
+            "" if blob is None else blob.backend,
+            blob is not None,
             avoided.backend if avoided is not None and now < avoided.until else "",
         )
 
+    def _note_repetition(self, asking: Asking, trace: PullTrace, now: float) -> tuple[BlobTrace | None, bool]:
+        """Return the requests for a blob that is asked for again, and whether they were in vain; None if it is not."""
+        blob = trace.blobs.get(asking.hashed) if asking.first_byte is not None else None
+        if blob is None or not PAUSE <= now - blob.last <= REPEAT_TIME:
+            return None, False
+        if blob.was_redirected:
+            trace.blobs_served_until = now + SERVED
+        is_in_vain = blob.requests >= _pulls(trace)
+        if is_in_vain:
+            blob.doubts += 1
+        if is_in_vain and blob.doubts >= DOUBTS and isinstance(asking.target, Blob):
+            self.traces.avoid(asking.key, asking.target.digest, Avoided(blob.backend, now + SERVED), now)
+        return blob, is_in_vain
+
     def _return(self, asking: Asking, trace: PullTrace, serves: bool, now: float) -> None:
         """Serve a client for a while, and twice as long after each return."""
-        for manifest in trace.manifests.values():
-            manifest.redirects = 0
-        trace.ping = None
         if not serves or trace.is_served(now):
+            _serve(trace, trace.returned, now)
             return
         recent = trace.returned is not None and now - trace.returned.until <= MEMORY
         times = trace.returned.times + 1 if trace.returned and recent else 1
         seconds = min(SERVED * 2 ** (min(times, DOUBLINGS) - 1), LONGEST_SERVED)
-        trace.returned = Return(asking.key[0], asking.client, asking.subject, now, now + seconds, times)
+        source, _, repository = asking.key
+        returned = Return(source, asking.client, asking.subject, now, now + seconds, times, repository)
+        _serve(trace, returned, now)
         self._count += 1
-        self._latest.append(trace.returned)
+        self._latest.append(returned)
+        if self.follower is not None:
+            self.follower.follow_return(asking.key, returned)
 
 
 def _find_failure(asking: Asking, trace: PullTrace, now: float) -> str:
@@ -240,9 +298,7 @@ def _find_failure(asking: Asking, trace: PullTrace, now: float) -> str:
             return trace.ping.backend
         case ManifestRead() as read:
             manifest = trace.manifests.get(asking.hashed)
-            if read.is_by_digest:
-                _note_progress(trace, math.inf if manifest is None else manifest.order)
-            elif asking.client.takes_token_from_ping and asking.method == "GET":
+            if not read.is_by_digest and asking.client.takes_token_from_ping and asking.method == "GET":
                 head = trace.manifests.get(asking.hash_with("HEAD"))
                 if head is not None and now - head.last <= MANIFEST_TIME:
                     return head.backend  # Docker asks for the digest after a HEAD that worked
@@ -258,6 +314,26 @@ def _is_repetition(manifest: ManifestTrace, usual: int, now: float) -> bool:
     machines = manifest.at_once if manifest.at_once > usual else 1
     is_steady = now - manifest.first >= STEADY_PAUSE and manifest.redirects >= usual * machines
     return is_steady or now - manifest.last >= PAUSE
+
+
+def _note_arrival(asking: Asking, trace: PullTrace, now: float) -> None:
+    """Note that a request has come: one for a digest or a blob shows that what came before it has worked."""
+    match asking.target:
+        case ManifestRead() as read if read.is_by_digest:
+            manifest = trace.manifests.get(asking.hashed)
+            _note_progress(trace, math.inf if manifest is None else manifest.order)
+        case Blob():
+            _note_progress(trace, math.inf)
+        case _:
+            return
+    trace.progressed = max(trace.progressed, now)
+
+
+def _serve(trace: PullTrace, returned: Return | None, now: float) -> None:
+    """Serve a client that asked again: what was redirected before counts no more."""
+    for manifest in trace.manifests.values():
+        manifest.redirects = 0
+    trace.ping, trace.returned, trace.progressed = None, returned, max(trace.progressed, now)
 
 
 def _note_progress(trace: PullTrace, order: float) -> None:

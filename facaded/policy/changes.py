@@ -8,7 +8,7 @@ from facaded.policy.decision import RoutingState
 from facaded.policy.events import Event, Reason, Severity, find_events, news_of, takeover_reason, worst
 from facaded.policy.failover import Place
 from facaded.policy.health import Health, State
-from facaded.policy.snapshot import Snapshot
+from facaded.policy.snapshot import RoutingView, Snapshot
 from facaded.policy.watch_state import WatchState
 
 
@@ -51,6 +51,11 @@ class Change:
     takeovers: tuple[Takeover, ...]
     watch_state: WatchState
     routing: RoutingState
+
+    @property
+    def view(self) -> RoutingView:
+        """What answers depend on after the change."""
+        return RoutingView(self.routing, self.watch_state.healths)
 
 
 def compare(before: Snapshot, after: Snapshot) -> Change:

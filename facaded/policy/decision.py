@@ -13,12 +13,23 @@ from typing import TypeAlias
 
 from attrs import evolve, field
 
-from facaded.net.addresses import is_address
+from facaded.net.addresses import canonical, is_address
 from facaded.oci.clients import Client, Family
 from facaded.oci.errors import Code, Refusal
 from facaded.oci.frozen_values import frozen
 from facaded.oci.referrers import is_referrers_tag
-from facaded.oci.requests import Home, ManifestRead, Ping, Read, Referrers, Request, Tags, TokenRequest, is_digest
+from facaded.oci.requests import (
+    Home,
+    ManifestRead,
+    PageFile,
+    Ping,
+    Read,
+    Referrers,
+    Request,
+    Tags,
+    TokenRequest,
+    is_digest,
+)
 from facaded.policy.health import Rank
 from facaded.policy.proofs import Need, need_of
 from facaded.policy.repositories import Pattern, Rename, matcher, renamed
@@ -205,13 +216,15 @@ class OwnToken:
 class Page:
     """The page for a person with a browser.
 
-    `host` is the configured host name that the browser requested, with its port; empty if `hosts` is not set.
+    `host` is the configured host name that the browser requested, with its port; the first one if it requested an
+    address; empty if `hosts` is not set. `image` is the image whose path it requested; empty without one.
     """
 
     host: str
+    image: str = ""
 
 
-Answer: TypeAlias = Redirect | Serve | Forward | Pong | OwnChallenge | OwnToken | Page | Refusal
+Answer: TypeAlias = Redirect | Serve | Forward | Pong | OwnChallenge | OwnToken | Page | PageFile | Refusal
 
 UNREMARKABLE = Visit()
 
@@ -301,12 +314,15 @@ def decide(
     if rules.hosts and name not in rules.hosts:
         if isinstance(request, Ping) and is_address(name):
             return Pong()
-        return Refusal(421, Code.DENIED, "this registry has another host name: check the host in your image reference")
+        if not (_is_for_person(request) and is_address(name)):
+            return Refusal(
+                421, Code.DENIED, "this registry has another host name: check the host in your image reference"
+            )
     match request:
-        case Refusal():
+        case Refusal() | PageFile():
             return request
         case Home():
-            return Page(_public_host(name, port, rules))
+            return Page(_public_host(name, port, rules), request.image)
         case Ping():
             return _ping(request, client, rules, routing, visit)
         case TokenRequest():
@@ -348,8 +364,8 @@ def ping_leads_to(rules: Rules, routing: RoutingState) -> str:
 def split_host(value: str) -> tuple[str, str]:
     """Split a Host header into a name and a port; the port may be empty.
 
-    The name is in lower case, without final dot or brackets. It is empty, which no setting allows, if the header is
-    malformed or too long.
+    The name is in lower case, without final dot or brackets, and an IPv6 address is in its usual form. It is empty,
+    which no setting allows, if the header is malformed or too long.
     """
     return _read_host(value) if len(value) <= HOST_LENGTH else ("", "")
 
@@ -359,7 +375,8 @@ def _read_host(value: str) -> tuple[str, str]:
     match = _HOST.fullmatch(value.strip())
     if not match:
         return "", ""
-    return host_name(match[1].strip("[]")), match[2] or ""
+    name = host_name(match[1].strip("[]"))
+    return canonical(name) if ":" in name else name, match[2] or ""
 
 
 def host_name(value: str) -> str:
@@ -436,9 +453,15 @@ def _can_be_proven(route: Route, backend: str, rules: Rules, routing: RoutingSta
     return not routing.ranks or any(routing.ranks.get(name) is not Rank.DOWN for name in route.backends)
 
 
+def _is_for_person(request: Request | Refusal) -> bool:
+    """Return whether a request is one for the page, by a browser. It may be known by its address alone."""
+    return isinstance(request, PageFile) or (isinstance(request, Home) and request.is_browser)
+
+
 def _public_host(name: str, port: str, rules: Rules) -> str:
     """Return the host for the page: the requested one if the settings list it, so that no other is echoed."""
     if not rules.hosts:
         return ""
+    name = name if name in rules.hosts else rules.hosts[0]
     shown = f"[{name}]" if ":" in name else name
     return f"{shown}:{port}" if port else shown

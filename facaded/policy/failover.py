@@ -59,6 +59,12 @@ class Selector:
             return None
         return min((self._due(healths[name]) for name in self._earlier(healths, active.backend)), default=None)
 
+    def fail_back(self, healths: Mapping[str, Health], active: ActiveBackend, now: float) -> ActiveBackend:
+        """Return the first earlier backend that waits for its failback, active from now on; `active` if none does."""
+        if self.failback_at(healths, active) is None:
+            return active
+        return ActiveBackend(self._earlier(healths, active.backend)[0], now)
+
     def explain(self, healths: Mapping[str, Health], active: ActiveBackend, now: float) -> str:
         """Return one sentence that says which backend is active, and why."""
         return f"{active.backend} is active: {self._reason(healths, active, now)}"
@@ -172,4 +178,6 @@ def summarise(
 
 
 def _remaining(override: Override, now: float) -> str:
-    return "" if override.until is None else f" for another {spell(override.until - now)}"
+    """Return how long an override still lasts, and its reason."""
+    remaining = "" if override.until is None else f" for another {spell(override.until - now)}"
+    return f"{remaining}{override.remark}"

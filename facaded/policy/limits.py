@@ -39,7 +39,8 @@ class Limits:
     """[limits]: times in seconds, sizes in bytes, rates in numbers a second with a burst of BURST seconds.
 
     `connections` is None if it follows from the number of file descriptors. `quota_reserve` is a percentage. A *source*
-    is an IPv4 address or an IPv6 /64; those in `exempt` have no limits of their own.
+    is an IPv4 address or an IPv6 /64; those in `exempt` have no limits of their own. `processes` is no key: it is the
+    number of those among which the totals have been divided.
     """
 
     connections: int | None = None
@@ -55,3 +56,4 @@ class Limits:
     handshake_time: float = 10.0
     idle_time: float = 60.0
     exempt: tuple[Network, ...] = ()
+    processes: int = 1

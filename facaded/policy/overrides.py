@@ -11,6 +11,9 @@ from attrs import evolve, field, frozen
 LONGEST = 366 * 86400.0
 """The longest duration of a pin or a drain, in seconds: anything longer belongs in the settings."""
 
+REASON_LENGTH = 200
+"""The most characters of a reason: it is part of log lines and of notifications."""
+
 
 class ContradictionError(Exception):
     """An override that is impossible. The text tells the operator why, and what to do."""
@@ -18,19 +21,26 @@ class ContradictionError(Exception):
 
 @frozen
 class Override:
-    """A pin or a drain: when it began, and when it expires, or None if it does not."""
+    """A pin or a drain: when it began, when it expires (None: never), and the operator's reason, which may be empty."""
 
     since: float
     until: float | None = None
+    reason: str = ""
 
     @classmethod
-    def lasting(cls, seconds: float | None, now: float) -> "Override":
+    def lasting(cls, seconds: float | None, now: float, reason: str = "") -> "Override":
         """Return an override that begins now and expires after `seconds`, or never if that is None."""
-        return cls(now, None if seconds is None else now + min(seconds, LONGEST))
+        return cls(now, None if seconds is None else now + min(seconds, LONGEST), reason)
+
+    @property
+    def remark(self) -> str:
+        """The reason in parentheses, after a space; empty without one."""
+        return f" ({self.reason})" if self.reason else ""
 
     def advanced(self, seconds: float, now: float) -> "Override":
         """Return the override that began `seconds` earlier, and expires that much earlier, but not before `now`."""
-        return Override(self.since - seconds, None if self.until is None else max(self.until - seconds, now))
+        until = None if self.until is None else max(self.until - seconds, now)
+        return evolve(self, since=self.since - seconds, until=until)
 
     def has_expired(self, now: float) -> bool:
         return self.until is not None and now >= self.until
@@ -121,9 +131,13 @@ class Overrides:
     def changes_since(self, before: "Overrides") -> list[str]:
         """Return what changed since `before`, one sentence per change."""
         return [
-            *(f"{name} is pinned" for name, pin in self.pins.items() if before.pins.get(name) != pin),
+            *(f"{name} is pinned{pin.remark}" for name, pin in self.pins.items() if before.pins.get(name) != pin),
             *(f"{name} is no longer pinned" for name in before.pins if name not in self.pins),
-            *(f"{name} is drained" for name, drain in self.drains.items() if before.drains.get(name) != drain),
+            *(
+                f"{name} is drained{drain.remark}"
+                for name, drain in self.drains.items()
+                if before.drains.get(name) != drain
+            ),
             *(f"{name} is no longer drained" for name in before.drains if name not in self.drains),
         ]
 

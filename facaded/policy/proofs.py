@@ -5,9 +5,10 @@ proof of its own, from a probe or a check. Pure: times are monotonic seconds, ha
 """
 
 import math
+from collections.abc import Callable, Mapping
 from enum import Enum
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 from facaded.oci.requests import Blob, Ping, Read
 from facaded.policy.health import Step
@@ -62,17 +63,43 @@ def need_of(request: Ping | Read) -> Need:
     return Need.BLOB if isinstance(request, Blob) else Need.PULL
 
 
+@frozen
+class ProofState:
+    """What proofs are made of: when each step last passed, which have failed since, and how long a check took."""
+
+    passed: Mapping[Step, float]
+    failed: frozenset[Step]
+    duration: float
+
+
+def ignore_change() -> None:
+    """Do nothing with new proofs."""
+
+
 @define
 class Proofs:
     """The proofs of one backend: when each step last passed, which have failed since, and how long a check took.
 
-    `_proven` is when the oldest proof of a need was given; minus infinity if one is missing.
+    `_proven` is when the oldest proof of a need was given; minus infinity if one is missing. `changed` is called after
+    each change.
     """
 
     _passed: dict[Step, float] = field(factory=dict, init=False)
     _failed: set[Step] = field(factory=set, init=False)
     _duration: float = field(default=0.0, init=False)
     _proven: dict[Need, float] = field(factory=dict, init=False)
+    changed: Callable[[], None] = field(default=ignore_change, init=False, eq=False, repr=False)
+
+    @property
+    def state(self) -> ProofState:
+        """All of it, for another process."""
+        return ProofState(dict(self._passed), frozenset(self._failed), self._duration)
+
+    def replace(self, state: ProofState) -> None:
+        """Take over what another process knows."""
+        self._passed, self._failed, self._duration = dict(state.passed), set(state.failed), state.duration
+        self._find_proven()
+        self.changed()
 
     @property
     def has_answered(self) -> bool:
@@ -88,17 +115,19 @@ class Proofs:
         for step in steps:
             self._passed[step] = now
             self._failed.discard(step)
-        for need in Need:
-            self._proven[need] = min(self._passed.get(step, -math.inf) for step in need.steps)
+        self._find_proven()
+        self.changed()
 
     def note_failure(self, step: Step) -> None:
         """Note that a step has failed."""
         self._failed.add(step)
+        self.changed()
 
     def note_check(self, started: float, now: float) -> None:
         """Note how long a check took that began at `started`, if it proved everything: the next may take as long."""
         if all(self.proven_since(need, started) for need in Need):
             self._duration = now - started
+            self.changed()
 
     def validity(self, need: Need, now: float, trust: float) -> Validity:
         """Return how good the proofs of `need` are. `trust` is the setting, in seconds."""
@@ -112,3 +141,7 @@ class Proofs:
     def proven_since(self, need: Need, start: float) -> bool:
         """Return whether every step of `need` has passed at `start` or later."""
         return self._proven.get(need, -math.inf) >= start
+
+    def _find_proven(self) -> None:
+        for need in Need:
+            self._proven[need] = min(self._passed.get(step, -math.inf) for step in need.steps)

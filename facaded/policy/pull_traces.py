@@ -91,7 +91,7 @@ class Avoided:
 class Return:
     """A client that is served from `since` to `until`, because it asked again for `subject`, the last time of `times`.
 
-    Times are monotonic seconds.
+    Times are monotonic seconds. `repository` is empty if it asked for `/v2/` again.
     """
 
     source: str
@@ -100,6 +100,7 @@ class Return:
     since: float
     until: float
     times: int = 1
+    repository: str = ""
 
     def describe(self) -> str:
         """Return a sentence for a person."""
@@ -114,8 +115,9 @@ class PullTrace:
 
     Requests are known by a hash of Python's, which differs from run to run. `avoided` has the backend of each blob that
     is better fetched from another one. Until `blobs_served_until`, requests for blobs are served. `returned` is the
-    last time that the client asked again, and `used` when the trace was last used. `counted` are the bytes that its
-    source is charged for it.
+    last time that the client asked again. `progressed` is since when redirects count: those before it have worked, or
+    were followed by a return. `used` is when the trace was last used, and `counted` the bytes that its source is
+    charged for it.
     """
 
     manifests: dict[int, ManifestTrace] = field(factory=dict)
@@ -125,6 +127,7 @@ class PullTrace:
     orders: int = 0
     ping: Pinged | None = None
     returned: Return | None = None
+    progressed: float = field(default=-math.inf, init=False)
     used: float = -math.inf
     counted: int = field(default=0, init=False)
 
@@ -211,6 +214,24 @@ class PullTraces:
         trace = self.use(key, now)
         _add_entry(trace.avoided, digest, avoided, BLOBS)
         self._count(key, trace)
+
+    def items(self) -> Iterator[tuple[TraceKey, PullTrace]]:
+        """Iterate over all traces."""
+        for of_source in self._sources.values():
+            yield from of_source.traces.items()
+
+    def forget_requests(self, client: tuple[str, str] | None) -> None:
+        """Forget what a client, its source and User-Agent, asked for; with None, what all did."""
+        if client is None:
+            forgotten = self.items()
+        else:
+            of_source = self._sources.get(client[0])
+            forgotten = iter(of_source.traces.items()) if of_source is not None else iter(())
+        for (_, user_agent, _), trace in forgotten:
+            if client is None or user_agent == client[1]:
+                trace.manifests.clear()
+                trace.blobs.clear()
+                trace.ping = None
 
     def of_repository(self, repository: str, now: float) -> Iterator[PullTrace]:
         """Iterate over the traces of all clients in one repository, and of their pings."""

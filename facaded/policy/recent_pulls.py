@@ -20,6 +20,10 @@ class RecentPulls:
         if len(self._images) > IMAGES:
             self._images.popitem(last=False)
 
+    def take(self, most: int) -> list[tuple[str, str]]:
+        """Remove the least recently pulled images, at most so many, and return name and tag of each in their order."""
+        return [self._images.popitem(last=False)[0] for _ in range(min(most, len(self._images)))]
+
     def images(self) -> tuple[str, ...]:
         """Return the image references, latest first."""
         return tuple(f"{name}:{tag}" for name, tag in reversed(self._images))

@@ -1,13 +1,23 @@
 """A snapshot of the watch: its state, its plan, and what follows from both at one moment."""
 
+from collections.abc import Mapping
+
 from attrs import frozen
 
 from facaded.policy import health
 from facaded.policy.decision import RoutingState
 from facaded.policy.failover import ActiveBackend, Place
-from facaded.policy.health import LONGEST_HOLD, Purpose, Rank
+from facaded.policy.health import LONGEST_HOLD, Health, Purpose, Rank
 from facaded.policy.plan import Plan
 from facaded.policy.watch_state import WatchState, active_backends
+
+
+@frozen
+class RoutingView:
+    """What answers depend on: the state that routes requests, and the health of each backend."""
+
+    routing: RoutingState
+    healths: Mapping[str, Health]
 
 
 @frozen
@@ -52,6 +62,11 @@ class Snapshot:
             {name: health.rank for name, health in healths.items() if health.rank is not Rank.UP},
             frozenset(name for name, health in healths.items() if health.is_resting(self.at)),
         )
+
+    @property
+    def view(self) -> RoutingView:
+        """What answers depend on."""
+        return RoutingView(self.routing, self.watch_state.healths)
 
     @property
     def next_due(self) -> float | None:

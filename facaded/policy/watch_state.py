@@ -83,6 +83,12 @@ def follow(
     return WatchState(healths, active, overrides, target, changed_at)
 
 
+def fail_back(before: WatchState, plan: Plan, now: float) -> dict[Place, ActiveBackend]:
+    """Return the active backends if none waits for its failback any more."""
+    selectors = plan.selectors(before.overrides)
+    return {place: selectors[place].fail_back(before.healths, active, now) for place, active in before.active.items()}
+
+
 def carry_over(watch_state: WatchState, before: Plan, plan: Plan, now: float) -> dict[str, Health]:
     """Return the health of each backend of a new plan. The state and the plan before have the new names already.
 

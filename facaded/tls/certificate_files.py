@@ -1,5 +1,6 @@
 """Certificates in files: a PEM chain and its key, which another program renews."""
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -25,6 +26,14 @@ class CertificateFiles:
 
     chain: Path
     key: Path
+
+
+def describe_open_key(path: Path) -> str:
+    """Return the message about a key that others can read. Kubernetes mounts Secrets like that by default (0644)."""
+    return (
+        f"{path} can be read by others: chmod o= {path}, or for a Secret of Kubernetes, such as cert-manager's, set "
+        "defaultMode: 0440 in its volume and fsGroup in the Pod's securityContext"
+    )
 
 
 def stamp(files: CertificateFiles) -> Stamp:
@@ -60,11 +69,12 @@ def _read_file(path: Path, secret: bool = False) -> bytes:
             if not stat.S_ISREG(mode):
                 raise UnusableError(f"{path} is not a regular file: name a PEM file")
             if secret and mode & OTHERS:
-                raise UnusableError(f"{path} can be read by others: chmod o= {path}")
+                raise UnusableError(describe_open_key(path))
             content = file.read(FILE_SIZE + 1)
     except OSError as error:
+        in_kubernetes = ", in Kubernetes by the Pod's fsGroup" if error.errno == errno.EACCES else ""
         raise UnusableError(
-            f"{path} cannot be read ({error.strerror}): let facaded's user or group read this file"
+            f"{path} cannot be read ({error.strerror}): let facaded's user or group read this file{in_kubernetes}"
         ) from None
     if len(content) > FILE_SIZE:
         raise UnusableError(f"{path} is larger than {FILE_SIZE} bytes: check the path")

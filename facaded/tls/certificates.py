@@ -15,16 +15,16 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from facaded.policy.events import EventKind
 from facaded.tls import certificate_status, selfsigned
 from facaded.tls.acme.order_status import OrderStatus
 from facaded.tls.certificate_files import CertificateFiles
 from facaded.tls.certificate_status import CertificateReport
 from facaded.tls.challenges import Challenges
+from facaded.tls.expiry_log import ExpiryLog
 from facaded.tls.handshakes import ActiveCertificate, Handshakes, SniMap
+from facaded.tls.reminders import Reminders
 from facaded.tls.server_certificate import ServerCertificate, UnusableError
 from facaded.tls.watched_files import PreparedFiles, Reading, WatchedFiles
-from facaded.tls.window import format_time
 
 POLL_INTERVAL = 1.0
 """Seconds between checks of the files: a change is in service within two. A check of 200 pairs is 400 stat(2) calls."""
@@ -50,10 +50,13 @@ class Certificates(Service):
     """Creates the TLS connections of every listener, each with the certificate that its client asks for.
 
     `clock` times the checks of the files, `now` returns seconds since the epoch, `in_thread` calls a function where it
-    may block on the disk. `files` and `hosts` are as in `prepare`.
+    may block on the disk. `files` and `hosts` are as in `prepare`. `files_changed` is called after files have changed.
+    If it `has_addresses`, a certificate for an IP address is in service, and connections must say where they arrived.
     """
 
+    has_addresses = False
     _log = Logger()
+    files_changed: Callable[[], None] = staticmethod(lambda: None)
 
     def __init__(
         self,
@@ -70,8 +73,7 @@ class Certificates(Service):
         self._files = WatchedFiles(self._handshakes, clock, now)
         self._obtained: dict[tuple[str, ...], ActiveCertificate] = {}
         self._unusable: dict[tuple[str, ...], str] = {}
-        self._expired: set[ActiveCertificate] = set()
-        self._expiring: set[ActiveCertificate] = set()
+        self._expiry_log = ExpiryLog(Reminders(self._log, now))
         self._polling = LoopingCall(self.check_files)
         self._polling.clock = clock
         self._hosts, self._self_signed = hosts, self._sign(hosts)
@@ -129,6 +131,8 @@ class Certificates(Service):
         def apply(readings: Readings) -> None:
             self._files.apply(readings, pairs)
             self._rebuild_if_changed(bool(readings))
+            if readings:
+                self.files_changed()
 
         checking = self._in_thread(lambda: self._files.read_changed(pairs)).addCallback(apply)
         return checking.addErrback(
@@ -155,7 +159,8 @@ class Certificates(Service):
             yield evolve(_report(pair.active, str(pair.files.chain), now), error=pair.problem)
         by_names = {order.names: order for order in orders}
         for names in dict.fromkeys([*self._obtained, *by_names]):
-            report, order = _report(self._obtained.get(names), ACME, now), by_names.get(names)
+            order = by_names.get(names)
+            report = _report(self._obtained.get(names), ACME, now, order)
             error = (order.error if order else None) or self._unusable.get(names)
             yield evolve(report, names=names, order=order, error=error)
         if self._self_signed in self._handshakes.certificates:
@@ -169,30 +174,8 @@ class Certificates(Service):
         return self._handshakes.activate(selfsigned.make(hosts, self._now()), SELF_SIGNED)
 
     def _rebuild_if_changed(self, changed: bool) -> None:
-        """Rebuild the map if files have changed or a certificate has expired.
-
-        The log says once of each certificate that it has expired, and before that once that it will soon.
-        """
-        now = self._now()
-        certificates = (*self._files.active(), *self._obtained.values())
-        expired = {certificate for certificate in certificates if certificate.has_expired(now)}
-        expiring = {one for one in certificates if certificate_status.expires_soon(one, now)} - expired
-        for certificate in expired - self._expired:
-            self._log.error(
-                "the certificate for {certificate} has expired: renew it",
-                certificate=str(certificate),
-                event_kind=EventKind.CERTIFICATE_TROUBLE,
-            )
-        for certificate in expiring - self._expiring:
-            self._log.warn(
-                "the certificate for {certificate} expires {end} and should have been renewed by now: renew it",
-                certificate=str(certificate),
-                end=format_time(certificate.certificate.validity.end),
-                event_kind=EventKind.CERTIFICATE_TROUBLE,
-            )
-        self._expiring = expiring
-        if changed or expired != self._expired:
-            self._expired = expired
+        """Rebuild the map if files have changed or a certificate has expired."""
+        if self._expiry_log.check(self._files.active(), self._obtained.values(), self._now()) or changed:
             self._rebuild_map()
 
     def _rebuild_map(self) -> None:
@@ -202,7 +185,10 @@ class Certificates(Service):
         valid = [certificate for certificate in certificates if not certificate.has_expired(now)]
         expired = [certificate for certificate in certificates if certificate.has_expired(now)]
         self._handshakes.certificates = SniMap(valid, [*expired, self._self_signed])
+        self.has_addresses = self._handshakes.certificates.has_addresses
 
 
-def _report(active: ActiveCertificate | None, source: str, now: float) -> CertificateReport:
-    return CertificateReport((), source) if active is None else certificate_status.report(active, now)
+def _report(
+    active: ActiveCertificate | None, source: str, now: float, order: OrderStatus | None = None
+) -> CertificateReport:
+    return CertificateReport((), source) if active is None else certificate_status.report(active, now, order)

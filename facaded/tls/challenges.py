@@ -19,9 +19,11 @@ from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
 
 from facaded.tls.acme import keys
+from facaded.tls.acme.challenge_files import ChallengeFiles
 from facaded.tls.acme.settings import ChallengeKind
 from facaded.tls.contexts import make_context
 from facaded.tls.server_certificate import PrivateKey, ServerCertificate, UnusableError
+from facaded.tls.subject_names import alternative_names, challenge_name
 
 ACME_TLS = b"acme-tls/1"
 """The ALPN protocol of tls-alpn-01 (RFC 8737 §6.2)."""
@@ -35,6 +37,9 @@ CLOCK_MARGIN = timedelta(days=1)
 RSA_BITS = 2048
 
 Withdrawal: TypeAlias = Callable[[], None]
+
+ChallengePair: TypeAlias = dict[bool, tuple[ServerCertificate, SSL.Context]]
+"""The certificates for one challenge, each with its Context, by whether their key is RSA."""
 
 MAX_PENDING = 1000
 """The most pending challenges of one kind; an order has one for each of its names."""
@@ -62,10 +67,16 @@ class ChallengeResponder(Protocol):
 
 @define(eq=False)
 class Challenges:
-    """The daemon's ChallengeResponder: the pending answers, for the plain port and the TLS handshakes."""
+    """The daemon's ChallengeResponder: the pending answers, for the plain port and the TLS handshakes.
 
+    What it has no answer for, `others` may have. `other_daemons` has the answers of the daemons that share its
+    directory, None without any.
+    """
+
+    _others: "Challenges | None" = None
+    other_daemons: ChallengeFiles | None = field(default=None, init=False)
     _http: dict[str, bytes] = field(factory=dict, init=False)
-    _alpn: dict[bytes, dict[bool, tuple[ServerCertificate, SSL.Context]]] = field(factory=dict, init=False)
+    _alpn: dict[bytes, ChallengePair] = field(factory=dict, init=False)
 
     def add_http(self, token: str, key_authorization: str) -> None:
         """See ChallengeResponder. Raises UnusableError if too many are pending."""
@@ -78,17 +89,21 @@ class Challenges:
     def add_alpn(self, name: str, chain_pem: bytes, key: PrivateKey) -> None:
         """See ChallengeResponder; a name has one certificate for each type of key. Raises UnusableError."""
         _check_pending(len(self._alpn))
-        certificate = ServerCertificate.from_chain(tuple(x509.load_pem_x509_certificates(chain_pem)), key)
-        context = make_context(certificate, _select_acme_tls, lambda _: None)
         by_key_type = self._alpn.setdefault(name.lower().encode("ascii"), {})
-        by_key_type[isinstance(key, RSAPrivateKey)] = certificate, context
+        by_key_type[isinstance(key, RSAPrivateKey)] = _make_context(chain_pem, key)
 
     def remove_alpn(self, name: str) -> None:
         self._alpn.pop(name.lower().encode("ascii"), None)
 
     def answer(self, token: str) -> bytes | None:
         """Return the key authorization for a token of http-01, or None if it is not pending."""
-        return self._http.get(token)
+        answer = self._http.get(token)
+        if answer is None and self._others is not None:
+            answer = self._others.answer(token)
+        if answer is not None or self.other_daemons is None:
+            return answer
+        other = self.other_daemons.find(ChallengeKind.HTTP, token)
+        return None if other is None else other.encode("ascii")
 
     def present(self, connection: SSL.Connection) -> bool:
         """Switch a connection to the challenge certificate for its name; return False if none is pending.
@@ -97,7 +112,7 @@ class Challenges:
         certificate in service, so this replaces the certificate in the connection by one with the same type of key.
         With TLS 1.3, OpenSSL selects the certificate later, from the connection's Context.
         """
-        pending = self._alpn.get((connection.get_servername() or b"").lower())
+        pending = self._pending((connection.get_servername() or b"").lower())
         if not pending:
             return False
         if connection.get_protocol_version() >= SSL.TLS1_3_VERSION:
@@ -110,24 +125,52 @@ class Challenges:
         connection.use_privatekey(certificate.key)
         return True
 
+    def _pending(self, name: bytes) -> ChallengePair | None:
+        """Return the challenge certificates for a name, by whether they have RSA keys; None if there are none."""
+        pending = self._alpn.get(name)
+        if pending is None and self._others is not None:
+            pending = self._others._pending(name)
+        return pending or self._pending_elsewhere(name)
+
+    def _pending_elsewhere(self, name: bytes) -> ChallengePair | None:
+        """Return the certificates for a challenge that another daemon has published, or None."""
+        if self.other_daemons is None:
+            return None
+        text = name.decode("ascii", "replace")
+        answer = self.other_daemons.find(ChallengeKind.TLS_ALPN, text)
+        if answer is None:
+            return None
+        key_authorization, _, identifier = answer.partition(" ")
+        return _make_pair(identifier or text, key_authorization)
+
 
 class OrderChallenges:
-    """The answers of one order, from when they are published until they are withdrawn."""
+    """The answers of one order, from when they are published until they are withdrawn.
 
-    def __init__(self, responder: ChallengeResponder) -> None:
+    `files` are for the daemons that share the directory, None if there are none.
+    """
+
+    def __init__(self, responder: ChallengeResponder, files: ChallengeFiles | None = None) -> None:
         self._responder = responder
+        self._files = files
         self._withdrawals: list[Withdrawal] = []
 
     def publish(self, kind: ChallengeKind, name: str, token: str, key_authorization: str) -> None:
-        """Start answering a challenge of this kind for this name."""
-        responder = self._responder
+        """Start answering a challenge of this kind for this name. Raises StoreError."""
+        responder, files = self._responder, self._files
+        if files is not None:
+            is_http = kind is ChallengeKind.HTTP
+            subject = token if is_http else challenge_name(name)
+            self._withdrawals.append(lambda: files.withdraw(kind, subject))
+            files.publish(kind, subject, key_authorization if is_http else f"{key_authorization} {name}")
         if kind is ChallengeKind.HTTP:
             self._withdrawals.append(lambda: responder.remove_http(token))
             responder.add_http(token, key_authorization)
             return
-        self._withdrawals.append(lambda: responder.remove_alpn(name))
+        asked_name = challenge_name(name)
+        self._withdrawals.append(lambda: responder.remove_alpn(asked_name))
         for key in (rsa_key(), keys.new()):
-            responder.add_alpn(name, challenge_certificate(name, key_authorization, key), key)
+            responder.add_alpn(asked_name, challenge_certificate(name, key_authorization, key), key)
 
     def withdraw(self) -> None:
         """Stop answering all of them."""
@@ -145,7 +188,8 @@ def rsa_key() -> RSAPrivateKey:
 def challenge_certificate(name: str, key_authorization: str, key: PrivateKey) -> bytes:
     """Return a new certificate for a tls-alpn-01 challenge, in PEM (RFC 8737 §3).
 
-    It is self-signed, valid for this name only, and has the digest of the key authorization in a critical extension.
+    It is self-signed, valid for this name or address only, and has the digest of the key authorization in a critical
+    extension.
     """
     digest = hashlib.sha256(key_authorization.encode("ascii")).digest()
     proof = b"\x04\x20" + digest  # DER: an octet string of 32 bytes
@@ -159,11 +203,24 @@ def challenge_certificate(name: str, key_authorization: str, key: PrivateKey) ->
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - CLOCK_MARGIN)
         .not_valid_after(now + CLOCK_MARGIN)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(alternative_names([name]), critical=False)
         .add_extension(x509.UnrecognizedExtension(IDENTIFIER, proof), critical=True)
         .sign(key, hashes.SHA256())
     )
     return certificate.public_bytes(Encoding.PEM)
+
+
+@functools.lru_cache(MAX_PENDING)
+def _make_pair(name: str, key_authorization: str) -> ChallengePair:
+    """Return the certificates for a challenge; a CA asks several times for the same."""
+    own_keys: tuple[PrivateKey, ...] = (rsa_key(), keys.new())
+    chains = ((challenge_certificate(name, key_authorization, key), key) for key in own_keys)
+    return {isinstance(key, RSAPrivateKey): _make_context(chain, key) for chain, key in chains}
+
+
+def _make_context(chain_pem: bytes, key: PrivateKey) -> tuple[ServerCertificate, SSL.Context]:
+    certificate = ServerCertificate.from_chain(tuple(x509.load_pem_x509_certificates(chain_pem)), key)
+    return certificate, make_context(certificate, _select_acme_tls, lambda _: None)
 
 
 def _check_pending(count: int) -> None:

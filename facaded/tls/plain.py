@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from attrs import frozen
+from twisted.web.http import Request
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request
 
 from facaded.oci.requests import READS
 from facaded.policy.decision import split_host
@@ -17,6 +17,7 @@ from facaded.tls.challenges import Challenges
 from facaded.web.begun_answers import AnswersHeads, BegunAnswer
 from facaded.web.request_head import Origin, RequestHead
 from facaded.web.responses import respond
+from facaded.web.server import NOT_DONE_YET
 
 WELL_KNOWN = (".well-known", "acme-challenge")
 """The directory that a CA asks for http-01 (RFC 8555 §8.3)."""

@@ -16,12 +16,18 @@ HANDSHAKE_SIZE = 32 << 10
 
 
 class BoundedTls(SecureTransport):
-    """A TLS connection that is aborted if its handshake is too large: OpenSSL would keep 128 KiB of a ClientHello."""
+    """A TLS connection that is aborted if its handshake is too large: OpenSSL would keep 128 KiB of a ClientHello.
+
+    `needs_local_address` says whether the choice of the certificate depends on where the connection arrived.
+    """
 
     _received = 0
+    needs_local_address = False
 
     def shake_hands(self, data: bytes) -> None:
         channel = self.content
+        if self.needs_local_address and not self._received:  # not earlier: the PROXY protocol may bring another one
+            self._tls.note_local_address(getattr(self.getHost(), "host", ""))
         channel.attribute()
         self._received += len(data)
         SecureTransport.shake_hands(self, data)
@@ -46,5 +52,6 @@ class SecureFactory(WrappingFactory[Any]):
         channel = self._site.buildProtocol(addr)
         if channel is None:
             return None
-        tls = ServerConnection(self._certificates.new_connection())
-        return BoundedTls(channel, tls, self._clock)
+        connection = BoundedTls(channel, ServerConnection(self._certificates.new_connection()), self._clock)
+        connection.needs_local_address = self._certificates.has_addresses
+        return connection

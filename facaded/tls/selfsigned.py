@@ -1,7 +1,5 @@
 """The self-signed certificate, created in memory, that answers for a host until it has another one."""
 
-import ipaddress
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
@@ -10,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from facaded.tls.server_certificate import ServerCertificate
+from facaded.tls.subject_names import alternative_names
 
 NAME = "facaded temporary self-signed certificate"
 """Its subject and issuer, for people who inspect it."""
@@ -37,13 +36,5 @@ def make(hosts: tuple[str, ...], now: float) -> ServerCertificate:
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     )
     if hosts:
-        builder = builder.add_extension(x509.SubjectAlternativeName(_general_names(hosts)), critical=False)
+        builder = builder.add_extension(alternative_names(hosts), critical=False)
     return ServerCertificate.from_chain((builder.sign(key, hashes.SHA256()),), key)
-
-
-def _general_names(hosts: tuple[str, ...]) -> Iterator[x509.GeneralName]:
-    for host in hosts:
-        try:
-            yield x509.IPAddress(ipaddress.ip_address(host))
-        except ValueError:
-            yield x509.DNSName(host)

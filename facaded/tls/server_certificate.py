@@ -12,6 +12,7 @@ from cryptography.x509.oid import NameOID
 
 from facaded.net.text import printable
 from facaded.tls.acme import keys
+from facaded.tls.subject_names import read_names
 from facaded.tls.window import Window, format_time
 
 CHAIN_LENGTH = 16
@@ -38,9 +39,9 @@ class KeyMismatchError(UnusableError):
 class ServerCertificate:
     """A chain, the server's own certificate first, and the key that belongs to it.
 
-    `names` are the DNS names of the certificate, a wildcard as `*.example.com`; `issuer` is the name of the issuer for
-    people; `fingerprint` identifies the chain. `identifier` names the certificate in a request for renewal information
-    (RFC 9773 §4.1), None if it has no authority key identifier.
+    `names` are the DNS names of the certificate, a wildcard as `*.example.com`, and its IP addresses; `issuer` is the
+    name of the issuer for people; `fingerprint` identifies the chain. `identifier` names the certificate in a request
+    for renewal information (RFC 9773 §4.1), None if it has no authority key identifier.
     """
 
     chain: tuple[x509.Certificate, ...] = field(repr=False)
@@ -117,10 +118,9 @@ def check_time(certificate: ServerCertificate, now: float) -> None:
 
 def _names(certificate: x509.Certificate) -> tuple[str, ...]:
     try:
-        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        return read_names(certificate)
     except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
         return ()
-    return tuple(dict.fromkeys(name.lower() for name in extension.value.get_values_for_type(x509.DNSName)))
 
 
 def _issuer(certificate: x509.Certificate) -> str:

@@ -66,6 +66,10 @@ class ServerConnection:
         self._bio_write, self._bio_read, self._recv, self._send = ssl.bio_write, ssl.bio_read, ssl.recv, ssl.send
         self._unsent: list[bytes | memoryview] = []
 
+    def note_local_address(self, address: str) -> None:
+        """Note where the connection arrived, for the choice of the certificate. Call it before the handshake."""
+        self._ssl.set_app_data(address)
+
     def feed(self, data: bytes) -> None:
         """Take bytes from the client. They continue the handshake, or bring content, which `read` returns."""
         if self.has_ended or not data:

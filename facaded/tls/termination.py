@@ -1,11 +1,12 @@
 """TLS termination as one service: certificates from files and from ACME, and the factories that serve them."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from random import SystemRandom
 
+from attrs import frozen
 from twisted.application.service import MultiService, Service
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -13,22 +14,32 @@ from twisted.logger import Logger
 from facaded.net.reactor import IFacadedReactor
 from facaded.policy.events import EventKind
 from facaded.tls.acme.acme_client import AcmeClient
+from facaded.tls.acme.managed_certificate import Names
 from facaded.tls.acme.settings import AcmeSettings
 from facaded.tls.acme.wire import CaNetwork, connect
 from facaded.tls.certificate_files import CertificateFiles
 from facaded.tls.certificates import Certificates
 from facaded.tls.challenges import Challenges
-from facaded.tls.secure_factory import SecureFactory
-from facaded.web.server import SecureSite
+from facaded.tls.server_certificate import ServerCertificate
+
+
+@frozen
+class AcmeFiles:
+    """The settings of ACME, and the `directory` of what it obtains, which may be `shared` with other daemons."""
+
+    settings: AcmeSettings
+    directory: Path
+    shared: bool = False
 
 
 class Termination(MultiService):
     """Terminates TLS for sites.
 
-    ACME stores what it obtains in `directory`. Raises StoreError if that cannot be used.
+    Raises StoreError if the directory of ACME cannot be used.
     """
 
     _log = Logger()
+    _follow_obtained: Callable[[Mapping[Names, ServerCertificate]], None] = staticmethod(lambda obtained: None)
 
     def __init__(
         self,
@@ -36,15 +47,15 @@ class Termination(MultiService):
         challenges: Challenges,
         files: tuple[CertificateFiles, ...],
         hosts: tuple[str, ...],
-        acme: AcmeSettings,
-        directory: Path,
+        acme: AcmeFiles,
     ) -> None:
         MultiService.__init__(self)
         in_thread = partial(deferToThreadPool, reactor, reactor.getThreadPool())
         network = CaNetwork(connect(reactor), reactor, time.time)
-        self._reactor = reactor
         self.certificates = Certificates(challenges, reactor, time.time, in_thread, files, hosts)
-        self.acme = AcmeClient(network, SystemRandom(), acme, directory, challenges, self._serve_obtained)
+        self.acme = AcmeClient(
+            network, SystemRandom(), acme.settings, acme.directory, challenges, self._serve_obtained, acme.shared
+        )
         children: tuple[Service, ...] = (self.certificates, self.acme)
         for child in children:
             child.setServiceParent(self)
@@ -55,9 +66,10 @@ class Termination(MultiService):
         """How many certificates could not be renewed since the start: by ACME, or because new files are unusable."""
         return self.acme.failures.count + self.certificates.problems
 
-    def secure_factory(self, site: SecureSite) -> SecureFactory:
-        """Return a factory whose connections speak TLS and pass their content to `site`."""
-        return SecureFactory(site, self.certificates, self._reactor)
+    def follow_obtained(self, follower: Callable[[Mapping[Names, ServerCertificate]], None]) -> None:
+        """Call `follower` with the certificates that ACME has obtained, now and whenever they change."""
+        self._follow_obtained = follower
+        follower(self.acme.current())
 
     def prepare(
         self, files: tuple[CertificateFiles, ...], hosts: tuple[str, ...], acme: AcmeSettings
@@ -75,5 +87,7 @@ class Termination(MultiService):
 
     def _serve_obtained(self) -> None:
         """Start serving the certificates that ACME obtained."""
-        for message in self.certificates.replace_obtained(self.acme.current()):
+        obtained = self.acme.current()
+        self._follow_obtained(obtained)
+        for message in self.certificates.replace_obtained(obtained):
             self._log.error("{message}", message=message, event_kind=EventKind.CERTIFICATE_TROUBLE)

@@ -6,7 +6,7 @@ escapes, which would take longer than all else.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from typing import Protocol, TypeAlias
 
@@ -18,8 +18,8 @@ from facaded.web.answered_requests import AnsweredRequest, quotable
 
 _log = Logger()
 
-WriteLine: TypeAlias = Callable[[str], None]
-"""Writes a line to the access log."""
+WriteLines: TypeAlias = Callable[[Sequence[str]], None]
+"""Writes lines to the access log."""
 
 REASON_LENGTH = 300
 """Characters of the reason of an error that are logged."""
@@ -65,8 +65,11 @@ class AccessOutput(Protocol):
     def lost_lines(self) -> int:
         """How many lines could not be written since the start."""
 
-    def add_line(self, line: str) -> None:
-        """Write a line, now or soon."""
+    def add_lines(self, lines: Sequence[str]) -> None:
+        """Write lines."""
+
+    def let_precede(self, flush: Callable[[], None]) -> None:
+        """Call `flush`, which adds lines that wait, before anything else is written, and at the end."""
 
     def form_for(self, style: LogStyle) -> LineForm:
         """Return the form of access lines in this style."""
@@ -83,9 +86,13 @@ class TwistedOutput:
 
     lost_lines = 0
 
-    def add_line(self, line: str) -> None:
-        """Write a line."""
-        _log.info("{line}", line=line)
+    def add_lines(self, lines: Sequence[str]) -> None:
+        """Write lines."""
+        for line in lines:
+            _log.info("{line}", line=line)
+
+    def let_precede(self, flush: Callable[[], None]) -> None:
+        """Do nothing: observers cannot be told to wait."""
 
     def form_for(self, style: LogStyle) -> LineForm:
         """Return the form without a time."""
@@ -108,86 +115,81 @@ class AccessLogSettings:
 
 
 class AccessLog:
-    """Logs answered requests with `write`. `wall` returns seconds since the epoch."""
+    """Logs answered requests with `write`."""
 
-    def __init__(
-        self,
-        write: WriteLine,
-        settings: AccessLogSettings = AccessLogSettings(),
-        wall: Callable[[], float] = time.time,
-    ) -> None:
+    def __init__(self, write: WriteLines, settings: AccessLogSettings = AccessLogSettings()) -> None:
         self._write = write
-        self._wall = wall
         self.reconfigure(settings)
 
     def reconfigure(self, settings: AccessLogSettings) -> None:
         """Log by new settings from now on."""
         self._addresses = settings.addresses
-        self._shows_address = settings.addresses is Addresses.FULL
         self._least_status = LEAST_STATUSES[settings.answers]
-        self._form = settings.form
-        self._describe = describe_in_json if settings.form is LineForm.JSON else describe_in_words
-        self._second, self._stamp = -1, ""
+        self._describe = DESCRIPTIONS[settings.form]
+        self._time_format = TIME_FORMATS[settings.form]
+        self._zone = time.gmtime if settings.form is LineForm.JSON else time.localtime
 
-    def follow(self, answered: AnsweredRequest) -> None:
-        """Log an answered request; it is a `Subscriber`."""
-        if answered.status < self._least_status:
-            return
-        now = self._wall()
-        second = int(now)
-        if second != self._second:
-            self._begin_second(second)
-        address = answered.address if self._shows_address else show_address(answered.address, self._addresses)
-        parts = answered.logged.line_parts
-        if parts is None or parts[0] is not self._form:
-            parts = answered.logged.line_parts = (self._form, self._describe(answered))
-        if self._form is LineForm.JSON:
-            stamp = f"{self._stamp}.{int((now - second) * 1000):03d}Z"
-            self._write(
-                f'{{"time": "{stamp}", "level": "info", "address": "{address}", {parts[1]}, '
-                f'"duration_ms": {answered.seconds * 1000:.2f}, "request_id": "{answered.request_id}"}}'
-            )
-        else:
-            milliseconds = answered.seconds * 1000
-            self._write(f"{address} - - {self._stamp}{parts[1]} ms={milliseconds:.2f} id={answered.request_id}")
+    def follow(self, batch: Sequence[AnsweredRequest]) -> None:
+        """Log answered requests; it is a `BatchSubscriber`."""
+        if self._least_status < NEVER and (lines := list(self._lines(batch))):
+            self._write(lines)
 
-    def _begin_second(self, second: int) -> None:
-        zone = time.gmtime if self._form is LineForm.JSON else time.localtime
-        self._second, self._stamp = second, time.strftime(TIME_FORMATS[self._form], zone(second))
+    def _lines(self, batch: Sequence[AnsweredRequest]) -> Iterator[str]:
+        describe, least_status, addresses = self._describe, self._least_status, self._addresses
+        shows_address, second, stamp = addresses is Addresses.FULL, 0, ""
+        for answered in batch:
+            if answered.status < least_status:
+                continue
+            if not second <= answered.at < second + 1:
+                second = int(answered.at)
+                stamp = time.strftime(self._time_format, self._zone(second))
+            address = answered.address if shows_address else show_address(answered.address, addresses)
+            yield describe(answered, address, stamp)
 
 
-def describe_in_words(answered: AnsweredRequest) -> str:
-    """Return what is the same in all lines about an answer in the combined form of the common log.
+def describe_in_words(answered: AnsweredRequest, address: str, stamp: str) -> str:
+    """Return a line in the combined form of the common log, with the client's address as it is shown.
 
     A line is `192.0.2.7 - - [26/Nov/2026:16:55:01 +0000] "GET /v2/ HTTP/1.1" 307 0 "-" "docker/28.5"
-    host=docker.example.com backend=docker-hub family=docker answer=redirected ms=0.21 id=1f0c9a7e-2b`. Before `ms`
-    there may be `asked_again=yes`: the client was served because it had been redirected and asked again; and the
-    `reason` of an error.
+    host=docker.example.com backend=docker-hub family=docker answer=redirected ms=0.21 id=1f0c9a7e-2b`. The `stamp` is
+    its time and a space, or nothing. Before `ms` there may be `asked_again=yes`: the client was served because it had
+    been redirected and asked again; and the `reason` of an error.
     """
-    decision, logged = answered.decision, answered.logged
-    line = (
-        f'"{answered.method} {answered.path} {logged.protocol}" {answered.status} {answered.bytes} "-" '
-        f'"{logged.user_agent}" host={logged.host or "-"} backend={decision.backend or "-"} '
-        f"family={answered.client.label} answer={decision.outcome.word}"
+    decision, logged, more = answered.decision, answered.logged, ""
+    if decision.asked_again or decision.reason:
+        again, reason = decision.asked_again, decision.reason
+        more = (" asked_again=yes" if again else "") + (f' reason="{_reason(reason)}"' if reason else "")
+    return (
+        f'{address} - - {stamp}"{answered.method} {answered.path} {logged.protocol}" {answered.status} '
+        f'{answered.bytes} "-" "{logged.user_agent}" host={logged.host or "-"} backend={decision.backend or "-"} '
+        f"family={answered.client.label} answer={decision.outcome.word}{more} ms={answered.seconds * 1000:.2f} "
+        f"id={answered.request_id}"
     )
-    if decision.asked_again:
-        line += " asked_again=yes"
-    return f'{line} reason="{_reason(decision.reason)}"' if decision.reason else line
 
 
-def describe_in_json(answered: AnsweredRequest) -> str:
-    """Return the same as members of a JSON object, with long names."""
-    decision, logged = answered.decision, answered.logged
+def describe_in_json(answered: AnsweredRequest, address: str, stamp: str) -> str:
+    """Return the same as a JSON object, with long names. The `stamp` is the second of its time."""
+    decision, logged, more = answered.decision, answered.logged, ""
+    if decision.asked_again or decision.reason:
+        again, reason = decision.asked_again, decision.reason
+        more = (', "asked_again": true' if again else "") + (f', "reason": "{_reason(reason)}"' if reason else "")
     backend = f'"{decision.backend}"' if decision.backend else "null"
-    line = (
+    return (
+        f'{{"time": "{stamp}.{int(answered.at % 1 * 1000):03d}Z", "level": "info", "address": "{address}", '
         f'"message": "{answered.method} {answered.path} {answered.status}", "method": "{answered.method}", '
         f'"path": "{answered.path}", "protocol": "{logged.protocol}", "status": {answered.status}, '
         f'"bytes": {answered.bytes}, "host": "{logged.host}", "user_agent": "{logged.user_agent}", '
-        f'"backend": {backend}, "family": "{answered.client.family.value}", "answer": "{decision.outcome.word}"'
+        f'"backend": {backend}, "family": "{answered.client.family.value}", "answer": "{decision.outcome.word}"{more}, '
+        f'"duration_ms": {answered.seconds * 1000:.2f}, "request_id": "{answered.request_id}"}}'
     )
-    if decision.asked_again:
-        line += ', "asked_again": true'
-    return f'{line}, "reason": "{_reason(decision.reason)}"' if decision.reason else line
+
+
+DESCRIPTIONS = {
+    LineForm.COMMON: describe_in_words,
+    LineForm.UNTIMED: describe_in_words,
+    LineForm.JSON: describe_in_json,
+}
+"""The function that returns a line in each form."""
 
 
 def _reason(reason: str) -> str:

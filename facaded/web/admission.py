@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from facaded.backends.reached_limits import ReachedLimits
 from facaded.net.descriptors import CLIENT_CONNECTIONS, CLOSING
+from facaded.net.freed_memory import FreedMemory
 from facaded.net.rate_limiter import RateLimiter
 from facaded.policy.limits import BURST, Limit, Limits, Network
 from facaded.policy.sources import is_in, parse_address, source_of
@@ -75,6 +76,7 @@ class Admission:
         self._open: OpenConnections[AdmittedConnection] = OpenConnections()
         self._closing: set[AdmittedConnection] = set()
         self._reads: dict[str, int] = {}
+        self._freed_memory = FreedMemory(clock)
         self.settings = settings
         self._limit_rates()
         self.reconfigure(settings)
@@ -137,6 +139,7 @@ class Admission:
         """Forget a connection that has ended."""
         self._open.remove(connection)
         self._closing.discard(connection)
+        self._freed_memory.note_end(len(self._open))
 
     def make_busy(self, connection: AdmittedConnection) -> None:
         """Keep a connection open, because a request is being answered."""

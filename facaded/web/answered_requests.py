@@ -1,11 +1,11 @@
 """Answered requests as values, for the access log and for the tracking of pulls."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import TypeAlias
 
-from attrs import define, field
+from attrs import field
 
 from facaded.oci.clients import Client
 from facaded.oci.frozen_values import frozen
@@ -81,18 +81,13 @@ _USER = re.compile(r"^(\w*:?//)[^/]*@")
 _FIRST_BYTE = re.compile(r"bytes=(\d{1,18})-.*", re.IGNORECASE)
 
 
-@define
+@frozen
 class LoggedRequest:
-    """What only the log shows of a request: its Host and User-Agent, `quotable`, and its protocol.
-
-    There is one for all answers that differ in nothing but client, time and id. `line_parts` is what the log has
-    made of it for these, by the form of the line.
-    """
+    """What only the log shows of a request: its Host and User-Agent, `quotable`, and its protocol."""
 
     host: str = ""
     user_agent: str = ""
     protocol: str = "HTTP/1.1"
-    line_parts: tuple[object, str] | None = field(default=None, init=False, eq=False, repr=False)
 
 
 @frozen
@@ -100,9 +95,9 @@ class AnsweredRequest:
     """A request whose answer has been written.
 
     `address` is the client's, or "-" on a Unix socket; `path` is the request-target without its query; `bytes` is the
-    size of the answer's body; `seconds` is the time from the last byte of the request to the last byte of the answer.
-    `request_id` is the value of X-Request-Id in the answer. All text that a client sent is `quotable`, and its length
-    is bounded.
+    size of the answer's body; `seconds` is the time from the last byte of the request to the last byte of the answer,
+    and `at` is when that was written, in seconds since the epoch. `request_id` is the value of X-Request-Id in the
+    answer. All text that a client sent is `quotable`, and its length is bounded.
     """
 
     address: str
@@ -113,12 +108,16 @@ class AnsweredRequest:
     status: int
     bytes: int
     seconds: float
+    at: float
     request_id: str = ""
     logged: LoggedRequest = field(factory=LoggedRequest)
 
 
 Subscriber: TypeAlias = Callable[[AnsweredRequest], None]
 """Is called with every answered request. An exception is logged and has no other effect."""
+
+BatchSubscriber: TypeAlias = Callable[[Sequence[AnsweredRequest]], None]
+"""Is called with every answered request, with many at once. An exception is logged and has no other effect."""
 
 
 def parse_first_byte(ranges: str) -> int | None:

@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 
 from facaded.oci.clients import Client
 from facaded.web.answer_bytes import WholeAnswer
-from facaded.web.answered_requests import UNDECIDED, Decision, LoggedRequest
+from facaded.web.answered_requests import UNDECIDED, Decision
 from facaded.web.render import Rendered
 from facaded.web.request_head import Origin, RequestHead
 
@@ -16,8 +16,7 @@ from facaded.web.request_head import Origin, RequestHead
 class BegunAnswer:
     """The answer to a request of `client`. `rendered` is None until the `work` has ended that finds it.
 
-    `whole` is the same in bytes, once it has been written directly: it may be written again. `logged` is what the log
-    shows of all requests that get it.
+    `whole` is the same in bytes, once it has been written directly: it may be written again.
     """
 
     client: Client
@@ -25,7 +24,6 @@ class BegunAnswer:
     decision: Decision = UNDECIDED
     work: Deferred[None] | None = field(default=None, repr=False)
     whole: WholeAnswer | None = field(default=None, repr=False)
-    logged: LoggedRequest | None = field(default=None, repr=False)
 
 
 @runtime_checkable

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from facaded.web.admission import Admission
 from facaded.web.answer_bytes import render_whole
-from facaded.web.answered_requests import AnsweredRequest, LoggedRequest
+from facaded.web.answered_requests import AnsweredRequest
 from facaded.web.begun_answers import AnswersHeads, BegunAnswer
 from facaded.web.client_address import client_address
 from facaded.web.refusals import too_many_requests
@@ -82,13 +82,21 @@ class DirectAnswers:
         if begun is None or begun.rendered is None or whole is None:
             channel.pass_on(data, begun)
             return True
-        request_id = next(self._request_ids)
-        channel.answer_directly(whole.complete(self._wall(), request_id), head.closes)
-        seconds, decision, status = self._seconds() - started, begun.decision, begun.rendered.status
-        if (logged := begun.logged) is None:
-            logged = begun.logged = LoggedRequest(fields.shown_host, fields.shown_agent)
-        client, size = fields.client, whole.size
+        wall, request_id = self._wall(), next(self._request_ids)
+        channel.answer_directly(whole.complete(wall, request_id), head.closes)
         self._tell(
-            AnsweredRequest(address, head.verb, head.path, client, decision, status, size, seconds, request_id, logged)
+            AnsweredRequest(
+                address,
+                head.verb,
+                head.path,
+                fields.client,
+                begun.decision,
+                begun.rendered.status,
+                whole.size,
+                self._seconds() - started,
+                wall,
+                request_id,
+                fields.logged,
+            )
         )
         return True

@@ -7,17 +7,16 @@ from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web.http import Request
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request
 
+from facaded.backends.backend_watch import BackendWatch, Viewed
 from facaded.backends.demand_checks import Proven
 from facaded.backends.fetcher import Fetcher
 from facaded.backends.registry import NO_RANGE, RangeHeaders
 from facaded.backends.served_content import NotServed, ReadOptions, Served
-from facaded.backends.watch import Watch
 from facaded.oci import requests
 from facaded.oci.errors import Code, Refusal, reason_of
-from facaded.policy.changes import Change
 from facaded.policy.decision import (
     Answer,
     Forward,
@@ -40,9 +39,9 @@ from facaded.web.render import Rendered
 from facaded.web.request_head import Origin, RequestHead
 from facaded.web.responses import respond
 from facaded.web.returning_clients import ReturningClients
-from facaded.web.server import head_of, origin_of, record_decision, take_begun
+from facaded.web.server import NOT_DONE_YET, head_of, origin_of, record_decision, take_begun
 
-HereAnswered: TypeAlias = Redirect | Pong | OwnChallenge | OwnToken | Page | Refusal
+HereAnswered: TypeAlias = Redirect | Pong | OwnChallenge | OwnToken | Page | requests.PageFile | Refusal
 """An answer that needs nothing from a backend."""
 
 LISTED = (requests.ManifestRead, requests.Blob)
@@ -57,19 +56,21 @@ ERROR = Refusal(500, Code.UNSUPPORTED, "internal error in facaded: see its log")
 class Facade(Resource):
     """Answers requests to the registry.
 
-    `rules` decide how, `fetcher` fetches from the backends, and `watch` pushes which backends are active. `returning`
-    recognises clients that come back after a redirect; nothing does without it.
+    `rules` decide how, `fetcher` is what fetches from the backends now, and `watch` pushes which of them are active.
+    `returning` recognises clients that come back after a redirect; nothing does without it.
     """
 
     isLeaf = True
     _log = Logger()
 
-    def __init__(self, watch: Watch, rules: Rules, fetcher: Fetcher, returning: ReturningClients | None = None) -> None:
+    def __init__(
+        self, watch: BackendWatch, rules: Rules, fetcher: Fetcher, returning: ReturningClients | None = None
+    ) -> None:
         Resource.__init__(self)
         self._returning = returning
         self._watch = watch
-        snapshot = watch.snapshot()
-        self._basis = AnswerBasis(rules, snapshot.routing, snapshot.watch_state.healths)
+        view = watch.snapshot().view
+        self._basis = AnswerBasis(rules, view.routing, view.healths)
         self.reconfigure(rules, fetcher)
         watch.subscribe(self._follow)
         self._settled = False
@@ -78,7 +79,7 @@ class Facade(Resource):
     def reconfigure(self, rules: Rules, fetcher: Fetcher) -> None:
         """Apply new settings. Requests in progress finish under the old ones."""
         self._basis = AnswerBasis(rules, self._basis.routing, self._basis.healths)
-        self._fetcher = fetcher
+        self.fetcher = fetcher
         if self._returning is not None:
             self._returning.report_doubts(fetcher.doubt_blob)
 
@@ -107,7 +108,7 @@ class Facade(Resource):
             answer = self._prove(parsed, decided) if self._settled or not isinstance(decided, Redirect) else None
             cached = None
             if self._settled and isinstance(answer, Serve):
-                cached = self._fetcher.find_cached(answer, _options(parsed))
+                cached = self.fetcher.find_cached(answer, _options(parsed))
             content = cached.content if cached is not None else None
             if ready is not None and answer is decided and content is ready.content:
                 _note(self._returning, parsed, answer, ready.rendered)
@@ -138,7 +139,7 @@ class Facade(Resource):
             answer = await self._decide_patiently(parsed)
         match answer:
             case Serve():
-                fetched = await self._fetcher.serve(answer, _options(parsed))
+                fetched = await self.fetcher.serve(answer, _options(parsed))
                 rendered = _render_served(parsed, answer, fetched, self._basis)
             case Forward():
                 rendered = await self._forward(parsed, answer)
@@ -172,21 +173,21 @@ class Facade(Resource):
         """Answer redirects at once, because the first health checks are over."""
         self._settled = True
 
-    def _follow(self, change: Change) -> None:
-        self._basis = AnswerBasis(self._basis.rules, change.routing, change.watch_state.healths)
+    def _follow(self, change: Viewed) -> None:
+        self._basis = AnswerBasis(self._basis.rules, change.view.routing, change.view.healths)
 
     def _recognise(self, parsed: ClientRequest) -> ClientRequest:
         """Add what the request shows of earlier ones of its client, and what is known of its target."""
         target, visit = parsed.head.parsed, parsed.visit
         if self._returning is not None and parsed.asking is not None:
             visit = self._returning.recognise(parsed.asking, self._basis.rules.mode is Mode.AUTO, visit)
-        if isinstance(target, LISTED) and self._fetcher.must_serve(target):
+        if isinstance(target, LISTED) and self.fetcher.must_serve(target):
             visit = evolve(visit, elsewhere=True)
         return parsed if visit is parsed.visit else evolve(parsed, visit=visit)
 
     async def _forward(self, parsed: ClientRequest, answer: Forward) -> Rendered:
         authorization = parsed.head.authorization or None
-        fetched = await self._fetcher.forward(answer.request, answer.backend, authorization, _options(parsed))
+        fetched = await self.fetcher.forward(answer.request, answer.backend, authorization, _options(parsed))
         return render.render_forwarded(answer.request, fetched, answer.backend, parsed.head.fields.if_none_match)
 
     def _end(self, begun: BegunAnswer, parsed: ClientRequest, answer: Answer, rendered: Rendered) -> None:
@@ -241,6 +242,8 @@ def _render_served(parsed: ClientRequest, answer: Serve, fetched: Served | NotSe
 
 
 def _render_here(parsed: ClientRequest, answer: HereAnswered, rules: Rules) -> Rendered:
+    if isinstance(answer, requests.PageFile):
+        return render.render_page_file(answer, parsed.head.fields.if_none_match)
     return render.render(answer, rules, partial(_challenge, parsed))
 
 
@@ -262,6 +265,7 @@ def _options(parsed: ClientRequest) -> ReadOptions:
 
 KINDS = {
     requests.Home: Kind.PAGE,
+    requests.PageFile: Kind.PAGE,
     requests.Ping: Kind.PING,
     requests.TokenRequest: Kind.TOKEN,
     requests.ManifestRead: Kind.MANIFEST,

@@ -5,15 +5,13 @@ from collections.abc import Mapping
 from twisted.internet.interfaces import IPushProducer, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import ResponseDone
-from twisted.web.http import PotentialDataLoss
-from twisted.web.server import Request
+from twisted.web.http import Request
 from zope.interface import implementer
 
-from facaded.net.client import StreamedResponse
+from facaded.net.client import StreamedResponse, is_complete
 from facaded.web.deadline import Deadline
 from facaded.web.responses import respond_unread, write_head
-from facaded.web.server import BoundedSite, address_of
+from facaded.web.server import BoundedRequest, BoundedSite, address_of
 from facaded.web.slow_readers import BUFFER_SIZE
 
 STALL_TIME = 60.0
@@ -30,8 +28,8 @@ def relay(request: Request, status: int, headers: Mapping[str, str], streamed: S
 
     If the body breaks off, the client's connection is aborted: HTTP has no other way to signal that to the client.
     """
+    assert isinstance(request, BoundedRequest)
     site = request.site
-    assert isinstance(site, BoundedSite)
     if site.unsent is not None:
         abort = ITCPTransport(request.transport).abortConnection
         release = site.unsent.admit(b"", BUFFERED, address_of(request), abort)
@@ -73,7 +71,7 @@ class _RelayedBody(Protocol):
         if self._ended:
             return
         self._end()
-        if reason.check(ResponseDone, PotentialDataLoss):
+        if is_complete(reason):
             self._request.unregisterProducer()
             self._request.finish()
         else:

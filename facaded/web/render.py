@@ -21,7 +21,7 @@ from facaded.net.text import printable
 from facaded.oci import errors
 from facaded.oci.errors import Code, Refusal
 from facaded.oci.frozen_values import frozen
-from facaded.oci.requests import Blob, ManifestRead, Ping, Read
+from facaded.oci.requests import Blob, ManifestRead, PageFile, Ping, Read
 from facaded.policy.decision import OwnChallenge, OwnToken, Page, Pong, Redirect, Rules
 from facaded.web import own_token, page
 
@@ -80,10 +80,17 @@ def render(
         case OwnToken():
             return Rendered(200, JSON, own_token.DOCUMENT)
         case Page():
-            return Rendered(200, page.HEADERS, page.render(answer.host, rules), always=ALWAYS)
+            return Rendered(200, page.HEADERS, page.render(answer.host, answer.image, rules), always=ALWAYS)
         case Refusal():
             allow = {"Allow": ", ".join(answer.allow)} if answer.allow else {}
             return Rendered(answer.status, JSON | allow, errors.document(answer.code, answer.message))
+
+
+def render_page_file(request: PageFile, if_none_match: str) -> Rendered:
+    """Return a file of the page. `if_none_match` is the value of that header, empty without one."""
+    file = page.read_file(request.path)
+    status = 304 if file.is_known_by(if_none_match) else 200
+    return Rendered(status, file.headers, b"" if status == 304 else file.content, always={})
 
 
 def render_redirect(redirect: Redirect) -> Rendered:

@@ -1,5 +1,6 @@
 """The head of a request as answers depend on it: the same, however it was read."""
 
+import re
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import TypeVar
@@ -9,12 +10,24 @@ from attrs import define, field, frozen
 from facaded.backends.manifests import Accept
 from facaded.oci.clients import Client, identify
 from facaded.oci.errors import Refusal
-from facaded.oci.requests import Request, parse
+from facaded.oci.requests import Home, Request, parse
 from facaded.policy.asked_again import Asking
-from facaded.web.answered_requests import AGENT_LENGTH, HOST_LENGTH, printable_path, quotable
+from facaded.web.answered_requests import AGENT_LENGTH, HOST_LENGTH, LoggedRequest, printable_path, quotable
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
+
+DIFFERENT_FOR_BROWSERS = frozenset([Refusal, Home])
+"""What other clients than browsers send hardly ever, and so is worth a second look."""
+
+_HTML = re.compile(r"(?:^|,)[ \t]*text/html[ \t]*(?=[;,]|$)([^,]*)")
+"""A part of an Accept header (RFC 9110 §12.5.1) in lower case, and its parameters.
+
+An expression, because an Accept header of thousands of commas takes milliseconds to split.
+"""
+
+_ZERO = re.compile(r";[ \t]*q[ \t]*=[ \t]*0(?:\.0{0,3})?[ \t]*(?:;|$)")
+"""The weight of a media type that is not accepted (RFC 9110 §12.4.2), in its parameters."""
 
 ReadValues = Callable[[str], Iterable[bytes]]
 """Returns the values of a header field by its name, in their order."""
@@ -45,14 +58,15 @@ class HeaderFields:
         return Accept.read(self.accept)
 
     @cached_property
-    def shown_host(self) -> str:
-        """The Host header as the log shows it."""
-        return quotable(self.host.decode("latin-1"), HOST_LENGTH)
+    def accepts_html(self) -> bool:
+        """Whether the client is a browser: no client of a registry accepts HTML."""
+        return any(not _ZERO.search(match[1]) for line in self.accept for match in _HTML.finditer(line.lower()))
 
     @cached_property
-    def shown_agent(self) -> str:
-        """The User-Agent as the log shows it."""
-        return quotable(self.user_agent, AGENT_LENGTH)
+    def logged(self) -> LoggedRequest:
+        """What the log shows of the header of a simple request."""
+        host = quotable(self.host.decode("latin-1"), HOST_LENGTH)
+        return LoggedRequest(host, quotable(self.user_agent, AGENT_LENGTH))
 
     @classmethod
     def read(cls, values_of: ReadValues) -> "HeaderFields":
@@ -103,6 +117,8 @@ class RequestHead:
     def __attrs_post_init__(self) -> None:
         self.verb, self.path = self.method.decode("latin-1"), printable_path(self.target)
         self.parsed = parse(self.method, self.target, self.fields.host)
+        if type(self.parsed) in DIFFERENT_FOR_BROWSERS and self.fields.accepts_html:
+            self.parsed = parse(self.method, self.target, self.fields.host, is_browser=True)
 
 
 @frozen

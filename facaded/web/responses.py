@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from http import HTTPStatus
 
-from twisted.web.http import NO_BODY_CODES
-from twisted.web.server import Request
+from twisted.web.http import NO_BODY_CODES, Request
 
 from facaded.web import render
 from facaded.web.answer_bytes import EVERY, WHOLE_SIZE

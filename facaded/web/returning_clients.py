@@ -15,7 +15,7 @@ from facaded.web.request_head import RequestHead
 REDIRECT_STATUS = 307
 """The status of a redirect: to a backend, or to where a backend redirects requests for a blob."""
 
-NEEDS_NO_BACKEND = (Refusal, requests.Home, requests.TokenRequest)
+NEEDS_NO_BACKEND = (Refusal, requests.Home, requests.PageFile, requests.TokenRequest)
 
 FROM_A_BACKEND = (Serve, Forward)
 

@@ -1,5 +1,10 @@
-"""The web site: it passes requests to a resource, tells its subscribers of answers, and closes without losing any."""
+"""The web site: it passes requests to a resource, tells its subscribers of answers, and closes without losing any.
 
+It stands on `twisted.web.http` alone: `twisted.web.server` adds paths of resources, sessions and HTML, and imports
+`twisted.spread` and an XML parser: 1.6 MiB in each process.
+"""
+
+import time
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -7,11 +12,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.logger import Logger
-from twisted.python.failure import Failure
-from twisted.web import http
-from twisted.web.http import datetimeToString
+from twisted.web.http import HTTPChannel, HTTPFactory, Request, datetimeToString
 from twisted.web.resource import IResource
-from twisted.web.server import Request, Site
 
 from facaded.backends.reached_limits import ReachedLimits
 from facaded.oci.clients import Client, identify
@@ -39,6 +41,11 @@ from facaded.web.request_ids import number_requests
 from facaded.web.strict_channel import PARAMETERS
 from facaded.web.unsent_bytes import UnsentBytes
 
+NOT_DONE_YET = 1
+"""What a resource's `render` returns if it writes the answer itself: `twisted.web.server.NOT_DONE_YET`."""
+
+PROCESSING_FAILED = b"internal error in facaded: see its log\n"
+
 
 class _DiscardedBody:
     """A file for a request's body that keeps nothing."""
@@ -60,7 +67,7 @@ class _DiscardedBody:
 
 
 class BoundedRequest(Request):
-    """A request that is passed to the resource whatever its target: Twisted would answer `*` by itself."""
+    """A request that is passed to the site's resource, whatever its target; its body is discarded."""
 
     channel: Channel
     site: "BoundedSite"
@@ -68,6 +75,10 @@ class BoundedRequest(Request):
     decision = UNDECIDED
     started_at = 0.0
     request_id = ""
+    _log = Logger()
+
+    def __init__(self, channel: HTTPChannel, _: object = None) -> None:
+        Request.__init__(self, channel, parsePOSTFormSubmission=False)
 
     @cached_property
     def address(self) -> str:
@@ -75,6 +86,10 @@ class BoundedRequest(Request):
         trusted = self.channel.site.admission.settings.trusted_proxies
         lines = (_header_lines(self, name) for name in (b"X-Forwarded-For", b"Forwarded")) if trusted else ((), ())
         return client_address(self.channel.address, trusted, *lines)
+
+    def gotLength(self, length: int | None) -> None:
+        """Discard the body: Twisted would keep it, and write a large one to disk."""
+        self.content = _DiscardedBody()
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """Answer the request, or refuse it cheaply if its client has sent too many or its query has.
@@ -94,14 +109,25 @@ class BoundedRequest(Request):
         site = self.channel.site
         assert isinstance(site, BoundedSite)
         self.site = site
-        self.started_at = self.site.reactor.seconds()
+        self.started_at = site.reactor.seconds()
         self.request_id = next(site.request_ids)
         self.responseHeaders.setRawHeaders(b"Date", [datetimeToString()])
         self.responseHeaders.setRawHeaders(b"X-Request-Id", [self.request_id.encode("ascii")])
         try:
-            Request.render(self, self.site.resource)
+            body: Any = site.resource.render(self)
         except Exception:
-            Request.processingFailed(self, Failure())
+            self._log.failure("internal error while answering a request")
+            self.setResponseCode(500)
+            self.responseHeaders.setRawHeaders(b"Content-Type", [b"text/plain; charset=utf-8"])
+            body = PROCESSING_FAILED
+        if body != NOT_DONE_YET:
+            self._answer_with(body)
+
+    def _answer_with(self, body: bytes) -> None:
+        """Write a whole answer, whose status and other headers are there."""
+        self.responseHeaders.setRawHeaders(b"Content-Length", [str(len(body)).encode("ascii")])
+        Request.write(self, body)
+        Request.finish(self)
 
     def as_answered(self) -> AnsweredRequest:
         """Return this request as a value for subscribers, after its answer has been written."""
@@ -115,6 +141,7 @@ class BoundedRequest(Request):
             self.code,
             self.sentLength,
             self.site.reactor.seconds() - self.started_at,
+            time.time(),
             self.request_id,
             LoggedRequest(
                 quotable(_header_text(self, b"Host"), HOST_LENGTH),
@@ -124,7 +151,7 @@ class BoundedRequest(Request):
         )
 
 
-class BoundedSite(Site):
+class BoundedSite(HTTPFactory):
     """A web site with the limits of `Channel`, and a shutdown that waits for requests in progress.
 
     Each of `subscribers` is called with each request whose answer has been written. `admission` has the limits, which
@@ -136,7 +163,7 @@ class BoundedSite(Site):
     noisy = False
     relayed_bytes = 0
     is_stopping = False
-    requestFactory = BoundedRequest
+    requestFactory: type[BoundedRequest] = BoundedRequest
     protocol = Channel  # type: ignore[assignment]  # Twisted names its wrapper for HTTP/2, but any HTTPChannel works
     _log = Logger()
 
@@ -149,7 +176,8 @@ class BoundedSite(Site):
         unsent: UnsentBytes | None = None,
         request_ids: Iterator[str] | None = None,
     ) -> None:
-        Site.__init__(self, resource, reactor=reactor, parsePOSTFormSubmission=False)
+        HTTPFactory.__init__(self, reactor=reactor)
+        self.resource = resource
         self.admission = admission or Admission(reactor, ReachedLimits(reactor), AdmissionSettings())
         self.channels: set[Channel] = set()
         self.unsent = unsent
@@ -166,9 +194,8 @@ class BoundedSite(Site):
         if not self.admission.admits(address):
             return None
         self.timeOut = self.admission.limits.idle_time
-        channel = Site.buildProtocol(self, addr)
-        assert isinstance(channel, Channel)
-        channel.address = address
+        channel: Any = HTTPFactory.buildProtocol(self, addr)
+        channel.requestFactory, channel.site, channel.address = self.requestFactory, self, address
         return channel
 
     def startFactory(self) -> None:
@@ -177,11 +204,7 @@ class BoundedSite(Site):
     def stopFactory(self) -> None:
         """Do nothing: see `startFactory`."""
 
-    def getContentFile(self, length: int | None) -> _DiscardedBody:
-        """Return a file that discards the body: Twisted would write a large one to disk."""
-        return _DiscardedBody()
-
-    def log(self, request: http.Request) -> None:
+    def log(self, request: Request) -> None:
         """Call the subscribers. Twisted calls this when an answer has been written."""
         if self._subscribers and isinstance(request, BoundedRequest):
             self.tell(request.as_answered())

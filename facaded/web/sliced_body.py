@@ -1,7 +1,7 @@
 """A body that is written in slices, as the client reads it."""
 
 from twisted.internet.interfaces import IPushProducer, IReactorTime
-from twisted.web.server import Request
+from twisted.web.http import Request
 from zope.interface import implementer
 
 from facaded.web.channel import Channel

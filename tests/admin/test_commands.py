@@ -10,13 +10,13 @@ from facaded.admin.commands import Commands, ReloadResult
 from facaded.admin.control import CommandRefusedError, Parameters
 from facaded.admin.protocol import HostList
 from facaded.admin.status import InForce, Status, document
-from facaded.net.json_documents import Document, to_json
+from facaded.net.json_documents import to_json
 from facaded.oci.clients import Client, Family
 from facaded.policy.decision import BackendRules, Rules
 from facaded.policy.network_hosts import expected_hosts
 from facaded.policy.recent_pulls import RecentPulls
 from facaded.policy.repositories import parse
-from facaded.tls.acme.order_status import OrderStatus
+from facaded.tls.acme.order_status import OrderStatus, Renewal
 from tests.watching import GOOD, Watching
 
 BACKENDS = {name: BackendRules(f"https://{name}.test") for name in ("main", "second")}
@@ -54,9 +54,10 @@ class Daemon:
     def status(self) -> list[OrderStatus]:
         return self.orders
 
-    def renew(self) -> tuple[str, ...]:
-        self.asked.append("renew")
-        return self.refusals
+    def renew(self, names: Sequence[str] = (), force: bool = False) -> Renewal:
+        self.asked.append(" ".join(["renew", *names, *(["--force"] if force else [])]))
+        orders = [order.names for order in self.orders if not names or {*names} & {*order.names}]
+        return Renewal(tuple(orders), self.refusals)
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def commands(daemon: Daemon) -> Commands:
 
 
 def ask(commands: Commands, method: str, path: str, parameters: Parameters | None = None) -> dict[str, Any]:
-    document: Document = commands.table[method, path](parameters or Parameters())
+    document = commands.table[method, path](parameters or Parameters())
     return to_json(document)
 
 
@@ -172,6 +173,24 @@ def test_a_renewal_names_the_certificates_and_those_that_cannot_be_renewed(daemo
         "certificates": ["a.test, b.test", "c.test"],
         "warnings": ["c.test: asked too often"],
     }
+
+
+def test_a_renewal_can_be_limited_to_names_and_forced(daemon: Daemon, commands: Commands) -> None:
+    daemon.orders = [OrderStatus(("a.test", "b.test")), OrderStatus(("c.test",))]
+    renewal = ask(commands, "POST", "/renew", Parameters.read("names=b.test&names=c.test&force=true"))
+    assert renewal["certificates"] == ["a.test, b.test", "c.test"]
+    assert ask(commands, "POST", "/renew", Parameters(names=("c.test",)))["certificates"] == ["c.test"]
+    assert daemon.asked == ["renew b.test c.test --force", "renew c.test"]
+
+
+def test_a_renewal_of_an_unknown_name_is_refused(daemon: Daemon, commands: Commands) -> None:
+    daemon.orders = [OrderStatus(("a.test", "b.test"))]
+    with pytest.raises(CommandRefusedError) as refused:
+        ask(commands, "POST", "/renew", Parameters(names=("a.test", "x\n.test")))
+    assert refused.value.problems == (
+        "x?.test: no certificate with this name is managed: expected one of a.test, b.test",
+    )
+    assert daemon.asked == []
 
 
 def test_a_renewal_of_nothing_is_refused(daemon: Daemon, commands: Commands) -> None:

@@ -4,19 +4,25 @@ import errno
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import pytest_twisted
 from treq.testing import RequestTraversalAgent
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectError, ConnectionLost
+from twisted.internet.task import Clock
+from twisted.logger import LogEvent
 from twisted.web.http_headers import Headers
 
+from facaded.admin import control_client
 from facaded.admin.control import CommandRefusedError, Control, Parameters
 from facaded.admin.control_client import (
     URL,
     ControlError,
     NewerDaemonError,
     NoDaemonError,
+    OlderDaemonError,
     explain_failure,
     read_answer,
 )
@@ -25,6 +31,9 @@ from facaded.admin.status import Status
 from facaded.explain.explanation import Explanation
 from facaded.net.client import BoundedClient, Response
 from facaded.net.json_documents import Document
+from facaded.net.reactor import installed
+from facaded.web.server import BoundedSite
+from tests.web.raw import Connection
 
 SOCKET = Path("/run/control.sock")
 
@@ -71,6 +80,15 @@ async def test_an_unknown_command_is_answered_with_the_known_ones(method: str, p
         404,
         ["no such command: expected one of GET /echo, POST /unpin"],
     )
+    with pytest.raises(OlderDaemonError, match=r"the daemon behind .* is older and does not know this command: rest"):
+        read_answer(answer, SOCKET, Overridden)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_command_that_is_too_long_is_refused_before_it_is_sent(tmp_path: Path) -> None:
+    resource = f"/pin?reason={'a' * 8000}"
+    with pytest.raises(CommandRefusedError, match="the arguments are too long: use at most 8000 characters"):
+        await control_client.ask(installed(), tmp_path / "none", "POST", resource, Overridden)
 
 
 @pytest.mark.parametrize("seconds", ["soon", "-1", "0", "nan", "inf"])
@@ -81,6 +99,45 @@ async def test_a_duration_that_is_no_positive_number_is_refused(seconds: str) ->
         409,
         ["seconds: expected a number of seconds above 0"],
     )
+
+
+LATER = b"GET /later HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+def test_a_command_may_answer_later() -> None:
+    waiting: Deferred[Document] = Deferred()
+    connection = Connection(BoundedSite(Control({("GET", "/later"): lambda _: waiting}), Clock()))
+    connection.send(LATER)
+    assert connection.transport.value() == b""
+    waiting.callback(Reloaded(("later",)))
+    assert connection.transport.value().endswith(b'{"schema": 1, "warnings": ["later"]}\n')
+    connection.lose()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_command_may_be_refused_later() -> None:
+    control = Control({("GET", "/later"): lambda _: fail(CommandRefusedError("too late"))})
+    answer = await BoundedClient(URL, RequestTraversalAgent(control)).ask("GET", f"{URL}/later", headers={}, limit=999)
+    assert (answer.status, json.loads(answer.body)["problems"]) == (409, ["too late"])
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_command_that_fails_is_logged_and_answered(no_errors_are_logged: list[LogEvent]) -> None:
+    control = Control({("GET", "/broken"): lambda _: fail(ZeroDivisionError("secret"))})
+    answer = await BoundedClient(URL, RequestTraversalAgent(control)).ask("GET", f"{URL}/broken", headers={}, limit=999)
+    assert answer.status == 500
+    assert json.loads(answer.body)["problems"] == ["the command failed: see the log of the daemon"]
+    assert len(no_errors_are_logged) == 1
+    no_errors_are_logged.clear()
+
+
+def test_an_answer_for_a_client_that_has_gone_is_dropped() -> None:
+    waiting: Deferred[Document] = Deferred()
+    connection = Connection(BoundedSite(Control({("GET", "/later"): lambda _: waiting}), Clock()))
+    connection.send(LATER)
+    connection.lose()
+    waiting.callback(Reloaded())
+    assert connection.transport.value() == b""
 
 
 # The client without a daemon
@@ -222,3 +279,14 @@ STRANGE = [b"", b"<html>", b"[]", b"5", b"null", b"\xff\xfe", b"[" * 100_000, b'
 def test_an_answer_that_cannot_be_read_is_a_control_error(body: bytes, status: int) -> None:
     with pytest.raises(ControlError, match=r"the answer of the daemon behind .* cannot be read"):
         read_answer(response(body, status), SOCKET, Overridden)
+
+
+@pytest.mark.parametrize("reason", ["ticket%204711", "a" * 200, ""])
+def test_a_reason_is_text_on_one_line(reason: str) -> None:
+    assert Parameters.read(f"reason={reason}").reason == unquote(reason)
+
+
+@pytest.mark.parametrize("reason", ["a" * 201, "two%0Alines", "%1B%5B2J", "%E2%80%AE"])
+def test_a_reason_that_is_too_long_or_not_printable_is_refused(reason: str) -> None:
+    with pytest.raises(CommandRefusedError, match="at most 200 printable characters"):
+        Parameters.read(f"reason={reason}")

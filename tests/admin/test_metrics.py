@@ -7,7 +7,7 @@ from attrs import evolve
 from twisted.internet.task import Clock
 from twisted.web.resource import Resource
 
-from facaded.admin.daemon_metrics import expiry_rows
+from facaded.admin.daemon_metrics import expiry_rows, trouble_rows
 from facaded.admin.request_metrics import CODES
 from facaded.oci.clients import identify
 from facaded.policy.health import Quota, Result, Step, Verdict
@@ -15,6 +15,7 @@ from facaded.policy.limits import Limit
 from facaded.tls.acme.order_status import OrderStatus
 from facaded.tls.certificate_status import CertificateReport
 from facaded.web.accesslog import TwistedOutput
+from facaded.web.answer_batches import AnswerBatches
 from facaded.web.answered_requests import AnsweredRequest, Decision, Kind, Outcome
 from facaded.web.server import BoundedSite
 from tests.admin.measuring import ROUTED, RULES, WALL, Measured
@@ -23,22 +24,22 @@ from tests.tls.served import CertificatesHarness
 from tests.watching import BAD, GOOD, Watching, fail, up
 
 LIMITED = Result(Verdict.LIMITED, Step.MANIFEST, "no pulls left", 0.1)
+NOTHING_WAITS = AnswerBatches(Clock(), ()).flush
 MANIFEST = Decision(Kind.MANIFEST, Outcome.REDIRECTED, "main", "org/app", "latest")
 
 
 def answered(
     decision: Decision = MANIFEST, status: int = 307, agent: str = "docker/28", seconds: float = 0.0002
 ) -> AnsweredRequest:
-    return AnsweredRequest("192.0.2.7", "GET", "/v2/x", identify(agent), decision, status, 10, seconds)
+    return AnsweredRequest("192.0.2.7", "GET", "/v2/x", identify(agent), decision, status, 10, seconds, WALL)
 
 
 def test_requests_are_counted_by_fixed_labels_without_repositories() -> None:
     measured = Measured()
     note = measured.metrics.requests.note
-    for repository in ("org/a", "org/b"):
-        note(answered(evolve(MANIFEST, repository=repository)))
-    note(answered(Decision(Kind.BLOB, Outcome.SERVED, "second"), 307, "skopeo/1.22", 0.7))
-    note(answered(Decision(Kind.PING, Outcome.ANSWERED_HERE), 200, "", 0.7))
+    note([answered(evolve(MANIFEST, repository=repository)) for repository in ("org/a", "org/b")])
+    note([answered(Decision(Kind.BLOB, Outcome.SERVED, "second"), 307, "skopeo/1.22", 0.7)])
+    note([answered(Decision(Kind.PING, Outcome.ANSWERED_HERE), 200, "", 0.7)])
     assert measured.rows("requests_total") == {
         ("manifest", "redirected", "307", "docker", "main"): 2,
         ("blob", "served", "307", "containers", "second"): 1,
@@ -51,10 +52,18 @@ def test_requests_are_counted_by_fixed_labels_without_repositories() -> None:
     }
 
 
+def test_requests_that_wait_to_be_counted_are_counted_before_they_are_shown() -> None:
+    measured = Measured()
+    answers = AnswerBatches(Clock(), [measured.metrics.requests.note])
+    measured.metrics.follow({}, TwistedOutput(), answers.flush)
+    answers.follow(answered())
+    assert measured.rows("requests_total") == {("manifest", "redirected", "307", "docker", "main"): 1}
+
+
 def test_a_status_that_http_does_not_have_is_no_label_value() -> None:
     measured = Measured()
     for status in (299, 298, 600):
-        measured.metrics.requests.note(answered(status=status))
+        measured.metrics.requests.note([answered(status=status)])
     assert measured.rows("requests_total") == {("manifest", "redirected", "other", "docker", "main"): 3}
     assert {200, 307, 429, 503} <= CODES
 
@@ -142,11 +151,11 @@ def test_the_series_of_a_backend_go_when_a_reload_removes_it() -> None:
     fail(watching, "main")
     watching.watch.measurements.note_probe("main", {Step.PING: 0.1})
     for backend in ("main", "second", None):
-        measured.metrics.requests.note(answered(evolve(MANIFEST, backend=backend)))
+        measured.metrics.requests.note([answered(evolve(MANIFEST, backend=backend))])
     watching.watch.reconfigure(watching.backends.plan("second"))
     watching.advance(0.1)
     measured.metrics.reconfigure(evolve(RULES, backends={"second": RULES.backends["second"]}))
-    measured.metrics.requests.note(answered())  # began before the reload
+    measured.metrics.requests.note([answered()])  # began before the reload
     for name, family in measured.families.items():
         labels = [value for row in family.rows for value in row]
         assert "main" not in labels, name
@@ -170,7 +179,7 @@ def test_lost_lines_of_the_log_are_counted() -> None:
 
     measured = Measured()
     assert measured.row("log_lines_lost_total") == 0
-    measured.metrics.follow({}, LosingOutput())
+    measured.metrics.follow({}, LosingOutput(), NOTHING_WAITS)
     assert measured.row("log_lines_lost_total") == 7
 
 
@@ -191,7 +200,7 @@ def test_a_reload_sets_the_time_of_the_settings_and_a_failed_one_only_says_so() 
 def test_connections_and_relayed_bytes_are_those_of_the_sites() -> None:
     measured, clock = Measured(), Clock()
     sites = {key: BoundedSite(Resource(), clock) for key in ("listen.http", "listen.admin")}
-    measured.metrics.follow(sites, TwistedOutput())
+    measured.metrics.follow(sites, TwistedOutput(), NOTHING_WAITS)
     sites["listen.http"].relayed_bytes += 100
     sites["listen.admin"].relayed_bytes += 1
     assert measured.rows("connections") == {("http",): 0, ("admin",): 0}
@@ -225,6 +234,19 @@ def test_a_valid_certificate_counts_before_an_expired_one_for_the_same_name(expi
     valid = CertificateReport(("a.test",), "new.pem", until=2.0)
     reports = [expired, valid] if expired_first else [valid, expired]
     assert expiry_rows(reports) == {("a.test",): 2.0}
+
+
+def test_the_trouble_with_a_certificate_is_graded() -> None:
+    reports = [
+        CertificateReport(("good.test",), "ACME", until=1.0),
+        CertificateReport(("overdue.test",), "ACME", until=1.0, expires_soon=True),
+        CertificateReport(("urgent.test",), "ACME", until=1.0, expires_soon=True, is_urgent=True),
+        CertificateReport(("expired.test",), "ACME", until=1.0, expired=True),
+        CertificateReport(("missing.test",), "ACME"),
+        CertificateReport(("temporary.test",), "self-signed", until=1.0),
+    ]
+    rows = {name.removesuffix(".test"): level for (name,), level in trouble_rows(reports).items()}
+    assert rows == {"good": 0, "overdue": 1, "urgent": 2, "expired": 2, "missing": 2, "temporary": 2}
 
 
 def test_unusable_results_of_probes_do_not_change_the_states() -> None:

@@ -30,7 +30,7 @@ def test_the_page_has_every_metric_with_its_type_and_its_labels() -> None:
     }
     families = Measured(up("main", "second")).families
     only_with_tls = {name for name in page if "certificate" in name}
-    assert len(only_with_tls) == 2
+    assert len(only_with_tls) == 3
     assert {name: page[name] for name in page if name not in only_with_tls} == {
         name: (kind(family), family.labels) for name, family in families.items()
     }

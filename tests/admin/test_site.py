@@ -1,23 +1,33 @@
 """The admin listener's answers."""
 
+import json
+
 import pytest
 import pytest_twisted
 from treq.testing import RequestTraversalAgent
+from twisted.logger import LogEvent
 
 from facaded.admin.exposition import CONTENT_TYPE
 from facaded.admin.site import Admin
+from facaded.admin.status_page import SCRIPT, STYLE
+from facaded.admin.status_pages import FILES, StatusPages
 from facaded.net.client import BoundedClient, Response
 from tests.admin.measuring import Measured
+from tests.admin.surveying import Surveying
 from tests.watching import BAD, Watching, fail, up
 
 
 def make_admin(watching: Watching, reason: str | None = None, hosts: tuple[str, ...] = ()) -> Admin:
-    return Admin(hosts, lambda: reason, watching.watch, Measured(watching).metrics)
+    pages = StatusPages(Surveying(watching).survey)
+    return Admin(hosts, lambda: reason, watching.watch, Measured(watching).metrics, pages)
 
 
-async def ask(admin: Admin, path: str, host: str = "localhost") -> Response:
+async def ask(
+    admin: Admin, path: str, host: str = "localhost", method: str = "GET", known: str = '"another"'
+) -> Response:
     client = BoundedClient("http://localhost", RequestTraversalAgent(admin))
-    return await client.ask("GET", f"http://localhost{path}", headers={"Host": host}, limit=100_000)
+    headers = {"Host": host, "If-None-Match": known}
+    return await client.ask(method, f"http://localhost{path}", headers=headers, limit=100_000)
 
 
 @pytest.mark.parametrize(("reason", "expected"), [(None, 200), ("stopping", 503)])
@@ -63,7 +73,77 @@ async def test_it_accepts_the_host_names_of_the_settings_in_force() -> None:
     assert [(await ask(admin, "/livez", host)).status for host in hosts] == [421, 200, 200]
 
 
-@pytest.mark.parametrize("path", ["/livez", "/readyz", "/statusz", "/metrics"])
+@pytest_twisted.ensureDeferred
+async def test_the_status_is_a_page_and_a_document_with_the_same_facts() -> None:
+    watching = up("main", "second")
+    admin = make_admin(watching)
+    fail(watching, "main")
+    page = await ask(admin, "/")
+    assert (page.status, page.value("Content-Type")) == (200, "text/html; charset=utf-8")
+    assert page.value("Cache-Control") == "no-store"
+    response = await ask(admin, "/status.json")
+    assert (response.status, response.value("Content-Type")) == (200, "application/json")
+    document = json.loads(response.body)
+    assert document["schema"] == 1
+    for sentence in (document["headline"]["text"], document["headline"]["remarks"][0]):
+        assert sentence in page.body.decode()
+    assert watching.news[-1].partition(";")[0] in document["headline"]["remarks"][0]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_head_of_the_page_has_its_length() -> None:
+    response = await ask(make_admin(up("main", "second")), "/", method="HEAD")
+    assert response.status == 200
+    assert int(response.value("Content-Length") or 0) > 1000
+    assert response.body == b""
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_page_is_written_once_a_second() -> None:
+    watching = up("main", "second")
+    admin = make_admin(watching)
+    first = (await ask(admin, "/")).body
+    fail(watching, "main")
+    assert (await ask(admin, "/")).body != first, "more than a second has passed"
+    second = (await ask(admin, "/")).body
+    fail(watching, "second")
+    watching.clock.rightNow -= 11.0
+    assert (await ask(admin, "/")).body == second
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_files_of_the_page_are_sent_once_until_they_change() -> None:
+    admin = make_admin(up("main", "second"))
+    for path in FILES:
+        response = await ask(admin, path)
+        assert response.status == 200
+        known = await ask(admin, path, known=response.value("ETag") or "")
+        assert (known.status, known.body) == (304, b"")
+    assert (await ask(admin, STYLE)).value("Content-Type") == "text/css; charset=utf-8"
+    assert (await ask(admin, SCRIPT)).value("Content-Type") == "text/javascript; charset=utf-8"
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_changes_something_is_refused_and_other_paths_are_named() -> None:
+    admin = make_admin(up("main", "second"))
+    assert (await ask(admin, "/", method="POST")).status == 405
+    missing = await ask(admin, "/other")
+    assert missing.status == 404
+    assert missing.body == b"not found: use /, /status.json, /livez, /readyz, /statusz or /metrics\n"
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_error_while_the_status_is_collected_is_logged(no_errors_are_logged: list[LogEvent]) -> None:
+    watching = up("main", "second")
+    surveying = Surveying(watching, history=None)
+    admin = Admin((), lambda: None, watching.watch, Measured(watching).metrics, StatusPages(surveying.survey))
+    response = await ask(admin, "/")
+    assert (response.status, response.body) == (500, b"internal error in facaded: see its log\n")
+    assert len(no_errors_are_logged) == 1
+    no_errors_are_logged.clear()
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/statusz", "/metrics", "/", "/status.json", "/status.css"])
 @pytest.mark.parametrize(
     ("host", "expected"),
     [

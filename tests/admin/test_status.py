@@ -3,8 +3,10 @@
 import json
 from typing import Any
 
+from attrs import evolve
+
 from facaded.admin.reporter import Reporter
-from facaded.admin.status import CertificateStatus, InForce, Status, document, probe_status
+from facaded.admin.status import CertificateStatus, InForce, Status, WorkerStatus, document, probe_status
 from facaded.backends.seen_hosts import SeenHosts
 from facaded.net.json_documents import from_json, from_object, to_json
 from facaded.oci.clients import find_client
@@ -206,10 +208,18 @@ def test_a_reached_limit_is_in_the_document() -> None:
     ]
 
 
+def test_the_processes_that_answer_clients_are_in_the_document() -> None:
+    watched, worker = watching(), WorkerStatus(1, 11, 1001.0, "up", 5, 40)
+    reporter = Reporter(IN_FORCE, watched.watch, Names(), None, lambda: Clocks(1000.0, 0.0), AskedAgain(), SeenHosts())
+    assert as_json(reporter.report())["workers"] == []
+    reporter.follow(lambda: (worker,))
+    assert as_json(reporter.report())["workers"] == [to_json(worker)]
+
+
 def test_the_reporter_uses_the_settings_in_force() -> None:
     watched = watching()
     reporter = Reporter(IN_FORCE, watched.watch, Names(), None, lambda: Clocks(1000.0, 0.0), AskedAgain(), SeenHosts())
-    assert reporter.report() == status(watched)
+    assert evolve(reporter.report(), headline=None) == status(watched)
     reporter.reconfigure(InForce(IN_FORCE.rules, "other.toml"))
     assert (reporter.report().settings, reporter.report().warnings) == ("other.toml", ())
 

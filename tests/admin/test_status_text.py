@@ -275,6 +275,28 @@ def test_a_name_that_does_not_resolve_is_a_note() -> None:
             [CERTIFICATE | {"error": "no key"}],
             [IN_USE, "a.test, b.test: certificate not replaced: no key"],
         ),
+        (
+            [CERTIFICATE | {"error": "no key", "error_at": AT, "attempts": 3, "expires_soon": True}],
+            [
+                IN_USE,
+                f"a.test, b.test: certificate not replaced: no key (at {AS_TEXT}, 3 failed attempts)",
+                "a.test, b.test: certificate expires soon and should have been renewed by now: see the log",
+            ],
+        ),
+        (
+            [CERTIFICATE | {"suggested_from": AT, "suggested_until": AT + HOUR}],
+            [
+                IN_USE,
+                f"a.test, b.test: the authority suggests a renewal from {AS_TEXT} to 2027-01-15 09:00 UTC",
+            ],
+        ),
+        (
+            [CERTIFICATE | {"suggested_from": AT, "suggested_until": AT, "suggested_because": "https://x"}],
+            [
+                IN_USE,
+                f"a.test, b.test: the authority suggests a renewal from {AS_TEXT} to {AS_TEXT} (https://x)",
+            ],
+        ),
         ([MISSING], ["a.test, b.test: no certificate from ACME: connection refused"]),
         ([MISSING | {"error": None, "names": []}], ["any name: no certificate from ACME yet"]),
         (
@@ -291,8 +313,9 @@ def test_each_certificate_has_its_lines(certificates: list[dict[str, Any]], line
     assert last_section(certificates=certificates) == lines
 
 
-def test_a_certificate_that_is_missing_or_has_expired_is_bad_news() -> None:
-    assert not status(certificates=[CERTIFICATE, CERTIFICATE | {"expires_soon": True}]).is_bad_news
+def test_a_certificate_that_is_missing_or_overdue_or_has_expired_is_bad_news() -> None:
+    assert not status(certificates=[CERTIFICATE]).is_bad_news
+    assert status(certificates=[CERTIFICATE, CERTIFICATE | {"expires_soon": True}]).is_bad_news
     assert status(certificates=[CERTIFICATE, CERTIFICATE | {"expired": True}]).is_bad_news
     assert status(certificates=[MISSING]).is_bad_news
 
@@ -399,6 +422,12 @@ ANY_CERTIFICATE = st.fixed_dictionaries(
         "from": st.just("self-signed") | ANY_TEXT,
         "next_renewal": st.none() | ANY_NUMBER,
         "error": st.none() | ANY_TEXT,
+        "error_at": st.none() | ANY_NUMBER,
+        "remaining": st.none() | ANY_NUMBER,
+        "suggested_from": st.none() | ANY_NUMBER,
+        "suggested_until": st.none() | ANY_NUMBER,
+        "suggested_because": st.none() | ANY_TEXT,
+        "attempts": st.none() | st.integers(),
     }
 )
 
@@ -442,3 +471,13 @@ def test_clients_that_asked_again_are_listed() -> None:
         "clients were served because they asked again after a redirect: 7 times",
         f"{why}, until {AS_TEXT}",
     ]
+
+
+def test_several_processes_have_one_line_that_names_those_which_do_not_answer() -> None:
+    worker = {"number": 0, "pid": 10, "since": AT, "state": "up", "connections": 3, "requests": 40}
+    starting = worker | {"number": 1, "state": "starting", "connections": 0, "requests": 0}
+    assert last_section(workers=[worker, worker | {"number": 1}]) == ["workers: 2 of 2 up, 6 connections, 80 requests"]
+    assert last_section(workers=[worker, starting]) == [
+        "workers: 1 of 2 up, 3 connections, 40 requests; worker 1 is starting"
+    ]
+    assert text(status(workers=[worker])) == text(status()), "one process is what everybody expects"

@@ -281,7 +281,7 @@ def test_without_trust_nothing_is_checked() -> None:
 def test_a_bad_check_brings_the_next_probe_forward() -> None:
     watching = up("main", "second")
     watching.advance(3)
-    watching.watch._probers.take_result("main", BAD)
+    watching.watch.probers.take_result("main", BAD)
     assert watching.backends.waiting == {}
     watching.advance(0.1)
     assert set(watching.backends.waiting) == {"second"}  # the rival is probed at once
@@ -298,10 +298,10 @@ def test_a_check_and_a_probe_that_fail_at_the_same_moment_are_one_failure() -> N
     watching.advance(3)
     watching.watch.probe_soon("main")
     watching.advance(0.1)
-    watching.watch._probers.take_result("main", BAD)
+    watching.watch.probers.take_result("main", BAD)
     watching.advance(0.1)
     watching.backends.answer("main", BAD)
-    watching.watch._probers.take_result("main", BAD)
+    watching.watch.probers.take_result("main", BAD)
     assert watching.watch.snapshot().watch_state.healths["main"].bads == 1
     watching.advance(1)
     watching.backends.answer("main", BAD)

@@ -69,6 +69,14 @@ def test_every_limit_is_counted_for_itself(lines: list[str]) -> None:
     assert len(lines) == 2
 
 
+def test_times_that_another_process_counted_are_added(lines: list[str]) -> None:
+    reached = ReachedLimits(Clock())
+    reached.add(Limit.CONNECTIONS, 3, "192.0.2.7")
+    reached.note(Limit.CONNECTIONS, "192.0.2.8")
+    assert reached.all()[Limit.CONNECTIONS] == ReachedLimit(4, 0.0, "192.0.2.8")
+    assert lines == ["limit reached: connections, by 192.0.2.7; 3 times in the last minute"]
+
+
 @pytest.mark.parametrize(
     ("number", "limit"),
     [(errno.EMFILE, Limit.DESCRIPTORS), (errno.ENFILE, Limit.DESCRIPTORS), (errno.ENETUNREACH, Limit.LOCAL)],

@@ -163,12 +163,11 @@ class Scene:
         return directory
 
 
-def facaded(scene: Scene, host: str, checkout: Path, answer: str) -> Server:
-    """Return a facaded of this checkout with this setting of `answer`."""
-    directory = scene.make_directory(f"facaded-{answer}")
-    daemon = Daemon(
-        directory, SETTINGS.format(name=NAME, answer=answer, backend=scene.backend, files=scene.files), host
-    )
+def facaded(scene: Scene, host: str, checkout: Path, answer: str, workers: int = 1) -> Server:
+    """Return a facaded of this checkout with these settings of `answer` and `workers`."""
+    directory = scene.make_directory(f"facaded-{answer}-{workers}")
+    settings = SETTINGS.format(name=NAME, answer=answer, backend=scene.backend, files=scene.files)
+    daemon = Daemon(directory, f"workers = {workers}\n{settings}" if workers > 1 else settings, host)
     daemon.use_checkout(checkout)
     daemon.write_settings()
     commit = subprocess.run(

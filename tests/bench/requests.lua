@@ -1,6 +1,7 @@
--- The requests of wrk: `wrk ... -s requests.lua URL -- NAMES AGENTS TARGET`. With NAMES 0, always the same GET of TARGET;
--- else a GET of a tag in each of so many repositories with each of so many User-Agents, in a mixed order. A fourth
--- argument closes the connection after each request. At the end it prints a line of JSON.
+-- The requests of wrk: `wrk ... -s requests.lua URL -- NAMES AGENTS TARGET FIRST`. With NAMES 0, always the same GET of
+-- TARGET; else a GET of a tag in each of so many repositories with each of so many User-Agents, in a mixed order, of
+-- which FIRST is left out at the beginning, so that two loads do not send the same at the same time. A fifth argument
+-- closes the connection after each request. At the end it prints a line of JSON.
 
 local HOST = "docker.lab.test"
 local ACCEPT = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, " ..
@@ -12,8 +13,9 @@ local heads, tails, number = {}, {}, 0
 local names, agents
 
 function init(arguments)
-   local target, close = arguments[3], arguments[4] and "Connection: close\r\n" or ""
+   local target, close = arguments[3], arguments[5] and "Connection: close\r\n" or ""
    names, agents = tonumber(arguments[1]), tonumber(arguments[2])
+   number = tonumber(arguments[4] or 0)
    for index = 0, agents - 1 do
       local agent = PRODUCTS[index % #PRODUCTS + 1]:format(math.floor(index / #PRODUCTS))
       tails[index] = " HTTP/1.1\r\nHost: " .. HOST .. "\r\nUser-Agent: " .. agent .. "\r\nAccept: " .. ACCEPT ..

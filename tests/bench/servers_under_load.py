@@ -13,7 +13,7 @@ from secrets import token_hex
 
 from attrs import define, field, frozen
 
-from facaded.cli.log_output import BATCH_TIME
+from facaded.web.answer_batches import BATCH_TIME
 
 START_TIME = 20.0
 """Seconds within which a server must answer."""
@@ -34,6 +34,10 @@ STATUS = re.compile(rb'"(?:GET|HEAD) /v2/\S* HTTP/1\.[01]" (\d{3}) ')
 """The status in a line of facaded's access log."""
 
 
+ID = re.compile(rb" id=([0-9a-f]+)-[0-9a-f]+$")
+"""What the id of a request in such a line begins with."""
+
+
 @frozen
 class Memory:
     """Resident memory in MiB: `pss` has only a share of the pages that other processes use too, `rss` all of them."""
@@ -43,10 +47,10 @@ class Memory:
 
 
 @contextlib.contextmanager
-def pinned(core: int) -> Iterator[None]:
-    """Let processes that are started meanwhile run on one core."""
+def pinned(*cores: int) -> Iterator[None]:
+    """Let processes that are started meanwhile run on these cores alone."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
+    os.sched_setaffinity(0, cores)
     try:
         yield
     finally:
@@ -80,11 +84,11 @@ class Server:
     def secure_url(self) -> str:
         return f"https://{self.host}:{self.https}"
 
-    def start(self, core: int) -> float:
-        """Start it on a core, and return the seconds until its first answer."""
+    def start(self, *cores: int) -> float:
+        """Start it on a core, or on several, and return the seconds until its first answer."""
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("REGISTRY_", "NOTIFY_"))}
         began = time.monotonic()
-        with pinned(core), (self.directory / "log").open("ab") as log:
+        with pinned(*cores), (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 self.command, cwd=self.directory, stdout=log, stderr=log, env=environ | self.environ
             )
@@ -114,11 +118,17 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """Return the CPU time that all threads of the server have used."""
-        nanoseconds = 0
-        for pid in self._pids():
-            for thread in Path(f"/proc/{pid}/task").iterdir():
-                nanoseconds += int((thread / "schedstat").read_text().split()[0])
-        return nanoseconds / 1e9
+        return sum(self.cpu_of_processes().values())
+
+    def cpu_of_processes(self) -> dict[int, float]:
+        """Return the CPU seconds that each process of the server has used, by its pid."""
+        return {
+            pid: sum(
+                int((thread / "schedstat").read_text().split()[0]) for thread in Path(f"/proc/{pid}/task").iterdir()
+            )
+            / 1e9
+            for pid in self._pids()
+        }
 
     def memory(self) -> Memory:
         """Return the memory that all processes of the server take."""
@@ -133,10 +143,21 @@ class Server:
 
     def count_statuses(self) -> dict[int, int]:
         """Return the number of answers of each status in facaded's access log, and empty the log of any server."""
+        counts = Counter[int]()
+        for (status, _), answers in self.count_answers().items():
+            counts[status] += answers
+        return counts
+
+    def count_answers(self) -> Counter[tuple[int, str]]:
+        """The same as `count_statuses` by status and by what the ids of requests begin with.
+
+        That is different in each process of facaded, and in each of its listeners.
+        """
         if self.name == "facaded":
             time.sleep(2 * BATCH_TIME)  # its lines are late
         with self.access_log.open("rb") as log:
-            counts = Counter(int(match[1]) for line in log if (match := STATUS.search(line)))
+            matches = ((STATUS.search(line), ID.search(line)) for line in log)
+            counts = Counter((int(status[1]), id_[1].decode() if id_ else "") for status, id_ in matches if status)
         os.truncate(self.access_log, 0)
         return counts
 

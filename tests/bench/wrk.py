@@ -42,7 +42,8 @@ class Load:
 
     def run(self, url: str, core: int, seconds: int) -> Rate:
         """Send requests to a server for whole seconds."""
-        arguments = [str(self.names), str(self.agents), self.target, *(["close"] if self.close else [])]
+        first = str(core * NAMES // 2)
+        arguments = [str(self.names), str(self.agents), self.target, first, *(["close"] if self.close else [])]
         command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(SCRIPT), url, "--", *arguments]
         cpu = _cpu_of_children()
         with pinned(core):

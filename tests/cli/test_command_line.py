@@ -1,5 +1,6 @@
 """The command line: which command an argument list runs, and the version."""
 
+import io
 import json
 
 import pytest
@@ -28,3 +29,10 @@ def test_the_help_documents_every_exit_status(capsys: pytest.CaptureFixture[str]
 def test_a_wrong_argument_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "--bogus"]) == 2
     assert "unrecognized arguments: --bogus" in capsys.readouterr().err
+
+
+def test_what_the_terminal_cannot_show_is_a_question_mark(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, "ascii"))
+    assert main(["manual", "operations"]) == 0
+    assert b"facaded parity [IMAGE?]" in written.getvalue()

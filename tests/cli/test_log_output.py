@@ -1,4 +1,4 @@
-"""The log of `facaded serve`: lines in batches, events at once, and everything in order."""
+"""The log of `facaded serve`: lines of answers, events, and everything in order."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 
 from facaded.cli.line_writer import LineWriter
 from facaded.cli.log_forms import Place
-from facaded.cli.log_output import BATCH, BATCH_TIME, REPORT_INTERVAL, LogOutput
+from facaded.cli.log_output import REPORT_INTERVAL, LogOutput
 from facaded.web.accesslog import LineForm, LogStyle
 
 NOON = 1_790_000_000.0
@@ -53,49 +53,34 @@ def event(text: str, level: LogLevel = LogLevel.info, namespace: str = "facaded.
     return {"log_format": text, "log_level": level, "log_namespace": namespace, "log_time": NOON}
 
 
-def test_lines_are_written_together_after_a_fifth_of_a_second_at_most() -> None:
+def test_lines_are_written_together() -> None:
     log = Log()
-    for number in range(3):
-        log.output.add_line(f"line {number}")
-        log.clock.advance(BATCH_TIME / 4)
-    assert log.text == ""
-    log.clock.advance(BATCH_TIME / 4)
+    log.output.add_lines(["line 0", "line 1"])
+    log.output.add_lines(["line 2"])
     assert log.text == "<6>line 0\n<6>line 1\n<6>line 2\n"
-    assert log.writer.writes == 1
-    assert log.clock.getDelayedCalls() == []
+    assert log.writer.writes == 2
 
 
-def test_an_event_is_written_at_once_after_the_lines_before_it() -> None:
-    log = Log()
-    log.output.add_line("first")
+def test_lines_that_wait_precede_an_event() -> None:
+    log, waiting = Log(), ["first"]
+    log.output.let_precede(lambda: log.output.add_lines([waiting.pop()]) if waiting else None)
     log.output.observer(event("second", LogLevel.warn))
     assert log.text == "<6>first\n<4>second\n"
-    log.output.add_line("third")
-    log.clock.advance(BATCH_TIME)
+    log.output.observer(event("third"))
     assert log.text == "<6>first\n<4>second\n<6>third\n"
-
-
-def test_many_lines_do_not_wait() -> None:
-    log = Log()
-    for _ in range(BATCH):
-        log.output.add_line("x")
-    assert log.text.count("\n") == BATCH
 
 
 def test_a_stop_writes_everything() -> None:
     log = Log()
-    log.output.add_line("x")
+    log.output.let_precede(lambda: log.output.add_lines(["x"]))
     log.output.close()
     assert log.text == "<6>x\n"
     assert log.writer.ended_within is not None
-    assert log.clock.getDelayedCalls() == []
-    log.output.close()
 
 
 def test_outside_the_journal_lines_have_no_prefix() -> None:
     log = Log(Place.FILE)
-    log.output.add_line("x")
-    log.output.flush()
+    log.output.add_lines(["x"])
     assert log.text == "x\n"
 
 
@@ -144,8 +129,7 @@ def published() -> Iterator[Log]:
 def test_lost_lines_are_reported_once_others_can_be_written_and_once_a_minute(published: Log) -> None:
     def write_line() -> str:
         before = len(published.text)
-        published.output.add_line("x")
-        published.output.flush()
+        published.output.add_lines(["x"])
         return published.text[before:]
 
     writer = published.writer
@@ -154,11 +138,11 @@ def test_lost_lines_are_reported_once_others_can_be_written_and_once_a_minute(pu
     assert write_line() == "<6>x\n", "the reader is still stalled"
     writer.is_free = True
     sentence = "lines of the log are lost: the disk was full, or what reads the log was too slow"
-    assert write_line() == f"<6>x\n<4>5 {sentence}\n"
+    assert write_line() == f"<4>5 {sentence}\n<6>x\n"
     writer.lost_lines = 7
     assert write_line() == "<6>x\n"
     published.clock.advance(REPORT_INTERVAL)
-    assert write_line() == f"<6>x\n<4>2 {sentence}\n"
+    assert write_line() == f"<4>2 {sentence}\n<6>x\n"
     assert published.output.lost_lines == 7
 
 
@@ -181,13 +165,12 @@ def test_it_writes_to_a_real_file_in_order(tmp_path: Path) -> None:
     path = tmp_path / "log"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
     output = LogOutput(LineWriter(descriptor), Place.FILE, Clock())
-    for number in range(3 * BATCH + 1):
-        output.add_line(f"{number}")
+    output.add_lines([f"{number}" for number in range(1501)])
     output.observer(event("event"))
-    output.add_line("last")
+    output.add_lines(["last"])
     output.close()
     *lines, before_last, last = path.read_text().splitlines()
-    assert lines == [f"{number}" for number in range(3 * BATCH + 1)]
+    assert lines == [f"{number}" for number in range(1501)]
     assert before_last.endswith(" event")
     assert last == "last"
     assert output.lost_lines == 0

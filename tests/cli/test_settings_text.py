@@ -10,6 +10,8 @@ from facaded.cli.settings_text import WIDTH, settings_text, warning_text
 from facaded.config.loading import load
 from facaded.net.json_documents import to_json
 
+CORES = 2
+
 BOTH = """
 [[backend]]
 name = "docker-hub"
@@ -32,6 +34,7 @@ Clients       redirected: docker, containerd, ctr, nerdctl, buildkit, regclient
                 watchtower, diun, and all others
 Listeners     http: :8080
               admin: 127.0.0.1:9180
+Workers       1 process on 2 cores
 Control       /srv/state/control.sock
               /run/facaded/control.sock as a systemd service
 State         /srv/state
@@ -60,6 +63,7 @@ Clients       redirected: containerd, ctr, nerdctl, buildkit, regclient
 Listeners     http: :80, redirects to https
               https: :443, 192.0.2.1:8443
               admin: off
+Workers       3 processes on 2 cores
 Control       /run/facaded/control.sock
 State         /var/lib/facaded
 Certificates  from the file /etc/facaded/tls/fullchain.pem
@@ -75,6 +79,7 @@ TABLE = {
     "everything": (
         """
 hosts = ["docker.example.com", "registry.example.org"]
+workers = 3
 repositories = ["example/**"]
 [listen]
 https = [":443", "192.0.2.1:8443"]
@@ -106,7 +111,7 @@ backends = ["ghcr"]
 def read(directory: Path, settings: str) -> SettingsSummary:
     path = directory / "facaded.toml"
     path.write_text(settings)
-    return summarize(load(path, None, {}, MemoryReactorClock()).config, {"STATE_DIRECTORY": "/srv/state"})
+    return summarize(load(path, None, {}, MemoryReactorClock()).config, {"STATE_DIRECTORY": "/srv/state"}, CORES)
 
 
 @pytest.mark.parametrize(("settings", "text"), TABLE.values(), ids=TABLE)
@@ -121,6 +126,7 @@ def test_the_text_says_what_the_settings_mean(tmp_path: Path, settings: str, tex
     [
         ("", "Repositories  all of docker-hub"),
         ("", "Order         docker-hub only"),
+        ('workers = "auto"', "Workers       2 processes on 2 cores"),
         ('answer = "serve"', "Clients       all are served"),
         ('answer = "redirect"', "Clients       all are redirected"),
         (
@@ -141,7 +147,7 @@ def test_the_text_says_where_each_key_is_set(tmp_path: Path) -> None:
     path = tmp_path / "facaded.toml"
     path.write_text("hosts = ['a.test']\n[health]\ninterval = '20s'" + BOTH + "rename = { 'a/*' = 'b/*' }")
     loaded = load(path, None, {"FACADED_HOSTS": "b.test"}, MemoryReactorClock())
-    text = settings_text(summarize(loaded.config, {}), loaded.origins)
+    text = settings_text(summarize(loaded.config, {}, CORES), loaded.origins)
     assert " ".join(text.partition("Set by")[2].split()) == (
         f"FACADED_HOSTS: hosts {path} (line): health.interval (3), backend[0].name (5), backend[0].url (6), "
         'backend[1].name (8), backend[1].url (9), backend[1].rename."a/*" (10)'
@@ -158,6 +164,7 @@ def test_programs_get_the_same_facts_as_fields(tmp_path: Path) -> None:
     assert document["hosts"] == ["docker.example.com", "registry.example.org"]
     assert document["clients"]["redirected"] == ["containerd", "ctr", "nerdctl", "buildkit", "regclient"]
     assert document["listeners"]["https"] == [":443", "192.0.2.1:8443"]
+    assert (document["workers"], document["cores"]) == (3, CORES)
     assert document["paths"] == {"control": "/run/facaded/control.sock", "state": "/var/lib/facaded"}
     assert document["certificates"][0]["chain"] == "/etc/facaded/tls/fullchain.pem"
 

@@ -30,6 +30,13 @@ WRONG = [
         "facaded.toml:2: limits.connections: 'many': expected a number or \"auto\"",
     ),
     (
+        'workers = "all"',
+        "facaded.toml:1: workers: 'all': expected a number or \"auto\"",
+    ),
+    ("workers = 0", "facaded.toml:1: workers: 0 is not a number: write an integer from 1 to 64"),
+    ("workers = 65", "facaded.toml:1: workers: 65 is not a number: write an integer from 1 to 64"),
+    ("workers = 1.5", "facaded.toml:1: workers: 1.5 is not a number: write an integer from 1 to 64"),
+    (
         "[limits]\nconnections_per_source = 0",
         "facaded.toml:2: limits.connections_per_source: 0",
     ),
@@ -47,7 +54,7 @@ WRONG = [
     ),
     (
         "bogus = 1",
-        "facaded.toml:1: bogus: unknown key; known here: access_log, addresses, answer, backend, cache, health, hosts,",
+        "facaded.toml:1: bogus: unknown key; known here: access_log, addresses, answer, backend, cache, health,",
     ),
     ('answer = "proxy"', 'facaded.toml:1: answer: \'proxy\': expected "auto", "redirect" or "serve"'),
     ('log = "text"', 'facaded.toml:1: log: \'text\': expected "auto" or "json"'),
@@ -61,6 +68,14 @@ WRONG = [
     (
         '[cache]\nmanifests = "999GiB"',
         "facaded.toml:2: cache.manifests: '999GiB' is not a size: write a number and a unit, as in \"64MiB\", up to",
+    ),
+    (
+        '[history]\nsize = "1MiB"',
+        "facaded.toml:2: history.size: '1MiB' is too small: write at least \"16MiB\"",
+    ),
+    (
+        "[history]\ndays = -1",
+        "facaded.toml:2: history.days: -1 is not a number of days: write an integer from 0 to 3650",
     ),
     (
         '[cache]\nstale_tags = "-1s"',
@@ -446,6 +461,10 @@ WRONG = [
     (
         '[listen]\nhttp = ["0.0.0.0:80", "[::]:80"]',
         'facaded.toml:2: listen.http: "[::]:80" is the same address as "0.0.0.0:80" in listen.http: write ":80"',
+    ),
+    (
+        '[state]\nacme_directory = "/etc/hostname"',
+        "facaded.toml:2: state.acme_directory: /etc/hostname is not a directory",
     ),
     ('[state]\ndirectory = "/etc/hostname"', "facaded.toml:2: state.directory: /etc/hostname is not a directory"),
     (

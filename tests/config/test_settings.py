@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from facaded.config.sections import CacheSettings, HealthSettings
+from facaded.config.sections import CacheSettings, HealthSettings, HistorySettings
 from facaded.oci.requests import Image
 from facaded.policy import repositories
 from facaded.policy.decision import Mode, Route
@@ -21,6 +21,7 @@ def test_a_whole_file(tmp_path: Path) -> None:
         hosts = ["Docker.Example.com.", "[::1]", "192.0.2.1"]
         repositories = ["org/*", "team/**"]
         answer = "serve"
+        workers = "auto"
         log = "json"
         access_log = "errors"
         addresses = "masked"
@@ -53,12 +54,17 @@ def test_a_whole_file(tmp_path: Path) -> None:
         command = ["/bin/sh", "-c", "exit 0"]
         [state]
         directory = "/var/lib/x"
+        acme_directory = "/mnt/shared"
+        [history]
+        days = 30
+        size = "20MiB"
         """
         + TWO
         + 'rename = { "org/*" = "other/*" }\ncanary = "org/image"\n',
         tmp_path,
     )
     settings = loaded.config
+    assert settings.state.acme_directory == Path("/mnt/shared")
     assert settings.hosts == ("docker.example.com", "::1", "192.0.2.1")
     assert [address.endpoint for address in settings.listen.http] == ["tcp:80", "tcp:8080"]
     assert settings.health == HealthSettings(
@@ -71,6 +77,7 @@ def test_a_whole_file(tmp_path: Path) -> None:
         Route(("main", "second")),
     )
     assert settings.answer is Mode.SERVE
+    assert settings.workers is None
     assert (settings.log, settings.access_log) == (LogStyle.JSON, LoggedAnswers.ERRORS)
     assert settings.addresses is Addresses.MASKED
     assert settings.cache == CacheSettings(1 << 20, 5, 0)
@@ -78,6 +85,7 @@ def test_a_whole_file(tmp_path: Path) -> None:
     assert (settings.trusted_proxies, settings.stop_delay) == ((ip_network("127.0.0.0/8"),), 5)
     assert repositories.renamed(settings.rules.backends["second"].renames, "org/app") == "other/app"
     assert settings.notify.command == ("/bin/sh", "-c", "exit 0")
+    assert settings.history == HistorySettings(30, 20 << 20)
     assert loaded.warnings == ()
 
 

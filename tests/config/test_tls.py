@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from facaded.config.sections import PLAIN_PORT_BESIDE_TLS
 from facaded.tls.acme.settings import CertificateAuthority, ChallengeKind
 from facaded.tls.certificate_files import CertificateFiles
@@ -62,6 +64,21 @@ def test_without_a_list_of_domains_each_host_has_a_certificate_of_its_own(tmp_pa
     assert settings.tls.acme.cas == (CertificateAuthority(),)
 
 
+def test_an_address_in_hosts_has_a_certificate_if_an_authority_may_issue_it(tmp_path: Path) -> None:
+    text = 'hosts = ["8.8.8.8", "10.0.0.5", "2606:4700:4700::1111", "fd00::1"]\n[tls.acme]\nagree_to_terms = true\n'
+    assert read(text, tmp_path).config.certificate_names == (("8.8.8.8",), ("2606:4700:4700::1111",))
+    private = '[[tls.acme.ca]]\ndirectory = "https://ca.lan/acme/directory"'
+    names = read(f"{text}{private}", tmp_path).config.certificate_names
+    assert names == (("8.8.8.8",), ("10.0.0.5",), ("2606:4700:4700::1111",), ("fd00::1",))
+
+
+@pytest.mark.parametrize("written", ["2001:DB8:0::1", "[2001:db8::1]", "2001:db8::1"])
+def test_an_ipv6_address_may_be_written_in_any_form(written: str, tmp_path: Path) -> None:
+    text = f'hosts = ["{written}"]\n[tls.acme]\nagree_to_terms = true\ndomains = ["{written}"]'
+    settings = read(text, tmp_path).config
+    assert (settings.hosts, settings.certificate_names) == (("2001:db8::1",), (("2001:db8::1",),))
+
+
 def test_the_plain_port_may_be_switched_off_beside_tls(tmp_path: Path) -> None:
     assert read("[listen]\nhttp = []\n[tls]", tmp_path).config.listen.http == ()
 
@@ -75,8 +92,8 @@ def test_tls_without_a_certificate_is_warned_of(tmp_path: Path) -> None:
 
 
 def test_a_certificate_for_a_name_that_is_not_answered_for_is_warned_of(tmp_path: Path) -> None:
-    text = 'hosts = ["a.test"]\n[tls.acme]\nagree_to_terms = true\ndomains = ["a.test", "b.test"]' + TWO
-    assert read(text, tmp_path).warnings[0].startswith("tls.acme.domains: b.test is not in `hosts`")
+    text = 'hosts = ["a.de"]\n[tls.acme]\nagree_to_terms = true\ndomains = ["a.de", "b.de"]' + TWO
+    assert read(text, tmp_path).warnings[0].startswith("tls.acme.domains: b.de is not in `hosts`")
 
 
 def test_clients_credentials_may_pass_where_the_plain_port_sends_everybody_to_https(tmp_path: Path) -> None:
@@ -98,3 +115,31 @@ def test_redirects_to_another_port_than_https_are_warned_of(tmp_path: Path) -> N
     text = 'hosts = ["a.test"]\n[listen]\nhttps = ":8443"\n[tls]\n'
     assert read(text, tmp_path).warnings[0].startswith("tls.public_port: https is at port 8443")
     assert not read(text + "public_port = 8443", tmp_path).warnings[0].startswith("tls.public_port")
+
+
+@pytest.mark.parametrize(
+    ("settings", "warned"),
+    [
+        ('hosts = ["docker.example.com"]\n[tls.acme]', None),
+        ('hosts = ["registry.lan"]\n[tls.acme]', "registry.lan, because lan is not a public domain"),
+        ('hosts = ["localhost"]\n[tls.acme]', "localhost, because localhost is not a public domain"),
+        ('hosts = ["registry"]\n[tls.acme]', "registry, because it is not a full domain name"),
+        ('[tls.acme]\ndomains = ["10.0.0.5"]', "10.0.0.5, because it is not a public address"),
+        (
+            'hosts = ["registry.lan"]\n[tls.acme]\n[[tls.acme.ca]]\ndirectory = "https://acme.zerossl.com/v2/DV90"',
+            "registry.lan, because lan is not a public domain",
+        ),
+        ('hosts = ["registry.lan"]\n[tls.acme]\n[[tls.acme.ca]]\ndirectory = "https://ca.lan/acme"', None),
+        (
+            'hosts = ["registry.lan"]\n[tls.acme]\n[[tls.acme.ca]]\n[[tls.acme.ca]]\ndirectory = "https://ca.lan/a"',
+            None,
+        ),
+    ],
+)
+def test_a_name_that_no_public_authority_issues_for_is_warned_of(
+    settings: str, warned: str | None, tmp_path: Path
+) -> None:
+    text = settings.replace("[tls.acme]", "[tls]\nredirect_http = false\n[tls.acme]\nagree_to_terms = true") + TWO
+    begin = f"{'tls.acme.domains' if 'domains' in settings else 'hosts'}: no public authority issues a certificate for "
+    warnings = [one.removeprefix(begin) for one in read(text, tmp_path).warnings if one.startswith(begin)]
+    assert [one.partition(": ")[0] for one in warnings] == ([warned] if warned else [])

@@ -51,8 +51,8 @@ WRONG_TLS = [
         "facaded.toml:1: tls.acme.domains: there is no name to obtain a certificate for: list your names in `hosts`,",
     ),
     (
-        'hosts = ["192.0.2.1"]\n[tls.acme]\nagree_to_terms = true',
-        "facaded.toml:2: tls.acme.domains: there is no name to obtain a certificate for: list your names in `hosts`,",
+        'hosts = ["10.0.0.1", "fd00::1"]\n[tls.acme]\nagree_to_terms = true',
+        "facaded.toml:2: tls.acme.domains: there is no name to obtain a certificate for but private addresses: list",
     ),
     (
         'hosts = ["h.test"]\n[tls.acme]\nagree_to_terms = true\ndomains = ["*.a.test"]',
@@ -63,8 +63,8 @@ WRONG_TLS = [
         "facaded.toml:4: tls.acme.domains[0]: *.a.test: a wildcard needs a dns-01 challenge, which facaded does",
     ),
     (
-        'hosts = ["h.test"]\n[tls.acme]\nagree_to_terms = true\ndomains = ["192.0.2.1"]',
-        "facaded.toml:4: tls.acme.domains[0]: 192.0.2.1: this is an address, and certificates are ordered for names:",
+        'hosts = ["h.test"]\n[tls.acme]\nagree_to_terms = true\ndomains = ["192.0.2.256"]',
+        "facaded.toml:4: tls.acme.domains[0]: '192.0.2.256' is not an IP address: write four numbers from 0 to 255",
     ),
     (
         'hosts = ["h.test"]\n[tls.acme]\nagree_to_terms = true\ndomains = ["a.test", ["b.test", "a.test"]]',

@@ -71,6 +71,10 @@ HEADER_LINES = (
     b"Authorization: Bearer other",
     b"Accept:\t" + seeds.MANIFEST_TYPE.encode(),
     b"If-None-Match: " + b'"' + seeds.MANIFEST_DIGEST.encode() + b'"',
+    b"Accept: text/html,application/xhtml+xml,*/*;q=0.8",
+    b"Accept: text/html;q=0, */*",
+    b"If-None-Match: *",
+    b"Host: 192.0.2.1:8080",
     b"Range: bytes=3-",
     b"Cookie: a=b; c",
     b"User-Agent: skopeo/1.22.0",
@@ -83,6 +87,9 @@ HEADER_LINES = (
 
 TARGETS = (
     b"/",
+    b"/org/app",
+    b"/org/app:v1",
+    b"/_facaded/page.css",
     b"/v2/",
     b"/v2",
     b"/token?service=x",
@@ -172,7 +179,7 @@ class Side:
 
     def events(self) -> list[AnsweredRequest]:
         """Return the requests that were answered since the last call, without how long that took."""
-        events, self.answered[:] = [evolve(answered, seconds=0.0) for answered in self.answered], []
+        events, self.answered[:] = [evolve(answered, seconds=0.0, at=0.0) for answered in self.answered], []
         return events
 
 

@@ -23,7 +23,7 @@ from facaded.backends.request_gate import RequestGate, TokenClient
 from facaded.backends.shares import Shares
 from facaded.backends.tokens import Tokens
 from facaded.net.addresses import is_address, is_public
-from facaded.net.connections import pooled_client
+from facaded.net.late_client import late_client
 from facaded.policy.limits import Limits
 from tests.fuzz import seeds
 from tests.fuzz.checking import timers_left
@@ -261,7 +261,7 @@ class HostileRegistry:
         self.reactor.installNameResolver(LyingResolver())
 
     def fetcher(self) -> Fetcher:
-        client, gate = pooled_client(self.reactor, URL, None), RequestGate()
+        client, gate = late_client(self.reactor, URL, None), RequestGate()
         tokens = Tokens(TokenClient(client, gate), self.reactor.seconds)
         authorized = AuthorizedClient(client, tokens, self.reactor, gate=gate)
         cache = ManifestCache(1 << 20, 10, self.reactor.seconds, 600)

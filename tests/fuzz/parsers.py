@@ -4,7 +4,18 @@ from hypothesis import strategies as st
 
 from facaded.oci import indexes, requests, www_authenticate
 from facaded.oci.errors import Refusal
-from facaded.oci.requests import Blob, Home, ManifestRead, Referrers, Tags, is_digest, is_name, is_query, is_tag
+from facaded.oci.requests import (
+    Blob,
+    Home,
+    ManifestRead,
+    PageFile,
+    Referrers,
+    Tags,
+    is_digest,
+    is_name,
+    is_query,
+    is_tag,
+)
 from tests.fuzz import seeds
 from tests.fuzz.checking import Property
 from tests.fuzz.mutations import mostly_mutated, mutated_json
@@ -20,7 +31,7 @@ def check_request(example: tuple[bytes, bytes, bytes]) -> None:
     if isinstance(parsed, Refusal):
         assert 400 <= parsed.status < 500
         return
-    if not isinstance(parsed, Home):
+    if not isinstance(parsed, Home | PageFile):
         query = f"?{parsed.query}" if parsed.query else ""
         assert requests.parse(b"GET", f"{parsed.path}{query}".encode()) == parsed
         assert is_query(parsed.query)

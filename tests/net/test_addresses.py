@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facaded.net.addresses import is_public
+from facaded.net.addresses import canonical, is_public
 
 
 @pytest.mark.parametrize(
@@ -94,3 +94,19 @@ def test_no_form_hides_a_private_ipv4_address(form: str, network: str, number: i
 @given(st.integers(0, (1 << 128) - 1).map(IPv6Address) | st.integers(0, (1 << 32) - 1).map(IPv4Address) | st.text())
 def test_any_address_or_text_has_an_answer(value: object) -> None:
     assert isinstance(is_public(str(value)), bool)
+
+
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:DB8:0:0::1", "2001:db8::1"),
+        ("::1", "::1"),
+        ("fe80::1%eth0", "fe80::1%eth0"),
+        ("192.0.2.256", "192.0.2.256"),
+        ("Docker.example.com", "Docker.example.com"),
+        ("", ""),
+    ],
+)
+def test_an_address_has_one_form_and_other_text_stays(text: str, form: str) -> None:
+    assert canonical(text) == form

@@ -25,7 +25,8 @@ from twisted.web.client import RequestTransmissionFailed, ResponseFailed, Respon
 
 from facaded.backends.ladder import build_probe
 from facaded.net.client import describe_error, is_local_error
-from facaded.net.connections import pooled_client, trust_policy
+from facaded.net.connections import trust_policy
+from facaded.net.late_client import late_client
 from facaded.net.reactor import installed
 from facaded.net.text import TEXT_LENGTH, printable
 from facaded.policy.health import ProbeDepth, Step, Verdict
@@ -268,7 +269,7 @@ async def test_a_backend_s_certificate_is_verified_against_its_own_roots_or_the_
 @pytest_twisted.ensureDeferred
 async def test_pooled_requests_use_tls(secure: tuple[str, Path]) -> None:
     url, roots = secure
-    registry = pooled_client(installed(), url, roots)
+    registry = late_client(installed(), url, roots)
     for _ in range(2):
         response = await registry.ask("GET", f"{url}/v2/", headers={}, limit=100)
         assert (response.status, response.body) == (200, b"{}")

@@ -2,14 +2,14 @@
 
 import pytest
 
-from facaded.net.descriptors import CLIENT_CONNECTIONS, OPERATOR_CONNECTIONS, Division, divide
+from facaded.net.descriptors import OPERATOR_CONNECTIONS, Division, divide
 
 
 @pytest.mark.parametrize(
     ("descriptors", "division"),
     [
-        (1 << 20, Division(CLIENT_CONNECTIONS, OPERATOR_CONNECTIONS)),
-        (20_000, Division(CLIENT_CONNECTIONS, OPERATOR_CONNECTIONS)),
+        (1 << 20, Division((1 << 20) - 836, OPERATOR_CONNECTIONS)),
+        (20_000, Division(19_164, OPERATOR_CONNECTIONS)),
         (4096, Division(3404, 128)),
         (1024, Division(524, 32)),
         (256, Division(64, 8)),

@@ -14,6 +14,7 @@ from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
+from facaded.answering_parts import make_registries
 from facaded.backends.fetcher import Fetcher
 from facaded.backends.manifests import ManifestCache
 from facaded.backends.quotas import Quotas
@@ -22,10 +23,9 @@ from facaded.backends.served_content import ReadOptions, Served
 from facaded.backends.shares import Shares
 from facaded.config.sections import Backend, Config
 from facaded.net.client import BoundedClient
-from facaded.net.connections import pooled_client
+from facaded.net.late_client import late_client
 from facaded.net.reactor import installed
 from facaded.oci.requests import ManifestRead
-from facaded.parts import make_registries
 from facaded.policy.decision import Serve
 from facaded.policy.limits import Limits
 from tests.backends.fetching import WIDE
@@ -95,7 +95,7 @@ async def test_a_check_opens_a_new_connection_for_each_request() -> None:
     """A connection that is reused would prove less."""
     factory = CountingFactory(Site(OpenRegistry()))
     port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(factory)
-    client = pooled_client(installed(), f"http://127.0.0.1:{port.getHost().port}", None)
+    client = late_client(installed(), f"http://127.0.0.1:{port.getHost().port}", None)
     assert await ask_twice(factory, client) == 1
     assert await ask_twice(factory, client.on_new_connections()) == 2
     await port.stopListening()

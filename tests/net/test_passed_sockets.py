@@ -5,29 +5,25 @@ import socket
 from types import SimpleNamespace
 
 import pytest
+from twisted.internet import endpoints
 
-from facaded.net import passed_sockets
 from facaded.net.passed_sockets import PassedSocket, PassedSocketError, PassedSockets
 from facaded.net.reactor import installed
 
 SOCKETS = (
-    PassedSocket(3, "http", "systemd:domain=INET6:index=0"),
-    PassedSocket(4, "https", "systemd:domain=INET6:index=1"),
-    PassedSocket(5, "http", "systemd:domain=INET:index=2"),
-    PassedSocket(6, "fifo", ""),
+    PassedSocket(3, "http", socket.AF_INET6),
+    PassedSocket(4, "https", socket.AF_INET6),
+    PassedSocket(5, "http", socket.AF_INET),
+    PassedSocket(6, "fifo", 0),
 )
 
 
 @pytest.mark.parametrize(
-    ("reference", "endpoints"),
-    [
-        ("http", ("systemd:domain=INET6:index=0", "systemd:domain=INET:index=2")),
-        ("https", ("systemd:domain=INET6:index=1",)),
-        ("index=2", ("systemd:domain=INET:index=2",)),
-    ],
+    ("reference", "taken"),
+    [("http", (SOCKETS[0], SOCKETS[2])), ("https", (SOCKETS[1],)), ("index=2", (SOCKETS[2],))],
 )
-def test_a_name_stands_for_all_sockets_that_have_it(reference: str, endpoints: tuple[str, ...]) -> None:
-    assert PassedSockets(SOCKETS).take(reference) == endpoints
+def test_a_name_stands_for_all_sockets_that_have_it(reference: str, taken: tuple[PassedSocket, ...]) -> None:
+    assert PassedSockets(SOCKETS).take(reference) == taken
 
 
 @pytest.mark.parametrize(
@@ -56,7 +52,7 @@ def test_a_socket_is_taken_once() -> None:
 def test_what_no_listener_took_is_closed() -> None:
     one, other = socket.socketpair()
     with other:
-        passed = PassedSockets((SOCKETS[0], PassedSocket(one.detach(), "admin", "")))
+        passed = PassedSockets((SOCKETS[0], PassedSocket(one.detach(), "admin", 0)))
         passed.take("http")
         assert passed.close_unused() == ("admin",)
         assert other.recv(1) == b""
@@ -70,10 +66,10 @@ def test_a_socket_without_a_name_is_known_by_its_index(monkeypatch: pytest.Monke
         def endpoint(_: object, description: str) -> SimpleNamespace:
             return SimpleNamespace(fileno=descriptors[int(description.rpartition("=")[2])])
 
-        monkeypatch.setattr(passed_sockets, "serverFromString", endpoint)
+        monkeypatch.setattr(endpoints, "serverFromString", endpoint)
         passed = PassedSockets.of_process(installed(), {"LISTEN_FDNAMES": "http"})
-        assert passed.take("http") == ("systemd:domain=INET:index=0",)
-        assert passed.take("index=1") == ("systemd:domain=INET:index=1",)
+        assert passed.take("http") == (PassedSocket(descriptors[0], "http", socket.AF_INET),)
+        assert passed.take("index=1") == (PassedSocket(descriptors[1], "unknown", socket.AF_INET),)
 
 
 def test_sockets_for_another_process_are_none() -> None:

@@ -11,6 +11,7 @@ from facaded.oci.requests import (
     Home,
     Image,
     ManifestRead,
+    PageFile,
     Ping,
     Referrers,
     Tags,
@@ -179,11 +180,39 @@ def test_the_query_of_a_request_for_the_token_is_ignored() -> None:
     assert TokenRequest().path == "/token"
 
 
+@pytest.mark.parametrize(
+    ("path", "parsed"),
+    [
+        ("/org/app", Home("org/app", is_browser=True)),
+        ("/app", Home("app", is_browser=True)),
+        ("/org/app:v1?x=y", Home("org/app:v1", is_browser=True)),
+        (f"/org/app@{SHA256}", Home(f"org/app@{SHA256}", is_browser=True)),
+        ("/", Home(is_browser=True)),
+        ("/token", TokenRequest()),
+        ("/v2/", Ping()),
+    ],
+)
+def test_a_browser_may_ask_for_the_page_of_an_image(path: str, parsed: requests.Request) -> None:
+    assert parse(b"GET", path.encode(), is_browser=True) == parsed
+
+
+@pytest.mark.parametrize("path", ["/Org/app", "/org/app/", "//org", "/_catalog", "/org/app@sha256:1", "/a%2Fb", "/a:?"])
+def test_what_is_no_image_is_not_found_by_a_browser_either(path: str) -> None:
+    refusal = parse(b"GET", path.encode(), is_browser=True)
+    assert isinstance(refusal, Refusal)
+    assert refusal == parse(b"GET", path.encode())
+
+
+@given(HOSTILE_TARGETS)
+def test_below_v2_a_browser_is_answered_as_others_are(target: str) -> None:
+    assert parse(b"GET", target.encode(), is_browser=True) == parse(b"GET", target.encode())
+
+
 @given(HOSTILE_TARGETS)
 def test_the_path_of_a_recognised_request_equals_the_target_s(target: str) -> None:
     """Nothing in the path is decoded, collapsed or added."""
     read = parse(b"GET", target.encode())
-    if not isinstance(read, Refusal | Home | Ping):
+    if not isinstance(read, Refusal | Home | PageFile | Ping):
         assert read.path == target.partition("?")[0]
         assert set(read.query) <= set(target)
 

@@ -14,7 +14,7 @@ from facaded.config.checks import PlacedSettings, contradictions
 from facaded.config.reading import Reader
 from facaded.oci.clients import Client, identify
 from facaded.oci.errors import Refusal
-from facaded.oci.requests import Home, Request, TokenRequest, parse
+from facaded.oci.requests import Home, PageFile, Request, TokenRequest, parse
 from facaded.policy.decision import (
     Answer,
     Forward,
@@ -132,7 +132,7 @@ class Case:
     @property
     def rule(self) -> Rule | None:
         """Return why the request is redirected or served, or None if it is neither."""
-        if isinstance(self.request, Refusal | Home | TokenRequest) or isinstance(self.answer, Refusal):
+        if isinstance(self.request, Refusal | Home | PageFile | TokenRequest) or isinstance(self.answer, Refusal):
             return None
         return choose_rule(self.request, self.client, self.rules, self.routing, self.visit)
 
@@ -141,7 +141,8 @@ def cases(row: Row) -> list[Case]:
     """Execute a row for each of its clients."""
     host = code(row.cells["Host"]) if "Host" in row.cells else HOST
     method, _, target = code(row.cells["request"]).partition(" ")
-    request = parse(method.encode(), target.encode(), host.encode())
+    is_browser = "text/html" in row.cells.get("Accept", "")
+    request = parse(method.encode(), target.encode(), host.encode(), is_browser=is_browser)
     rules, routing, visit = _described(row)
     return [
         Case(row, client, request, rules, routing, visit, decide(request, host, client, rules, routing, visit))
@@ -168,7 +169,10 @@ def written(answer: Answer, request: Request | Refusal) -> str:
         case OwnToken():
             return "the facade's token"
         case Page():
-            return f"page for `{answer.host}`"
+            image = answer.image.replace(DIGEST, "DIGEST")
+            return f"page for `{answer.host}`" + (f" with `{image}`" if image else "")
+        case PageFile():
+            return "file of the page"
         case Refusal():
             allow = f", Allow: {', '.join(answer.allow)}" if answer.allow else ""
             return f"{answer.status} {answer.code.value}{allow}"

@@ -31,7 +31,7 @@ from tests.policy.answers_page import (
 ONLY_READS = ("renamed", "handover", "referrers", "elsewhere", "begun here")
 """Reasons that never apply to `GET /v2/`."""
 
-ANSWER_COLUMNS = {"request", "Host", "client", "when", "answer", "why"}
+ANSWER_COLUMNS = {"request", "Accept", "Host", "client", "when", "answer", "why"}
 
 
 @pytest.fixture(scope="module")

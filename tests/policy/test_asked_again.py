@@ -312,3 +312,12 @@ def test_the_clients_that_are_served_in_a_repository_are_found_by_their_family()
     front.ask(25, "GET", Ping())
     assert [one.subject for one in front.table.served("org/app", docker, 30)] == ["org/app:latest", "GET /v2/"]
     assert front.table.served("org/app", docker, 25 + SERVED) == ()
+
+
+def test_clients_that_asked_another_process_again_are_counted_and_shown() -> None:
+    here, elsewhere = Front(), Front()
+    fail(elsewhere, 100)
+    returns = elsewhere.table.returns()
+    here.table.add(returns.count, returns.latest)
+    assert here.table.returns() == returns
+    assert here.table.served("org/app", identify(DOCKER), 120) == ()

@@ -211,7 +211,14 @@ def test_with_an_empty_list_every_repository_is_allowed_but_only_on_the_first_ba
 
 @pytest.mark.parametrize(
     "host",
-    ["docker.example.com", "Docker.Example.COM:8080", "docker.example.com.", "[::1]:5000", " docker.example.com "],
+    [
+        "docker.example.com",
+        "Docker.Example.COM:8080",
+        "docker.example.com.",
+        "[::1]:5000",
+        "[0:0::1]",
+        " docker.example.com ",
+    ],
 )
 def test_a_host_is_compared_without_port_case_and_final_dot(host: str) -> None:
     assert isinstance(answer("/v2/", host=host, rules=HOSTED), Redirect)

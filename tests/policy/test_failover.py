@@ -51,6 +51,15 @@ def test_the_first_backend_that_works_is_active(states: str, before: str | None,
     assert after == ActiveBackend(chosen, 5 if chosen == before else 100)
 
 
+def test_the_reason_of_an_override_is_told() -> None:
+    pinned = Selector(ORDER, FAILBACK, overrides=Overrides({"ghcr": Override(0, until=7200, reason="ticket 4711")}))
+    assert pinned.explain(healths("uuu"), ActiveBackend("ghcr", 0), 0) == (
+        "ghcr is active: it is pinned for another 2 h (ticket 4711)"
+    )
+    drained = Selector(ORDER, FAILBACK, overrides=Overrides(drains={"hub": Override(0, reason="slow")}))
+    assert drained.explain(healths("uuu"), ActiveBackend("ghcr", 0), 0) == "ghcr is active: hub is drained (slow)"
+
+
 def test_a_limited_backend_is_active_for_redirects_but_not_for_serving() -> None:
     limited = healths("luu")
     assert REDIRECT.choose(limited, None, 0).backend == "hub"

@@ -78,3 +78,12 @@ def test_time_that_only_the_wall_clock_has_counted_brings_the_end_nearer() -> No
     over = before.advanced(3600, 110)
     assert over.pins == {"hub": Override(-3500, until=110)}
     assert over.in_force(KNOWN, 110) == Overrides({}, {"ghcr": Override(-3500)})
+
+
+def test_a_reason_is_told_with_the_change_and_lasts_as_long_as_the_override() -> None:
+    because = Override.lasting(60, 100, "ticket 4711")
+    before = Overrides({"hub": SOON}, {"ghcr": NOW})
+    after = Overrides({"hub": because}, {"ghcr": Override(100, reason="maintenance")})
+    assert after.changes_since(before) == ["hub is pinned (ticket 4711)", "ghcr is drained (maintenance)"]
+    assert after.changes_since(after) == []
+    assert after.advanced(30, 110).pins["hub"] == Override(70, until=130, reason="ticket 4711")

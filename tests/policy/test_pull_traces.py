@@ -162,3 +162,16 @@ def test_the_user_agent_that_tells_clients_apart_is_bounded() -> None:
     long = DOCKER + "x" * pull_traces.USER_AGENT_LENGTH
     front.ask(0, "HEAD", LATEST, long + "1")
     assert front.ask(5, "HEAD", LATEST, long + "2").asked_again
+
+
+def test_what_one_client_asked_for_is_forgotten_or_what_all_did() -> None:
+    traces = PullTraces()
+    keys = [(source, agent, "org/app") for source in ("192.0.2.7", "192.0.2.8") for agent in ("docker/28", "podman/5")]
+    for key in keys:
+        traces.manifest(key, 1, is_tag=True, now=0)
+        traces.blob(key, 2, 0)
+    traces.forget_requests(("192.0.2.9", "docker/28"))
+    traces.forget_requests(("192.0.2.7", "docker/28"))
+    assert [key for key, trace in traces.items() if not trace.manifests] == keys[:1]
+    traces.forget_requests(None)
+    assert [key for key, trace in traces.items() if not (trace.manifests or trace.blobs)] == keys

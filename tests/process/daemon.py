@@ -5,17 +5,23 @@ import hashlib
 import http.client
 import json
 import os
+import random
+import re
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from attrs import define, field
+
+from tests.several_processes import living, with_workers, workers_of_tests
 
 SECRETS = ("Bearer", "Basic ", "eyJ", "publisher-secret", "Authorization")
 """Parts of tokens, passwords and their headers, which must not be in a log."""
@@ -52,15 +58,23 @@ MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 
 _used_ports: set[int] = set()
 
+RANDOM = random.SystemRandom()
+
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """Return a port that is free, and another one each time: the kernel may give the same one again."""
+    """Return a port that is free at every address, and another one each time.
+
+    It is one that no connection gets for its own end, and a random one, because other tests may run beside this one.
+    """
     while True:
-        with socket.socket() as probe:
-            probe.bind((host, 0))
-            port: int = probe.getsockname()[1]
-        if port not in _used_ports:
-            _used_ports.add(port)
+        port = RANDOM.randrange(20_000, 32_768)
+        if port in _used_ports:
+            continue
+        _used_ports.add(port)
+        with contextlib.suppress(OSError), socket.socket() as probe, socket.socket() as everywhere:
+            probe.bind((host, port))
+            probe.close()
+            everywhere.bind(("", port))
             return port
 
 
@@ -164,7 +178,10 @@ def fail(registry: Registry, fault: str) -> None:
 
 @define
 class Daemon:
-    """facaded in a process, with its files in `directory`. `arguments` start it; the path of the settings follows."""
+    """facaded in a process, with its files in `directory`. `arguments` start it; the path of the settings follows.
+
+    `state` has more settings of [state].
+    """
 
     directory: Path
     settings: str
@@ -174,6 +191,7 @@ class Daemon:
     port: int = field(factory=free_port)
     admin: int = field(factory=free_port)
     https: int = field(factory=free_port)
+    state: str = ""
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -188,24 +206,30 @@ class Daemon:
     def write_settings(self, settings: str | None = None) -> None:
         self.settings = self.settings if settings is None else settings
         control = f"unix:{self.directory}/control.sock"
-        https = f'https = "tcp:{self.https}:interface={self.host}"' if "[tls" in self.settings else ""
+        interface = self.host.replace(":", r"\\:")
+        https = f'https = "tcp:{self.https}:interface={interface}"' if "[tls" in self.settings else ""
         listen = f"""
             [listen]
-            http = "tcp:{self.port}:interface={self.host}"
+            http = "tcp:{self.port}:interface={interface}"
             admin = "tcp:{self.admin}:interface=127.0.0.1"
             {https}
             control = "{control}"
             [state]
             directory = "{self.directory}/state"
+            {self.state}
         """
-        self.config.write_text(f"{self.settings}\n{listen}")
+        self.config.write_text(f"{with_workers(self.settings)}\n{listen}")
 
     def spawn(self) -> "Daemon":
         self.write_settings()
         environ = {key: value for key, value in os.environ.items() if not key.startswith(("REGISTRY_", "NOTIFY_"))}
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [*self.arguments, str(self.config)], stdout=log, stderr=log, env=environ | self.environ
+                [*self.arguments, str(self.config)],
+                stdout=log,
+                stderr=log,
+                env=environ | self.environ,
+                process_group=0,  # see `kill`
             )
         return self
 
@@ -215,31 +239,47 @@ class Daemon:
         self.environ = self.environ | {"PYTHONPATH": str(directory)}
 
     def start(self) -> "Daemon":
-        """Start, and wait until it is ready."""
+        """Start, and wait until it is ready, and all of its processes answer."""
         self.spawn()
-        self.wait_until(lambda: self.ready, "ready")
+        self.wait_for_start()
         return self
+
+    def wait_for_start(self) -> None:
+        """Wait until a daemon that was spawned is ready, and all of its processes answer."""
+        self.wait_until(lambda: self.ready, "ready")
+        workers = tomllib.loads(self.config.read_text()).get("workers", 1)
+        if workers == workers_of_tests() > 1:
+            self.wait_until(lambda: self.answering == workers, f"{workers} processes answer")
 
     def wait_until(self, condition: Callable[[], object], description: str, seconds: float = WAIT) -> float:
         def holds() -> object:
             assert self.process is not None
-            assert self.process.poll() is None, f"the daemon has ended:\n{self.log}"
+            assert self.process.poll() is None, "the daemon has ended"
             return condition()
 
-        return wait_until(holds, f"{description}\n{self.log}", seconds)
+        try:
+            return wait_until(holds, description, seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.log}") from None
 
     def stop(self) -> int:
         """Stop it as a service manager does, and return its exit status."""
         assert self.process is not None
         self.process.terminate()
         status = self.process.wait(WAIT)
+        if workers_of_tests() > 1:
+            assert living(self.process.pid) == [], f"the first process ended before the others:\n{self.log}"
         self.process = None
         return status
 
     def kill(self) -> None:
+        """Kill all of its processes at once, as a machine that loses its power does: none replaces another one."""
         assert self.process is not None
-        self.process.kill()
+        group = self.process.pid
+        with contextlib.suppress(ProcessLookupError):  # all have ended
+            os.killpg(group, signal.SIGKILL)
         self.process.wait(WAIT)
+        wait_until(lambda: not living(group), "all of its processes end")
         self.process = None
 
     @property
@@ -247,6 +287,13 @@ class Daemon:
         with contextlib.suppress(OSError):
             return self.get("/readyz", port=self.admin, host="127.0.0.1")[0] == 200
         return False
+
+    @property
+    def answering(self) -> int:
+        """How many processes answer clients, by the metrics."""
+        metrics = self.get("/metrics", port=self.admin, host="127.0.0.1")[2].decode()
+        match = re.search(r"^facaded_workers (\d+)", metrics, re.MULTILINE)
+        return int(match[1]) if match else 0
 
     @property
     def backend(self) -> str | None:

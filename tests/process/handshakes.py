@@ -10,12 +10,15 @@ from tests.tls.authority import trusting
 NAME = "docker.lab.test"
 
 
-def connect(daemon: Daemon, context: ssl.SSLContext) -> ssl.SSLSocket:
-    return context.wrap_socket(socket.create_connection((daemon.host, daemon.https), 10), server_hostname=NAME)
+def connect(daemon: Daemon, context: ssl.SSLContext, name: str = NAME) -> ssl.SSLSocket:
+    """Connect, and verify `name` if the context verifies names."""
+    return context.wrap_socket(socket.create_connection((daemon.host, daemon.https), 10), server_hostname=name)
 
 
-def ask(daemon: Daemon, path: str, context: ssl.SSLContext, host: str = NAME) -> tuple[int, dict[str, str], bytes]:
-    with connect(daemon, context) as tls:
+def ask(
+    daemon: Daemon, path: str, context: ssl.SSLContext, host: str = NAME, name: str = NAME
+) -> tuple[int, dict[str, str], bytes]:
+    with connect(daemon, context, name) as tls:
         tls.sendall(
             f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: containerd/2.1.9\r\nConnection: close\r\n\r\n".encode()
         )

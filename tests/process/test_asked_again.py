@@ -5,7 +5,7 @@ import time
 from urllib.parse import urlsplit
 
 import pytest
-from attrs import frozen
+from attrs import define
 
 from tests.process.daemon import WAIT, Daemon, Registry
 
@@ -14,26 +14,36 @@ LATEST = "/v2/org/app/manifests/latest"
 PAUSE = 2
 """Seconds after which a person or kubelet tries again."""
 
+ROUND_TRIP = 0.02
+"""Seconds that a registry is away: in this time, all processes know what one has answered."""
 
-@frozen
+
+@define
 class Replayed:
-    """A client that sends the requests of a pull's beginning, and follows their redirects."""
+    """A client that sends the requests of a pull's beginning, and follows their redirects.
+
+    Each request is on a new connection, which any of several processes may get.
+    """
 
     daemon: Daemon
     user_agent: str
 
     def ask(self, method: str, path: str) -> tuple[int, str]:
         """Return the status where the redirect leads, and the digest that the answer names."""
-        status, headers, _ = self.daemon.get(path, method=method, headers={"User-Agent": self.user_agent})
+        status, headers = self._send(self.daemon.host, self.daemon.port, method, path)
         if status == 307:
+            time.sleep(ROUND_TRIP)
             target = urlsplit(headers["Location"])
-            connection = http.client.HTTPConnection(target.hostname or "", target.port, timeout=WAIT)
-            connection.request(method, target.path)
-            response = connection.getresponse()
-            status, headers = response.status, dict(response.getheaders())
-            response.read()
-            connection.close()
+            status, headers = self._send(target.hostname or "", target.port or 80, method, target.path)
         return status, headers.get("Docker-Content-Digest", "")
+
+    def _send(self, host: str, port: int, method: str, path: str) -> tuple[int, dict[str, str]]:
+        connection = http.client.HTTPConnection(host, port, timeout=WAIT)
+        connection.request(method, path, headers={"User-Agent": self.user_agent})
+        response = connection.getresponse()
+        response.read()
+        connection.close()
+        return response.status, dict(response.getheaders())
 
 
 def pull_as_docker(client: Replayed) -> bool:
@@ -55,14 +65,16 @@ def pull_as_containerd(client: Replayed) -> bool:
 PULLS = {"docker/28.5.1": pull_as_docker, "containerd/2.1.9": pull_as_containerd}
 
 
-@pytest.mark.parametrize("fault", ["refuses", "manifests-500"])
+@pytest.mark.parametrize(("fault", "workers"), [("refuses", 1), ("manifests-500", 1), ("manifests-500", 2)])
 @pytest.mark.parametrize(
     ("user_agent", "results"), [("docker/28.5.1", [True] * 3), ("containerd/2.1.9", [False, True, True])]
 )
 def test_a_client_whose_redirect_fails_is_served_when_it_asks_again(
-    daemon: Daemon, main: Registry, user_agent: str, results: list[bool], fault: str
+    daemon: Daemon, main: Registry, user_agent: str, results: list[bool], fault: str, workers: int
 ) -> None:
+    daemon.settings = f"workers = {workers}\n{daemon.settings}"
     daemon.start()
+    daemon.wait_until(lambda: daemon.log.count(" answers") == workers - 1, "all processes answer")
     client, pull = Replayed(daemon, user_agent), PULLS[user_agent]
     assert pull(client)
     main.mode = fault

@@ -1,6 +1,7 @@
 """The CDN of the first registry fails, and clients that are served get their blobs from the second registry's."""
 
 import http.client
+import itertools
 import re
 import time
 from collections.abc import Iterator
@@ -8,9 +9,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from attrs import define
+from attrs import define, field
 
 from tests.process.daemon import FAST, Daemon, Registry, fail, running
+from tests.several_processes import workers_of_tests
 
 DIGESTS = [f"sha256:{letter * 64}" for letter in "abcdef"]
 
@@ -40,10 +42,15 @@ class Lab:
     daemon: Daemon
     main: WithCdn
     second: WithCdn
+    clients: Iterator[int] = field(factory=itertools.count)
 
     def get_blob(self, digest: str) -> bool:
-        """Get a blob as a client does, once, and return whether that worked."""
-        status, headers, _ = self.daemon.get(f"/v2/org/app/blobs/{digest}", headers={"User-Agent": "podman/5"})
+        """Get a blob as a client does, once, and return whether that worked.
+
+        Each client is another one: if one asks for a blob again after a second, another backend is tried for a minute.
+        """
+        agent = f"podman/5.0.{next(self.clients)}"
+        status, headers, _ = self.daemon.get(f"/v2/org/app/blobs/{digest}", headers={"User-Agent": agent})
         if status != 307:
             return False
         target = urlsplit(headers["Location"])
@@ -114,7 +121,7 @@ def test_if_this_machine_reaches_no_cdn_clients_are_sent_there_all_the_same(lab:
     lab.pull_for(1.5)
     status, headers, _ = lab.daemon.get(f"/v2/org/app/blobs/{DIGESTS[0]}")
     assert (status, headers["X-Facaded-Backend"]) == (307, "main")
-    assert lab.daemon.log.count("does not answer this machine (connection refused)") == 1
+    assert 1 <= lab.daemon.log.count("does not answer this machine (connection refused)") <= workers_of_tests()
     assert "sig=1" not in lab.daemon.log
 
 

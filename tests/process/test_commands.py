@@ -18,7 +18,7 @@ def test_status_is_a_table_for_a_person_and_json_for_a_program(daemon: Daemon, m
     result = daemon.run("status")
     assert result.returncode == 0
     assert result.stdout.splitlines()[0] == "main is active: it is the preferred backend and is up"
-    assert result.stdout.splitlines()[2].split() == ["NAME", "STATE", "SINCE", "URL"]
+    assert result.stdout.splitlines()[2].split() == ["NAME", "STATE", "SINCE", "AGE", "URL"]
     main.stop()
     daemon.wait_until(lambda: daemon.backend == "second", "failover")
     result = daemon.run("status")
@@ -93,6 +93,10 @@ def test_check_says_what_the_settings_mean_and_probes_on_request(daemon: Daemon,
     document = json.loads(daemon.run("check", "--probe", "--json").stdout)
     assert document["meaning"]["routes"] == [{"repositories": [], "backends": ["main", "second"]}]
     assert document["probes"]["main"]["reason"] == "connection refused"
+    assert document["acme"] is None
+    result = daemon.run("check", "--dry-run")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "--dry-run orders the certificates of [tls.acme], and the settings have none" in result.stderr
     daemon.write_settings("bogus = 1")
     result = daemon.run("check")
     assert (result.returncode, result.stdout) == (2, "")

@@ -56,7 +56,7 @@ def test_idle_connections_take_no_descriptors_from_probes_and_state(
         assert daemon.backend == "main", "an honest client is answered"
         fail(main, "refuse")
         daemon.wait_until(lambda: daemon.backend == "second", "a real outage is noticed")
-        assert "is down" in (daemon.directory / "log").read_text()
+        daemon.wait_until(lambda: "is down" in (daemon.directory / "log").read_text(), "and logged")
     assert "too many open files" not in daemon.log
     assert '"down"' in (daemon.directory / "state" / "state.json").read_text()
     reached = "limit reached: connections" in daemon.log

@@ -35,8 +35,9 @@ def test_an_outage_is_noticed_in_time_and_the_first_backend_becomes_active_again
 
 def test_a_healthy_backend_is_probed_once_per_interval(daemon: Daemon, main: Registry) -> None:
     daemon.start()
+    before = main.requests.count("/v2/")
     time.sleep(5)
-    assert 2 <= main.requests.count("/v2/") <= 4
+    assert 2 <= main.requests.count("/v2/") - before <= 3
 
 
 @pytest.mark.parametrize("fault", ["refuse", "hang"])

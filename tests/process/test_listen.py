@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.process.daemon import can_connect, free_port, wait_until
+from tests.several_processes import with_workers
 
 WITHOUT_IPV6 = [sys.executable, str(Path(__file__).with_name("without_ipv6.py"))]
 
@@ -19,7 +20,9 @@ WITHOUT_IPV6 = [sys.executable, str(Path(__file__).with_name("without_ipv6.py"))
 def listening(tmp_path: Path, port: int, wrapper: list[str]) -> Iterator[None]:
     """Run a daemon whose plain port is `:PORT`."""
     settings = tmp_path / "facaded.toml"
-    settings.write_text(f'listen.http = ":{port}"\nlisten.admin = []\nstate.directory = "{tmp_path}/state"\n')
+    settings.write_text(
+        with_workers(f'listen.http = ":{port}"\nlisten.admin = []\nstate.directory = "{tmp_path}/state"\n')
+    )
     arguments = [*wrapper, sys.executable, "-m", "facaded", "--config", str(settings)]
     with (tmp_path / "log").open("wb") as log, subprocess.Popen(arguments, stdout=log, stderr=log) as daemon:
         try:

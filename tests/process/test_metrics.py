@@ -7,6 +7,7 @@ from typing import TypeAlias
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.process.daemon import MANIFEST_TYPE, SECRETS, Daemon, Registry
+from tests.several_processes import workers_of_tests
 
 Samples: TypeAlias = Mapping[tuple[str, frozenset[str]], float]
 
@@ -26,6 +27,16 @@ def scrape(daemon: Daemon) -> Samples:
 
 def number(samples: Samples, name: str, *labels: str) -> float | None:
     return samples.get((name, frozenset(labels)))
+
+
+def scrape_answers(daemon: Daemon, answers: int) -> Samples:
+    """Return the samples once they count so many answers: those of other processes come up to 0.5 s later."""
+
+    def counted() -> float:
+        return sum(value for (name, _), value in scrape(daemon).items() if name == "facaded_requests_total")
+
+    daemon.wait_until(lambda: counted() >= answers, f"{answers} answers are counted", 5)
+    return scrape(daemon)
 
 
 def statusz(daemon: Daemon) -> tuple[int, str]:
@@ -68,17 +79,19 @@ def test_requests_backends_tokens_and_the_cache_are_counted(daemon: Daemon) -> N
         assert daemon.get("/v2/org/app/manifests/v1", headers=SERVED)[0] == 200
     assert daemon.get("/v2/", headers={"User-Agent": "containerd/2.1.9"})[0] == 307
     assert daemon.get("/v2/other/app/manifests/v1")[0] == 403
-    samples = scrape(daemon)
+    samples = scrape_answers(daemon, 5)
     requests = "facaded_requests_total"
     assert number(samples, requests, "manifest", "served", "200", "containers", "main") == 3
     assert number(samples, requests, "ping", "redirected", "307", "containerd", "main") == 1
     assert number(samples, requests, "manifest", "refused", "403", "docker", "") == 1
     assert number(samples, "facaded_request_duration_seconds_count", "manifest", "served") == 3
-    assert number(samples, "facaded_cache_requests_total", "miss") == 1
-    assert number(samples, "facaded_cache_requests_total", "hit") == 2
-    assert number(samples, "facaded_token_requests_total", "main", "granted") == 1
+    misses = number(samples, "facaded_cache_requests_total", "miss") or 0
+    assert 1 <= misses <= workers_of_tests(), "each process has a cache and tokens of its own"
+    assert number(samples, "facaded_cache_requests_total", "hit") == 3 - misses
+    assert number(samples, "facaded_token_requests_total", "main", "granted") == misses
     assert number(samples, "facaded_backend_pulls_remaining", "main", "address") == 76
-    assert number(samples, "facaded_connections", "admin") == 1
+    one = "the connections of earlier requests have ended"
+    daemon.wait_until(lambda: number(scrape(daemon), "facaded_connections", "admin") == 1, one)
     assert (number(samples, "facaded_cache_bytes") or 0) > 0
     text = daemon.get("/metrics", port=daemon.admin)[2].decode()
     assert [secret for secret in ("org/app", "127.0.0.1", *SECRETS) if secret in text] == [], "nothing private"

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from tests.process.daemon import WAIT, can_connect, free_port, wait_until
+from tests.several_processes import with_workers, workers_of_tests
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
@@ -24,14 +25,16 @@ def ask(port: int, client: str) -> bytes:
 def test_connections_over_the_proxy_protocol_are_those_of_the_clients(tmp_path: Path) -> None:
     port, settings, log = free_port(), tmp_path / "facaded.toml", tmp_path / "log"
     settings.write_text(
-        f'listen.http = "haproxy:tcp:{port}:interface=127.0.0.1"\nlisten.admin = []\n'
-        f'state.directory = "{tmp_path}/state"\nlimits.new_connections_per_source = 1\n'
+        with_workers(
+            f'listen.http = "haproxy:tcp:{port}:interface=127.0.0.1"\nlisten.admin = []\n'
+            f'state.directory = "{tmp_path}/state"\nlimits.new_connections_per_source = 1\n'
+        )
     )
     arguments = [sys.executable, "-m", "facaded", "--config", str(settings)]
     with log.open("wb") as file, subprocess.Popen(arguments, stdout=file, stderr=file) as daemon:
         try:
             wait_until(lambda: can_connect(port), "it listens")
-            answers = [ask(port, "192.0.2.7") for _ in range(20)]
+            answers = [ask(port, "192.0.2.7") for _ in range(20 * workers_of_tests())]  # each has the limit
             assert answers[:10] == [b"HTTP/1.1 200"] * 10
             assert answers[-1] == b""
             assert ask(port, "192.0.2.8") == b"HTTP/1.1 200"

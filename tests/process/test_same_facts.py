@@ -77,8 +77,8 @@ def test_all_of_them_tell_the_same_at_the_same_time(
     daemon.stop()
     length = len(daemon.log)
     daemon.start()
-    restarted = daemon.log[length:]
-    assert restarted.count(f"error: {OUTAGE}") == 1, "a restart in the outage, which keeps the state, tells it too"
+    daemon.wait_until(lambda: " is active: " in daemon.log[length:], "the start is over")
+    assert daemon.log[length:].count(f"error: {OUTAGE}") == 1, "a restart, which keeps the state, tells it"
 
     second.start()
     daemon.wait_until(lambda: "clients are answered again" in daemon.log, "the log tells of the end")

@@ -17,6 +17,7 @@ import pytest
 from attrs import define, field
 
 from tests.process.daemon import Daemon, Registry
+from tests.several_processes import with_workers
 
 FIRST = 3
 """The first descriptor that systemd passes."""
@@ -126,7 +127,7 @@ def start_with_sockets(daemon: Daemon, listen: str, sockets: dict[str, list[sock
     """Start a daemon with these lines of [listen] and these sockets; return its process."""
     pass_sockets(daemon, sockets)
     daemon.config.write_text(
-        f"""{daemon.settings}
+        f"""{with_workers(daemon.settings)}
         [listen]
         {listen}
         control = "unix:{daemon.directory}/control.sock"
@@ -142,6 +143,7 @@ def start_with_sockets(daemon: Daemon, listen: str, sockets: dict[str, list[sock
             stderr=log,
             env=os.environ | daemon.environ,
             pass_fds=descriptors,
+            process_group=0,
         )
     return daemon.process
 

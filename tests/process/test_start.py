@@ -134,6 +134,17 @@ def test_the_socket_of_a_killed_daemon_is_replaced(daemon: Daemon) -> None:
     assert os.stat(daemon.directory / "control.sock").st_mode & 0o777 == 0o600
 
 
+def test_the_socket_of_a_killed_daemon_is_replaced_although_another_process_has_its_number(daemon: Daemon) -> None:
+    """In a container, facaded is process 1 each time, and its sockets may be on a volume."""
+    daemon.start()
+    daemon.kill()
+    lock = daemon.directory / "control.sock.lock"
+    lock.unlink()
+    lock.symlink_to(str(os.getpid()))
+    daemon.start()
+    assert daemon.run("status").returncode == 0
+
+
 def test_a_kill_at_any_moment_leaves_a_valid_state_file(daemon: Daemon) -> None:
     """The daemon is killed while it writes its state continuously, a little later in every round."""
     last = ""

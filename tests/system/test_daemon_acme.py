@@ -253,3 +253,18 @@ def test_a_daemon_under_twistd_obtains_a_certificate(lab: Lab) -> None:
     lab.start_with_certificate()
     assert lab.count_orders() == 1
     assert lab.daemon.stop() in (0, -signal.SIGTERM), "twistd exits by the signal that it received"
+
+
+def test_an_operator_renews_one_name_by_force(lab: Lab) -> None:
+    lab.start_with_certificate()
+    before = serial(lab.daemon)
+    refused = lab.daemon.run("renew", "unknown.test")
+    assert refused.returncode == 2
+    assert f"unknown.test: no certificate with this name is managed: expected one of {NAME}" in refused.stderr
+    renewal = lab.daemon.run("renew", NAME, "--force")
+    assert (renewal.returncode, renewal.stderr) == (0, "")
+    assert renewal.stdout.startswith(f"renewal started: {NAME}; see")
+    lab.daemon.wait_until(lambda: serial(lab.daemon) != before, "the new certificate", FIRST_CERTIFICATE)
+    status = lab.daemon.run("status")
+    assert re.search(r"certificate expires .* \(in \d+ d\), renewal ", status.stdout.replace("\n  ", " "))
+    assert status.returncode == 0

@@ -114,11 +114,16 @@ def facaded_as_other_user(needs: Callable[..., None]) -> list[str]:
     needs("setpriv", root=True)
     user_prefix = ["setpriv", f"--reuid={USER}", f"--regid={GROUP}", "--clear-groups", "--no-new-privs"]
     for python in (sys.executable, INSTALLED):
-        program = [*user_prefix, python, "-m", "facaded"]
-        if subprocess.run([*program, "version"], capture_output=True, check=False).returncode == 0:
-            return program
+        start = [*user_prefix, python, "-c", f"import subprocess as s; s.run(['{python}', '-m', 'facaded', 'version'])"]
+        if "facaded" in subprocess.run(start, capture_output=True, text=True, check=False).stdout:  # workers do that
+            return [*user_prefix, python, "-m", "facaded"]
     needs(unmet=f"{USER} cannot read {sys.executable}, and {INSTALLED} does not exist: install facaded there")
     raise AssertionError("needs() neither skipped nor failed the test")
+
+
+def served_certificates(daemon: Daemon) -> set[bytes]:
+    """Return what a few connections get, which reach all processes."""
+    return {served_certificate(daemon) for _ in range(10)}
 
 
 def test_a_daemon_without_root_serves_the_renewed_certificate(
@@ -138,7 +143,7 @@ def test_a_daemon_without_root_serves_the_renewed_certificate(
             before = served_certificate(daemon)
             assert certbot.renew(GROUP).returncode == 0
             daemon.wait_until(
-                lambda before=before: served_certificate(daemon) != before,  # type: ignore[misc]
+                lambda before=before: before not in served_certificates(daemon),  # type: ignore[misc]
                 "the new certificate",
                 3,
             )

@@ -19,6 +19,9 @@ RULE_TESTS = Path(__file__).with_name("alerts.test.yml")
 
 EVERY_ALERT = set(re.findall(r"- alert: (\w+)", ALERTS.read_text()))
 
+WITHOUT_OUTAGE = {"FacadedWorkerMissing"}
+"""Alerts that fire in the tests of promtool only: a worker that ended is replaced before a scrape misses it."""
+
 TLS = """
 hosts = ["127.0.0.1", "{name}"]
 [tls]
@@ -60,7 +63,7 @@ def second() -> Registry:
 def files(tmp_path: Path) -> CertificateFiles:
     (tmp_path / "tls").mkdir()
     files = CertificateFiles(tmp_path / "tls" / "chain.pem", tmp_path / "tls" / "key.pem")
-    put(files, *Authority().issue(NAME, ends=NOW + timedelta(hours=12)))
+    put(files, *Authority().issue(NAME, ends=NOW + timedelta(hours=6)))
     return files
 
 
@@ -128,7 +131,7 @@ def test_each_alert_fires_in_its_outage_and_the_dashboard_shows_it(
         check_dashboard(prometheus)
         idle.kill()
         wait_for_alerts(prometheus, "FacadedUnreachable")
-        assert fired | prometheus.firing() == EVERY_ALERT
+        assert fired | prometheus.firing() == EVERY_ALERT - WITHOUT_OUTAGE
 
 
 def break_settings_and_files(prometheus: Prometheus, daemon: Daemon, idle: Daemon) -> set[str]:

@@ -6,6 +6,7 @@ describes.
 """
 
 import contextlib
+import json
 import re
 import socket
 import subprocess
@@ -18,7 +19,9 @@ from pathlib import Path
 import pytest
 from attrs import define
 
+from facaded.systemd import STOP_TIME
 from tests.process.daemon import Registry, running, wait_until
+from tests.several_processes import with_workers
 from tests.tls.authority import Authority, pem, put
 
 UNIT = Path(__file__).parents[2] / "systemd" / "facaded.service"
@@ -154,7 +157,7 @@ def booted_systemd(
     needs("/lib/systemd/systemd", "systemctl", "unshare", "nsenter", str(PROGRAM), root=True)
     (tmp_path / "etc").mkdir()
     tmp_path.chmod(0o755)
-    (tmp_path / "etc" / "facaded.toml").write_text(settings)
+    (tmp_path / "etc" / "facaded.toml").write_text(with_workers(settings))
     created_config = not CONFIG.exists()
     CONFIG.mkdir(exist_ok=True)
     init = boot(tmp_path, {UNIT.name: UNIT.read_text(), **(files or {})}, setup_command)
@@ -324,7 +327,7 @@ def test_systemd_restarts_it_if_its_reactor_does_not_turn(init_with_sockets: Ini
     wait_until(lambda: init.show("ActiveState") == "active", "restarted")
     assert init.show("NRestarts") == "1"
     log = init("cat", "/run/facaded.log").stdout
-    assert re.search(r'Fatal Python error: Aborted(.*\n)+  File "\S+/epollreactor.py", line', log), "where it was"
+    assert re.search(r'Fatal Python error: Aborted(.*\n)+  File "\S+/internet/base.py", line', log), "where it was"
 
 
 def test_a_turning_reactor_is_not_restarted(init_with_sockets: Init) -> None:
@@ -333,6 +336,64 @@ def test_a_turning_reactor_is_not_restarted(init_with_sockets: Init) -> None:
     first = init.show("WatchdogTimestampMonotonic")
     wait_until(lambda: int(init.show("WatchdogTimestampMonotonic")) > int(first) + WATCHDOG * 2_000_000, "two times")
     assert (init.show("MainPID"), init.show("NRestarts")) == (pid, "0")
+
+
+def processes(init: Init) -> list[str]:
+    """Return the processes of the service."""
+    return init("ps", "-u", "facaded", "-o", "pid=").stdout.split()
+
+
+def workers_that_answer(init: Init) -> int:
+    """Return how many processes answer clients, by the status."""
+    status = init(str(PROGRAM), "status", "--json")
+    return sum(worker["state"] == "up" for worker in json.loads(status.stdout)["workers"]) if status.stdout else 0
+
+
+@pytest.fixture
+def init_with_workers(needs: Callable[..., None], tmp_path: Path, registry: Registry) -> Iterator[Init]:
+    """A systemd whose facaded has two processes."""
+    settings = f"workers = 2\n{SETTINGS.format(host=HOST, url=registry.url)}"
+    with booted_systemd(needs, tmp_path, settings) as init:
+        wait_until(lambda: workers_that_answer(init) == 2, "both processes answer")
+        yield init
+
+
+def test_the_service_stays_active_when_its_first_process_is_killed_and_then_reloads_and_stops(
+    init_with_workers: Init, registry: Registry, tmp_path: Path
+) -> None:
+    init = init_with_workers
+    first_pid = init.show("MainPID")
+    init("kill", "-9", first_pid)
+    states = set[str]()
+
+    def replaced() -> bool:
+        states.add(init.show("ActiveState"))
+        return init.show("MainPID") not in ("0", first_pid) and workers_that_answer(init) == 2
+
+    wait_until(replaced, "another first process")
+    assert states == {"active"}
+    assert init.show("NRestarts") == "0"
+    assert ping()["Location"] == f"{registry.url}/v2/"
+    settings = tmp_path / "etc" / "facaded.toml"
+    settings.write_text(settings.read_text().replace('name = "main"', 'name = "renamed"'))
+    new_pid = init.show("MainPID")
+    assert init("systemctl", "reload", "facaded.service").returncode == 0
+    wait_until(lambda: ping()["X-Facaded-Backend"] == "renamed", "reloaded")
+    assert (init.show("ActiveState"), init.show("MainPID"), init.show("NRestarts")) == ("active", new_pid, "0")
+    began = time.monotonic()
+    assert init("systemctl", "stop", "facaded.service").returncode == 0
+    assert time.monotonic() - began < STOP_TIME, "systemd had to kill nothing"
+    assert (init.show("ActiveState"), init.show("Result"), processes(init)) == ("inactive", "success", [])
+
+
+def test_the_service_restarts_when_all_of_its_processes_are_killed(init_with_workers: Init) -> None:
+    init = init_with_workers
+    killed = processes(init)
+    init("kill", "-9", *killed)
+    wait_until(
+        lambda: init.show("ActiveState") == "active" and len({*processes(init)} - {*killed}) == 2, "started again"
+    )
+    assert init.show("NRestarts") == "1"
 
 
 UNITS = [UNIT, *SOCKETS.values()]

@@ -15,6 +15,7 @@ from OpenSSL import SSL
 
 from facaded.tls.certificate_files import CertificateFiles
 from facaded.tls.server_certificate import PrivateKey, ServerCertificate, parse
+from facaded.tls.subject_names import alternative_names
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 DAY = timedelta(days=1)
@@ -99,8 +100,7 @@ class Authority:
             .add_extension(x509.BasicConstraints(ca=names is None, path_length=None), critical=True)
         )
         if names is not None:
-            general = [x509.DNSName(name) for name in names]
-            builder = builder.add_extension(x509.SubjectAlternativeName(general), critical=False)
+            builder = builder.add_extension(alternative_names(names), critical=False)
         if extension is not None:
             builder = builder.add_extension(extension, critical=True)
         return builder.sign(issuer_key, hashes.SHA256())

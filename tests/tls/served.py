@@ -10,6 +10,7 @@ from twisted.internet.task import Clock
 from facaded.tls.certificate_files import CertificateFiles
 from facaded.tls.certificates import POLL_INTERVAL, Certificates
 from facaded.tls.challenges import Challenges
+from facaded.tls.server_connection import ServerConnection
 from tests.tls.authority import NOW, HandshakeClient, handshake, trusting
 
 ORDER = ("docker.lab.test",)
@@ -35,8 +36,12 @@ class CertificatesHarness:
         for _ in range(checks):
             self.clock.advance(POLL_INTERVAL)
 
-    def client(self, name: str | None = "docker.lab.test", context: ssl.SSLContext | None = None) -> HandshakeClient:
-        return handshake(self.certificates.new_connection(), context or trusting(), name)
+    def client(
+        self, name: str | None = "docker.lab.test", context: ssl.SSLContext | None = None, local_address: str = ""
+    ) -> HandshakeClient:
+        connection = self.certificates.new_connection()
+        ServerConnection(connection).note_local_address(local_address)
+        return handshake(connection, context or trusting(), name)
 
     def served(self, name: str | None = "docker.lab.test") -> bytes:
         return self.client(name).certificate.tbs_certificate_bytes

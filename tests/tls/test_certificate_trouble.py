@@ -10,7 +10,8 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, global
 from zope.interface import implementer
 
 from facaded.policy.events import EventKind
-from facaded.tls.certificate_status import EXPIRY_WARNING
+from facaded.tls.overdue import LAST_PERIOD, UNMANAGED_WARNING
+from facaded.tls.reminders import INTERVAL
 from facaded.tls.watched_files import RETRY_INTERVAL
 from tests.tls.authority import DAY, NOW, Authority, put
 from tests.tls.served import CertificatesHarness
@@ -41,7 +42,7 @@ def test_a_certificate_that_nobody_renews_is_a_warning_and_then_an_error(
     authority: Authority, tmp_path: Path, troubles: Troubles
 ) -> None:
     files = authority.write(tmp_path, "docker.lab.test")
-    ends = NOW + timedelta(seconds=EXPIRY_WARNING + 2)
+    ends = NOW + timedelta(seconds=UNMANAGED_WARNING + 2)
     put(files, *authority.issue("docker.lab.test", begins=NOW - 90 * DAY, ends=ends))
     harness = CertificatesHarness(files)
     harness.pass_time()
@@ -53,10 +54,16 @@ def test_a_certificate_that_nobody_renews_is_a_warning_and_then_an_error(
         f"the certificate for docker.lab.test (Lab CA), from {files.chain} expires "
         f"{ends:%Y-%m-%d %H:%M} UTC and should have been renewed by now: renew it"
     )
-    harness.clock.advance(EXPIRY_WARNING)
+    harness.clock.advance(INTERVAL)
     harness.pass_time(5)
-    assert [level for level, _ in troubles.lines] == [LogLevel.warn, LogLevel.error]
-    assert troubles.lines[1][1].endswith(" has expired: renew it")
+    assert [level for level, _ in troubles.lines] == [LogLevel.warn] * 2, "again each day"
+    harness.clock.advance(UNMANAGED_WARNING - LAST_PERIOD - INTERVAL)
+    harness.pass_time(5)
+    assert [level for level, _ in troubles.lines] == [LogLevel.warn] * 2 + [LogLevel.error], "in the last two days"
+    harness.clock.advance(LAST_PERIOD)
+    harness.pass_time(5)
+    assert [level for level, _ in troubles.lines] == [LogLevel.warn] * 2 + [LogLevel.error] * 2
+    assert troubles.lines[3][1].endswith(" has expired: renew it")
 
 
 def test_files_that_cannot_be_used_are_a_warning(authority: Authority, tmp_path: Path, troubles: Troubles) -> None:

@@ -133,21 +133,28 @@ def test_the_document_has_more_fields_for_certificates_from_acme(authority: Auth
     harness = CertificatesHarness(authority.write(tmp_path, "a.lab.test"), hosts=("b.lab.test",))
     certificate = authority.certificate("docker.lab.test")
     harness.certificates.replace_obtained({ORDER: certificate})
-    order = OrderStatus(ORDER, "Lab CA", 1.0, 2.0, "https://ca.test/why", "no", 3.0, 4, "https://ca.test/directory")
+    order = OrderStatus(
+        ORDER, "Lab CA", 1.0, 0.5, 2.0, True, 5.0, 6.0, "https://ca.test/why", "no", 3.0, 4, "https://ca.test/directory"
+    )
     from_files, obtained, self_signed = harness.certificates.document([order])
-    fields = ["names", "issuer", "until", "expired", "expires_soon", "from", "next_renewal", "error"]
+    fields = ["names", "issuer", "until", "remaining", "expired", "expires_soon", "from", "next_renewal", "error"]
     assert list(from_files) == list(self_signed) == fields
     assert (from_files["names"], from_files["from"]) == (["a.lab.test"], str(tmp_path / "fullchain.pem"))
     assert obtained == {
         "names": ["docker.lab.test"],
         "issuer": "Lab CA",
         "until": certificate.validity.end,
+        "remaining": from_files["remaining"],
         "expired": False,
-        "expires_soon": False,
+        "expires_soon": True,
         "from": "ACME",
         "next_renewal": 2.0,
         "error": "no",
         "not_after": 1.0,
+        "due": 0.5,
+        "overdue": True,
+        "suggested_from": 5.0,
+        "suggested_until": 6.0,
         "suggested_because": "https://ca.test/why",
         "error_at": 3.0,
         "attempts": 4,

@@ -67,6 +67,7 @@ def webroot(tmp_path: Path) -> Path:
         ("Second.Lab.Test.", "/", 443, "https://second.lab.test/"),
         ("second.lab.test", "/v2/", 8443, "https://second.lab.test:8443/v2/"),
         ("[2001:db8::1]:80", "/v2/", 443, "https://[2001:db8::1]/v2/"),
+        ("[2001:DB8:0::1]", "/v2/", 443, "https://[2001:db8::1]/v2/"),
         ("192.0.2.1", "/v2/", 443, "https://192.0.2.1/v2/"),
         ("evil.test", "/v2/", 443, "https://docker.lab.test/v2/"),
         ("", "/v2/", 443, "https://docker.lab.test/v2/"),

@@ -130,7 +130,10 @@ UNUSABLE: dict[str, tuple[Callable[[Authority, CertificateFiles], None], str]] =
     ),
     "not yet valid": (write(lambda a: a.issue("x", begins=NOW + DAY)), "the certificate is not valid before "),
     "weak": (write(issue_weak), "OpenSSL rejects the certificate (ee key too small)"),
-    "open to all": (lambda _, files: files.key.chmod(0o644), "privkey.pem can be read by others: chmod o= "),
+    "open to all": (
+        lambda _, files: files.key.chmod(0o644),
+        "set defaultMode: 0440 in its volume and fsGroup in the Pod's securityContext",
+    ),
 }
 
 
@@ -200,7 +203,8 @@ def test_a_certificate_that_expires_is_logged_and_another_for_the_name_takes_pre
     harness.pass_time(5)
     assert harness.client().names == {"docker.lab.test", "*.lab.test"}
     assert [report["expired"] for report in harness.certificates.document()] == [True, False]
-    (error,) = no_errors_are_logged
+    soon_error, error = no_errors_are_logged
+    assert formatEvent(soon_error).endswith(" should have been renewed by now: renew it")
     assert formatEvent(error).endswith(" has expired: renew it")
     no_errors_are_logged.clear()
 
@@ -263,3 +267,18 @@ def test_each_time_that_files_become_unusable_counts_once(authority: Authority, 
         files.chain.write_bytes(good)
         harness.pass_time(3)
         assert harness.errors == [None]
+
+
+def test_a_key_that_facaded_may_not_read_names_the_remedy_of_kubernetes(authority: Authority, tmp_path: Path) -> None:
+    files = authority.write(tmp_path, "docker.lab.test")
+    files.key.chmod(0)
+    own_user = os.geteuid()
+    os.seteuid(65534 if own_user == 0 else own_user)  # root may read everything; pytest's directory is closed to others
+    try:
+        harness = CertificatesHarness(files)
+    finally:
+        os.seteuid(own_user)
+    assert "(Permission denied)" in str(harness.errors[0])
+    assert str(harness.errors[0]).endswith(
+        "let facaded's user or group read this file, in Kubernetes by the Pod's fsGroup"
+    )

@@ -67,9 +67,7 @@ def answered_requests(request: bytes) -> list[AnsweredRequest]:
 
 def log(answered: list[AnsweredRequest], settings: AccessLogSettings) -> list[str]:
     lines: list[str] = []
-    access_log = AccessLog(lines.append, settings, lambda: NOON)
-    for one in answered:
-        access_log.follow(one)
+    AccessLog(lines.extend, settings).follow([evolve(one, at=NOON) for one in answered])
     return lines
 
 
@@ -190,12 +188,12 @@ def test_the_settings_say_which_answers_are_logged(answers: LoggedAnswers, statu
 def test_new_settings_apply_to_the_next_line() -> None:
     (answered,) = answered_requests(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n")
     lines: list[str] = []
-    access_log = AccessLog(lines.append, wall=lambda: NOON)
+    access_log = AccessLog(lines.extend)
     for form, addresses in ((LineForm.UNTIMED, Addresses.FULL), (LineForm.JSON, Addresses.MASKED)):
         access_log.reconfigure(AccessLogSettings(form=form, addresses=addresses))
-        access_log.follow(answered)
+        access_log.follow([answered])
     access_log.reconfigure(AccessLogSettings(form=LineForm.COMMON, addresses=Addresses.NONE))
-    access_log.follow(answered)
+    access_log.follow([answered])
     untimed, in_json, common = lines
     assert untimed.startswith('192.0.2.7 - - "GET ')
     assert json.loads(in_json)["address"] == "192.0.2.0"
@@ -205,10 +203,8 @@ def test_new_settings_apply_to_the_next_line() -> None:
 def test_lines_begin_with_the_time_of_their_answer() -> None:
     (answered,) = answered_requests(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n")
     lines: list[str] = []
-    times = iter([NOON, NOON + 0.5, NOON + 1, NOON - 60])
-    access_log = AccessLog(lines.append, AccessLogSettings(form=LineForm.JSON), lambda: next(times))
-    for _ in range(4):
-        access_log.follow(answered)
+    batch = [evolve(answered, at=at) for at in (NOON, NOON + 0.5, NOON + 1, NOON - 60)]
+    AccessLog(lines.extend, AccessLogSettings(form=LineForm.JSON)).follow(batch)
     assert [json.loads(line)["time"][14:23] for line in lines] == ["13:20.250", "13:20.750", "13:21.250", "12:20.250"]
 
 
@@ -223,7 +219,8 @@ def test_twisted_s_logger_gets_the_line_as_it_is(request: pytest.FixtureRequest)
     request.addfinalizer(partial(globalLogPublisher.removeObserver, observe))
     output = TwistedOutput()
     output.reconfigure(LogStyle.JSON)
-    output.add_line("{a} line")
+    output.let_precede(partial(observed.append, "nothing waits for it"))
+    output.add_lines(["{a} line"])
     assert observed == ["{a} line"]
     assert (output.form_for(LogStyle.JSON), output.lost_lines) == (LineForm.UNTIMED, 0)
 

@@ -19,6 +19,7 @@ from twisted.web.server import Request
 from facaded.backends.manifests import digest_of
 from facaded.oci.clients import identify
 from facaded.policy.decision import BackendRules, Rules
+from facaded.policy.recent_pulls import IMAGES
 from facaded.policy.repositories import parse
 from facaded.web.answered_requests import AnsweredRequest, Decision, Kind, Outcome
 from facaded.web.facade import Facade
@@ -53,7 +54,9 @@ class Client:
         self.answered: list[AnsweredRequest] = []
         self.pulls = Pulls()
         self.clock = Clock()
-        self.site = BoundedSite(self.resource, self.clock, [self.answered.append, self.pulls.follow])
+        self.site = BoundedSite(
+            self.resource, self.clock, [self.answered.append, lambda answered: self.pulls.follow([answered])]
+        )
         self._agent = RequestTraversalAgent(self.resource)
 
     def start(
@@ -476,3 +479,15 @@ def test_an_error_in_a_subscriber_is_logged_and_has_no_other_effect(
     assert len(client.answered) == 1
     assert len(no_errors_are_logged) == 1
     no_errors_are_logged.clear()
+
+
+def test_the_latest_pulls_of_a_large_batch_are_recorded() -> None:
+    client, _ = served()
+    for number in range(IMAGES + 1):
+        client.send("GET", f"/v2/org/app/manifests/{number}")
+    client.send("GET", "/v2/org/app/manifests/1")
+    pulls = Pulls()
+    pulls.follow(client.answered)
+    assert pulls.recent.images() == client.pulls.recent.images()
+    assert pulls.recent.images()[:2] == ("org/app:1", f"org/app:{IMAGES}")
+    assert len(pulls.recent.images()) == IMAGES

@@ -1,10 +1,13 @@
 """facaded's account at a CA (RFC 8555 §7.3): registered, found by its key, bound to another account, or replaced."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from attrs import evolve
+
 from facaded.tls.acme import documents, keys
-from facaded.tls.acme.keys import AccountKey
+from facaded.tls.acme.account_key import AccountKey
 from facaded.tls.acme.problems import AcmeError, AcmeProblemError
 from facaded.tls.acme.settings import CertificateAuthority
 from facaded.tls.acme.store import Account, AcmeStore
@@ -36,9 +39,11 @@ class Accounts:
             return await self._register(AccountKey.generate())
         if account.url is None:
             return await self._find(account.key)
+        if self._is_rebound(account):
+            return await self._rebind(account)
         signer = Signer(account.key, account.url)
-        if account.contact != self._contact:
-            await self._update_contact(signer)
+        if self._contact != account.contact and (self._contact is None or self._contact != account.refused_contact):
+            await self._update_contact(signer, account)
         return signer
 
     async def recover(self, signer: Signer) -> Signer | None:
@@ -76,25 +81,59 @@ class Accounts:
             return await self._replace()
 
     async def _register(self, key: AccountKey) -> Signer:
+        """Register an account. Its key is saved before, because it cannot be recovered."""
+        self._store.save_account(self._ca.directory, Account(key))
+        account = await self._request_account(key)
+        self._store.save_account(self._ca.directory, account)
+        return Signer(key, account.url)
+
+    async def _request_account(self, key: AccountKey) -> Account:
         url = (await self._wire.directory()).new_account
         payload: dict[str, Any] = {"termsOfServiceAgreed": True, **self._contacts(), **await self._binding(key, url)}
-        self._store.save_account(self._ca.directory, Account(key))
         response = await self._wire.post(Signer(key), url, payload)
         account = documents.check_url(response.value("Location"), "an account")
-        self._store.save_account(self._ca.directory, Account(key, account, self._contact))
-        return Signer(key, account)
+        return Account(key, account, self._contact, binding=self._binding_digest())
 
-    async def _update_contact(self, signer: Signer) -> None:
-        """Send the email address of the settings, which differs from the one that the CA has (§7.3.2)."""
-        assert signer.account is not None
-        payload = self._contacts() or {"contact": []}
+    def _is_rebound(self, account: Account) -> bool:
+        """Return whether the settings name another external account than the one that this account is bound to."""
+        if account.binding is None or self._ca.eab_hmac_key_file is None:
+            return False
         try:
-            await self._wire.post(signer, signer.account, payload)
+            return account.binding != self._binding_digest()
+        except AcmeError as error:
+            self._warn(f"{error}; the account at {self._ca.directory} stays as it is")
+            return False
+
+    async def _rebind(self, old: Account) -> Signer:
+        """Register a new account for another external account; the old one stays if the CA refuses that."""
+        assert old.url is not None
+        try:
+            account = await self._request_account(AccountKey.generate())
         except AcmeProblemError as error:
-            if error.problem.kind in ACCOUNT_REFUSED:  # the order will show whether the account still exists
-                return
-            raise
-        self._store.save_account(self._ca.directory, Account(signer.key, signer.account, self._contact))
+            self._warn(f"eab_key_id: {error}; the account at {self._ca.directory} stays bound to the previous one")
+            return Signer(old.key, old.url)
+        self._store.retire_account(self._ca.directory)
+        self._store.save_account(self._ca.directory, account)
+        return Signer(account.key, account.url)
+
+    async def _update_contact(self, signer: Signer, account: Account) -> None:
+        """Send the email address of the settings, which differs from the one that the CA has (§7.3.2).
+
+        If the CA refuses the address, the account is as good as before.
+        """
+        assert signer.account is not None
+        try:
+            await self._wire.post(signer, signer.account, self._contacts() or {"contact": []})
+        except AcmeProblemError as error:
+            if error.may_be_repeated or error.problem.kind in ACCOUNT_REFUSED:
+                return  # the order shows whether the account still exists
+            self._warn(f"{error}; the account at {self._ca.directory} keeps its previous contact")
+            account = evolve(account, refused_contact=self._contact)
+        except AcmeError:
+            return
+        else:
+            account = evolve(account, contact=self._contact, refused_contact=None)
+        self._store.save_account(self._ca.directory, account)
 
     def _contacts(self) -> dict[str, Any]:
         return {"contact": [self._contact]} if self._contact else {}
@@ -109,6 +148,12 @@ class Accounts:
                 )
             return {}
         return {"externalAccountBinding": key.bind(url, self._ca.eab_key_id, self._read_secret())}
+
+    def _binding_digest(self) -> str:
+        """Return what identifies the external account of the settings; empty without one. Raises AcmeError."""
+        if self._ca.eab_key_id is None or self._ca.eab_hmac_key_file is None:
+            return ""
+        return hashlib.sha256(f"{self._ca.eab_key_id}\0".encode() + self._read_secret()).hexdigest()[:16]
 
     def _read_secret(self) -> bytes:
         assert self._ca.eab_hmac_key_file is not None

@@ -4,7 +4,7 @@ It gives the pure schedule its time: `inventory` has the certificates, `attempts
 `renewal_information` asks the CAs when to renew.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
 
@@ -15,17 +15,26 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from facaded.tls.acme import schedule
+from facaded.tls.acme.agenda import Agenda
 from facaded.tls.acme.attempts import Attempts, Round
+from facaded.tls.acme.ca_clocks import CaClocks, ClockSteps
 from facaded.tls.acme.ca_orders import CaOrders
+from facaded.tls.acme.challenge_files import ChallengeFiles
+from facaded.tls.acme.directory_watch import DirectoryWatch
 from facaded.tls.acme.inventory import Inventory, PreparedInventory
+from facaded.tls.acme.ledger import Request
+from facaded.tls.acme.ledgers import Ledgers
+from facaded.tls.acme.left_names import LeftNames
 from facaded.tls.acme.managed_certificate import Names
-from facaded.tls.acme.order_status import OrderStatus
+from facaded.tls.acme.order_status import OrderStatus, Renewal
+from facaded.tls.acme.overdue_renewals import OverdueRenewals
 from facaded.tls.acme.records import CertificateRecords
 from facaded.tls.acme.renewal_information import RenewalInformation
 from facaded.tls.acme.settings import AcmeSettings
 from facaded.tls.acme.store import AcmeStore
 from facaded.tls.acme.wire import CaNetwork
 from facaded.tls.challenges import ChallengeResponder, OrderChallenges
+from facaded.tls.reminders import Reminders
 from facaded.tls.server_certificate import ServerCertificate
 
 MAX_WAIT = 60.0
@@ -40,7 +49,8 @@ class AcmeClient(Service):
     """Obtains and renews the certificates of `settings`, and stores them in `directory`.
 
     `random` provides the jitter. `responder` answers challenges while this service is running. `changed` is called
-    when `current` has changed. `failures` counts failed attempts. Raises StoreError if the directory cannot be used.
+    when `current` has changed. `failures` counts failed attempts. If the directory is `shared` with other daemons, any
+    of them answers challenges. Raises StoreError if the directory cannot be used.
     """
 
     _log = Logger()
@@ -54,26 +64,36 @@ class AcmeClient(Service):
         directory: Path,
         responder: ChallengeResponder,
         changed: Callable[[], None],
+        shared: bool = False,
     ) -> None:
-        store = AcmeStore(directory, self._warn)
-        records = CertificateRecords(store)
+        files = ChallengeFiles(directory) if shared else None
+        store, clocks = AcmeStore(directory, self._warn), CaClocks(network.wall)
+        ledgers = Ledgers(store, clocks)
+        records = CertificateRecords(store, ledgers)
         self._clock = network.clock
         self._wall = network.wall
-        self._inventory = Inventory(records, network.wall, random, settings, changed)
+        agenda = Agenda(ledgers, clocks, network.wall)
+        self._inventory = Inventory(records, agenda, random, settings, changed)
         self.failures = self._inventory.failures
-        orders = CaOrders(network, store, OrderChallenges(responder))
-        self._attempts = Attempts(self._inventory, records, orders, network)
+        orders = CaOrders(network, store, OrderChallenges(responder, files), clocks)
+        self._attempts = Attempts(self._inventory, records, orders)
+        self._steps = ClockSteps(network.wall, network.clock.seconds)
         self._renewal_information = RenewalInformation(self._inventory, network)
+        self._overdue = OverdueRenewals(self._inventory, Reminders(self._log, network.wall))
+        self._left_names = LeftNames(store, ledgers, clocks, network.wall, files)
+        self._watch = DirectoryWatch(self._inventory, network.clock, shared)
         self._round = Round()
         self._working: Deferred[None] = succeed(None)
 
     def startService(self) -> None:
         Service.startService(self)
+        self._watch.start()
         self._schedule_round(0)
 
     def stopService(self) -> Deferred[None]:
         """Abandon the order in progress; the next start begins it again."""
         Service.stopService(self)
+        self._watch.stop()
         return self._abandon()
 
     def prepare(self, settings: AcmeSettings) -> PreparedInventory:
@@ -94,16 +114,19 @@ class AcmeClient(Service):
 
     def status(self) -> tuple[OrderStatus, ...]:
         """Return the status of each certificate."""
-        cas, now = self._inventory.settings.directories, self._wall()
-        return tuple(entry.status(cas, now) for entry in self._inventory)
+        return self._inventory.status()
 
-    def renew(self) -> tuple[str, ...]:
-        """Renew all certificates now. Return a message for each one that cannot be renewed."""
-        cas, now = self._inventory.settings.directories, self._wall()
-        refusals = [refusal for entry in self._inventory if (refusal := entry.request_renewal(cas, now))]
+    def renew(self, names: Sequence[str] = (), force: bool = False) -> Renewal:
+        """Renew the certificates that have one of these names now, or all of them.
+
+        With `force`, our own waits and limits do not matter, but a CA's 429 does.
+        """
+        request = Request.FORCED if force else Request.RENEWAL
+        entries = [entry for entry in self._inventory if not names or {*names} & {*entry.names}]
+        refusals = [refusal for entry in entries if (refusal := self._inventory.request(entry, request))]
         if self.running and self._working.called:
             self._schedule_round(0)
-        return tuple(refusals)
+        return Renewal(tuple(entry.names for entry in entries), tuple(refusals))
 
     def _schedule_round(self, seconds: float) -> None:
         if self._next_round is not None and self._next_round.active():
@@ -119,6 +142,11 @@ class AcmeClient(Service):
         """Update the renewal information first, because it decides what is due; then order what is due."""
         for entry in self._inventory:
             self._inventory.refresh(entry)
+            self._overdue.check(entry)
+        self._left_names.remove(self._inventory.keys)
+        if self._steps.was_set_back():
+            for entry in self._inventory:
+                entry.information_at = 0.0  # it shows the clocks of the CAs
         for entry in self._inventory:
             if schedule.is_information_due(entry.information_at, self._wall()):
                 await self._renewal_information.update(entry)

@@ -4,12 +4,13 @@ All `read_` functions take JSON, and raise DocumentError if it is not valid.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from attrs import frozen
 
 from facaded.net import urls
+from facaded.net.addresses import canonical, is_address
 from facaded.net.json_objects import read_object
 from facaded.net.text import printable
 from facaded.net.urls import UrlError
@@ -24,9 +25,6 @@ URL_LENGTH = 2048
 
 MAX_CHALLENGES = 20
 """The most challenges of one authorization that are read: there are four kinds."""
-
-MAX_PROFILES = 20
-"""The most profiles of a CA that are read; Let's Encrypt has three."""
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _NONCE = re.compile(r"[A-Za-z0-9_-]{1,256}")
@@ -44,7 +42,7 @@ class DocumentError(AcmeError):
 
 @frozen
 class Directory:
-    """The URLs of a CA's operations (RFC 8555 §7.1.1), and its metadata."""
+    """The URLs of a CA's operations (RFC 8555 §7.1.1), and its metadata. `terms` is the URL of its terms of service."""
 
     new_nonce: str
     new_account: str
@@ -52,6 +50,7 @@ class Directory:
     renewal_info: str | None = None
     profiles: tuple[str, ...] = ()
     account_required: bool = False
+    terms: str | None = None
 
 
 @frozen
@@ -106,7 +105,7 @@ def read_directory(document: Document) -> Directory:
     meta = document.get("meta")
     metadata = meta if isinstance(meta, dict) else {}
     profiles = metadata.get("profiles")
-    names = list(profiles)[:MAX_PROFILES] if isinstance(profiles, dict) else []
+    names = list(profiles) if isinstance(profiles, dict) else []
     return Directory(
         _url(document, "newNonce"),
         _url(document, "newAccount"),
@@ -114,6 +113,7 @@ def read_directory(document: Document) -> Directory:
         _url(document, "renewalInfo") if "renewalInfo" in document else None,
         tuple(printable(name) for name in names),
         metadata.get("externalAccountRequired") is True,
+        _text(metadata, "termsOfService") if is_page(metadata.get("termsOfService")) else None,
     )
 
 
@@ -133,11 +133,11 @@ def read_order(document: Document) -> CertificateOrder:
 
 def read_authorization(document: Document) -> IdentifierAuthorization:
     identifier, challenges = document.get("identifier"), document.get("challenges")
-    if not isinstance(identifier, dict) or identifier.get("type") != "dns" or not isinstance(challenges, list):
-        raise DocumentError("an authorization without a DNS name or without challenges")
+    if not isinstance(identifier, dict) or not isinstance(challenges, list):
+        raise DocumentError("an authorization without an identifier or without challenges")
     return IdentifierAuthorization(
         _text(document, "status"),
-        _text(identifier, "value").lower(),
+        _identified_name(identifier),
         tuple(
             _challenge(challenge) for challenge in challenges[:MAX_CHALLENGES] if _challenge_kind(challenge) is not None
         ),
@@ -157,6 +157,11 @@ def read_suggestion(document: Document) -> Suggestion:
     return Suggestion(Window(start, end), url)
 
 
+def write_identifiers(names: Iterable[str]) -> list[dict[str, str]]:
+    """Return the identifiers of an order (RFC 8555 §7.4, RFC 8738 §3)."""
+    return [{"type": "ip" if is_address(name) else "dns", "value": name} for name in names]
+
+
 def check_url(url: object, subject: str) -> str:
     """Return a CA's URL of `subject`. Raises DocumentError unless it is a usable URL."""
     if not is_usable_url(url):
@@ -173,9 +178,25 @@ def is_usable_url(url: object) -> bool:
         return False
 
 
+def is_page(url: object) -> bool:
+    """Return whether this is the URL of a page for people, which may be on plain HTTP."""
+    try:
+        return isinstance(url, str) and bool(urls.check(url, secure=False, longest=URL_LENGTH))
+    except UrlError:
+        return False
+
+
 def is_nonce(text: str) -> bool:
     """Return whether this is a valid nonce (RFC 8555 §6.5.1)."""
     return _NONCE.fullmatch(text) is not None
+
+
+def _identified_name(identifier: Document) -> str:
+    """Return the DNS name or the address of an identifier (RFC 8555 §9.7.7, RFC 8738 §3), in the usual form."""
+    name = canonical(_text(identifier, "value").lower())
+    if identifier.get("type") != ("ip" if is_address(name) else "dns"):
+        raise DocumentError("an authorization for neither a DNS name nor an IP address")
+    return name
 
 
 def _challenge(document: Document) -> ValidationChallenge:

@@ -1,11 +1,13 @@
 """The problems that a CA reports (RFC 8555 §6.7, RFC 7807), as messages that tell an operator what to do."""
 
+import re
 from collections.abc import Callable, Mapping
 
 from attrs import frozen
 
 from facaded.net.json_objects import read_object
 from facaded.net.text import printable
+from facaded.tls.acme.schedule import FailureCause
 from facaded.tls.acme.settings import ChallengeKind
 
 PREFIX = "urn:ietf:params:acme:error:"
@@ -17,18 +19,46 @@ TYPE_LENGTH = 60
 """Characters of a problem's type that are kept: the RFC's have at most 25."""
 
 BAD_NONCE = "badNonce"
+ORDER_NOT_READY = "orderNotReady"
+
+RATE_LIMITED = 429
+"""The status of an answer to a client that has asked too often (RFC 6585 §4)."""
+
+DETAIL_LENGTH = 2000
+"""Characters of a problem's text that are shown: that of a paused account has a link of 700 characters."""
+
+MESSAGE_LENGTH = 4000
+"""Characters of a message with the texts of several subproblems."""
+
+
+_DNS_FAILURE = re.compile(
+    r"no such host|NXDOMAIN|SERVFAIL|server misbehaving|DNS problem|\blookup \S+|could not (?:be )?resolve",
+    re.IGNORECASE,
+)
+"""What CAs say of a name that cannot be looked up: Boulder, pebble and others in Go, and step-ca."""
 
 
 class AcmeError(Exception):
     """No certificate could be obtained; the text says why. `retry_after` is in seconds, 0 if the CA did not send one.
 
-    `ca_unavailable` is true if the CA could not be reached, or reported an error of its own (5xx).
+    `ca_unavailable` is true if the CA could not be reached, or reported an error of its own (5xx); `is_rate_limit` if
+    it was asked too often (429).
     """
+
+    is_rate_limit = False
 
     def __init__(self, message: str, *, retry_after: float = 0.0, ca_unavailable: bool = False) -> None:
         super().__init__(message)
         self.retry_after = retry_after
         self.ca_unavailable = ca_unavailable
+
+
+class OrderEndedError(AcmeError):
+    """An order has ended without a usable certificate: nothing would come of it any more."""
+
+    def __init__(self, message: str, cause: FailureCause) -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 @frozen
@@ -49,6 +79,12 @@ class AcmeProblemError(AcmeError):
         super().__init__(describe(problem), retry_after=retry_after, ca_unavailable=status >= 500)
         self.problem = problem
         self.status = status
+        self.is_rate_limit = status == RATE_LIMITED
+
+    @property
+    def may_be_repeated(self) -> bool:
+        """Whether the same request may succeed later."""
+        return self.ca_unavailable or self.is_rate_limit or self.problem.kind == ORDER_NOT_READY
 
 
 def parse(body: bytes, status: int) -> ProblemDocument:
@@ -64,9 +100,12 @@ def read(document: object) -> ProblemDocument | None:
 def describe(problem: ProblemDocument, name: str | None = None, kind: ChallengeKind | None = None) -> str:
     """Return what is wrong and what to do. `name` was being authorized, with a challenge of `kind`."""
     if problem.subproblems:
-        return "; ".join(dict.fromkeys(describe(subproblem, name, kind) for subproblem in problem.subproblems))
+        parts = dict.fromkeys(describe(subproblem, name, kind) for subproblem in problem.subproblems)
+        return "; ".join(parts)[:MESSAGE_LENGTH]
     subject = problem.name or name
-    if kind is not None and problem.kind in _CHALLENGE_MESSAGES:
+    if kind is not None and _is_about_dns(problem):
+        message = _MESSAGES["dns"]
+    elif kind is not None and problem.kind in _CHALLENGE_MESSAGES:
         message = _CHALLENGE_MESSAGES[problem.kind](kind)
     else:
         code = f" ({problem.kind})" if problem.kind else ""
@@ -85,10 +124,10 @@ def _read_problem(document: object, max_subproblems: int) -> ProblemDocument | N
     subproblems = (_read_problem(part, 0) for part in parts)
     return ProblemDocument(
         printable(_text(document, "type").removeprefix(PREFIX))[:TYPE_LENGTH],
-        printable(_text(document, "detail")),
+        printable(_text(document, "detail"), DETAIL_LENGTH),
         _identifier(document),
         tuple(subproblem for subproblem in subproblems if subproblem is not None),
-        printable(_text(document, "instance")) or None,
+        printable(_text(document, "instance"), DETAIL_LENGTH) or None,
     )
 
 
@@ -101,6 +140,11 @@ def _identifier(document: Mapping[str, object]) -> str | None:
     identifier = document.get("identifier")
     value = identifier.get("value") if isinstance(identifier, dict) else None
     return printable(value) if isinstance(value, str) and value else None
+
+
+def _is_about_dns(problem: ProblemDocument) -> bool:
+    """Return whether a name could not be looked up: some CAs report that as a connection that failed."""
+    return problem.kind == "connection" and _DNS_FAILURE.search(problem.detail) is not None
 
 
 def _unreachable_port(kind: ChallengeKind) -> str:

@@ -1,41 +1,46 @@
-"""When to order a certificate, and from which CA. It is pure: callers pass the time in seconds since the epoch.
+"""When to renew a certificate, and how long to wait after a failure. Pure: callers pass the time.
 
-Two limits of Let's Encrypt shape it: five failed authorizations an hour for an account and a name, and five
-certificates a week for the same set of names. Renewals need far fewer, but failures, and operators who renew by hand
-again and again, must stay within the limits too. So what counts against a limit is stored, and survives a restart.
+Times are in seconds since the epoch, by the clock of the CA that they concern (see `ca_clocks`).
+
+Our own waits exist to spare a CA, and must never make a certificate lapse: each is at most a quarter of the life that
+the certificate has left, so that at least three attempts fit into any period of a tenth of its validity.
 """
 
-from collections.abc import Mapping, Sequence
 from enum import Enum
 
-from attrs import evolve, field, frozen
+from attrs import frozen
 
-from facaded.tls.window import Window, format_time
+from facaded.tls.window import Window
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 WEEK = 7 * DAY
 
-SLOW_RETRIES = tuple(minutes * MINUTE for minutes in (5, 15, 20, 30, 60, 120, 240, 360))
-"""Seconds to wait after each failure in a row; the last one repeats. That makes four attempts in the first hour."""
+SLOW_RETRIES = tuple(minutes * MINUTE for minutes in (10, 20, 30, 30, 60, 120, 240, 360))
+"""Seconds to wait after each refusal or failed validation in a row; the last one repeats.
 
-EARLY_RETRIES = tuple(minutes * MINUTE for minutes in (1, 2, 2, 5, 10))
+With the two validations of the first attempt, that makes four in the first hour.
+"""
+
+EARLY_RETRIES = tuple(minutes * MINUTE for minutes in (1, 2, 2, 5, 10, 15, 30, 60))
 """Seconds to wait after a CA was unavailable: such an attempt counts against no limit, so the retry comes sooner."""
 
-INTERRUPTED_RETRY = MINUTE
+UNUSABLE_RETRIES = (HOUR, DAY, 2 * DAY, 3 * DAY)
+"""Seconds to wait after a CA has issued an unusable certificate. That makes five certificates in the first week."""
+
+INTERRUPTED_RETRY = 30.0
 """Seconds to wait after an attempt that did not finish, so that a daemon that crashes during it does not flood a CA."""
 
 JITTER = 0.1
 """Fraction of a wait that is added at random, so that the clients of a CA do not all return at once after an outage."""
 
-FAILURES_AN_HOUR = 5
-EXTRAS_A_WEEK = 3
-"""Certificates from a CA outside the schedule: renewals by hand, and those that were issued but not received.
+WAIT_FRACTION = 1 / 4
+"""Fraction of the remaining life of a certificate that a wait may take."""
 
-Scheduled renewals are at most two a week, even for certificates that are valid for six days; together that is five.
-"""
+WAIT_FRACTION_EXPIRED = 1 / 48
+"""Fraction of the validity of an expired certificate that a wait may take: what it was at a twelfth of its life."""
 
-MAX_EVENTS = 20
-"""Events that are stored for a CA: several times the number that its limits allow."""
+LONGEST_WAIT = WEEK
+"""Seconds that a wait for the first certificate may take."""
 
 RENEWAL_FRACTION = 1 / 3
 """Fraction of a certificate's validity that is left when its renewal starts."""
@@ -55,70 +60,59 @@ It bounds a CA that always suggests to renew now. A certificate that is older wh
 INFORMATION_INTERVAL = 6 * HOUR
 """Seconds between requests for renewal information, if the CA sends no Retry-After (RFC 9773 §4.3)."""
 
+INFORMATION_FRACTION = 1 / 24
+"""Fraction of the validity that this interval may take: such a request also shows that this machine's clock is off."""
+
 SHORTEST_INTERVAL, LONGEST_INTERVAL = HOUR, DAY
 """Bounds of that Retry-After, in seconds."""
 
-LONGEST_WAIT = WEEK
-"""Seconds: the longest Retry-After of a CA that is followed."""
+LONGEST_CHECK = DAY
+"""Seconds for which an order that the CA does not finish is tried, before a new one is placed. While the CA is
+unavailable, it is not given up earlier."""
+
+SHORTEST_CHECK = 10 * MINUTE
+"""The least of that time in seconds, however little life the certificate has left."""
+
+FIRST_CHECK = HOUR
+"""That time for the first certificate."""
 
 
-class OrderStage(Enum):
-    """The stage that an order has reached when it fails."""
+class FailureCause(Enum):
+    """Why an order failed; it decides what the failure counts for, and when the next attempt starts."""
 
-    CONNECTING = "connecting"
-    """Before any authorization: the CA could not be reached, or reported an error of its own."""
+    UNAVAILABLE = "unavailable"
+    """The CA could not be reached, or reported an error of its own. It counts for nothing."""
+    UNFINISHED = "unfinished"
+    """The CA answers, but has not finished the order in time. It counts for nothing either."""
     REFUSED = "refused"
-    """The CA refused the account or the order."""
-    AUTHORIZING = "authorizing"
-    """The CA could not validate a name, or stopped responding."""
-    ISSUING = "issuing"
-    """The CA refused to issue the certificate although all names were authorized."""
-    ISSUED = "issued"
-    """The CA has issued a certificate, or may have, but it was not received, or was not what was ordered."""
+    """The CA refused the account, the order or the request for a certificate."""
+    UNVALIDATED = "unvalidated"
+    """The CA could not validate a name."""
+    UNDECIDED = "undecided"
+    """The CA has not said for minutes whether it can validate a name."""
+    UNUSABLE = "unusable"
+    """The CA has issued a certificate, or may have, that is not what was ordered or was not received."""
 
     @property
-    def or_refused(self) -> "OrderStage":
-        """The stage of a failure that the CA's availability did not cause."""
-        return OrderStage.REFUSED if self is OrderStage.CONNECTING else self
+    def is_transient(self) -> bool:
+        """Whether the same request may succeed soon."""
+        return self in (FailureCause.UNAVAILABLE, FailureCause.UNFINISHED)
 
 
 @frozen
 class OrderFailure:
-    """A failed order at one CA. `retry_after` is in seconds, 0 if the CA did not send one."""
+    """A failed order at one CA. `retry_after` is in seconds, 0 if the CA did not send one.
+
+    `is_rate_limit` is true if the CA says that it was asked too often (429). `is_final` is true if nothing comes of the
+    order any more, which is still stored.
+    """
 
     ca: str
     reason: str
-    stage: OrderStage
+    cause: FailureCause
     retry_after: float = 0.0
-
-
-@frozen
-class OrderProgress:
-    """The stored state of the attempts for one certificate.
-
-    `slow` and `early` count failures in a row since the last success: `early` those with the CA unavailable before any
-    authorization, `slow` all others. `authorized` counts failed authorizations; it alternates the kinds of challenge.
-    `closed` has the end of each CA's Retry-After. `failed` and `extras` have the times of events that count against a
-    CA's limits.
-    """
-
-    slow: int = 0
-    early: int = 0
-    authorized: int = 0
-    not_before: float = 0.0
-    error: str | None = None
-    error_at: float | None = None
-    obtained: float | None = None
-    ca: str | None = None
-    by_hand: bool = False
-    closed: Mapping[str, float] = field(factory=dict)
-    failed: Mapping[str, tuple[float, ...]] = field(factory=dict)
-    extras: Mapping[str, tuple[float, ...]] = field(factory=dict)
-
-    @property
-    def attempts(self) -> int:
-        """The number of failed attempts in a row."""
-        return self.slow + self.early
+    is_rate_limit: bool = False
+    is_final: bool = False
 
 
 def renewal_time(validity: Window, suggested: Window | None, chance: float, obtained: float | None = None) -> float:
@@ -127,144 +121,56 @@ def renewal_time(validity: Window, suggested: Window | None, chance: float, obta
     Without a suggestion, that is within a short period that ends when a third of the validity is left. `chance` is from
     0 to 1, and drawn once for a certificate, so that the same window gives the same time (RFC 9773 §4.2). A suggestion
     is followed within bounds: not too soon after the last renewal, and not when the certificate has nearly expired.
+    A certificate that was old when it was `obtained` is used for half of the rest.
     """
+    if obtained is None or not validity.start <= obtained < validity.end:
+        obtained = validity.start
     if suggested is None:
-        return validity.end - validity.length * (RENEWAL_FRACTION + SPREAD * (1 - chance))
+        regular = validity.end - validity.length * (RENEWAL_FRACTION + SPREAD * (1 - chance))
+        return max(regular, (obtained + validity.end) / 2)
     seconds, fraction = SHORTEST_USE
-    earliest = (validity.start if obtained is None else obtained) + min(seconds, fraction * validity.length)
-    latest = validity.end - validity.length * LATEST_FRACTION
+    earliest = obtained + min(seconds, fraction * (validity.end - obtained))
+    latest = max(validity.end - validity.length * LATEST_FRACTION, earliest)
     return min(max(suggested.start + chance * suggested.length, earliest), latest)
 
 
-def due_time(progress: OrderProgress, renew_at: float, cas: Sequence[str], now: float) -> float:
-    """Return when the next attempt starts: the renewal is due, the wait has ended, and a CA is available."""
-    available = min((available_at(progress, ca, now) for ca in cas), default=now)
-    wanted = 0.0 if progress.by_hand else renew_at
-    return max(wanted, _plausible(progress.not_before, now, SLOW_RETRIES[-1]), available)
+def retry_wait(cause: FailureCause, count: int, chance: float) -> float:
+    """Return the seconds to wait after the failure number `count`, from 1, in a row. `chance` is from 0 to 1."""
+    waits = SLOW_RETRIES
+    if cause.is_transient:
+        waits = EARLY_RETRIES
+    elif cause is FailureCause.UNUSABLE:
+        waits = UNUSABLE_RETRIES
+    return waits[min(max(count, 1), len(waits)) - 1] * (1 + JITTER * chance)
 
 
-def available_at(progress: OrderProgress, ca: str, now: float) -> float:
-    """Return when the Retry-After and the limits of a CA allow the next order; 0 if they allow it now."""
-    failed = _recent(progress.failed.get(ca, ()), now, HOUR)
-    extras = _recent(progress.extras.get(ca, ()), now, WEEK)
-    return max(
-        _plausible(progress.closed.get(ca, 0.0), now, LONGEST_WAIT),
-        failed[-FAILURES_AN_HOUR] + HOUR if len(failed) >= FAILURES_AN_HOUR else 0.0,
-        extras[-EXTRAS_A_WEEK] + WEEK if len(extras) >= EXTRAS_A_WEEK else 0.0,
-    )
+def longest_wait(validity: Window | None, now: float) -> float:
+    """Return the most seconds that a wait of our own may take for a certificate; `validity` is None without one."""
+    if validity is None:
+        return LONGEST_WAIT
+    remaining = validity.end - now
+    if remaining <= 0:
+        return max(validity.length * WAIT_FRACTION_EXPIRED, MINUTE)
+    return max(remaining * WAIT_FRACTION, MINUTE)
 
 
-def information_interval(retry_after: float) -> float:
-    """Return the seconds to the next request for renewal information; `retry_after` is the CA's, 0 if none."""
-    return min(max(retry_after or INFORMATION_INTERVAL, SHORTEST_INTERVAL), LONGEST_INTERVAL)
+def patience(validity: Window | None, now: float) -> float:
+    """Return the seconds for which an order that its CA does not finish is tried, before a new one is placed."""
+    if validity is None:
+        return FIRST_CHECK
+    return min(max(longest_wait(validity, now), SHORTEST_CHECK), LONGEST_CHECK)
+
+
+def information_interval(retry_after: float, length: float) -> float:
+    """Return the seconds to the next request for renewal information.
+
+    `retry_after` is the CA's, 0 if none; `length` is the validity of the certificate in seconds.
+    """
+    if retry_after > 0:
+        return min(max(retry_after, SHORTEST_INTERVAL), LONGEST_INTERVAL)
+    return min(INFORMATION_INTERVAL, max(length * INFORMATION_FRACTION, MINUTE))
 
 
 def is_information_due(at: float, now: float) -> bool:
     """Return whether the request scheduled `at` is due. A time beyond the longest interval comes from a wrong clock."""
     return not now < at <= now + LONGEST_INTERVAL
-
-
-def begin(progress: OrderProgress, now: float) -> OrderProgress:
-    """Return the progress at the start of an attempt. It remains if the daemon ends before the attempt does."""
-    return evolve(progress, not_before=now + INTERRUPTED_RETRY, by_hand=False)
-
-
-def reach(progress: OrderProgress, ca: str, stage: OrderStage, now: float) -> OrderProgress:
-    """Return the progress before a stage that counts against a CA's limit. It remains if the daemon ends during it."""
-    return charge(begin(progress, now), OrderFailure(ca, "", stage), now)
-
-
-def interrupt(progress: OrderProgress, failure: OrderFailure, now: float) -> OrderProgress:
-    """Return the progress after a stop or a reload ended an attempt: no failure, but it counts against the limits.
-
-    Repeated restarts must not flood a CA either.
-    """
-    charged = charge(progress, failure, now)
-    return evolve(charged, not_before=max(charged.not_before, now + INTERRUPTED_RETRY))
-
-
-def fail(progress: OrderProgress, failures: Sequence[OrderFailure], now: float, chance: float) -> OrderProgress:
-    """Return the progress after an attempt has failed at each CA that was asked. `chance` is from 0 to 1."""
-    slow = any(failure.stage is not OrderStage.CONNECTING for failure in failures)
-    after = evolve(
-        progress,
-        slow=progress.slow + slow,
-        early=progress.early + (not slow),
-        authorized=progress.authorized + any(failure.stage is OrderStage.AUTHORIZING for failure in failures),
-        error="; ".join(failure.reason for failure in failures),
-        error_at=now,
-        by_hand=False,
-    )
-    for failure in failures:
-        after = charge(after, failure, now)
-    wait = _wait(after, slow)
-    return evolve(after, not_before=now + wait * (1 + JITTER * chance))
-
-
-def charge(progress: OrderProgress, failure: OrderFailure, now: float) -> OrderProgress:
-    """Return the progress with a failure counted against the limits of its CA, and nothing else changed."""
-    if failure.retry_after > 0:
-        until = now + min(failure.retry_after, LONGEST_WAIT)
-        progress = evolve(progress, closed={**progress.closed, failure.ca: until})
-    match failure.stage:
-        case OrderStage.AUTHORIZING:
-            return evolve(progress, failed=_with_event(progress.failed, failure.ca, now))
-        case OrderStage.ISSUED:
-            return evolve(progress, extras=_with_event(progress.extras, failure.ca, now))
-    return progress
-
-
-def share_failures(progress: OrderProgress, other: OrderProgress) -> OrderProgress:
-    """Return the progress with the failures of another certificate that has a name in common."""
-    both = {
-        ca: tuple(sorted({*progress.failed.get(ca, ()), *other.failed.get(ca, ())}))
-        for ca in {*progress.failed, *other.failed}
-    }
-    return evolve(progress, failed=both)
-
-
-def succeed(progress: OrderProgress, ca: str, now: float, extra: bool) -> OrderProgress:
-    """Return the progress after `ca` has issued the certificate.
-
-    It is `extra` if the renewal was not due: an operator has requested it, or has changed the CA. The kind of challenge
-    that worked comes first at the next renewal.
-    """
-    extras = _with_event(progress.extras, ca, now) if extra else progress.extras
-    return OrderProgress(
-        authorized=progress.authorized,
-        obtained=now,
-        ca=ca,
-        closed=progress.closed,
-        failed=progress.failed,
-        extras=extras,
-    )
-
-
-def request_renewal(progress: OrderProgress, cas: Sequence[str], now: float) -> OrderProgress | str:
-    """Return the progress after an operator has requested a renewal, or a message if no CA's limits allow it."""
-    available = min(available_at(progress, ca, now) for ca in cas)
-    if available > now:
-        return f"the CA's limits allow no attempt before {format_time(available)}"
-    return evolve(progress, not_before=now, by_hand=True)
-
-
-def _wait(progress: OrderProgress, slow: bool) -> float:
-    if slow:
-        return SLOW_RETRIES[min(progress.slow, len(SLOW_RETRIES)) - 1]
-    waits = EARLY_RETRIES + SLOW_RETRIES
-    return waits[min(progress.early, len(waits)) - 1]
-
-
-def _with_event(events: Mapping[str, tuple[float, ...]], ca: str, now: float) -> Mapping[str, tuple[float, ...]]:
-    """Add an event. Old ones are dropped by number, not by age, because the clock may be ahead for a while."""
-    return {**events, ca: (*events.get(ca, ()), now)[-MAX_EVENTS:]}
-
-
-def _recent(events: Sequence[float], now: float, period: float) -> tuple[float, ...]:
-    """Return the events of the last `period` seconds, in order; those in the future come from a wrong clock."""
-    return tuple(sorted(at for at in events if now - period < at <= now))
-
-
-def _plausible(until: float, now: float, longest: float) -> float:
-    """Return the end of a wait; 0 if it is further away than any wait can be, because the clock was wrong."""
-    return until if until <= now + longest * (1 + JITTER) else 0.0

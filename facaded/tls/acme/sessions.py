@@ -57,4 +57,8 @@ class Session:
                 if not error.ca_unavailable or failed > MAX_FAILED_POLLS:
                     raise
             polls += 1
-            await deferLater(self._clock, min(max(interval, retry_after), LONGEST_POLL_INTERVAL))
+            await self.pause(min(max(interval, retry_after), LONGEST_POLL_INTERVAL))
+
+    async def pause(self, seconds: float) -> None:
+        """Wait before the next request."""
+        await deferLater(self._clock, seconds)

@@ -9,13 +9,13 @@ from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from facaded.net.client import BoundedClient, Response, describe_error
+from facaded.net.client import DATE_LENGTH, BoundedClient, Response, describe_error
 from facaded.net.connections import fresh_client
 from facaded.net.reactor import INetworkReactor
 from facaded.net.text import printable, whole_number
 from facaded.tls.acme import documents, problems
+from facaded.tls.acme.account_key import AccountKey
 from facaded.tls.acme.documents import Directory, DocumentError
-from facaded.tls.acme.keys import AccountKey
 from facaded.tls.acme.problems import BAD_NONCE, AcmeError, AcmeProblemError
 from facaded.tls.acme.settings import CertificateAuthority
 
@@ -28,7 +28,7 @@ REQUEST_TIMEOUT = 30.0
 BODY_SIZE = 256 << 10
 """Bytes of a response: a directory has about one thousand, a certificate chain six thousand."""
 
-NONCE_TRIES = 10
+NONCE_TRIES = 20
 """How often a request is sent while its nonce is refused: pebble refuses some on purpose, other CAs after a restart."""
 
 JOSE = "application/jose+json"
@@ -59,13 +59,17 @@ class UnreachableError(AcmeError):
 
 
 class Wire:
-    """Sends requests to the CA at `directory` through `client`; `wall` returns seconds since the epoch."""
+    """Sends requests to the CA at `directory` through `client`; `wall` returns seconds since the epoch.
+
+    `offset` is how many seconds the CA's clock was ahead in its latest answer; None before it, or without a date in it.
+    """
 
     def __init__(self, directory: str, client: BoundedClient, clock: IReactorTime, wall: Callable[[], float]) -> None:
         self.url = directory
         self._client = client
         self._clock = clock
         self._wall = wall
+        self.offset: float | None = None
         self._nonce: str | None = None
         self._directory: Directory | None = None
 
@@ -96,8 +100,10 @@ class Wire:
                 self._raise_for_status(response)
                 return response
             except AcmeProblemError as error:
-                if error.problem.kind != BAD_NONCE or not tries_left:
+                if error.problem.kind != BAD_NONCE:
                     raise
+                if not tries_left:
+                    raise AcmeError(str(error), ca_unavailable=True) from None
         raise AssertionError("the last try returns or raises")
 
     def retry_after(self, response: Response) -> float:
@@ -106,7 +112,8 @@ class Wire:
         if (seconds := whole_number(value)) is not None:
             return float(seconds)
         try:
-            return max(email.utils.parsedate_to_datetime(value[:40]).timestamp() - self._wall(), 0.0)
+            until = email.utils.parsedate_to_datetime(value[:DATE_LENGTH]).timestamp()
+            return max(until - self._wall() - (self.offset or 0.0), 0.0)
         except (ValueError, TypeError, OverflowError):
             return 0.0
 
@@ -127,9 +134,18 @@ class Wire:
             raise
         except Exception as error:  # a connection may fail with any type; `describe_error` describes them
             raise UnreachableError(_without_query(url), error) from error
+        self._note_time(response)
         nonce = response.value("Replay-Nonce")
         self._nonce = nonce if documents.is_nonce(nonce) else None
         return response
+
+    def _note_time(self, response: Response) -> None:
+        """Compare the clocks by the answer's Date, and by its Age if a cache has sent it (RFC 9110 §6.6.1)."""
+        try:
+            time = email.utils.parsedate_to_datetime(response.value("Date")[:DATE_LENGTH]).timestamp()
+        except (ValueError, TypeError, OverflowError):
+            return
+        self.offset = time + (whole_number(response.value("Age")) or 0) - self._wall()
 
     def _raise_for_status(self, response: Response) -> None:
         """Raise AcmeProblemError unless the status is 2xx; a redirect is an error too (§6.1)."""

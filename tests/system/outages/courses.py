@@ -13,7 +13,7 @@ from tests.system.clients import Docker
 from tests.system.conftest import OUTAGE_CLIENTS
 from tests.system.outages.faults import Detection, Fault, Promise
 from tests.system.outages.loops import REDIRECTED, Pull, PullLoop, StatusChange, StatusWatcher, create_loops
-from tests.system.outages.stage import REPOSITORY, HealthTimings, OutageStage
+from tests.system.outages.stage import HOSTS_CACHE_TIME, REPOSITORY, HealthTimings, OutageStage
 
 ALLOWANCE = 1.5
 """Seconds added to every limit. A limit is a sum of settings. In addition, polling the status takes up to 0.1 s, each
@@ -33,9 +33,6 @@ TIME_OF_LATE_PULLS = 2.5
 
 ASKED_AGAIN_TIME = 60.0
 """Seconds for which a client that asked again is served, so that it does not fail again."""
-
-HOSTS_CACHE_TIME = 5.5
-"""Seconds until a client written in Go uses a changed hosts file: it caches the old one for 5 s."""
 
 CHANCE_DETECTION_TIME = 9.0
 """Longest duration in seconds of a fault that facades detect only if two deep probes happen to hit it."""
@@ -75,10 +72,10 @@ class OutageRecord:
     def pulls_of(self, client: str) -> list[Pull]:
         return [pull for pull in self.pulls if pull.client == client]
 
-    def has_failed_before(self, pull: Pull) -> bool:
-        """Return whether another pull of the client failed that began during the fault, but not long before."""
+    def failed_before(self, pull: Pull) -> int:
+        """Return how many other pulls of the client failed that began during the fault, but not long before."""
         earliest = max(self.fault_began, pull.started - ASKED_AGAIN_TIME)
-        return any(
+        return sum(
             earliest <= other.started < pull.started for other in self.failed_pulls if other.client == pull.client
         )
 
@@ -190,7 +187,7 @@ def _may_fail(fault: Fault, record: OutageRecord, pull: Pull) -> bool:
         case Promise.PROVEN:
             return not _is_late(fault, record, pull)
         case Promise.ONCE:
-            return not record.has_failed_before(pull)
+            return record.failed_before(pull) == 0
         case Promise.BROWN_OUT:
             return not record.was_off_main_throughout(pull)
 

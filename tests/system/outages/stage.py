@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,6 +19,9 @@ ANSWERS = ("serve", "auto")
 REPOSITORY = "org/app"
 MAIN_NAME = "main.test"
 """The host name of the main registry on stages where its URL has one."""
+
+HOSTS_CACHE_TIME = 5.5
+"""Seconds until a client written in Go uses a changed hosts file: it caches the old one for 5 s."""
 
 IMAGE_SIZE = 2_000
 """Size of an image's layer in bytes: small, because only the requests for it matter."""
@@ -268,6 +272,8 @@ def outage_stage(
             facade.arguments = [*namespace.command_prefix, *facade.arguments]
             cleanup.enter_context(running(facade))
             stage.facades[answer] = facade.start()
+        if needs_name:
+            time.sleep(HOSTS_CACHE_TIME)
         yield stage
 
 

@@ -2,6 +2,7 @@
 with a clock that only the test advances.
 """
 
+import email.utils
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -19,8 +20,9 @@ from josepy.jwa import ES256
 from josepy.jwk import JWKEC
 from treq.testing import RequestTraversalAgent
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.error import ConnectionRefusedError
+from twisted.internet.error import ConnectionLost, ConnectionRefusedError
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from twisted.web.resource import Resource
@@ -53,7 +55,10 @@ class MemoryCa:
 
     `faults` maps a kind of request (directory, nonce, account, order, look, authorization, challenge, finalize,
     certificate, info) to the response that is sent instead; `lies` maps it to a function that alters the document.
-    `refusal` is the problem with which authorizations fail. `window` is the suggested renewal window, in seconds from
+    `refusal` is the problem with which authorizations fail, by the challenges of `refused_kinds`. An order is
+    processed for `slow_issuance` seconds. `issuers` ends each chain. Answers to the kinds of request for which
+    `loses` is true are lost.
+    `window` is the suggested renewal window, in seconds from
     now. `replaces_status` is the status with which it refuses `replaces`. While it `stalls`, authorizations stay
     pending. `requests` has the kinds of all requests, `failed` and `issued` the times of failed authorizations and of
     certificates.
@@ -66,6 +71,10 @@ class MemoryCa:
     lies: dict[str, Callable[[dict[str, Any]], object]] = field(factory=dict)
     refusal: dict[str, Any] | None = None
     kinds: tuple[str, ...] = ("tls-alpn-01", "http-01", "dns-01")
+    refused_kinds: tuple[str, ...] = kinds
+    slow_issuance: float = 0.0
+    issuers: bytes = b""
+    loses: Callable[[str], bool] = lambda _: False
     meta: dict[str, Any] = field(factory=dict)
     window: tuple[float, float] | None = None
     down: bool = False
@@ -108,7 +117,8 @@ class MemoryCa:
         nonce = keys.encode(f"nonce {self._count}".encode())
         self._nonces.add(nonce)
         request.setResponseCode(status)
-        for name, value in {"Replay-Nonce": nonce, **headers}.items():
+        date = email.utils.formatdate(self.now(), usegmt=True)
+        for name, value in {"Replay-Nonce": nonce, "Date": date, **headers}.items():
             request.setHeader(name, value)
         body: bytes = document if isinstance(document, bytes) else json.dumps(document).encode()
         return b"" if request.method == b"HEAD" else body
@@ -134,9 +144,7 @@ class MemoryCa:
             case "order":
                 return self._order(payload)
             case "look":
-                return 200, {}, self._orders[number]
-            case "challenge" if self.stalls:
-                return 200, {}, {}
+                return 200, {}, self._look(number)
             case "authorization" | "challenge":
                 return self._authorization(kind, number)
             case "finalize":
@@ -200,19 +208,23 @@ class MemoryCa:
         return 201, {"Location": f"{self.base}/look/{number}"}, self._orders[number]
 
     def _authorization(self, kind: str, number: str) -> Documented:
+        number, _, asked = number.partition(".")
         order, _, index = number.partition("-")
         document = self._orders[order]
-        if kind == "challenge":
-            if self.refusal:
+        if kind == "challenge" and self.stalls:
+            document["validating"] = True
+        elif kind == "challenge" and document["status"] == "pending":
+            is_refused = self.refusal is not None and asked in self.refused_kinds
+            if is_refused:
                 self.failed.append(self.now())
-            document["status"] = "invalid" if self.refusal else "ready"
+            document["status"] = "invalid" if is_refused else "ready"
         status = {"pending": "pending", "invalid": "invalid"}.get(document["status"], "valid")
         challenges = [
             {
                 "type": challenge,
-                "url": f"{self.base}/challenge/{number}",
+                "url": f"{self.base}/challenge/{number}.{challenge}",
                 "token": f"token-{order}-{challenge}",
-                "status": status,
+                "status": "processing" if status == "pending" and document.get("validating") else status,
                 **({"error": self.refusal} if status == "invalid" else {}),
             }
             for challenge in self.kinds
@@ -226,9 +238,16 @@ class MemoryCa:
             order["status"] = "invalid"
         else:
             self.issued.append(self.now())
-            self._chains[number] = self.issue(request)
+            self._chains[number] = self.issue(request) + self.issuers
+            order |= {"status": "processing", "until": self.now() + self.slow_issuance}
+        return 200, {}, self._look(number)
+
+    def _look(self, number: str) -> dict[str, Any]:
+        """Return an order, after it has become valid if it is time."""
+        order = self._orders[number]
+        if order["status"] == "processing" and order["until"] <= self.now():
             order |= {"status": "valid", "certificate": f"{self.base}/certificate/{number}"}
-        return 200, {}, order
+        return order
 
     def issue(self, request: x509.CertificateSigningRequest) -> bytes:
         now = datetime.fromtimestamp(self.now(), UTC)
@@ -282,6 +301,8 @@ class MemoryNetwork(Resource):
         if self._ca(uri.split(b"/")[2]).down:
             return fail(ConnectionRefusedError())
         response: Deferred[IResponse] = self.agent.request(method, uri, headers, bodyProducer)
+        if self._ca(uri.split(b"/")[2]).loses(uri.split(b"/")[3].decode()):
+            response.addCallback(lambda _: Failure(ConnectionLost()))
         return response
 
     def render(self, request: Request) -> Any:
@@ -345,11 +366,13 @@ class RecordingResponder:
 
 @define
 class AcmeHarness:
-    """The ACME client with CAs in memory."""
+    """The ACME client with CAs in memory; its clock is `skew` seconds ahead of theirs."""
 
     directory: Path
     network: MemoryNetwork
     settings: AcmeSettings
+    skew: float = 0.0
+    shared: bool = False
     responder: RecordingResponder = field(factory=RecordingResponder)
     changes: list[float] = field(factory=list)
     acme: AcmeClient = field(init=False)
@@ -366,12 +389,13 @@ class AcmeHarness:
         """Create a new client on the same directory, without starting it."""
         network = self.network
         self.acme = AcmeClient(
-            CaNetwork(network.connect, network.clock, network.now),
+            CaNetwork(network.connect, network.clock, lambda: network.now() + self.skew),
             Random(7),
             self.settings,
             self.directory,
             self.responder,
             lambda: self.changes.append(network.now()),
+            *((True,) if self.shared else ()),
         )
 
     def start(self, seconds: float = 30) -> "AcmeHarness":

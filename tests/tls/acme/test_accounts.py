@@ -1,12 +1,14 @@
 """Profiles and accounts, and what a CA requires of them."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from attrs import evolve
 
-from tests.tls.acme.memory import CreateHarness, problem
+from facaded.tls.acme.wire import NONCE_TRIES
+from tests.tls.acme.memory import AcmeHarness, CreateHarness, problem
 
 
 def test_the_order_names_the_profile(create: CreateHarness) -> None:
@@ -127,4 +129,84 @@ def test_the_retries_of_refused_nonces_are_limited(create: CreateHarness) -> Non
     harness.ca.faults["account"] = problem(400, "badNonce")
     harness.start()
     assert harness.error.startswith("the CA refuses every nonce")
-    assert harness.ca.requests.count("account") == 10
+    assert harness.ca.requests.count("account") == NONCE_TRIES
+
+
+def test_an_address_that_the_ca_refuses_blocks_no_order(create: CreateHarness, log: list[str]) -> None:
+    harness = create(email="ops@example.com").start()
+    harness.ca.faults["account"] = problem(400, "invalidContact")
+    harness.reconfigure(evolve(harness.settings, email="ops@example.invalid"))
+    for count in range(2):
+        harness.acme.renew()
+        harness.network.pass_time(30)
+        assert len(harness.ca.issued) == 2 + count
+    assert harness.ca.requests.count("account") == 2, "the address is sent once"
+    (line,) = [line for line in log if "keeps its previous contact" in line]
+    assert "the CA refuses tls.acme.email: correct it, or remove it" in line
+    harness.ca.faults.clear()
+    harness.reconfigure(evolve(harness.settings, email="new@example.com"))
+    harness.acme.renew()
+    harness.network.pass_time(30)
+    assert harness.ca.last("account") == {"contact": ["mailto:new@example.com"]}
+
+
+def bind(harness: AcmeHarness, tmp_path: Path, key_id: str) -> None:
+    (tmp_path / "eab").write_text("c2VjcmV0")
+    harness.change_ca(eab_key_id=key_id, eab_hmac_key_file=tmp_path / "eab")
+
+
+def test_another_external_account_gets_another_account(create: CreateHarness, tmp_path: Path) -> None:
+    harness = create()
+    bind(harness, tmp_path, "first")
+    harness.start()
+    bind(harness, tmp_path, "second")
+    assert harness.ca.requests.count("account") == 1, "the account is needed for the next order only"
+    for count in range(2):
+        harness.acme.renew()
+        harness.network.pass_time(70)
+        assert len(harness.ca.issued) == 2 + count
+    assert harness.ca.requests.count("account") == 2
+    assert len(list(harness.directory.rglob("account.pem.retired-*"))) == 1
+
+
+def test_an_external_account_that_the_ca_refuses_leaves_the_account_as_it_is(
+    create: CreateHarness, tmp_path: Path, log: list[str]
+) -> None:
+    harness = create()
+    bind(harness, tmp_path, "first")
+    harness.start()
+    bind(harness, tmp_path, "second")
+    harness.ca.faults["account"] = problem(403, "unauthorized")
+    harness.acme.renew()
+    harness.network.pass_time(70)
+    assert len(harness.ca.issued) == 2
+    assert [line for line in log if line.startswith("eab_key_id: ") and "stays bound to the previous one" in line]
+    (tmp_path / "eab").unlink()
+    harness.acme.renew()
+    harness.network.pass_time(70)
+    assert len(harness.ca.issued) == 3
+
+
+def test_an_account_of_an_earlier_version_is_not_replaced(create: CreateHarness, tmp_path: Path) -> None:
+    harness = create()
+    bind(harness, tmp_path, "first")
+    harness.start()
+    (path,) = harness.directory.rglob("account.json")
+    document = json.loads(path.read_text())
+    del document["binding"]
+    path.write_text(json.dumps(document))
+    harness.acme.renew()
+    harness.network.pass_time(70)
+    assert len(harness.ca.issued) == 2
+    assert harness.ca.requests.count("account") == 1
+
+
+def test_the_last_of_many_profiles_can_be_used(create: CreateHarness) -> None:
+    harness = create()
+    harness.ca.meta = {"profiles": {f"p{number}": "" for number in range(50)}}
+    harness.change_ca(profile="p49")
+    assert harness.start().certificate is not None
+    harness.change_ca(profile="p50")
+    harness.acme.renew()
+    harness.network.pass_time(70)
+    assert "p19): correct" in harness.error, "the message lists twenty"

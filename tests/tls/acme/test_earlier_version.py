@@ -1,11 +1,12 @@
-"""A directory that version 0.1.0 wrote is read, and written again in the same form."""
+"""A directory that version 0.1.0 wrote is read, and what it recorded of attempts moves to the ledgers."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from facaded.tls.acme.schedule import OrderProgress
+from facaded.tls.acme.earlier_progress import EarlierProgress
+from facaded.tls.acme.ledger import NameHistory, Pause
 from facaded.tls.acme.store import AcmeStore
 from tests.tls.acme.memory import EPOCH, NAME, CreateHarness
 
@@ -136,7 +137,7 @@ def test_its_certificates_are_read(store: AcmeStore) -> None:
 
 
 def test_its_progress_is_read(store: AcmeStore) -> None:
-    assert store.progress([NAME]) == OrderProgress(
+    assert store.earlier_progress([NAME]) == EarlierProgress(
         slow=1,
         early=0,
         authorized=1,
@@ -145,36 +146,63 @@ def test_its_progress_is_read(store: AcmeStore) -> None:
         error_at=1800000030.0,
         obtained=1800000000.0,
         ca=CA,
-        by_hand=False,
         closed={CA: 1800000400.0},
         failed={CA: (1800000030.0,)},
         extras={CA: (1799990000.0,)},
     )
 
 
-def test_files_that_are_written_again_have_the_same_form(
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("slow", True),
+        ("slow", -1),
+        ("not_before", "soon"),
+        ("not_before", 1e300),
+        ("error", 7),
+        ("closed", []),
+        ("failed", {CA: [-5]}),
+        ("extras", {CA: "x"}),
+    ],
+)
+def test_its_invalid_progress_is_set_aside(
+    directory: Path, store: AcmeStore, warnings: list[str], field: str, value: object
+) -> None:
+    path = directory / f"certificates/{NAME}/progress.json"
+    path.write_text(json.dumps({**json.loads(PROGRESS), field: value}))
+    assert store.earlier_progress([NAME]) is None
+    assert len(warnings) == 1
+
+
+def test_its_account_and_certificates_are_written_in_a_form_that_it_reads(
     directory: Path, store: AcmeStore, warnings: list[str]
 ) -> None:
-    account, single, multiple = store.account(CA), store.certificate([NAME]), store.certificate(NAMES)
+    account, single = store.account(CA), store.certificate([NAME])
     assert account is not None
     assert single is not None
-    assert multiple is not None
     store.save_account(CA, account)
     store.save_certificate([NAME], single)
-    store.save_certificate(NAMES, multiple)
-    store.save_progress([NAME], store.progress([NAME]))
-    files = {str(path.relative_to(directory)): path.read_text() for path in directory.rglob("*") if path.is_file()}
-    assert files == FILES
+    written = json.loads((directory / "accounts/ca.test_b37908d4ca9f/account.json").read_text())
+    assert written == {**json.loads(ACCOUNT), "refused_contact": None, "binding": None}
+    assert (directory / f"certificates/{NAME}/certificate.pem").read_text() == CERTIFICATE
     assert warnings == []
 
 
-def test_a_client_starts_with_the_state_of_that_version(create: CreateHarness, directory: Path) -> None:
+def test_its_progress_is_entered_in_the_ledgers_once(create: CreateHarness, directory: Path) -> None:
     client = create(domains=((NAME,), NAMES), email="ops@example.com")
-    assert [(status.names, status.issuer, status.attempts) for status in client.acme.status()] == [
-        ((NAME,), "ca CA", 1),
-        (NAMES, "ca CA", 0),
+    assert [(status.names, status.issuer, status.attempts, status.ca) for status in client.acme.status()] == [
+        ((NAME,), "ca CA", 1, CA),
+        (NAMES, "ca CA", 0, None),
     ]
     client.start()
     assert client.ca.issued == [], "nothing is due"
     assert client.ca.requests == ["directory"], "for renewal information"
-    assert json.loads((directory / f"certificates/{NAME}/progress.json").read_text()) == json.loads(PROGRESS)
+    assert not (directory / f"certificates/{NAME}/progress.json").exists()
+    (book,) = AcmeStore(directory, print).ledgers()
+    assert book.names == {NAME: NameHistory((1800000030.0,), (1799990000.0,))}
+    history = book.history([NAME])
+    assert (history.turn, history.obtained, history.retry.until) == (1, 1800000000.0, 1800000346.0764601)
+    assert book.busy == Pause(EPOCH, 1800000400.0)
+    client.acme.stopService()
+    client.restart()
+    assert client.acme.status()[0].attempts == 1

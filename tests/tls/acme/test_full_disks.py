@@ -1,15 +1,19 @@
 """A directory that cannot be written or read temporarily."""
 
 import contextlib
+import errno
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from attrs import evolve
 
+from facaded.tls.acme.private_files import PrivateFiles, StoreError
 from facaded.tls.acme.schedule import HOUR, MINUTE
-from facaded.tls.acme.store import AcmeStore, StoreError
+from facaded.tls.acme.settings import ChallengeKind
+from facaded.tls.acme.store import AcmeStore
 from tests.tls.acme.memory import CLOSED, NAME, CreateHarness
 
 
@@ -74,28 +78,50 @@ def test_a_certificate_that_cannot_be_written_is_served_and_written_when_there_i
         assert sum("cannot be stored" in line for line in log) == 1
     harness.network.pass_time(2 * MINUTE)
     assert AcmeStore(harness.directory, print).certificate([NAME]) == first
-    assert AcmeStore(harness.directory, print).progress([NAME]).ca == harness.ca.settings.directory
+    (book,) = AcmeStore(harness.directory, print).ledgers()
+    assert book.history([NAME]).obtained is not None
+    assert not list(harness.directory.rglob("order_*")), "its order is finished"
     assert harness.status["error"] is None
 
 
 def test_a_failure_that_cannot_be_written_is_kept_in_memory(create: CreateHarness) -> None:
-    harness = create()
-    path = harness.directory / "certificates" / NAME / "progress.json"
+    harness = create(challenges=(ChallengeKind.HTTP,))
     harness.ca.refusal = CLOSED
     disk_full = contextlib.ExitStack()
-    harness.ca.lies["challenge"] = lambda _: disk_full.enter_context(full(path))  # while the order is in progress
+
+    def fill(_: object) -> None:
+        (path,) = harness.directory.rglob("ledger.json")
+        disk_full.enter_context(full(path))
+
+    harness.ca.lies["challenge"] = fill  # while the order is in progress
     harness.start(10 * MINUTE)
     assert (harness.status["attempts"], len(harness.ca.failed)) == (1, 1)
+    assert "cannot be stored" in harness.error
     disk_full.close()
     harness.ca.lies.clear()
     harness.network.pass_time(2 * MINUTE)
-    assert AcmeStore(harness.directory, print).progress([NAME]).slow >= 1
+    (book,) = AcmeStore(harness.directory, print).ledgers()
+    assert book.history([NAME]).refused >= 1
 
 
 def test_a_client_cannot_start_on_a_path_that_is_not_a_directory(create: CreateHarness, tmp_path: Path) -> None:
     tmp_path.joinpath("acme").write_text("")
     with pytest.raises(StoreError, match="cannot be stored"):
         create()
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "No space left on device: certificates cannot be stored, so none is ordered; free some space"),
+        (errno.EROFS, "mount this file system writable"),
+        (errno.EMFILE, "raise LimitNOFILE"),
+        (errno.EACCES, "make the directory writable for facaded only"),
+    ],
+)
+def test_each_reason_has_its_remedy(tmp_path: Path, number: int, remedy: str) -> None:
+    with pytest.raises(StoreError, match=remedy), PrivateFiles(tmp_path, print).usable():
+        raise OSError(number, os.strerror(number), str(tmp_path))
 
 
 def test_the_status_is_json(create: CreateHarness) -> None:

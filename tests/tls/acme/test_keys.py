@@ -14,7 +14,7 @@ from josepy.jwa import ES256
 from josepy.jwk import JWKEC
 
 from facaded.tls.acme import keys
-from facaded.tls.acme.keys import AccountKey
+from facaded.tls.acme.account_key import AccountKey
 
 KEY = AccountKey.generate()
 URL = "https://ca.test/order"

@@ -43,6 +43,12 @@ NAME = "docker.example.com"
             f"{NAME}: the CA was redirected to a port where TLS fails: route port 80 to facaded",
         ),
         (
+            ProblemDocument("connection", "dial tcp: lookup docker.example.com on 127.0.0.1:53: no such host"),
+            ChallengeKind.HTTP,
+            f"{NAME}: the CA found no address: publish an A or AAAA record that points to facaded, and check that the "
+            "name servers answer (the CA says: dial tcp: lookup docker.example.com on 127.0.0.1:53: no such host)",
+        ),
+        (
             ProblemDocument("dns", "NXDOMAIN"),
             ChallengeKind.HTTP,
             f"{NAME}: the CA found no address: publish an A or AAAA record that points to facaded, and check that the "
@@ -81,6 +87,12 @@ def test_a_document_is_read() -> None:
     document = {"type": f"{PREFIX}compound", "detail": "several", "subproblems": [subproblem, "nothing", None]}
     problem = parse(json.dumps(document).encode(), 403)
     assert problem == ProblemDocument("compound", "several", None, (ProblemDocument("caa", "d", "a.test"),))
+
+
+def test_the_link_that_ends_a_pause_of_the_account_is_complete() -> None:
+    link = f"https://portal.letsencrypt.org/sfe/v1/unpause?jwt={'x' * 700}"
+    document = {"type": f"{PREFIX}rateLimited", "detail": f"Your account is temporarily prevented, visit: {link}"}
+    assert link in describe(parse(json.dumps(document).encode(), 429))
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"null", b"\xff", b"[" * 100_000])

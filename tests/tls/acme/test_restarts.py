@@ -1,13 +1,18 @@
 """Starts, stops, new settings, and other daemons on the same directory."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 from attrs import evolve
 
-from facaded.tls.acme.schedule import DAY, FAILURES_AN_HOUR, HOUR, MINUTE, OrderStage
-from facaded.tls.acme.store import AcmeStore, StoreError
-from tests.tls.acme.memory import CLOSED, NAME, AcmeHarness, CreateHarness
+from facaded.tls.acme.ledger import FAILURES_AN_HOUR, CaLedger
+from facaded.tls.acme.private_files import StoreError
+from facaded.tls.acme.schedule import DAY, HOUR, MINUTE
+from facaded.tls.acme.settings import ChallengeKind
+from facaded.tls.acme.store import AcmeStore
+from facaded.tls.acme.stored_order import OrderStage
+from tests.tls.acme.memory import CLOSED, ERROR, NAME, AcmeHarness, CreateHarness
 
 
 def test_a_valid_certificate_is_used_after_a_restart_without_an_order(create: CreateHarness) -> None:
@@ -28,8 +33,8 @@ def test_waits_survive_a_restart(create: CreateHarness) -> None:
     harness.acme.stopService()
     harness.restart()
     assert harness.status == before
-    harness.start(4 * MINUTE)
-    assert len(harness.ca.failed) == 1
+    harness.start(9 * MINUTE)
+    assert len(harness.ca.failed) == 2, "with each kind of challenge"
 
 
 def test_an_order_that_a_stop_interrupted_is_repeated_at_the_next_start(create: CreateHarness) -> None:
@@ -44,12 +49,12 @@ def test_an_order_that_a_stop_interrupted_is_repeated_at_the_next_start(create: 
     harness.ca.hangs = False
     harness.restart()
     assert harness.status["error"] is None
-    assert harness.start(30).certificate is None, "repeated restarts must not flood a CA"
+    assert harness.start(25).certificate is None, "repeated restarts must not flood a CA"
     harness.network.pass_time(60)
     assert harness.certificate is not None
 
 
-def test_restarts_during_authorizations_stay_within_the_limits(create: CreateHarness) -> None:
+def test_restarts_during_authorizations_go_on_with_the_same_order(create: CreateHarness) -> None:
     harness = create()
     harness.ca.stalls = True
     for _ in range(50):
@@ -58,13 +63,14 @@ def test_restarts_during_authorizations_stay_within_the_limits(create: CreateHar
         harness.network.settle()
         assert harness.responder.alpn == {}
         harness.restart()
-    assert harness.ca.requests.count("order") == 5
+    assert harness.ca.requests.count("order") == 1
+    assert harness.ca.requests.count("challenge") == 1, "the CA is validating already"
 
 
 def stall_at(harness: AcmeHarness, stage: OrderStage) -> None:
     """Make the CA stall an order at this stage."""
-    harness.ca.stalls = stage is OrderStage.AUTHORIZING
-    if stage is OrderStage.ISSUED:
+    harness.ca.stalls = stage is OrderStage.VALIDATING
+    if stage is OrderStage.FINALIZING:
         harness.ca.lies["look"] = lambda document: (
             document.update(status="processing") if "certificate" in document else None
         )
@@ -81,10 +87,8 @@ def kill(harness: AcmeHarness) -> None:
 
 
 @pytest.mark.parametrize("end", ["stop", "kill", "reload"])
-@pytest.mark.parametrize(("stage", "limit"), [(OrderStage.AUTHORIZING, 5), (OrderStage.ISSUED, 3)])
-def test_interrupted_orders_stay_within_the_limits(
-    create: CreateHarness, end: str, stage: OrderStage, limit: int
-) -> None:
+@pytest.mark.parametrize("stage", [OrderStage.VALIDATING, OrderStage.FINALIZING])
+def test_interrupted_orders_are_finished(create: CreateHarness, end: str, stage: OrderStage) -> None:
     harness = create()
     stall_at(harness, stage)
     harness.start(2)
@@ -101,14 +105,60 @@ def test_interrupted_orders_stay_within_the_limits(
             case "reload":
                 harness.reconfigure(evolve(harness.settings, email=f"{count}@example.com"))
         harness.network.pass_time(63)
-    assert harness.ca.requests.count("challenge" if stage is OrderStage.AUTHORIZING else "finalize") == limit
-    assert harness.status["next_renewal"] > harness.network.now() + 40 * MINUTE
+    assert harness.certificate is None
+    harness.ca.stalls = False
+    harness.ca.lies.clear()
+    for order in harness.ca._orders.values():  # the CA has finished meanwhile
+        order["status"] = "valid" if "certificate" in order else "ready"
+    harness.network.pass_time(10 * MINUTE)
+    assert harness.certificate is not None
+    assert (harness.ca.requests.count("order"), len(harness.ca.issued)) == (1, 1)
+    assert not list(harness.directory.rglob("order_*")), "the key is in certificate.pem only"
 
 
-def test_events_saved_in_advance_are_dropped_when_the_order_succeeds(create: CreateHarness) -> None:
-    harness = create().start()
-    progress = AcmeStore(harness.directory, print).progress([NAME])
-    assert (progress.failed, progress.extras) == ({}, {})
+def fail_while_down(harness: AcmeHarness) -> None:
+    """Renew by hand, kill the daemon while the CA validates, which fails, and start and renew again."""
+    harness.ca.stalls = True
+    harness.acme.renew()
+    harness.network.pass_time(2)
+    kill(harness)
+    harness.ca.stalls = False
+    for order in harness.ca._orders.values():
+        if order["status"] == "pending":
+            order |= {"status": "invalid", "error": {"type": f"{ERROR}unauthorized", "detail": "connection refused"}}
+    harness.acme.startService()
+    harness.acme.renew()
+    harness.network.pass_time(30)
+
+
+def test_renewals_by_hand_at_a_private_ca_succeed_however_often_it_could_not_validate_a_killed_daemon(
+    create: CreateHarness, tmp_path: Path
+) -> None:
+    harness = create(challenges=(ChallengeKind.TLS_ALPN,)).start()
+    assert harness.certificate is not None
+    (tmp_path / "root.pem").write_bytes(harness.certificate.chain_pem)
+    harness.change_ca(ca_file=tmp_path / "root.pem")
+    for count in range(FAILURES_AN_HOUR + 2):
+        fail_while_down(harness)
+        assert len(harness.ca.issued) == count + 2, f"kill {count + 1}"
+
+
+def test_a_validation_that_failed_while_the_daemon_was_down_is_explained(create: CreateHarness) -> None:
+    harness = create(challenges=(ChallengeKind.TLS_ALPN,)).start()
+    harness.ca.refusal = {"type": f"{ERROR}unauthorized", "detail": "connection refused"}
+    fail_while_down(harness)
+    assert "account" not in harness.error
+    assert f"{NAME}: the CA did not get facaded's answer on port 443" in harness.error
+
+
+def ledger(harness: AcmeHarness, ca: str = "ca") -> CaLedger:
+    """Return the stored ledger of a CA."""
+    directory = harness.network.cas[ca].settings.directory
+    return next(book for book in AcmeStore(harness.directory, print).ledgers() if book.ca == directory)
+
+
+def test_a_certificate_that_was_due_counts_against_no_limit(create: CreateHarness) -> None:
+    assert ledger(create().start()).names == {}
 
 
 def test_a_failure_at_the_first_ca_counts_although_the_second_issues_a_certificate(create: CreateHarness) -> None:
@@ -116,7 +166,8 @@ def test_a_failure_at_the_first_ca_counts_although_the_second_issues_a_certifica
     harness.network.cas["first"].refusal = CLOSED
     harness.start()
     assert harness.certificate is not None
-    assert list(AcmeStore(harness.directory, print).progress([NAME]).failed) == ["https://first.test/directory"]
+    assert len(ledger(harness, "first").names[NAME].failed) == 2, "with each kind of challenge"
+    assert ledger(harness, "second").names == {}
 
 
 def test_an_order_of_a_killed_daemon_is_not_repeated_immediately(create: CreateHarness) -> None:
@@ -124,7 +175,7 @@ def test_an_order_of_a_killed_daemon_is_not_repeated_immediately(create: CreateH
     harness.ca.hangs = True
     harness.start(1)
     harness.restart()  # without a stop
-    assert harness.status["next_renewal"] == pytest.approx(harness.network.now() + 59, abs=2)
+    assert harness.status["next_renewal"] == pytest.approx(harness.network.now() + 29, abs=2)
 
 
 def test_new_settings_are_applied_and_keep_their_certificates(create: CreateHarness) -> None:
@@ -141,10 +192,12 @@ def test_new_settings_are_applied_and_keep_their_certificates(create: CreateHarn
 def test_an_operator_who_renews_too_often_gets_the_earliest_time(create: CreateHarness) -> None:
     harness = create().start()
     for _ in range(3):
-        assert harness.acme.renew() == ()
+        assert harness.acme.renew().refusals == ()
         harness.network.pass_time(MINUTE)
     assert len(harness.ca.issued) == 4
-    assert harness.acme.renew() == (f"{NAME}: the CA's limits allow no attempt before 2027-01-22 08:00 UTC",)
+    assert harness.acme.renew().refusals == (
+        f"{NAME}: the CA's limits allow no attempt before 2027-01-22 08:01 UTC: wait, or renew with --force",
+    )
     harness.network.pass_time(MINUTE)
     assert len(harness.ca.issued) == 4
 

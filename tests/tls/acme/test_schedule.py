@@ -1,83 +1,86 @@
-"""When certificates are ordered: tables, properties, and thirty days of arbitrary outcomes at a CA."""
+"""When certificates are renewed, and how long failures delay that."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from random import Random
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from facaded.tls.acme import schedule
-from facaded.tls.acme.schedule import DAY, HOUR, MINUTE, WEEK, OrderFailure, OrderProgress, OrderStage
+from facaded.tls.acme.schedule import DAY, HOUR, MINUTE, FailureCause
 from facaded.tls.window import Window
 
 NOW = 1_800_000_000.0
-FIRST, SECOND = "https://first.test/directory", "https://second.test/directory"
 VALIDITY = Window(NOW, NOW + 90 * DAY)
 
 
-def fail(progress: OrderProgress, stage: OrderStage, now: float = NOW, retry_after: float = 0) -> OrderProgress:
-    return schedule.fail(progress, [OrderFailure(FIRST, "no", stage, retry_after)], now, 0)
+def most_within(times: Sequence[float], period: float) -> int:
+    """Return the largest number of these times, which are in order, within any one period."""
+    return max((bisect_left(times, at + period) - index for index, at in enumerate(times)), default=0)
 
 
-def waits(stage: OrderStage, count: int) -> list[float]:
-    progress, minutes = OrderProgress(), []
-    for _ in range(count):
-        progress = fail(progress, stage)
-        minutes.append((progress.not_before - NOW) / MINUTE)
-    return minutes
+def waits(cause: FailureCause, count: int) -> list[float]:
+    return [schedule.retry_wait(cause, number, 0) / MINUTE for number in range(1, count + 1)]
 
 
-@pytest.mark.parametrize("stage", [OrderStage.REFUSED, OrderStage.AUTHORIZING, OrderStage.ISSUING, OrderStage.ISSUED])
-def test_waits_grow_after_a_failed_authorization_and_stay_at_six_hours(stage: OrderStage) -> None:
-    assert waits(stage, 10) == [5, 15, 20, 30, 60, 120, 240, 360, 360, 360]
+@pytest.mark.parametrize("cause", [FailureCause.REFUSED, FailureCause.UNVALIDATED])
+def test_waits_grow_after_each_refusal_and_stay_at_six_hours(cause: FailureCause) -> None:
+    assert waits(cause, 10) == [10, 20, 30, 30, 60, 120, 240, 360, 360, 360]
 
 
 def test_an_unavailable_ca_is_retried_sooner() -> None:
-    assert waits(OrderStage.CONNECTING, 15) == [1, 2, 2, 5, 10, 5, 15, 20, 30, 60, 120, 240, 360, 360, 360]
+    assert waits(FailureCause.UNAVAILABLE, 10) == [1, 2, 2, 5, 10, 15, 30, 60, 60, 60]
 
 
-def test_one_late_failure_among_several_makes_the_wait_long() -> None:
-    failures = [OrderFailure(FIRST, "down", OrderStage.CONNECTING), OrderFailure(SECOND, "no", OrderStage.AUTHORIZING)]
-    progress = schedule.fail(OrderProgress(), failures, NOW, 0)
-    assert progress.not_before == NOW + 5 * MINUTE
-    assert progress.error == "down; no"
+def test_a_ca_that_issues_unusable_certificates_is_asked_five_times_in_the_first_week() -> None:
+    starts = [sum(waits(FailureCause.UNUSABLE, count)) for count in range(8)]
+    assert [minutes for minutes in starts if minutes < 7 * 24 * 60] == [0, 60, 25 * 60, 73 * 60, 145 * 60]
 
 
 def test_jitter_makes_a_wait_longer_and_never_shorter() -> None:
-    progress = schedule.fail(OrderProgress(), [OrderFailure(FIRST, "no", OrderStage.AUTHORIZING)], NOW, 1)
-    assert progress.not_before == pytest.approx(NOW + 5.5 * MINUTE)
-
-
-def test_success_resets_the_waits_and_keeps_what_counts_against_limits() -> None:
-    progress = schedule.succeed(
-        fail(fail(OrderProgress(), OrderStage.AUTHORIZING), OrderStage.ISSUED), FIRST, NOW, extra=False
-    )
-    assert (progress.attempts, progress.error, progress.not_before) == (0, None, 0)
-    assert progress.authorized == 1, "the kind of challenge that worked"
-    assert len(progress.failed[FIRST]) == 1
-    assert len(progress.extras[FIRST]) == 1
+    assert schedule.retry_wait(FailureCause.REFUSED, 1, 1) == pytest.approx(11 * MINUTE)
 
 
 @pytest.mark.parametrize(
-    ("retry_after", "wait"),
-    [(0, 5 * MINUTE), (10, 5 * MINUTE), (3 * HOUR, 3 * HOUR), (10 * WEEK, WEEK)],
+    ("validity", "at", "longest"),
+    [
+        (90 * DAY, 60 * DAY, 7.5 * DAY),
+        (DAY, 16 * HOUR, 2 * HOUR),
+        (6 * HOUR, 4 * HOUR, 30 * MINUTE),
+        (6 * HOUR, 6 * HOUR - 40 * MINUTE, 10 * MINUTE),
+        (6 * HOUR, 6 * HOUR - 1, MINUTE),
+        (6 * HOUR, 6 * HOUR, 7.5 * MINUTE),
+        (90 * DAY, 100 * DAY, 1.875 * DAY),
+    ],
 )
-def test_retry_after_is_followed_within_bounds(retry_after: float, wait: float) -> None:
-    progress = fail(OrderProgress(), OrderStage.REFUSED, retry_after=retry_after)
-    assert schedule.due_time(progress, 0, [FIRST], NOW) == NOW + wait
+def test_a_wait_is_at_most_a_quarter_of_the_remaining_life(validity: float, at: float, longest: float) -> None:
+    assert schedule.longest_wait(Window(NOW, NOW + validity), NOW + at) == pytest.approx(longest)
 
 
-def test_the_retry_after_of_one_ca_does_not_delay_another() -> None:
-    progress = fail(OrderProgress(), OrderStage.REFUSED, retry_after=3 * HOUR)
-    assert schedule.available_at(progress, FIRST, NOW) == NOW + 3 * HOUR
-    assert schedule.due_time(progress, 0, [FIRST, SECOND], NOW) == NOW + 5 * MINUTE
+@pytest.mark.parametrize(
+    ("validity", "at", "patience"),
+    [
+        (90 * DAY, 60 * DAY, DAY),
+        (DAY, 16 * HOUR, 2 * HOUR),
+        (6 * HOUR, 6 * HOUR - 30 * MINUTE, 10 * MINUTE),
+        (None, 0, HOUR),
+    ],
+)
+def test_an_order_that_does_not_finish_is_replaced(validity: float | None, at: float, patience: float) -> None:
+    window = None if validity is None else Window(NOW, NOW + validity)
+    assert schedule.patience(window, NOW + at) == pytest.approx(patience)
 
 
-def test_only_failed_authorizations_alternate_the_kind_of_challenge() -> None:
-    progress = fail(fail(fail(OrderProgress(), OrderStage.CONNECTING), OrderStage.AUTHORIZING), OrderStage.REFUSED)
-    assert progress.authorized == 1
+@given(st.floats(6 * HOUR, 90 * DAY), st.floats(0, 1))
+def test_three_attempts_fit_into_a_tenth_of_the_validity(validity: float, passed: float) -> None:
+    """Whenever the CA is up for so long between the due renewal and the expiry, an attempt falls into that time."""
+    window = Window(NOW, NOW + validity)
+    up_from = window.end - validity / 3 * (1 - passed)
+    if up_from + validity / 10 > window.end:
+        return
+    last_attempt_before = up_from - 1
+    assert last_attempt_before + schedule.longest_wait(window, last_attempt_before) < up_from + validity / 10
 
 
 @pytest.mark.parametrize("chance", [0.0, 0.3, 1.0])
@@ -88,6 +91,17 @@ def test_a_certificate_is_renewed_when_a_third_of_its_validity_is_left(chance: f
 
 def test_a_certificate_valid_for_160_hours_is_also_renewed_with_a_third_left() -> None:
     assert schedule.renewal_time(Window(NOW, NOW + 160 * HOUR), None, 1) == pytest.approx(NOW + 106.67 * HOUR, abs=100)
+
+
+def test_a_certificate_that_was_old_when_it_was_issued_is_used_for_half_of_the_rest() -> None:
+    day = Window(NOW, NOW + DAY)
+    assert schedule.renewal_time(day, None, 1, NOW + 20 * HOUR) == NOW + 22 * HOUR
+    assert schedule.renewal_time(day, Window(NOW, NOW + HOUR), 1, NOW + 20 * HOUR) == NOW + 22 * HOUR
+
+
+@pytest.mark.parametrize("obtained", [NOW - DAY, NOW + 100 * DAY])
+def test_a_wrong_time_of_issuance_is_ignored(obtained: float) -> None:
+    assert schedule.renewal_time(VALIDITY, None, 1, obtained) == pytest.approx(NOW + 60 * DAY)
 
 
 @pytest.mark.parametrize(
@@ -105,104 +119,34 @@ def test_a_suggested_window_is_followed_within_bounds(start: float, end: float, 
     assert schedule.renewal_time(VALIDITY, suggested, chance) == NOW + renewal * DAY
 
 
-def test_a_clock_that_is_ahead_for_a_while_does_not_drop_events() -> None:
-    progress = OrderProgress()
-    for _ in range(5):
-        progress = fail(progress, OrderStage.AUTHORIZING)
-    progress = fail(progress, OrderStage.AUTHORIZING, NOW + 365 * DAY)
-    assert schedule.available_at(progress, FIRST, NOW + MINUTE) == NOW + HOUR
-
-
-def test_a_wait_of_days_is_ignored_because_no_failure_causes_one() -> None:
-    progress = fail(OrderProgress(), OrderStage.AUTHORIZING, NOW + 5 * DAY)
-    assert schedule.due_time(progress, 0, [FIRST], NOW) == 0
-
-
 @given(
     st.floats(HOUR, 400 * DAY),
     st.none() | st.builds(Window, st.floats(0, 2 * NOW), st.floats(0, 2 * NOW)),
     st.floats(0, 1),
+    st.none() | st.floats(0, 2 * NOW),
 )
 def test_a_renewal_is_always_within_the_validity_of_its_certificate(
-    length: float, suggested: Window | None, chance: float
+    length: float, suggested: Window | None, chance: float, obtained: float | None
 ) -> None:
     validity = Window(NOW, NOW + length)
-    assert validity.start < schedule.renewal_time(validity, suggested, chance) < validity.end
+    assert validity.start < schedule.renewal_time(validity, suggested, chance, obtained) <= validity.end
 
 
-@pytest.mark.parametrize(("retry_after", "interval"), [(0, 6 * HOUR), (1, HOUR), (2 * HOUR, 2 * HOUR), (1e9, DAY)])
-def test_the_retry_after_of_renewal_information_is_followed_within_bounds(retry_after: float, interval: float) -> None:
-    assert schedule.information_interval(retry_after) == interval
-
-
-def test_an_attempt_that_did_not_finish_is_not_repeated_immediately() -> None:
-    assert schedule.due_time(schedule.begin(OrderProgress(), NOW), 0, [FIRST], NOW) == NOW + MINUTE
-
-
-def test_a_wait_that_a_wrong_clock_set_far_in_the_future_is_ignored() -> None:
-    progress = schedule.begin(OrderProgress(), NOW + 365 * DAY)
-    assert schedule.due_time(progress, 0, [FIRST], NOW) == 0
-
-
-def test_an_operator_may_renew_at_once_but_not_beyond_the_limits() -> None:
-    progress: OrderProgress | str = OrderProgress()
-    for _ in range(schedule.EXTRAS_A_WEEK):
-        assert isinstance(progress, OrderProgress)
-        progress = schedule.request_renewal(progress, [FIRST], NOW)
-        assert isinstance(progress, OrderProgress)
-        assert schedule.due_time(progress, NOW + 60 * DAY, [FIRST], NOW) == NOW
-        progress = schedule.succeed(progress, FIRST, NOW, extra=True)
-    assert isinstance(progress, OrderProgress)
-    assert schedule.request_renewal(progress, [FIRST], NOW) == (
-        "the CA's limits allow no attempt before 2027-01-22 08:00 UTC"
-    )
-    assert isinstance(schedule.request_renewal(progress, [FIRST, SECOND], NOW), OrderProgress)
-
-
-def most_within(times: Sequence[float], period: float) -> int:
-    """Return the largest number of these times, which are in order, within any one period."""
-    return max((bisect_left(times, at + period) - index for index, at in enumerate(times)), default=0)
-
-
-@settings(max_examples=25)
-@given(
-    outcomes=st.lists(st.sampled_from([*OrderStage, None]), min_size=1, max_size=12),
-    validity=st.sampled_from([160 * HOUR, 45 * DAY, 90 * DAY]),
-    impatient=st.booleans(),
-    seed=st.integers(0, 2**32),
+@pytest.mark.parametrize(
+    ("retry_after", "validity", "interval"),
+    [
+        (0, 90 * DAY, 6 * HOUR),
+        (0, DAY, HOUR),
+        (0, 6 * HOUR, 15 * MINUTE),
+        (1, 90 * DAY, HOUR),
+        (2 * HOUR, 90 * DAY, 2 * HOUR),
+        (1e9, 90 * DAY, DAY),
+    ],
 )
-def test_thirty_days_of_arbitrary_outcomes_stay_within_the_limits(
-    outcomes: list[OrderStage | None], validity: float, impatient: bool, seed: int
+def test_the_retry_after_of_renewal_information_is_followed_within_bounds(
+    retry_after: float, validity: float, interval: float
 ) -> None:
-    """The outcomes repeat; None is a success. An impatient operator requests a renewal every ten minutes."""
-    # If no outcome counts against a limit, an impatient operator makes half a million attempts that test nothing.
-    assume(not impatient or {OrderStage.AUTHORIZING, OrderStage.ISSUED, None} & {*outcomes})
-    random = Random(seed)
-    progress, current = OrderProgress(), Window(NOW - validity, NOW)
-    refused: list[float] = []
-    issued: list[float] = []
-    now, attempt = NOW, 0
-    while now < NOW + 30 * DAY:
-        if impatient and isinstance(requested := schedule.request_renewal(progress, [FIRST], now), OrderProgress):
-            progress = requested
-        at = schedule.due_time(progress, schedule.renewal_time(current, None, random.random()), [FIRST], now)
-        if at > now:
-            now = min(at, now + 10 * MINUTE) if impatient else at
-            continue
-        outcome, attempt = outcomes[attempt % len(outcomes)], attempt + 1
-        by_hand, progress = progress.by_hand, schedule.begin(progress, now)
-        now += 5
-        if outcome in (OrderStage.ISSUED, None):
-            issued.append(now)
-        if outcome is None:
-            progress = schedule.succeed(progress, FIRST, now, by_hand)
-            current = Window(now, now + validity)
-        else:
-            if outcome is OrderStage.AUTHORIZING:
-                refused.append(now)
-            progress = schedule.fail(progress, [OrderFailure(FIRST, "no", outcome)], now, random.random())
-    assert most_within(refused, HOUR) <= 5
-    assert most_within(issued, WEEK) <= 5
+    assert schedule.information_interval(retry_after, validity) == interval
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,13 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from facaded.tls.acme.keys import AccountKey
-from facaded.tls.acme.schedule import OrderFailure, OrderProgress, OrderStage, fail, succeed
-from facaded.tls.acme.store import Account, AcmeStore, StoreError
+from facaded.tls.acme import ledger
+from facaded.tls.acme.account_key import AccountKey
+from facaded.tls.acme.ledger import CaLedger
+from facaded.tls.acme.private_files import StoreError
+from facaded.tls.acme.schedule import FailureCause, OrderFailure
+from facaded.tls.acme.store import Account, AcmeStore
+from facaded.tls.acme.stored_order import OrderStage, StoredOrder
 from tests.tls.acme.memory import EPOCH, NAME, AcmeHarness
 
 CA = "https://ca.test/directory"
@@ -42,14 +46,64 @@ def test_an_account_is_stored(store: AcmeStore) -> None:
     assert store.account("https://ca.test/other") is None, "each CA has its own account"
 
 
-def test_progress_is_stored(store: AcmeStore) -> None:
-    assert store.progress([NAME]) == OrderProgress()
-    failures = [OrderFailure(CA, "no", OrderStage.AUTHORIZING, 3600), OrderFailure(CA, "neither", OrderStage.ISSUED)]
-    progress = evolve(fail(OrderProgress(), failures, EPOCH, 0.5), by_hand=True)
-    store.save_progress([NAME], progress)
-    assert store.progress([NAME]) == progress
-    store.save_progress([NAME], succeed(progress, CA, EPOCH, extra=True))
-    assert store.progress([NAME]) == succeed(progress, CA, EPOCH, extra=True)
+BOOK = ledger.fail(
+    ledger.fail(CaLedger(ca=CA), [NAME], OrderFailure(CA, "no", FailureCause.UNVALIDATED, 3600), EPOCH, 0.5),
+    [NAME],
+    OrderFailure(CA, "neither", FailureCause.REFUSED, 3600, is_rate_limit=True),
+    EPOCH,
+    0.5,
+)
+"""A ledger with all that it can have."""
+
+
+def test_a_ledger_is_stored(store: AcmeStore) -> None:
+    assert store.ledgers() == []
+    for book in (BOOK, ledger.succeed(BOOK, [NAME], EPOCH, extra=True)):
+        store.save_ledger(book)
+        assert store.ledgers() == [book]
+    store.save_ledger(CaLedger(ca="https://ca.test/other"))
+    assert len(store.ledgers()) == 2, "each CA has its own"
+
+
+def test_an_order_in_flight_is_stored(store: AcmeStore) -> None:
+    key = AccountKey.generate().key
+    order = StoredOrder(CA, ("b.test", "a.test"), "https://ca.test/order/1", key, b"CSR", EPOCH)
+    orders = store.orders
+    assert orders.find(CA, ["a.test", "b.test"]) is None
+    for stored in (order, evolve(order, stage=OrderStage.FINALIZING, finalized=EPOCH + 1)):
+        orders.save(stored)
+        found_order = orders.find(CA, ["b.test", "a.test"])
+        assert found_order == stored
+        assert found_order.key.private_numbers() == key.private_numbers()
+    assert orders.in_flight(["a.test", "b.test"]) == {CA}
+    assert orders.find("https://ca.test/other", ["a.test", "b.test"]) is None
+    assert orders.in_flight(["a.test"]) == frozenset()
+    orders.discard(CA, ["a.test", "b.test"])
+    orders.discard(CA, ["a.test", "b.test"])
+    assert orders.in_flight(["a.test", "b.test"]) == frozenset()
+    assert "PRIVATE" not in repr(order)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("ca", None),
+        ("names", ["other.test"]),
+        ("url", "http://ca.test/order/1"),
+        ("stage", "lost"),
+        ("key", "-----BEGIN PRIVATE KEY-----"),
+        ("csr", "not+base64url"),
+        ("schema", 2),
+    ],
+)
+def test_an_invalid_order_is_renamed(
+    tmp_path: Path, store: AcmeStore, warnings: list[str], field: str, value: object
+) -> None:
+    store.orders.save(StoredOrder(CA, (NAME,), "https://ca.test/order/1", AccountKey.generate().key, b"CSR", EPOCH))
+    (path,) = tmp_path.rglob("order_*.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
+    assert store.orders.in_flight([NAME]) == frozenset()
+    assert len(warnings) == 1
 
 
 def test_certificates_are_stored_by_all_their_names_in_any_order(tmp_path: Path, store: AcmeStore) -> None:
@@ -61,45 +115,52 @@ def test_certificates_are_stored_by_all_their_names_in_any_order(tmp_path: Path,
     assert store.certificate(["a.test"]) is None
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"slow": -1}', "\x00", "[" * 100_000])
-def test_invalid_progress_is_renamed_and_never_overwritten(
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"ca": 1}', "\x00", "[" * 100_000])
+def test_an_invalid_ledger_is_renamed_and_never_overwritten(
     tmp_path: Path, store: AcmeStore, warnings: list[str], text: str
 ) -> None:
-    store.save_progress([NAME], OrderProgress())
-    path = next(tmp_path.rglob("progress.json"))
+    store.save_ledger(BOOK)
+    path = next(tmp_path.rglob("ledger.json"))
     for count in range(3):
         path.write_text(text)
-        assert store.progress([NAME]) == OrderProgress()
+        assert store.ledgers() == []
         assert not path.exists()
         assert len(warnings) == count + 1
-        assert [renamed.read_text() for renamed in path.parent.glob("progress.json.unreadable-*")] == [text] * (
-            count + 1
-        )
+        assert [renamed.read_text() for renamed in path.parent.glob("ledger.json.unreadable-*")] == [text] * (count + 1)
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("slow", True),
-        ("slow", 1.5),
-        ("not_before", "soon"),
-        ("not_before", -1),
-        ("not_before", 1e300),
-        ("error", 7),
-        ("closed", []),
-        ("closed", {CA: None}),
-        ("failed", {CA: [-5]}),
-        ("extras", {CA: "x"}),
+        ("schema", 2),
+        ("offset", "soon"),
+        ("busy", []),
+        ("limited", {"since": None}),
+        ("orders", []),
+        ("orders", {NAME: {"refused": "many"}}),
+        ("names", {NAME: {"failed": [None]}}),
     ],
 )
-def test_progress_with_an_invalid_field_is_ignored(
+def test_a_ledger_with_an_invalid_field_is_ignored(
     tmp_path: Path, store: AcmeStore, warnings: list[str], field: str, value: object
 ) -> None:
-    store.save_progress([NAME], OrderProgress())
-    path = next(tmp_path.rglob("progress.json"))
+    store.save_ledger(BOOK)
+    path = next(tmp_path.rglob("ledger.json"))
     path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
-    assert store.progress([NAME]) == OrderProgress()
+    assert store.ledgers() == []
     assert len(warnings) == 1
+
+
+def test_what_a_newer_version_adds_to_a_ledger_is_ignored(tmp_path: Path, store: AcmeStore) -> None:
+    store.save_ledger(BOOK)
+    path = next(tmp_path.rglob("ledger.json"))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "news": 1}))
+    assert store.ledgers() == [BOOK]
+
+
+def test_the_errors_in_a_ledger_are_made_printable(store: AcmeStore) -> None:
+    store.save_ledger(BOOK.with_history([NAME], evolve(BOOK.history([NAME]), error="evil\r\n\x1b[2J")))
+    assert store.ledgers()[0].history([NAME]).error == "evil???[2J"
 
 
 @pytest.mark.parametrize("text", ["", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"])
@@ -113,8 +174,7 @@ def test_an_invalid_key_is_renamed(tmp_path: Path, store: AcmeStore, warnings: l
 
 def test_long_names_with_a_common_start_have_separate_directories(store: AcmeStore) -> None:
     start = ".".join(letter * 60 for letter in "abcd")
-    store.save_progress([f"{start}.one.test"], OrderProgress(slow=1))
-    assert store.progress([f"{start}.two.test"]) == OrderProgress()
+    assert store.directory_of([f"{start}.one.test"]) != store.directory_of([f"{start}.two.test"])
 
 
 def test_files_that_cannot_be_opened_because_of_the_limit_stay_in_place(
@@ -123,7 +183,7 @@ def test_files_that_cannot_be_opened_because_of_the_limit_stay_in_place(
     harness = AcmeHarness.create(tmp_path / "state").start()
     reads: list[Callable[[], object]] = [
         lambda: store.certificate([NAME]),
-        lambda: store.progress([NAME]),
+        lambda: store.ledgers()[0],
         lambda: store.account(CA),
     ]
     before = sorted(harness.directory.rglob("*"))
@@ -191,7 +251,7 @@ def test_only_one_process_has_the_lock(tmp_path: Path, store: AcmeStore) -> None
 def test_a_directory_that_others_can_read_gets_the_right_mode(tmp_path: Path, store: AcmeStore) -> None:
     directory = tmp_path / "state" / "acme"
     directory.mkdir(mode=0o755, parents=True)
-    store.save_progress([NAME], OrderProgress())
+    store.save_ledger(BOOK)
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
 
 
@@ -205,12 +265,12 @@ def test_the_target_of_a_link_is_not_written(tmp_path: Path, store: AcmeStore) -
     assert victim.read_text() == "kept"
 
 
-@pytest.mark.parametrize("use", ["save_progress", "progress", "locked"])
+@pytest.mark.parametrize("use", ["save_ledger", "certificate", "locked"])
 def test_an_unusable_directory_is_reported_with_the_remedy(tmp_path: Path, store: AcmeStore, use: str) -> None:
     (tmp_path / "state").write_text("a file")
     uses: dict[str, Any] = {
-        "save_progress": lambda: store.save_progress([NAME], OrderProgress()),
-        "progress": lambda: store.progress([NAME]),
+        "save_ledger": lambda: store.save_ledger(BOOK),
+        "certificate": lambda: store.certificate([NAME]),
         "locked": lambda: store.locked().__enter__(),
     }
     with pytest.raises(StoreError, match=r"none is ordered; make the directory writable for facaded only"):
