@@ -32,7 +32,11 @@ from facaded.workers.knowledge_body import (
 )
 
 COLLECTING_TIME = 0.02
-"""Seconds for which news is collected, so that a busy process sends 50 messages a second at most."""
+"""Seconds after a message for which news is collected, so that a busy process sends 50 messages a second at most.
+
+The first news after that is sent at once: Skopeo asks for the first blob within 20 ms of the manifest, on another
+connection, and the process that gets it must know then which backend has failed for the manifest.
+"""
 
 LONGEST_AVOIDANCE = max(SUSPECT_TIME, LONGEST_RETRY_AFTER)
 """Seconds for which a message may say that a backend is avoided."""
@@ -76,8 +80,8 @@ class _News:
 class Knowledge:
     """Tells other processes what this one learns from backends, and takes over what they have learned.
 
-    `send` is called with a message (see `KnowledgeBody`) within COLLECTING_TIME after there is news. What came from
-    another process is never sent again.
+    `send` is called with a message (see `KnowledgeBody`) when there is news, and COLLECTING_TIME after the last one at
+    the earliest. What came from another process is never sent again.
 
     A process keeps to itself what it can ask for again: "not found" answers, fresh digests, lists, tokens, and the
     addresses of blobs; also how many pulls each source had.
@@ -90,6 +94,7 @@ class Knowledge:
         self._news = _News()
         self._reported: dict[tuple[str, str], tuple[Quota, float]] = {}
         self._timer: IDelayedCall | None = None
+        self._sent_at = -COLLECTING_TIME
         self._logged = -LOG_INTERVAL
 
     def follow(
@@ -194,10 +199,12 @@ class Knowledge:
         if len(entries) > most:
             del entries[next(iter(entries))]
         if self._timer is None:
-            self._timer = self._clock.callLater(COLLECTING_TIME, self._send_news)
+            pause = self._sent_at + COLLECTING_TIME - self._clock.seconds()
+            self._timer = self._clock.callLater(max(0, pause), self._send_news)
 
     def _send_news(self) -> None:
         self._timer = None
+        self._sent_at = self._clock.seconds()
         self._flush()
 
     def _flush(self) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from attrs import define, field
 
+from facaded.tls.acme.store import AcmeStore
 from tests.process.daemon import Daemon, Registry, free_port, running, wait_until
 from tests.process.handshakes import connect
 from tests.system.pebble import Pebble
@@ -92,19 +93,15 @@ class Replicas:
         return cls(daemons, pebble, [plain, secure], directory / "shared")
 
     def start(self, challenge: str) -> None:
-        """Start all, and wait until they are ready."""
-        self.spawn(challenge)
-        for daemon in self.daemons:
-            daemon.wait_for_start()
-
-    def spawn(self, challenge: str) -> None:
-        """Start all, and do not wait: an order may take less time than the start of several processes."""
+        """Start all, and wait until each is ready."""
         self.pebble.start()
         for daemon in self.daemons:
             daemon.directory.mkdir()
             daemon.state = f'acme_directory = "{self.shared}"'
             write_settings(daemon, self.pebble.authority, self.main, challenge)
             daemon.spawn()
+        for daemon in self.daemons:
+            daemon.wait_for_start()
 
     def wait_for_one_certificate(self, before: int | None = None, seconds: float = RENEWED_WITHIN) -> int:
         """Wait until all running daemons serve the same verified certificate, another one than before."""
@@ -165,13 +162,12 @@ def test_one_of_three_daemons_orders_and_all_answer_and_serve(replicas: Replicas
 
 def test_another_daemon_takes_over_within_a_minute_if_the_one_that_orders_is_killed(replicas: Replicas) -> None:
     replicas.pebble.environ |= {"PEBBLE_VA_NOSLEEP": "0", "PEBBLE_VA_SLEEPTIME": "5"}
-    replicas.spawn("http-01")
+    with AcmeStore(replicas.shared, print).locked() as has_lock:
+        assert has_lock
+        replicas.start("http-01")  # while none may order: the challenge is for whichever daemon the CA asks
     wait_until(lambda: list(replicas.shared.rglob("order_*.json")), "an order")
     (holder,) = [daemon for daemon in replicas.daemons if _has_lock(daemon, replicas.shared)]
     holder.kill()
-    for daemon in replicas.daemons:
-        if daemon is not holder:
-            daemon.wait_for_start()
     replicas.wait_for_one_certificate(seconds=TAKEN_OVER_WITHIN)
     assert replicas.pebble.log.count("Added order") == 1, "the order is finished by another daemon"
 

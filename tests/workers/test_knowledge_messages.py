@@ -55,9 +55,18 @@ def check(process: Process, key: CdnKey = CDN, alive: bool = True, reason: str =
 # What is sent, and when
 
 
-def test_news_is_collected_into_one_message(machine: Machine) -> None:
+def test_the_first_news_is_sent_at_once(machine: Machine) -> None:
+    for process in machine.processes[:2]:
+        process.recent.note_failure("ghcr", READ, failure())
+        machine.clock.advance(0)
+        assert [entry["backend"] for message in process.sent for entry in message["avoidances"]] == ["ghcr"]
+
+
+def test_news_after_a_message_is_collected_into_one(machine: Machine) -> None:
     process = machine.processes[1]
     process.tags.confirm("hub", TAG, OLD)
+    machine.clock.advance(0)
+    process.sent.clear()
     machine.clock.advance(COLLECTING_TIME / 2)
     process.tags.confirm("hub", TAG, NEW)
     process.recent.note_failure("ghcr", READ, failure())
