@@ -3,10 +3,11 @@
 import sys
 
 if sys.argv[1:2] == ["worker"]:  # which needs no command line, and not the memory for it
-    from facaded.cli.generated_sources import keep_no_generated_sources
+    from facaded.cli.spared_modules import keep_no_generated_sources, without_ssl
 
     keep_no_generated_sources()
-    from facaded.cli.worker_command import work
+    with without_ssl():
+        from facaded.cli.worker_command import work
 
     sys.exit(work())
 

@@ -7,8 +7,8 @@ directory and the growth of memory are printed, and how long a request takes to 
 Then two daemons answer wrk in turn, one with the history and one without: each request asks for another repository,
 which is the worst case. Printed are the latency that 99 % of the answers are within and the CPU time of a request, as
 medians over all rounds. A round compares loads of a second that follow each other, because what else happens on a
-virtual machine changes both for longer than that; what counts is the median of these ratios, printed with the
-quartiles. The exit status is 1 if a goal is missed. Needs wrk and nginx.
+virtual machine changes both for longer than that; new daemons are started for every 10 rounds. What counts is the
+median of these ratios, printed with the quartiles. The exit status is 1 if a goal is missed. Needs wrk and nginx.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from random import Random
 from statistics import median, quantiles
+from typing import TypeAlias
 
 from attrs import define, evolve, field
 
@@ -50,6 +51,9 @@ MOST_GROWTH = 30 << 20
 
 MOST_SLOWER = 1.05
 """The 99th percentile with the history, as a ratio to the one without."""
+
+ROUNDS_OF_A_PAIR = 10
+"""Rounds until new daemons are started: two of the same kind may differ by more than the goal as long as they run."""
 
 STRANGERS = 0.05
 """Part of the pulls that ask for a tag that does not exist."""
@@ -140,31 +144,47 @@ def load(server: Server, core: int, seconds: int) -> tuple[float, float]:
     return float(match[1]) * {"us": 0.001, "ms": 1, "s": 1000}[match[2]], cpu / int(requests[1]) * 1e6
 
 
-def compare(rounds: int, seconds: int, directory: Path) -> bool:
-    """Measure daemons with and without history, print the figures, and return whether the goal was reached."""
+Pair: TypeAlias = tuple[tuple[float, float], tuple[float, float]]
+"""What `load` returns with the history and without it."""
+
+
+def measure(rounds: int, seconds: int, directory: Path) -> list[Pair]:
+    """Measure so many rounds of a new pair of daemons."""
     cores = sorted(os.sched_getaffinity(0))
     with ExitStack() as stack:
         scene = Scene(directory, "", Authority().write(directory / "tls", NAME))
         backend = backend_registry(scene, "127.0.0.2")
         stack.callback(backend.stop)
         backend.start(cores[-1])
-        servers: dict[str, Server] = {}
-        for number, (name, days) in enumerate((("with history", 90), ("without", 0))):
-            (directory / name).mkdir()
-            own = evolve(scene, directory=directory / name, backend=backend.url)
-            server = servers[name] = facaded(own, f"127.0.0.{10 + number}", ROOT, "auto")
-            with Path(server.command[-1]).open("a") as settings:
+        servers = []
+        for number, days in enumerate((90, 0)):
+            own = evolve(scene, directory=directory / f"{days} days", backend=backend.url)
+            own.directory.mkdir()
+            servers.append(facaded(own, f"127.0.0.{10 + number}", ROOT, "auto"))
+            with Path(servers[-1].command[-1]).open("a") as settings:
                 settings.write(f"\n[history]\ndays = {days}\n")
-            stack.callback(server.stop)
-            server.start(cores[0])
-        figures: dict[str, list[tuple[float, float]]] = {name: [] for name in servers}
+            stack.callback(servers[-1].stop)
+            servers[-1].start(cores[0])
+        pairs = []
         for turn in range(rounds):
-            for name in sorted(servers, reverse=turn % 2 == 0):
-                figures[name].append(load(servers[name], cores[-1], seconds))
-    for name, rows in figures.items():
+            figures = {
+                index: load(servers[index], cores[-1], seconds) for index in sorted((0, 1), reverse=turn % 2 == 0)
+            }
+            pairs.append((figures[0], figures[1]))
+    return pairs
+
+
+def compare(rounds: int, seconds: int, directory: Path) -> bool:
+    """Measure daemons with and without history, print the figures, and return whether the goal was reached."""
+    pairs: list[Pair] = []
+    for pair in range(-(-rounds // ROUNDS_OF_A_PAIR)):
+        own = directory / f"pair {pair}"
+        own.mkdir()
+        pairs += measure(min(ROUNDS_OF_A_PAIR, rounds - len(pairs)), seconds, own)
+    for name, rows in zip(("with history", "without"), zip(*pairs, strict=True), strict=True):
         slow, cpu = (median(row[index] for row in rows) for index in (0, 1))
         print(f"{name}: 99 % within {slow:.2f} ms, {cpu:.2f} us of CPU time for a request")
-    ratios = [[on / off for on, off in zip(*pair, strict=True)] for pair in zip(*figures.values(), strict=True)]
+    ratios = [[on / off for on, off in zip(*pair, strict=True)] for pair in pairs]
     (least, slower, most), cpu_ratios = (quantiles(part) for part in zip(*ratios, strict=True))
     print(f"ratio of CPU times: {cpu_ratios[1]:.3f} ({cpu_ratios[0]:.3f} to {cpu_ratios[2]:.3f})")
     print(f"ratio of the 99th percentiles: {slower:.3f} ({least:.3f} to {most:.3f}), allowed {MOST_SLOWER}")

@@ -40,8 +40,13 @@ ID = re.compile(rb" id=([0-9a-f]+)-[0-9a-f]+$")
 
 @frozen
 class Memory:
-    """Resident memory in MiB: `pss` has only a share of the pages that other processes use too, `rss` all of them."""
+    """Resident memory in MiB, as in proc(5).
 
+    `rss` has all pages, `pss` only a share of those that other processes use too, and `uss` none of those: it is what
+    the machine would get back if the processes ended.
+    """
+
+    uss: float
     pss: float
     rss: float
 
@@ -132,14 +137,13 @@ class Server:
 
     def memory(self) -> Memory:
         """Return the memory that all processes of the server take."""
-        kibibytes = [0, 0]
+        kibibytes = Counter[str]()
         for pid in self._pids():
             rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-            for index, name in enumerate(("Pss", "Rss")):
-                match = re.search(rf"^{name}:\s+(\d+) kB", rollup, re.MULTILINE)
-                assert match is not None
-                kibibytes[index] += int(match[1])
-        return Memory(kibibytes[0] / 1024, kibibytes[1] / 1024)
+            for name, number in re.findall(r"^(Pss|Rss|Private_Clean|Private_Dirty):\s+(\d+) kB", rollup, re.MULTILINE):
+                kibibytes[name] += int(number)
+        unique = kibibytes["Private_Clean"] + kibibytes["Private_Dirty"]
+        return Memory(unique / 1024, kibibytes["Pss"] / 1024, kibibytes["Rss"] / 1024)
 
     def count_statuses(self) -> dict[int, int]:
         """Return the number of answers of each status in facaded's access log, and empty the log of any server."""

@@ -53,7 +53,7 @@ LARGEST_DEVIATION = 0.2
 """How far the share of a process may be from that of all others: with two, each has 40 to 60 % of the connections."""
 
 MOST_MEMORY = 40.0
-"""MiB (PSS) of each further process."""
+"""MiB (USS) that the machine needs for each further process: the pages that others use too are there already."""
 
 SETTLING = 1.0
 """Seconds until memory is measured."""
@@ -148,7 +148,7 @@ class Comparison:
             if shares:
                 rows.append((f"% of connections, {name} share", goal, [share[index] * 100 for share in shares]))
         for when, pairs in self.memory.items():
-            for kind, goal in (("pss", f" to {MOST_MEMORY:.0f}"), ("rss", "")):
+            for kind, goal in (("uss", f" to {MOST_MEMORY:.0f}"), ("pss", ""), ("rss", "")):
                 further = [
                     (getattr(several, kind) - getattr(one, kind)) / (self.processes - 1) for one, several in pairs
                 ]
