@@ -158,7 +158,7 @@ def measure(rounds: int, seconds: int, directory: Path) -> list[Pair]:
         backend.start(cores[-1])
         servers = []
         for number, days in enumerate((90, 0)):
-            own = evolve(scene, directory=directory / f"{days} days", backend=backend.url)
+            own = evolve(scene, directory=directory / f"{days}-days", backend=backend.url)
             own.directory.mkdir()
             servers.append(facaded(own, f"127.0.0.{10 + number}", ROOT, "auto"))
             with Path(servers[-1].command[-1]).open("a") as settings:
@@ -178,7 +178,7 @@ def compare(rounds: int, seconds: int, directory: Path) -> bool:
     """Measure daemons with and without history, print the figures, and return whether the goal was reached."""
     pairs: list[Pair] = []
     for pair in range(-(-rounds // ROUNDS_OF_A_PAIR)):
-        own = directory / f"pair {pair}"
+        own = directory / f"pair-{pair}"
         own.mkdir()
         pairs += measure(min(ROUNDS_OF_A_PAIR, rounds - len(pairs)), seconds, own)
     for name, rows in zip(("with history", "without"), zip(*pairs, strict=True), strict=True):
