@@ -22,3 +22,10 @@ def test_a_module_that_is_spared_can_be_imported_later(monkeypatch: pytest.Monke
     with without_ssl(), pytest.raises(ImportError):
         importlib.import_module("ssl")
     assert importlib.import_module("ssl").OPENSSL_VERSION
+
+
+def test_a_module_that_is_there_already_stays() -> None:
+    module = importlib.import_module("ssl")
+    with without_ssl():
+        assert importlib.import_module("ssl") is module
+    assert importlib.import_module("ssl") is module
