@@ -19,8 +19,13 @@ def stopping(daemon: Daemon) -> Daemon:
 
 
 def test_clients_are_answered_during_the_delay(stopping: Daemon) -> None:
-    status, headers, _ = stopping.get("/v2/")
-    assert (status, headers["Connection"]) == (307, "close")
+    def is_closing() -> bool:
+        """Return whether a few connections, which reach all processes, are closed after their answer."""
+        answers = [stopping.get("/v2/") for _ in range(10)]
+        assert {status for status, _, _ in answers} == {307}
+        return all(headers.get("Connection") == "close" for _, headers, _ in answers)
+
+    stopping.wait_until(is_closing, "all processes have heard of the stop", 1)
     assert stopping.get("/livez", port=stopping.admin)[0] == 200
     assert stopping.control("GET", "/status") == 200
     assert stopping.process is not None
