@@ -24,7 +24,10 @@ TESTS = Path(__file__).parent
 MARKED_FOLDERS = ("process", "system")
 """Folders whose tests get the marker of the same name here, because a file could forget to set it."""
 
-settings.register_profile("facaded", deadline=None)  # a slow machine must not fail a test
+EXAMPLES = 100 if os.environ.get(REQUIRE_ALL) else 40
+"""How many a property is tried with unless it says otherwise; CI has more time than a contributor."""
+
+settings.register_profile("facaded", deadline=None, max_examples=EXAMPLES)  # a slow machine must not fail a test
 settings.load_profile("facaded")
 
 

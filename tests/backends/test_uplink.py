@@ -23,7 +23,7 @@ from facaded.policy.health import (
 )
 from facaded.policy.plan import Identity, Plan, WatchedBackend
 
-RUNS = 100
+RUNS = 60
 LOSS = 30.0
 SETTINGS = Settings()
 
