@@ -140,8 +140,9 @@ class Server:
         kibibytes = Counter[str]()
         for pid in self._pids():
             rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-            for name, number in re.findall(r"^(Pss|Rss|Private_Clean|Private_Dirty):\s+(\d+) kB", rollup, re.MULTILINE):
-                kibibytes[name] += int(number)
+            numbers = dict(re.findall(r"^(Pss|Rss|Private_Clean|Private_Dirty):\s+(\d+) kB", rollup, re.MULTILINE))
+            assert len(numbers) == 4, rollup
+            kibibytes.update({name: int(number) for name, number in numbers.items()})
         unique = kibibytes["Private_Clean"] + kibibytes["Private_Dirty"]
         return Memory(unique / 1024, kibibytes["Pss"] / 1024, kibibytes["Rss"] / 1024)
 
