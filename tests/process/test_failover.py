@@ -58,7 +58,8 @@ def test_after_a_restart_during_an_outage_the_first_request_goes_to_the_second_b
     wait_until(lambda: can_connect(daemon.port), "listening")
     # It came while the daemon was starting, and waited. After 1 s without a proof it is served, which counts as well.
     status, headers, _ = daemon.get("/v2/org/app/manifests/v1", headers={"User-Agent": "containerd/2.1.9"})
-    assert (status in (200, 307), headers["X-Facaded-Backend"]) == (True, "second")
+    assert status in (200, 307)
+    assert headers["X-Facaded-Backend"] == "second"
 
 
 def test_a_restart_does_not_shorten_the_wait_for_a_failback(daemon: Daemon, main: Registry) -> None:
