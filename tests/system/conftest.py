@@ -1,8 +1,11 @@
-"""Tables of pulls and outages that are printed after the system tests."""
+"""Two registries, and the tables of pulls and outages that are printed after the system tests."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import pytest
+
+from tests.system.registries import DockerRegistry
 
 OUTAGE_CLIENTS = ("docker", "ctr", "podman", "skopeo")
 """The clients that pull during outages."""
@@ -24,6 +27,26 @@ HANDOVER_ROWS: list[tuple[str, ...]] = []
 """Rows of the table of handovers, with a cell for each of HANDOVER_HEADINGS."""
 
 HANDOVER_HEADINGS = ("change", "held request", "held for", "pull")
+
+
+@pytest.fixture
+def main(needs: Callable[..., None], tmp_path: Path) -> Iterator[DockerRegistry]:
+    needs("docker-registry")
+    registry = DockerRegistry("main", tmp_path / "main", ("127.0.0.2", "127.0.0.4", "127.0.0.6"))
+    try:
+        yield registry.start()
+    finally:
+        registry.stop()
+
+
+@pytest.fixture
+def second(needs: Callable[..., None], tmp_path: Path) -> Iterator[DockerRegistry]:
+    needs("docker-registry")
+    registry = DockerRegistry("second", tmp_path / "second", ("127.0.0.3", "127.0.0.5", "127.0.0.7"))
+    try:
+        yield registry.start()
+    finally:
+        registry.stop()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -33,21 +33,6 @@ Pull = Callable[[str, Path, str], subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def main(needs: Callable[..., None], tmp_path: Path) -> Iterator[DockerRegistry]:
-    needs("docker-registry")
-    registry = DockerRegistry("main", tmp_path / "main", ("127.0.0.2", "127.0.0.4", "127.0.0.6"))
-    yield registry.start()
-    registry.stop()
-
-
-@pytest.fixture
-def second(tmp_path: Path) -> Iterator[DockerRegistry]:
-    registry = DockerRegistry("second", tmp_path / "second", ("127.0.0.3", "127.0.0.5", "127.0.0.7"))
-    yield registry.start()
-    registry.stop()
-
-
-@pytest.fixture
 def containerd(needs: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
     needs("containerd", "ctr", "dockerd", "docker", root=True)
     client = Docker(tmp_path_factory.mktemp("docker"))  # a short path, for its sockets

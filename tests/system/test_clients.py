@@ -61,26 +61,6 @@ def clients(needs: Callable[..., None], tmp_path_factory: pytest.TempPathFactory
         docker.stop()
 
 
-@pytest.fixture
-def main(needs: Callable[..., None], tmp_path: Path) -> Iterator[DockerRegistry]:
-    needs("docker-registry")
-    registry = DockerRegistry("main", tmp_path / "main", ("127.0.0.2", "127.0.0.4", "127.0.0.6"))
-    try:
-        yield registry.start()
-    finally:
-        registry.stop()
-
-
-@pytest.fixture
-def second(needs: Callable[..., None], tmp_path: Path) -> Iterator[DockerRegistry]:
-    needs("docker-registry")
-    registry = DockerRegistry("second", tmp_path / "second", ("127.0.0.3", "127.0.0.5", "127.0.0.7"))
-    try:
-        yield registry.start()
-    finally:
-        registry.stop()
-
-
 def render_settings(
     main: DockerRegistry, second: DockerRegistry, top_options: str, main_options: str = "", rename: str = "{}"
 ) -> str:

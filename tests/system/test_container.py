@@ -80,14 +80,6 @@ def containers(needs: Callable[..., None]) -> Iterator[Containers]:
 
 
 @pytest.fixture
-def main(needs: Callable[..., None], tmp_path: Path) -> Iterator[DockerRegistry]:
-    needs("docker-registry")
-    registry = DockerRegistry("main", tmp_path / "main", ("127.0.0.2", "127.0.0.4", "127.0.0.6"))
-    yield registry.start()
-    registry.stop()
-
-
-@pytest.fixture
 def docker(needs: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
     needs("containerd", "dockerd", "docker", root=True)
     client = Docker(tmp_path_factory.mktemp("docker"))

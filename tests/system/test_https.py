@@ -78,16 +78,6 @@ def authority() -> Authority:
 
 
 @pytest.fixture
-def main(needs: Callable[..., None], tmp_path: Path) -> Iterator[DockerRegistry]:
-    needs("docker-registry")
-    registry = DockerRegistry("main", tmp_path / "main", ("127.0.0.2", "127.0.0.4", "127.0.0.6"))
-    try:
-        yield registry.start()
-    finally:
-        registry.stop()
-
-
-@pytest.fixture
 def short_path() -> Iterator[Path]:
     """A directory with a short path, because Podman accepts no path of 50 characters or more."""
     with tempfile.TemporaryDirectory() as temporary:

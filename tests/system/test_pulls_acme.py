@@ -11,9 +11,9 @@ from tests.system.clients import Docker
 from tests.system.images import RandomImage
 from tests.system.registries import DockerRegistry
 from tests.system.test_daemon_acme import FIRST_CERTIFICATE, Lab, lab
-from tests.system.test_https import NAME, PRIVATE_ETC, main, proxy, short_path
+from tests.system.test_https import NAME, PRIVATE_ETC, proxy, short_path
 
-__all__ = ["lab", "main", "proxy", "short_path"]
+__all__ = ["lab", "proxy", "short_path"]
 
 
 @pytest.fixture
