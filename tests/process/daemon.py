@@ -262,6 +262,14 @@ class Daemon:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.log}") from None
 
+    def wait_for_log(self, text: str, times: int = 1) -> None:
+        """Wait until the log has `text` so many times, and require that it is not there more often.
+
+        A thread of the daemon writes the log, some ms after what it tells of.
+        """
+        self.wait_until(lambda: self.log.count(text) >= times, f"the log has {text!r}")
+        assert self.log.count(text) == times
+
     def stop(self) -> int:
         """Stop it as a service manager does, and return its exit status."""
         assert self.process is not None

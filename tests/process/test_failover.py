@@ -24,7 +24,7 @@ def test_an_outage_is_noticed_in_time_and_the_first_backend_becomes_active_again
     fail(main, fault)
     took = daemon.wait_until(lambda: daemon.backend == "second", "failover")
     assert took <= seconds, f"interval + (fall - 1) x fast_interval (+ fall x (timeout + 1 s to confirm)): {seconds} s"
-    assert daemon.log.count(f"main is down ({reason}; 5 of 5 confirming requests failed); second is active") == 1
+    daemon.wait_for_log(f"main is down ({reason}; 5 of 5 confirming requests failed); second is active")
     assert daemon.status()["why"] == f"second is active: main is down ({reason}; 5 of 5 confirming requests failed)"
     main.mode = "token"
     if main.server is None:
@@ -88,7 +88,7 @@ def test_without_repositories_no_request_goes_to_the_second_backend(
     assert daemon.backend == "main"
     assert second.requests == []
     why = "repositories: empty, so there is no failover: every request goes to main and none to second"
-    assert why in daemon.log
+    daemon.wait_for_log(why)
     assert why in daemon.check()
     status = daemon.run("status").stdout
     assert why in status.replace("\n  ", " ")
@@ -102,7 +102,7 @@ def test_a_registry_that_fails_only_for_manifests_is_failed_over_in_time(
     main.mode = fault
     took = with_canary.wait_until(lambda: with_canary.backend == "second", "failover")
     assert took < 2 + 0.5 + 2 * 2
-    assert "main is down (manifest: " in with_canary.log
+    with_canary.wait_for_log("main is down (manifest: ")
 
 
 def test_a_canary_that_no_backend_has_had_takes_none_down(daemon: Daemon, main: Registry) -> None:
@@ -110,7 +110,7 @@ def test_a_canary_that_no_backend_has_had_takes_none_down(daemon: Daemon, main: 
     daemon.settings = daemon.settings.replace("fall = 2", 'fall = 2\ncanary = "org/typo"')
     daemon.start()
     assert daemon.backend == "main"
-    assert "main drifts: answered 401 for the canary" in daemon.log
+    daemon.wait_for_log("main drifts: answered 401 for the canary")
     table = daemon.run("status").stdout
     assert "up, drift" in table
     assert "main: drift: answered 401 for the canary" in table

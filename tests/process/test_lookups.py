@@ -73,7 +73,7 @@ class TestDaemon:
         count = len(main.requests)
         daemon.wait_until(lambda: len(main.requests) >= count + 6, "three more probes of two requests each")
         assert daemon.backend == "main"
-        assert daemon.log.count("main.test does not resolve") == 1
+        daemon.wait_for_log("main.test does not resolve")
         assert "main.test has not resolved since" in daemon.run("status").stdout
         (daemon.directory / "how").unlink()
         if how == "fail":

@@ -54,7 +54,7 @@ def test_an_outage_is_posted_from_its_beginning_to_its_end(
     document = receiver.documents[-1]
     assert document["severity"] == "error"
     assert document["text"] == "ALL BACKENDS DOWN (main: connection refused; second: connection refused)"
-    assert document["text"] in daemon.log, "the log tells the same"
+    daemon.wait_for_log(document["text"])
     second.start()
     daemon.wait_until(lambda: "all down ended" in receiver.kinds, "the end of it")
     main.start()
@@ -86,9 +86,9 @@ def test_a_command_that_fails_is_a_warning_and_the_next_event_runs_it_again(daem
     daemon.start()
     sentence = "notify.command: it exited with status 1; not sent: 1 event; its standard error: no route to the pager"
     assert daemon.run("pin", "second").returncode == 0
-    daemon.wait_until(lambda: daemon.log.count(sentence) == 1, "a warning")
+    daemon.wait_for_log(sentence)
     assert daemon.run("unpin").returncode == 0
-    daemon.wait_until(lambda: daemon.log.count(sentence) == 2, "another run")
+    daemon.wait_for_log(sentence, times=2)
 
 
 def test_a_program_that_is_missing_fails_the_check_and_is_a_warning_to_the_daemon(daemon: Daemon) -> None:
@@ -102,7 +102,7 @@ def test_a_program_that_is_missing_fails_the_check_and_is_a_warning_to_the_daemo
     assert checked.stderr.startswith(f"facaded: {daemon.config}:")
     assert checked.stderr.endswith(f": {sentence}\n")
     daemon.start()
-    assert daemon.log.count(sentence) == 1
+    daemon.wait_for_log(sentence)
     daemon.run("pin", "second")
     daemon.wait_until(lambda: "it cannot be started (No such file or directory)" in daemon.log, "the run fails")
     good = script(daemon, f"cat >{daemon.directory}/document.new; mv {daemon.directory}/document.new $0.json")

@@ -21,7 +21,7 @@ def test_a_reload_changes_the_settings_and_a_bad_one_changes_nothing(daemon: Dae
     good = daemon.settings
     daemon.write_settings("repositories = [5]\nbogus = 1")
     assert reload() == (2 if by == "command" else 0)
-    daemon.wait_until(lambda: daemon.log.count("not reloaded") == 2, "both problems are logged")
+    daemon.wait_for_log("not reloaded", times=2)
     assert daemon.get("/v2/org/app/tags/list")[0] == 307
     assert daemon.run("status").returncode == 0, "its socket is found although the file is invalid"
     daemon.write_settings(good.replace('"org/*"', '"new/*"'))
@@ -54,10 +54,10 @@ def test_a_reload_says_that_changed_listeners_need_a_restart(daemon: Daemon) -> 
     daemon.write_settings(good.replace('"org/*"', '"new/*"'))
     reloaded = daemon.run("reload")
     assert (reloaded.returncode, reloaded.stderr) == (1, f"facaded: {sentence}\n")
-    assert daemon.log.count(sentence) == 1
+    daemon.wait_for_log(sentence)
     assert daemon.process is not None
     daemon.process.send_signal(signal.SIGHUP)
-    daemon.wait_until(lambda: daemon.log.count(sentence) == 2, "logged after SIGHUP too")
+    daemon.wait_for_log(sentence, times=2)
     daemon.port = port
     assert daemon.get("/v2/new/app/tags/list")[0] == 307, "everything else is in force"
 

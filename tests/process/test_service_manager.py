@@ -192,7 +192,7 @@ def test_a_socket_that_no_setting_names_is_closed_with_a_warning(daemon: Daemon)
     with opened(socket.AF_INET, "127.0.0.1") as http, opened(socket.AF_INET, "127.0.0.1") as other:
         start_with_sockets(daemon, 'http = "systemd:http"\nadmin = []', {"http": [http], "other": [other]})
         assert answers(daemon, http)
-        assert 'the socket "other" of systemd is not answered, because no listener uses it: write' in daemon.log
+        daemon.wait_for_log('the socket "other" of systemd is not answered, because no listener uses it: write')
         assert daemon.process is not None
         inode = os.fstat(other.fileno()).st_ino
         assert f"socket:[{inode}]" not in open_files(daemon.process.pid)

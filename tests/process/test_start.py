@@ -38,7 +38,7 @@ def test_an_invalid_state_file_is_set_aside_and_the_daemon_starts(daemon: Daemon
     assert daemon.backend == "main"
     aside = next(path for path in state.iterdir() if "unreadable" in path.name)
     assert aside.read_bytes() == garbage
-    assert f"set aside as {aside.name}" in daemon.log
+    daemon.wait_for_log(f"set aside as {aside.name}")
 
 
 def test_a_stop_finishes_requests_in_flight_and_writes_the_state(

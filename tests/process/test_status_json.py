@@ -40,7 +40,7 @@ def test_it_has_the_facts_of_status_statusz_and_log(daemon: Daemon, main: Regist
         assert shown["headline"][key] == status["headline"][key]
     assert shown["backends"][0]["steps"][0]["failed"] is True
     down = next(change["text"] for change in shown["changes"] if change["kind"] == "down")
-    assert down in daemon.log
+    daemon.wait_for_log(down)
     second.stop()
     daemon.wait_until(lambda: overview(daemon)["headline"]["level"] == "red", "the outage")
     daemon.wait_until(lambda: overview(daemon)["headline"]["text"].endswith(statusz(daemon)), "the same sentence")

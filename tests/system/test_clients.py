@@ -178,8 +178,7 @@ def test_skopeo_lists_tags_with_paging(
         )
         assert sorted(json.loads(tag_listing.stdout)["Tags"]) == tags
         page = '"GET /v2/org/app/tags/list HTTP/1.1" 200 '
-        daemon.wait_until(lambda: daemon.log.count(page) >= 3, "three pages are logged")
-        assert daemon.log.count(page) == 3
+        daemon.wait_for_log(page, times=3)
     proxy.stop()
 
 

@@ -40,7 +40,7 @@ def test_a_full_disk_loses_only_the_change_that_could_not_be_written(small_disk:
         pinned = daemon.run("pin", "main")
         assert "warning: the state cannot be written, so a restart undoes this: see the log" in pinned.stdout
         assert daemon.backend == "main", "the pin must hold until a restart"
-        assert "the state cannot be written (No space left on device)" in daemon.log
+        daemon.wait_until(lambda: "cannot be written (No space left on device)" in daemon.log, "the log has it")
         daemon.kill()
         daemon.start()
         assert daemon.status()["why"] == "second is active: it is pinned", "the last pin written to disk"
@@ -59,4 +59,4 @@ def test_the_daemon_starts_on_a_full_disk(small_disk: Path, tmp_path: Path) -> N
     with running(daemon, main, second):
         daemon.start()
         assert daemon.backend == "main"
-        assert "the state cannot be written (No space left on device)" in daemon.log
+        daemon.wait_until(lambda: "cannot be written (No space left on device)" in daemon.log, "the log has it")
