@@ -76,7 +76,10 @@ class ManifestReader:
             if error.status == 404:  # a refusal (401, 403) may be a fault of the registry
                 tags.forget(self._name, tag)
             raise
-        tags.confirm(self._name, tag, manifest.digest)
+        if manifest.is_signed:
+            tags.forget_last(self._name, tag)
+        else:
+            tags.confirm(self._name, tag, manifest.digest)
         return manifest
 
     async def _fetch_tagged(self, read: ManifestRead, name: str, accept: Accept, with_body: bool) -> Manifest:
@@ -88,9 +91,12 @@ class ManifestReader:
             except NotFoundError:
                 tags.drop(self._name, tag)  # the tag may have moved, and the old manifest may be deleted
         head = await self._head(read, name, read.reference, accept)
-        if not head.digest:
+        if head.is_signed and head.digest and head.length and not with_body:
+            return head
+        if not head.digest or head.is_signed:
             manifest = await self._get(read, name, read.reference, accept)
-            tags.store(self._name, tag, manifest.digest)
+            if not manifest.is_signed:
+                tags.store(self._name, tag, manifest.digest)
             return manifest
         tags.store(self._name, tag, head.digest)
         if not with_body and head.length:
@@ -144,10 +150,11 @@ class ManifestReader:
             raise FailingError(f"answered with something that is no manifest ({sent})", backend_wide=False)
         header = response.value("Docker-Content-Digest")
         expected = dict.fromkeys(digest for digest in (reference, header) if is_digest(digest))
+        manifest = Manifest(media_type, next(iter(expected), "") or digest_of(body), len(body), body)
+        if manifest.is_signed and not is_digest(reference):
+            return evolve(manifest, step=Step.BODY)  # it cannot be checked or asked for again, so it is not kept
         if any(digest_of(body, _algorithm(digest)) != digest for digest in expected):
             raise FailingError("manifest does not match its digest", backend_wide=False)
-        digest = next(iter(expected), "") or digest_of(body)
-        manifest = Manifest(media_type, digest, len(body), body)
         self._cache.store(read.name, manifest, document)
         return evolve(manifest, step=Step.BODY)
 

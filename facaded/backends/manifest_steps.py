@@ -1,12 +1,12 @@
 """The steps of a probe that concern the canary's manifest: its HEAD, and the GET of its body."""
 
-import re
 from functools import partial
 
 from attrs import frozen
 
 from facaded.backends.authorized_client import read_quota
 from facaded.backends.manifests import EVERY_TYPE, MANIFEST_SIZE, digest_of
+from facaded.backends.media_types import SIGNED_SCHEMA_1, is_manifest_type
 from facaded.backends.probe_requests import (
     DriftError,
     ProbeRequests,
@@ -18,18 +18,12 @@ from facaded.backends.probe_requests import (
 )
 from facaded.net.client import Response
 from facaded.net.json_objects import read_object
-from facaded.oci.indexes import MANIFEST_TYPES
 from facaded.oci.requests import Image, ManifestRead, is_digest
 from facaded.policy import health
 from facaded.policy.health import Quota, Step, Verdict
 
-SIGNED_TYPE = "application/vnd.docker.distribution.manifest.v1+prettyjws"
-"""Docker's schema 1 with signatures, which its digest does not include."""
-
 HEAD_LIMIT = 64 << 10
 """Bytes that may follow the head of a response to HEAD; there should be none."""
-
-_VENDOR_TYPE = re.compile(r"application/vnd\.[^\s/]+\+json")
 
 
 @frozen
@@ -67,8 +61,7 @@ def refuse_canary(step: Step, status: int, canary_seen: bool, subject: str = "")
 
 def _judge_head(canary_seen: bool, response: Response) -> ManifestHead:
     _check_served(canary_seen, response)
-    kind = media_type(response)
-    if kind not in (*MANIFEST_TYPES, SIGNED_TYPE) and not _VENDOR_TYPE.fullmatch(kind):
+    if not is_manifest_type(media_type(response)):
         raise unexpected_content(response, "manifest")
     digest = response.value("Docker-Content-Digest")
     return ManifestHead(digest if is_digest(digest) else "", read_quota(response))
@@ -97,7 +90,7 @@ def _judge_body(canary_seen: bool, digest: str, response: Response) -> bytes:
         if health.judge_refusal(Step.BODY, status, canary_seen) is Verdict.GOOD:
             raise DriftError(reason, status)
         raise StepFailedError(Verdict.BAD, reason)
-    if media_type(response) == SIGNED_TYPE:
+    if media_type(response) == SIGNED_SCHEMA_1:  # its digest does not cover the signatures
         matches = read_object(response.body) is not None
     else:
         matches = digest_of(response.body, digest.partition(":")[0]) == digest

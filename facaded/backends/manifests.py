@@ -12,7 +12,7 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from facaded.backends.media_types import essence
+from facaded.backends.media_types import SIGNED_SCHEMA_1, essence
 from facaded.backends.referrers_cache import REFERRERS_SIZE, ReferrersCache
 from facaded.backends.tags import TAGS, TagCache, TaggedRead
 from facaded.net.expiring import ExpiringMap
@@ -62,6 +62,14 @@ class Manifest:
     length: int
     body: bytes | None
     step: Step | None = field(default=None, eq=False)
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether it is of Docker's schema 1, whose digest covers a part of it, and may not be known to its registry.
+
+        Distribution 2.8 makes one, for a client whose Accept names no type of a Docker image, from its manifest.
+        """
+        return essence(self.media_type) == SIGNED_SCHEMA_1
 
 
 @frozen

@@ -104,11 +104,17 @@ class TagCache:
         self.drop(backend, read)
         last = self.last(read)
         if last is not None and last.backend == backend:
-            now = self._seconds()
-            self._last.discard(read)
-            if self.follower is not None:
-                self._gone.put(read, now, now + GONE_TIME)
-                self.follower(TagNews(read, backend, None, now))
+            self.forget_last(backend, read)
+
+    def forget_last(self, backend: str, read: TaggedRead) -> None:
+        """Remove the last digest, whichever backend it is from, because `backend` answered something without one."""
+        if self.last(read) is None:
+            return
+        now = self._seconds()
+        self._last.discard(read)
+        if self.follower is not None:
+            self._gone.put(read, now, now + GONE_TIME)
+            self.follower(TagNews(read, backend, None, now))
 
     def last(self, read: TaggedRead) -> LastDigest | None:
         """Return the last known digest of a tag; None if no backend confirmed it within `stale_tags`."""

@@ -155,7 +155,7 @@ class Fake:
             return self._fail(request)
         if self.fault == "page":
             return self._respond(request, 200, {"Content-Type": "text/html"}, b"<h1>Maintenance</h1>")
-        if not kind or kind not in accept:
+        if not kind or (kind not in accept and "*/*" not in accept):
             return self._respond(request, 404, {}, b"")
         digest = digest_of(body)
         if self.fault == "wrong digest":

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facaded.backends.manifests import digest_of
+from facaded.backends.media_types import SIGNED_SCHEMA_1
 from facaded.backends.probe_target import ProbeMemory
 from facaded.policy.health import Canary, ProbeDepth, Step, Verdict
 from tests.backends.probing import (
@@ -184,12 +185,12 @@ def test_a_platform_s_manifest_that_is_missing_takes_back_that_the_body_passed()
 
 
 def test_a_signed_manifest_of_schema_1_is_not_compared_with_its_digest() -> None:
-    kind = "application/vnd.docker.distribution.manifest.v1+prettyjws"
-    signed: Answer = (200, {"Content-Type": kind}, b'{"schemaVersion": 1, "signatures": []}')
-    result, _ = climb({**GATE, LATEST: found(INDEX, kind), f"{MANIFESTS}{INDEX}": signed}, CANARY, BODY)
+    signed: Answer = (200, {"Content-Type": SIGNED_SCHEMA_1}, b'{"schemaVersion": 1, "signatures": []}')
+    table: Table = {**GATE, LATEST: found(INDEX, SIGNED_SCHEMA_1), f"{MANIFESTS}{INDEX}": signed}
+    result, _ = climb(table, CANARY, BODY)
     assert (result.verdict, result.step) == (GOOD, Step.BODY)
-    page: Answer = (200, {"Content-Type": kind}, b"<html>")
-    result, _ = climb({**GATE, LATEST: found(INDEX, kind), f"{MANIFESTS}{INDEX}": page}, CANARY, BODY)
+    page: Answer = (200, {"Content-Type": SIGNED_SCHEMA_1}, b"<html>")
+    result, _ = climb({**table, f"{MANIFESTS}{INDEX}": page}, CANARY, BODY)
     assert (result.verdict, result.step) == (BAD, Step.BODY)
 
 

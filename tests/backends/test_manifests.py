@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
 from facaded.backends.manifests import Accept, Manifest, ManifestCache, digest_of
+from facaded.backends.media_types import SIGNED_SCHEMA_1
 from facaded.backends.served_content import NotServed, ReadOptions
 from facaded.oci.requests import ManifestRead
 from facaded.policy.decision import Serve
@@ -209,3 +210,72 @@ def test_another_digest_of_the_same_algorithm_is_a_failure() -> None:
     digest = digest_of(hub.manifests["org/app", "latest"][1])
     assert backend(ask(network, network.fetcher(), ManifestRead("org/app", digest), body=False)) == "ghcr"
     assert network.failed == ["hub"]
+
+
+SIGNED = SIGNED_SCHEMA_1, b'{"schemaVersion": 1, "signatures": [{"signature": "c2ln"}]}'
+"""A manifest as Distribution 2.8 makes it of a Docker image for a client that names no type."""
+
+OF_CONTENT = digest_of(b'{"schemaVersion": 1}')
+"""Its digest, which does not cover the signatures."""
+
+ANYTHING = Accept.read(("*/*",))
+
+
+@pytest.mark.parametrize("sent", [OF_CONTENT, "", "nonsense"])
+def test_a_manifest_that_a_registry_converts_for_a_client_is_passed_on(sent: str) -> None:
+    network = two_registries()
+    hub, fetcher = network.fakes["hub"], network.fetcher()
+    hub.manifests["org/app", "latest"] = SIGNED
+    hub.headers["Docker-Content-Digest"] = sent
+    for _ in range(2):
+        served = ask(network, fetcher, accept=ANYTHING)
+        digest = OF_CONTENT if sent == OF_CONTENT else digest_of(SIGNED[1])
+        assert (backend(served), manifest(served).digest) == ("hub", digest)
+        assert (manifest(served).media_type, manifest(served).body) == SIGNED
+    assert network.failed == []
+    hub.fault = "500"
+    network.clock.advance(60)
+    for _ in range(2):
+        assert backend(ask(network, fetcher, accept=ANYTHING)) == "ghcr"
+    requests = [path for fake in network.fakes.values() for _, path in fake.requests]
+    assert not any(path.endswith(digest) for path in requests), "a registry may not know that digest"
+
+
+def test_a_head_of_a_manifest_that_a_registry_converts_sends_no_get() -> None:
+    network = two_registries()
+    hub, fetcher = network.fakes["hub"], network.fetcher()
+    hub.manifests["org/app", "latest"] = SIGNED
+    hub.headers["Docker-Content-Digest"] = OF_CONTENT
+    for _ in range(2):
+        head = manifest(ask(network, fetcher, accept=ANYTHING, body=False))
+        assert (head.media_type, head.digest, head.length) == (SIGNED_SCHEMA_1, OF_CONTENT, len(SIGNED[1]))
+    assert hub.count("GET", "manifests") == 0
+
+
+@pytest.mark.parametrize("body", [True, False])
+def test_no_older_digest_is_believed_after_a_manifest_that_was_converted(body: bool) -> None:
+    network = two_registries("500")
+    hub, fetcher = network.fakes["hub"], network.fetcher()
+    assert backend(ask(network, fetcher, accept=ANYTHING)) == "ghcr", "the last digest is that of ghcr"
+    hub.fault = ""
+    old = network.fakes["ghcr"].manifests["org/app", "latest"]
+    hub.manifests["org/app", digest_of(old[1])] = old
+    hub.manifests["org/app", "latest"] = SIGNED
+    hub.headers["Docker-Content-Digest"] = OF_CONTENT
+    network.clock.advance(60)
+    assert manifest(ask(network, fetcher, accept=ANYTHING, body=body)).digest == OF_CONTENT
+    network.fakes["ghcr"].fault = "500"
+    network.fakes["ghcr"].put("org/app", "next")
+    ask(network, fetcher, ManifestRead("org/app", "next"), accept=ANYTHING)
+    del hub.headers["Docker-Content-Digest"]
+    assert manifest(ask(network, fetcher, accept=ANYTHING)).media_type == SIGNED_SCHEMA_1
+
+
+def test_a_signed_manifest_that_is_asked_for_by_digest_has_to_match_it() -> None:
+    """Else a registry could send anything as one, in place of what the digest names."""
+    network = two_registries()
+    hub, read = network.fakes["hub"], ManifestRead("org/app", OF_CONTENT)
+    hub.manifests["org/app", OF_CONTENT] = SIGNED
+    hub.headers["Docker-Content-Digest"] = OF_CONTENT
+    served = ask(network, network.fetcher(), read, Accept.read((INDEX, SIGNED_SCHEMA_1)))
+    assert served == NotServed({"hub": "manifest does not match its digest"}, ("ghcr",))

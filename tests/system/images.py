@@ -18,6 +18,12 @@ CONFIG = "application/vnd.oci.image.config.v1+json"
 
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+
+DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+
 PLATFORMS = ("amd64", "arm64")
 
 
@@ -52,9 +58,28 @@ class RandomImage:
         image.manifests.append((INDEX, _digest(index), index))
         return image
 
+    @classmethod
+    def create_for_docker(cls) -> "RandomImage":
+        """Return an image of one platform with Docker's media types, as `podman build --format docker` makes it."""
+        image = cls()
+        layer, diff_id = _layer(20_000)
+        history = [{"created": "2026-01-01T00:00:00Z", "created_by": "COPY app /"}]
+        rootfs = {"type": "layers", "diff_ids": [diff_id]}
+        config = _json({"architecture": "amd64", "os": "linux", "config": {}, "rootfs": rootfs, "history": history})
+        manifest = _json(
+            {
+                "schemaVersion": 2,
+                "mediaType": DOCKER_MANIFEST,
+                "config": image._add_blob(DOCKER_CONFIG, config),
+                "layers": [image._add_blob(DOCKER_LAYER, layer)],
+            }
+        )
+        image.manifests.append((DOCKER_MANIFEST, _digest(manifest), manifest))
+        return image
+
     @property
     def digest(self) -> str:
-        """The digest of the image's index."""
+        """The digest of what the image's tags name: its index, or its only manifest."""
         return self.manifests[-1][1]
 
     def _add_blob(self, media_type: str, blob: bytes) -> dict[str, Any]:

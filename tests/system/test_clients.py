@@ -15,7 +15,7 @@ from attrs import define
 from tests.process.daemon import Daemon, running, wait_until
 from tests.system.clients import Docker, Podman
 from tests.system.conftest import PULL_ROWS
-from tests.system.images import INDEX, RandomImage
+from tests.system.images import DOCKER_MANIFEST, INDEX, RandomImage
 from tests.system.registries import DockerRegistry
 from tests.system.servers import PUBLISHER, ManifestFaultProxy
 
@@ -352,3 +352,23 @@ def test_python_dxf_pulls_from_both_registries(
                 assert b"".join(client.pull_blob(digest)) == blob  # type: ignore[arg-type]  # called without get_size
             PULL_ROWS.append(("python-dxf", "auto", situation, "", "main" if situation == "working" else "second"))
             main.kill()
+
+
+@pytest.mark.parametrize("accept", ["*/*", DOCKER_MANIFEST])
+def test_a_docker_image_is_served_to_a_client_that_names_no_media_type_too(
+    tmp_path: Path, main: DockerRegistry, accept: str
+) -> None:
+    """Distribution 2.8 converts it to schema 1 for curl, and does not know the digest of what it made."""
+    image = RandomImage.create_for_docker()
+    main.publish(image, "org/app", "latest")
+    daemon = Daemon(tmp_path, f'repositories = ["org/*"]\n[[backend]]\nname = "main"\nurl = "{main.url}"\n')
+    headers = {"User-Agent": "curl/8.14.1", "Accept": accept}
+    with running(daemon):
+        daemon.start()
+        for method in ("HEAD", "GET", "GET"):
+            status, answered, body = daemon.get("/v2/org/app/manifests/latest", method=method, headers=headers)
+            assert status == 200, body
+            converted = answered["Content-Type"] == "application/vnd.docker.distribution.manifest.v1+prettyjws"
+            assert converted == (accept == "*/*")
+            assert (answered["Docker-Content-Digest"] == image.digest) == (not converted)
+        assert json.loads(body)["schemaVersion"] == (1 if converted else 2)
