@@ -25,6 +25,7 @@ class Family(Enum):
     GO_CONTAINERREGISTRY = "go-containerregistry"
     ORAS = "oras"
     COSIGN = "cosign"
+    NOTATION = "notation"
     FLUX = "flux"
     TRIVY = "trivy"
     KO = "ko"
@@ -71,6 +72,7 @@ PRODUCTS = {
     "oras-go/": Family.ORAS,
     "oras-go ": Family.ORAS,
     "cosign/": Family.COSIGN,  # sigstore/cosign cmd/cosign/cli/options/useragent.go
+    "notation/": Family.NOTATION,  # notaryproject/notation internal/httputil/client.go
     "flux/": Family.FLUX,  # fluxcd/pkg oci/constants.go; image-reflector-controller sends only the library's
     "trivy/": Family.TRIVY,  # aquasecurity/trivy pkg/x/http/transport.go; older ones send only the library's
     "ko/": Family.KO,  # ko-build/ko pkg/commands/resolver.go
@@ -111,6 +113,7 @@ USER_AGENTS = {
     "crane": "crane/0.20.0",
     "oras": "oras/1.2.0",
     "cosign": "cosign/v3.0.2 (linux; amd64) go-containerregistry/v0.20.6",
+    "notation": "notation/1.3.2",
     "flux": "flux/v2 go-containerregistry/v0.20.6",
     "trivy": "trivy/0.65.0",
     "ko": "ko/v0.18.0 go-containerregistry/v0.20.6",

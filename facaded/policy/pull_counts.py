@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from facaded.oci.clients import Family
 from facaded.policy.manifests_trace import WINDOW, ManifestsTrace
-from facaded.policy.pull_kinds import CHECKERS, CountKey, ManifestRequest, PullKey, PullKind
+from facaded.policy.pull_kinds import CHECKERS, VERIFIERS, CountKey, ManifestRequest, PullKey, PullKind
 
 TRACES = 1000
 """Most traces after a batch of requests: 3 MB at most. Those that were not used lately are forgotten first.
@@ -22,7 +22,7 @@ FASTEST, FEW = 5000, 125
 IMAGE, CHECK = PullKind.IMAGE, PullKind.CHECK
 """Names of their own: to look a member up in its class takes Python longer than all else here."""
 
-NOT_PULLING = CHECKERS | {Family.COSIGN}
+NOT_PULLING = CHECKERS | VERIFIERS
 """Families whose GETs are no pulls."""
 
 WAITING = 2000

@@ -19,6 +19,9 @@ class PullKind(Enum):
 CHECKERS = frozenset({Family.WATCHTOWER, Family.DIUN, Family.RENOVATE})
 """Families that look for updates, and pull nothing themselves."""
 
+VERIFIERS = frozenset({Family.COSIGN, Family.NOTATION})
+"""Families that verify signatures. Cosign reads the images too; notation only looks up their digests."""
+
 
 class PullKey(NamedTuple):
     """What is counted together. `repository` and `reference` are empty for names beyond a bound.
@@ -52,7 +55,7 @@ the manifest itself (GET); whether it was redirected; and whether it asked for r
 
 
 def kind_of(family: Family, is_get: bool, is_signature: bool) -> PullKind:
-    """Return what a request that nothing follows is counted as. Cosign reads images to verify them."""
-    if is_signature or family is Family.COSIGN:
+    """Return what a request that nothing follows is counted as."""
+    if is_signature or family in VERIFIERS:
         return PullKind.SIGNATURE
     return PullKind.IMAGE if is_get and family not in CHECKERS else PullKind.CHECK

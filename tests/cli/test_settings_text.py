@@ -28,10 +28,10 @@ Backends      docker-hub at https://registry-1.docker.io
               ghcr at https://ghcr.io
 Order         docker-hub, then ghcr
 Clients       redirected: docker, containerd, ctr, nerdctl, buildkit, regclient
-              served: podman, buildah, skopeo, cri-o, crane, oras, cosign, flux,
-                trivy, ko, kaniko, helm, argocd, renovate, ollama,
-                devcontainers, homebrew, rules_oci, jib, dotnet, oci-client,
-                watchtower, diun, and all others
+              served: podman, buildah, skopeo, cri-o, crane, oras, cosign,
+                notation, flux, trivy, ko, kaniko, helm, argocd, renovate,
+                ollama, devcontainers, homebrew, rules_oci, jib, dotnet,
+                oci-client, watchtower, diun, and all others
 Listeners     http: :8080
               admin: 127.0.0.1:9180
 Workers       1 process on 2 cores
@@ -55,9 +55,9 @@ Order         example/next-*: ghcr, then docker-hub
               all others: docker-hub, then ghcr
 Clients       redirected: containerd, ctr, nerdctl, buildkit, regclient
               served: docker, podman, buildah, skopeo, cri-o, crane, oras,
-                cosign, flux, trivy, ko, kaniko, helm, argocd, renovate, ollama,
-                devcontainers, homebrew, rules_oci, jib, dotnet, oci-client,
-                watchtower, diun, and all others
+                cosign, notation, flux, trivy, ko, kaniko, helm, argocd,
+                renovate, ollama, devcontainers, homebrew, rules_oci, jib,
+                dotnet, oci-client, watchtower, diun, and all others
               Repositories with another name on the active backend are served to
                 all.
 Listeners     http: :80, redirects to https

@@ -54,7 +54,7 @@ TABLE = [
     ("crane/v0.20 go-containerregistry/v0.20", Family.GO_CONTAINERREGISTRY, False, False),
     ("oras-go", Family.ORAS, False, False),
     ("oras/1.3.0", Family.ORAS, False, False),
-    ("notation/1.3 oras-go/v2", Family.ORAS, False, False),
+    ("notation/1.3.2", Family.NOTATION, False, False),
     ("Helm/3.15.0", Family.HELM, False, False),
     ("cosign/v3.0.2 (linux; amd64) go-containerregistry/v0.20.6", Family.COSIGN, False, False),
     ("flux/v2 go-containerregistry/v0.21.6", Family.FLUX, False, False),

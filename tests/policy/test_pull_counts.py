@@ -108,6 +108,11 @@ STREAMS = {
         ["HEAD S v1", "GET S v2", f"GET S {SIGNATURE_TAG}"],
         {("signature", ""): 3},
     ),
+    "notation, which looks an image up to verify it": (
+        "notation",
+        ["HEAD S v1", "GET S referrers", "GET S other"],
+        {("signature", ""): 2},
+    ),
     "a tag of signatures that is only looked for": ("crane", [f"HEAD S {SIGNATURE_TAG}"], {}),
     "signatures before their image by tag": (
         "podman",
@@ -239,6 +244,8 @@ def test_a_late_request_for_a_blob_does_not_make_clients_look_fast() -> None:
         ("diun", "HEAD S v1"),
         ("cosign", "GET S v1"),
         ("cosign", "HEAD S v1"),
+        ("notation", "GET S v1"),
+        ("notation", "HEAD S v1"),
         ("crane", f"GET S {SIGNATURE_TAG}"),
         ("crane", f"HEAD S {SIGNATURE_TAG}"),
         ("oras", "GET R referrers"),
