@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from facaded.backends.failures import describe_status
+from facaded.backends.media_types import essence
 from facaded.net.client import BoundedClient, Response, ResponseHead, is_local_error
 from facaded.net.connections import ClientSession
 from facaded.net.text import printable
@@ -183,4 +184,4 @@ def unexpected_content(head: ResponseHead, expected: str) -> StepFailedError:
 
 def media_type(head: ResponseHead) -> str:
     """Return the media type of a response in lower case and without parameters; empty if there is none."""
-    return head.value("Content-Type").partition(";")[0].strip().lower()
+    return essence(head.value("Content-Type"))
