@@ -45,7 +45,6 @@ CADDYFILE = """
 {{
     admin 127.0.0.1:{admin}
     auto_https off
-    persist_config off
     {metrics}
     servers {{
         protocols h1
@@ -191,7 +190,7 @@ def caddy(scene: Scene, host: str, path: str, is_bare: bool = False) -> Server:
     """Return the Caddy at this path, without access log and metrics if it `is_bare`."""
     version = read_version(path, "version", r"v?(\d[\w.]*)")
     server = _server(scene, "Caddy", version, [path, "run", "--config", "Caddyfile"], host)
-    server.environ = {"HOME": str(server.directory), "XDG_DATA_HOME": str(server.directory)}
+    server.environ = dict.fromkeys(("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"), str(server.directory))
     server.access_log.touch()
     major, minor, *_ = (int(part) for part in version.split("."))
     has_metrics = (major, minor) >= (2, 9) and not is_bare  # before, they are always on

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.bench.import_times import describe_import_times, parse_import_times
 from tests.bench.ratios import WIDTH, Ratio, Results, align, compare_rounds, shorten, to_markdown
-from tests.bench.redirectors import NAME, ROOT, Scene, facaded
+from tests.bench.redirectors import NAME, ROOT, Scene, caddy, facaded
 from tests.bench.servers_under_load import Server
 from tests.process.daemon import Registry, running
 from tests.tls.authority import Authority
@@ -124,6 +125,17 @@ def test_facaded_redirects_every_request_of_the_load_s_pulls(tmp_path: Path) -> 
             assert pull(server, "--idle=50")["connections"] == 50
         finally:
             server.stop()
+
+
+def test_caddy_redirects_with_the_settings_that_it_is_compared_with(needs: Callable[..., None], tmp_path: Path) -> None:
+    needs("caddy")
+    scene = Scene(tmp_path, "http://127.0.0.2", Authority().write(tmp_path / "tls", NAME))
+    server = caddy(scene, "127.0.0.1", "caddy")
+    try:
+        server.start(min(os.sched_getaffinity(0)))
+        assert pull(server, "--pulls=2")["statuses"] == {"307": 12}
+    finally:
+        server.stop()
 
 
 def test_the_manual_has_a_ratio_and_its_range_for_every_server() -> None:
