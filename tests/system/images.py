@@ -18,11 +18,14 @@ CONFIG = "application/vnd.oci.image.config.v1+json"
 
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 
-DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+OCI = (MANIFEST, CONFIG, LAYER)
 
-DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
-
-DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+DOCKER = (
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.docker.container.image.v1+json",
+    "application/vnd.docker.image.rootfs.diff.tar.gzip",
+)
+"""Docker's media types of a manifest, a config and a layer, as OCI has them."""
 
 PLATFORMS = ("amd64", "arm64")
 
@@ -40,19 +43,8 @@ class RandomImage:
         image = cls()
         descriptors = []
         for platform in platforms:
-            layer, diff_id = _layer(size)
-            rootfs = {"type": "layers", "diff_ids": [diff_id]}
-            config = _json({"architecture": platform, "os": "linux", "config": {"Cmd": ["/app"]}, "rootfs": rootfs})
-            manifest = _json(
-                {
-                    "schemaVersion": 2,
-                    "mediaType": MANIFEST,
-                    "config": image._add_blob(CONFIG, config),
-                    "layers": [image._add_blob(LAYER, layer)],
-                }
-            )
-            image.manifests.append((MANIFEST, _digest(manifest), manifest))
-            descriptor = {"mediaType": MANIFEST, "digest": _digest(manifest), "size": len(manifest)}
+            config = {"architecture": platform, "os": "linux", "config": {"Cmd": ["/app"]}}
+            descriptor = image._add_manifest(OCI, config, size)
             descriptors.append({**descriptor, "platform": {"architecture": platform, "os": "linux"}})
         index = _json({"schemaVersion": 2, "mediaType": INDEX, "manifests": descriptors})
         image.manifests.append((INDEX, _digest(index), index))
@@ -62,25 +54,30 @@ class RandomImage:
     def create_for_docker(cls) -> "RandomImage":
         """Return an image of one platform with Docker's media types, as `podman build --format docker` makes it."""
         image = cls()
-        layer, diff_id = _layer(20_000)
         history = [{"created": "2026-01-01T00:00:00Z", "created_by": "COPY app /"}]
-        rootfs = {"type": "layers", "diff_ids": [diff_id]}
-        config = _json({"architecture": "amd64", "os": "linux", "config": {}, "rootfs": rootfs, "history": history})
-        manifest = _json(
-            {
-                "schemaVersion": 2,
-                "mediaType": DOCKER_MANIFEST,
-                "config": image._add_blob(DOCKER_CONFIG, config),
-                "layers": [image._add_blob(DOCKER_LAYER, layer)],
-            }
-        )
-        image.manifests.append((DOCKER_MANIFEST, _digest(manifest), manifest))
+        image._add_manifest(DOCKER, {"architecture": "amd64", "os": "linux", "config": {}, "history": history}, 20_000)
         return image
 
     @property
     def digest(self) -> str:
         """The digest of what the image's tags name: its index, or its only manifest."""
         return self.manifests[-1][1]
+
+    def _add_manifest(self, types: tuple[str, str, str], config: dict[str, Any], size: int) -> dict[str, Any]:
+        """Add a manifest with this config and a random layer of about `size` bytes, and return its descriptor."""
+        manifest_type, config_type, layer_type = types
+        layer, diff_id = _layer(size)
+        config = {**config, "rootfs": {"type": "layers", "diff_ids": [diff_id]}}
+        manifest = _json(
+            {
+                "schemaVersion": 2,
+                "mediaType": manifest_type,
+                "config": self._add_blob(config_type, _json(config)),
+                "layers": [self._add_blob(layer_type, layer)],
+            }
+        )
+        self.manifests.append((manifest_type, _digest(manifest), manifest))
+        return {"mediaType": manifest_type, "digest": _digest(manifest), "size": len(manifest)}
 
     def _add_blob(self, media_type: str, blob: bytes) -> dict[str, Any]:
         """Add a blob and return its descriptor."""

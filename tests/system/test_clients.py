@@ -15,7 +15,7 @@ from attrs import define
 from tests.process.daemon import Daemon, running, wait_until
 from tests.system.clients import Docker, Podman
 from tests.system.conftest import PULL_ROWS
-from tests.system.images import DOCKER_MANIFEST, INDEX, RandomImage
+from tests.system.images import DOCKER, INDEX, RandomImage
 from tests.system.registries import DockerRegistry
 from tests.system.servers import PUBLISHER, ManifestFaultProxy
 
@@ -354,7 +354,7 @@ def test_python_dxf_pulls_from_both_registries(
             main.kill()
 
 
-@pytest.mark.parametrize("accept", ["*/*", DOCKER_MANIFEST])
+@pytest.mark.parametrize("accept", ["*/*", DOCKER[0]])
 def test_a_docker_image_is_served_to_a_client_that_names_no_media_type_too(
     tmp_path: Path, main: DockerRegistry, accept: str
 ) -> None:
