@@ -32,17 +32,16 @@ HANDOVER_HEADINGS = ("change", "held request", "held for", "pull")
 @pytest.fixture
 def main(needs: Callable[..., None], tmp_path: Path) -> Iterator[DockerRegistry]:
     needs("docker-registry")
-    registry = DockerRegistry("main", tmp_path / "main", ("127.0.0.2", "127.0.0.4", "127.0.0.6"))
-    try:
-        yield registry.start()
-    finally:
-        registry.stop()
+    yield from _running(DockerRegistry("main", tmp_path / "main", ("127.0.0.2", "127.0.0.4", "127.0.0.6")))
 
 
 @pytest.fixture
 def second(needs: Callable[..., None], tmp_path: Path) -> Iterator[DockerRegistry]:
     needs("docker-registry")
-    registry = DockerRegistry("second", tmp_path / "second", ("127.0.0.3", "127.0.0.5", "127.0.0.7"))
+    yield from _running(DockerRegistry("second", tmp_path / "second", ("127.0.0.3", "127.0.0.5", "127.0.0.7")))
+
+
+def _running(registry: DockerRegistry) -> Iterator[DockerRegistry]:
     try:
         yield registry.start()
     finally:

@@ -40,20 +40,7 @@ def docker(needs: Callable[..., None], tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture
-def registries(needs: Callable[..., None], tmp_path: Path) -> Iterator[tuple[DockerRegistry, DockerRegistry]]:
-    needs("docker-registry")
-    main = DockerRegistry("main", tmp_path / "main", ("127.0.0.2", "127.0.0.4", "127.0.0.6"))
-    second = DockerRegistry("second", tmp_path / "second", ("127.0.0.3", "127.0.0.5", "127.0.0.7"))
-    try:
-        yield main.start(), second.start()
-    finally:
-        main.stop()
-        second.stop()
-
-
-@pytest.fixture
-def daemon(tmp_path: Path, registries: tuple[DockerRegistry, DockerRegistry]) -> Iterator[Daemon]:
-    main, second = registries
+def daemon(tmp_path: Path, main: DockerRegistry, second: DockerRegistry) -> Iterator[Daemon]:
     daemon = Daemon(tmp_path, SETTINGS.format(main=main.url, second=second.url))
     with running(daemon):
         yield daemon.start()
@@ -65,24 +52,24 @@ def daemon(tmp_path: Path, registries: tuple[DockerRegistry, DockerRegistry]) ->
 def test_pulls_fail_over_in_an_outage_and_fail_back_after_it(
     docker: Docker,
     daemon: Daemon,
-    registries: tuple[DockerRegistry, DockerRegistry],
+    main: DockerRegistry,
+    second: DockerRegistry,
     client: str,
     outage: str,
     time_limit: float,
 ) -> None:
-    main, second = registries
     pull = {"docker": docker.pull_with_docker, "ctr": docker.pull_with_ctr}[client]
     images = [RandomImage.create() for _ in range(3)]
-    for registry in registries:
+    for registry in (main, second):
         for number, image in enumerate(images):
             registry.publish(image, "org/app", f"v{number}")
 
     def assert_pulled_from(backend: DockerRegistry, number: int) -> None:
-        before = {registry.name: len(registry.cdn.requests) for registry in registries}
+        before = {registry.name: len(registry.cdn.requests) for registry in (main, second)}
         result = pull(f"127.0.0.1:{daemon.port}/org/app:v{number}")
         assert result.returncode == 0, f"{result.stdout}\n{result.stderr}\n{daemon.log}"
         used_registries = {
-            registry.name for registry in registries if len(registry.cdn.requests) > before[registry.name]
+            registry.name for registry in (main, second) if len(registry.cdn.requests) > before[registry.name]
         }
         assert used_registries == {backend.name}
 
@@ -122,11 +109,9 @@ def test_a_repository_outside_the_settings_is_denied_with_the_reason(
 
 
 @pytest.mark.parametrize("client", ["docker", "ctr"])
-def test_an_image_is_pulled_by_its_digest(
-    docker: Docker, daemon: Daemon, registries: tuple[DockerRegistry, DockerRegistry], client: str
-) -> None:
+def test_an_image_is_pulled_by_its_digest(docker: Docker, daemon: Daemon, main: DockerRegistry, client: str) -> None:
     pull = {"docker": docker.pull_with_docker, "ctr": docker.pull_with_ctr}[client]
     image = RandomImage.create()
-    registries[0].publish(image, "org/app", "latest")
+    main.publish(image, "org/app", "latest")
     result = pull(f"127.0.0.1:{daemon.port}/org/app@{image.digest}")
     assert result.returncode == 0, result.stdout + result.stderr
